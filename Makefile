@@ -1,0 +1,65 @@
+# Two commands do everything: `make report` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+SIZE ?= quick
+OUT ?= report
+
+.PHONY: help report test test-slow lint format types bench docs clean
+
+help:
+	@echo "make report   install, run every claim (SIZE=quick|full, OUT=DIR), write the page"
+	@echo "make test     install, run the fast tests        make test-slow   the long ones"
+	@echo "make lint     linter, formatting and types       make format      mend both"
+	@echo "make bench    benchmarks                         make docs        documentation"
+	@echo "make clean    remove everything made here"
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.package: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.development: $(VENV)/.package
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.package
+	$(PIP) --editable '.[docs]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.package
+	$(PIP) torch
+	@touch $@
+
+report: $(VENV)/.package
+	$(BIN)/learning-dynamics report --size $(SIZE) --out $(OUT)
+
+test: $(VENV)/.development
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.development
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.development types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.development
+	$(BIN)/mypy
+
+format: $(VENV)/.development
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.linear_diffusion
+
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going -d docs/_build/doctrees docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+clean:
+	rm -rf $(VENV) report docs/_build .pytest_cache .mypy_cache .ruff_cache

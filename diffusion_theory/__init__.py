@@ -1,0 +1,1 @@
+"""Diffusion models learn pairwise statistics before higher-order ones."""

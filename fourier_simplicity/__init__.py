@@ -1,0 +1,1 @@
+"""Amplitudes before phases: learning dynamics seen in Fourier space."""

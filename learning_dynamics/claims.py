@@ -1,0 +1,171 @@
+"""Claims of the papers as runnable comparisons, each with controls that must fail."""
+
+import importlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Literal, TypeVar
+
+import jax
+from matplotlib.figure import Figure
+
+from learning_dynamics.comparison import Comparison, Verdict
+from learning_dynamics.validation import one_of, reject
+
+__all__ = ["Claim", "Evidence", "Outcome", "Panel", "Run", "claim", "load_claims", "run_claim"]
+
+Size = Literal["quick", "full"]
+T = TypeVar("T")
+Tracker = Callable[[Iterable[T], str], Iterable[T]]
+
+_registry: dict[str, "Claim"] = {}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a claim is given: its size, a random key and a progress bar.
+
+    Attributes:
+        size: "quick" (a minute on two cores) or "full".
+        key: typed random key of the claim.
+        tracker: wraps an iterable in a progress bar.
+    """
+
+    size: Size
+    key: jax.Array
+    tracker: Callable[[Iterable, str], Iterable] = field(default=lambda items, _: items)
+
+    @property
+    def quick(self) -> bool:
+        """Whether the quick size was asked for."""
+        return self.size == "quick"
+
+    def track(self, items: Iterable[T], description: str) -> Iterator[T]:
+        """Iterate over `items` with a progress bar."""
+        return iter(self.tracker(items, description))
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """A figure with the sentence that tells what to see in it."""
+
+    figure: Figure
+    caption: str
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a claim found.
+
+    Attributes:
+        comparisons: all must pass.
+        controls: wrong theories against the same simulations; all must fail.
+        panels: file stem -> figure with caption.
+        notes: sentences a reader should know (finite-size effects, choices, limits).
+    """
+
+    comparisons: Sequence[Comparison]
+    controls: Sequence[Comparison]
+    panels: Mapping[str, Panel]
+    notes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("comparisons", "controls"):
+            if not getattr(self, name):
+                raise reject(name, "hold at least one comparison", "none")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of a paper and the function that tests it.
+
+    Attributes:
+        id: "package-part/name", as typed on the command line.
+        package: import package that holds it.
+        statement: one sentence.
+        source: where the statement is made.
+        test: runs simulation and theory.
+    """
+
+    id: str
+    package: str
+    statement: str
+    source: str
+    test: Callable[[Run], Evidence]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A claim that was run: its evidence, or the traceback of the error that stopped it."""
+
+    claim: Claim
+    evidence: Evidence | None
+    seconds: float
+    size: Size
+    seed: int
+    error: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """ "pass" when every comparison passes."""
+        found = self.evidence
+        passed = found is not None and all(c.verdict == "pass" for c in found.comparisons)
+        return "pass" if passed else "fail"
+
+    @property
+    def control_verdict(self) -> Verdict:
+        """ "fail" when every control fails, as it must; otherwise "pass"."""
+        found = self.evidence
+        failed = found is not None and all(c.verdict == "fail" for c in found.controls)
+        return "fail" if failed else "pass"
+
+    @property
+    def holds(self) -> bool:
+        """Whether the claim passes and its controls fail."""
+        return self.verdict == "pass" and self.control_verdict == "fail"
+
+
+def claim(id: str, *, statement: str, source: str) -> Callable[..., Callable[[Run], Evidence]]:
+    """Register the decorated function `test(run) -> Evidence` as a claim.
+
+    Raises:
+        ValueError: if the identifier is taken by another function.
+    """
+
+    def register(test: Callable[[Run], Evidence]) -> Callable[[Run], Evidence]:
+        known = _registry.get(id)
+        if known is not None and known.test.__qualname__ != test.__qualname__:
+            raise reject("id", "be new", f"{id!r}, taken by {known.test.__qualname__}")
+        _registry[id] = Claim(id, test.__module__.split(".")[0], statement, source, test)
+        return test
+
+    return register
+
+
+def load_claims() -> dict[str, Claim]:
+    """Import every module of the entry-point group `learning_dynamics.claims`; claims by id."""
+    for entry in entry_points(group="learning_dynamics.claims"):
+        importlib.import_module(entry.value)
+    return dict(sorted(_registry.items()))
+
+
+def run_claim(
+    claim: Claim, *, size: Size = "quick", seed: int = 0, tracker: Tracker | None = None
+) -> Outcome:
+    """Run one claim; errors propagate.
+
+    Args:
+        claim: one of `load_claims()`.
+        size: "quick" or "full".
+        seed: seed of the claim's random key.
+        tracker: progress bar, called as `tracker(iterable, description)`.
+
+    Raises:
+        ValueError: on an unknown size.
+    """
+    one_of("size", size, ("quick", "full"))
+    start = time.perf_counter()
+    key = jax.random.key(seed)
+    evidence = claim.test(Run(size, key) if tracker is None else Run(size, key, tracker))
+    return Outcome(claim, evidence, time.perf_counter() - start, size, seed)

@@ -1,0 +1,261 @@
+"""Simulation beside theory: values, errors, residuals and a verdict that can fail."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from learning_dynamics.validation import non_negative, reject
+
+__all__ = ["Comparison", "Measurement", "Prediction", "Verdict", "compare"]
+
+Verdict = Literal["pass", "fail"]
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a theory says, and how exactly it says it.
+
+    Attributes:
+        values: predicted values, float64, any shape.
+        numerical_error: bound on the error of the evaluation (quadrature, root finding,
+            rounding), same shape. It says nothing about the theory itself.
+        bias: size of what the theory leaves out at finite size, same shape; zero for exact laws.
+        bias_order: that size as a formula, such as "4/d" (empty for exact laws).
+        label: name for legends and tables.
+    """
+
+    values: Array
+    numerical_error: Array
+    bias: Array = field(default_factory=lambda: np.zeros(()))
+    bias_order: str = ""
+    label: str = "theory"
+
+    def __post_init__(self) -> None:
+        values = np.asarray(self.values, dtype=np.float64)
+        error = np.broadcast_to(np.asarray(self.numerical_error, dtype=np.float64), values.shape)
+        bias = np.broadcast_to(non_negative("bias", self.bias), values.shape)
+        if bool(np.any(bias > 0)) != bool(self.bias_order):
+            raise reject("bias_order", "be given exactly when a bias is", repr(self.bias_order))
+        for name, array in (("values", values), ("numerical_error", error), ("bias", bias)):
+            object.__setattr__(self, name, array)
+
+    def with_bias(self, bias: ArrayLike, order: str) -> "Prediction":
+        """Allow a finite-size deviation of absolute size `bias`, described by `order`."""
+        return replace(self, bias=np.asarray(bias, dtype=np.float64), bias_order=order)
+
+    def labelled(self, label: str) -> "Prediction":
+        """Rename the prediction in legends and tables."""
+        return replace(self, label=label)
+
+    def __getitem__(self, index: Any) -> "Prediction":
+        return replace(
+            self,
+            values=self.values[index],
+            numerical_error=self.numerical_error[index],
+            bias=self.bias[index],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """Mean over independent replicas of a simulation, with its standard error.
+
+    Attributes:
+        values: mean over the replicas that stayed finite, float64, one axis per coordinate.
+        standard_error: sample standard deviation over replicas / sqrt(number of finite ones).
+        replicas: number of replicas drawn.
+        coordinates: axis name -> values along that axis, in the order of the axes.
+        lost: number of replicas that overflowed or became NaN, per point. They are left out of
+            the mean and any comparison with a lost replica fails.
+        label: name for legends and tables.
+        attributes: provenance (configuration, seeds, seconds, versions).
+    """
+
+    values: Array
+    standard_error: Array
+    replicas: int
+    coordinates: Mapping[str, NDArray[Any]]
+    lost: NDArray[np.int64]
+    label: str = "simulation"
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_replicas(
+        cls,
+        draws: ArrayLike,
+        coordinates: Mapping[str, ArrayLike],
+        *,
+        label: str = "simulation",
+        attributes: Mapping[str, Any] | None = None,
+    ) -> "Measurement":
+        """Average over the leading axis of `draws`, shape (replicas, *coordinate lengths).
+
+        Raises:
+            ValueError: with fewer than two replicas, or if the coordinates do not fit the shape.
+        """
+        draws = np.asarray(draws, dtype=np.float64)
+        axes = {name: np.atleast_1d(np.asarray(axis)) for name, axis in coordinates.items()}
+        expected = tuple(axis.size for axis in axes.values())
+        if draws.ndim == 0 or draws.shape[0] < 2:
+            raise reject("draws", "hold at least two replicas", f"shape {draws.shape}")
+        if draws.shape[1:] != expected:
+            raise reject(
+                "draws", f"have shape (replicas, {', '.join(map(str, expected))})", draws.shape
+            )
+        finite = np.isfinite(draws)
+        kept = finite.sum(axis=0)
+        clean = np.where(finite, draws, 0.0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = clean.sum(axis=0) / kept
+            spread = np.where(finite, draws - mean, 0.0)
+            error = np.sqrt((spread**2).sum(axis=0) / (kept - 1) / kept)
+        return cls(
+            mean, error, draws.shape[0], axes, draws.shape[0] - kept, label, dict(attributes or {})
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A measurement beside a prediction.
+
+    The residual is the part of the difference that the allowed bias b does not cover, in units
+    of the combined error,
+
+        residual = sign(m - p) max(|m - p| - b, 0) / sqrt(standard_error^2 + numerical_error^2),
+
+    and the verdict is "pass" when no residual exceeds `critical`, the two-sided Student t
+    quantile (replicas - 1 degrees of freedom) at `false_alarm` divided by the number of points.
+    """
+
+    measured: Measurement
+    predicted: Prediction
+    name: str
+    quantity: str
+    false_alarm: float
+
+    @property
+    def residual(self) -> Array:
+        """Signed residuals in standard errors, same shape as the values."""
+        difference = self.measured.values - self.predicted.values
+        excess = np.maximum(np.abs(difference) - self.predicted.bias, 0.0)
+        scale = np.hypot(self.measured.standard_error, self.predicted.numerical_error)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            size = np.where(excess == 0, 0.0, excess / scale)
+        return np.sign(difference) * size
+
+    @property
+    def critical(self) -> float:
+        """Largest residual that the verdict accepts."""
+        share = self.false_alarm / (2 * max(self.measured.values.size, 1))
+        return float(stats.t.isf(share, self.measured.replicas - 1))
+
+    @property
+    def verdict(self) -> Verdict:
+        """ "pass" or "fail"; a lost replica or a NaN fails."""
+        agrees = np.abs(self.residual) <= self.critical  # False where NaN
+        return "pass" if bool(np.all(agrees)) and not np.any(self.measured.lost) else "fail"
+
+    @property
+    def worst(self) -> tuple[int, ...]:
+        """Index of the point with the largest residual (a NaN counts as largest)."""
+        size = np.where(np.isnan(self.residual), np.inf, np.abs(self.residual))
+        return tuple(int(i) for i in np.unravel_index(np.argmax(size), size.shape))
+
+    def summary(self) -> dict[str, Any]:
+        """The worst point in numbers, with the verdict, ready for JSON."""
+        at = self.worst
+        return {
+            "name": self.name,
+            "quantity": self.quantity,
+            "verdict": self.verdict,
+            "points": int(self.measured.values.size),
+            "replicas": self.measured.replicas,
+            "lost_replicas": int(np.sum(self.measured.lost)),
+            "measured": float(self.measured.values[at]),
+            "predicted": float(self.predicted.values[at]),
+            "standard_error": float(self.measured.standard_error[at]),
+            "numerical_error": float(self.predicted.numerical_error[at]),
+            "allowed_bias": float(self.predicted.bias[at]),
+            "bias_order": self.predicted.bias_order,
+            "residual": float(self.residual[at]),
+            "critical": self.critical,
+            "at": {
+                name: axis[i].item() if hasattr(axis[i], "item") else str(axis[i])
+                for (name, axis), i in zip(self.measured.coordinates.items(), at, strict=True)
+            },
+        }
+
+    def to_xarray(self) -> xr.Dataset:
+        """Labelled arrays of everything above, provenance in the attributes."""
+        names = tuple(self.measured.coordinates)
+        columns = {
+            "measured": self.measured.values,
+            "standard_error": self.measured.standard_error,
+            "lost_replicas": self.measured.lost,
+            "predicted": self.predicted.values,
+            "numerical_error": self.predicted.numerical_error,
+            "allowed_bias": self.predicted.bias,
+            "residual": self.residual,
+        }
+        attributes = {
+            **self.measured.attributes,
+            "name": self.name,
+            "quantity": self.quantity,
+            "verdict": self.verdict,
+            "replicas": self.measured.replicas,
+            "critical_residual": self.critical,
+            "false_alarm": self.false_alarm,
+            "bias_order": self.predicted.bias_order,
+        }
+        return xr.Dataset(
+            {name: (names, np.asarray(values)) for name, values in columns.items()},
+            coords=dict(self.measured.coordinates),
+            attrs=attributes,
+        )
+
+    def plot(self, path: str | Path | None = None, **options: Any) -> Figure:
+        """Draw simulation and theory with a residual panel; see `figures.plot_comparison`."""
+        from learning_dynamics.figures import plot_comparison
+
+        figure = plot_comparison(self, **options)
+        if path is not None:
+            figure.savefig(path)
+        return figure
+
+
+def compare(
+    measured: Measurement,
+    predicted: Prediction,
+    *,
+    name: str,
+    quantity: str,
+    false_alarm: float = 1e-3,
+) -> Comparison:
+    """Lay a measurement beside a prediction.
+
+    Args:
+        measured: mean and standard error over replicas.
+        predicted: values of the same shape, with numerical error and allowed bias.
+        name: what is compared, in a few words.
+        quantity: axis label of the values, with units.
+        false_alarm: probability that the whole comparison fails although the theory is right
+            (Bonferroni over its points, Gaussian means).
+
+    Raises:
+        ValueError: if the shapes differ or `false_alarm` is not in (0, 1).
+    """
+    if measured.values.shape != predicted.values.shape:
+        raise reject(
+            "predicted", f"have shape {measured.values.shape}", f"shape {predicted.values.shape}"
+        )
+    if not 0 < false_alarm < 1:
+        raise reject("false_alarm", "lie strictly between 0 and 1", false_alarm)
+    return Comparison(measured, predicted, name, quantity, false_alarm)

@@ -1,0 +1,67 @@
+"""The compiled training loop: nested scans, one observation per requested step."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax import lax
+from numpy.typing import ArrayLike
+
+from learning_dynamics.validation import integers, reject
+
+__all__ = ["observation_gaps", "observed_scan"]
+
+State = TypeVar("State")
+
+
+def observation_gaps(steps: ArrayLike) -> np.ndarray:
+    """Number of updates before each observation, from increasing step numbers.
+
+    Raises:
+        ValueError: if `steps` is empty, negative or not strictly increasing.
+    """
+    array = integers("steps", steps, least=0)
+    if array.ndim != 1 or array.size == 0:
+        raise reject("steps", "be a list of step numbers", f"shape {array.shape}")
+    gaps = np.diff(array, prepend=0)
+    if np.any(gaps[1:] <= 0):
+        raise reject("steps", "increase strictly", f"{array.tolist()}")
+    return gaps.astype(np.int32)
+
+
+def observed_scan(
+    update: Callable[[State, jax.Array, jax.Array], State],
+    observe: Callable[[State], Any],
+    state: State,
+    key: jax.Array,
+    gaps: jax.Array,
+    start: jax.Array,
+) -> tuple[State, Any]:
+    """Apply `update(state, key, step)` and observe after each gap; use inside `jax.jit`.
+
+    The update with number j (counted from `start`) receives `fold_in(key, j)`, so that a run cut
+    in two and continued from (state, start) is the same run.
+
+    Args:
+        update: one step of training.
+        observe: what to record; it must not depend on the number of observations.
+        state: pytree of arrays.
+        key: typed random key of the run.
+        gaps: int32, shape (observations,), from `observation_gaps`.
+        start: int32 scalar, number of updates already made.
+
+    Returns:
+        Final state, and observations stacked along a leading axis.
+    """
+
+    def advance(step: jax.Array, state: State) -> State:
+        return update(state, jax.random.fold_in(key, step), step)
+
+    def segment(carry: tuple[State, jax.Array], gap: jax.Array) -> tuple[Any, Any]:
+        state, done = carry
+        state = lax.fori_loop(done, done + gap, advance, state)
+        return (state, done + gap), observe(state)
+
+    (state, _), seen = lax.scan(segment, (state, start), gaps)
+    return state, seen

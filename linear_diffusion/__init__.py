@@ -1,0 +1,1 @@
+"""From memorising the samples to generating the distribution: linear diffusion models."""

@@ -178,7 +178,7 @@ class Comparison:
             "verdict": self.verdict,
             "points": int(self.measured.values.size),
             "replicas": self.measured.replicas,
-            "lost_replicas": int(np.sum(self.measured.lost)),
+            "lost_replicas": int(np.max(self.measured.lost)),  # at the worst point
             "measured": float(self.measured.values[at]),
             "predicted": float(self.predicted.values[at]),
             "standard_error": float(self.measured.standard_error[at]),
@@ -223,11 +223,11 @@ class Comparison:
 
     def plot(self, path: str | Path | None = None, **options: Any) -> Figure:
         """Draw simulation and theory with a residual panel; see `figures.plot_comparison`."""
-        from learning_dynamics.figures import plot_comparison
+        from learning_dynamics.figures import plot_comparison, save_figure
 
         figure = plot_comparison(self, **options)
         if path is not None:
-            figure.savefig(path)
+            save_figure(figure, path)
         return figure
 
 

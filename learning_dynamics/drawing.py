@@ -1,0 +1,194 @@
+"""Style of the figures, and the pieces from which claims build their own panels."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "GREY",
+    "SeriesStyle",
+    "draw_simulation",
+    "draw_theory",
+    "figure_style",
+    "legend_below",
+    "new_figure",
+    "save_figure",
+    "series_style",
+]
+
+# Okabe and Ito's colours, told apart by colour-blind readers, without the yellow that vanishes in
+# print. There are more markers than colours, so that pairs repeat late and grey prints stay clear.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#A6498D", "#222222", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+GREY = "#6E6E6E"
+STYLE: Any = {
+    "axes.axisbelow": True,
+    "axes.formatter.use_mathtext": True,
+    "axes.grid": True,
+    "axes.labelsize": 10,
+    "axes.linewidth": 0.7,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 10.5,
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "figure.labelsize": 10,
+    "figure.titlesize": 11.5,
+    "font.size": 10,
+    "grid.color": "#E3E3E3",
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "legend.handlelength": 2.2,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 5.0,
+    "savefig.dpi": 160,
+    "savefig.facecolor": "white",
+    "svg.hashsalt": "learning-dynamics",
+    "text.usetex": False,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+}
+
+
+@dataclass(frozen=True)
+class SeriesStyle:
+    """Colour and marker of a series; no two of the first 63 series share both."""
+
+    colour: str
+    marker: str
+
+
+def series_style(index: int) -> SeriesStyle:
+    """Colour and marker of series number `index`, counted from zero."""
+    return SeriesStyle(COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)])
+
+
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """Give what is drawn inside the style of this module; the settings outside stay as they are."""
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure; an SVG comes out the same, byte for byte, whenever it is written."""
+    path = Path(path)
+    stamp = {"Date": None} if path.suffix == ".svg" else None
+    with figure_style():
+        figure.savefig(path, metadata=stamp)
+
+
+def new_figure(
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    width: float | None = None,
+    height: float | None = None,
+    title: str | None = None,
+    **grid: Any,
+) -> tuple[Figure, NDArray[Any]]:
+    """Make a styled figure; put further drawing in `with figure_style():`.
+
+    Args:
+        rows: panels down.
+        columns: panels across.
+        width: inches, by default 4.2 per panel and at least 6.
+        height: inches, by default 3.4 per panel.
+        title: title over all panels.
+        **grid: `sharex`, `sharey`, `height_ratios`, `width_ratios`, as `Figure.subplots` has them.
+
+    Returns:
+        The figure and its axes, shape (rows, columns).
+    """
+    with figure_style():
+        size = (width or max(6.0, 4.2 * columns), height or 3.4 * rows + 0.6)
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False, **grid)
+        if title:
+            figure.suptitle(title)
+    return figure, axes
+
+
+def draw_simulation(
+    axes: Axes,
+    x: ArrayLike,
+    values: ArrayLike,
+    standard_error: ArrayLike | None,
+    *,
+    index: int = 0,
+    label: str | None = None,
+) -> None:
+    """Draw markers with one-standard-error bars in the style of series `index`, shape (points,)."""
+    style = series_style(index)
+    with figure_style():
+        axes.errorbar(
+            x,
+            values,
+            yerr=standard_error,
+            fmt=style.marker,
+            color=style.colour,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            elinewidth=1.1,
+            capsize=2.5,
+            zorder=3,
+            label=label,
+        )
+
+
+def draw_theory(
+    axes: Axes,
+    x: ArrayLike,
+    values: ArrayLike,
+    *,
+    index: int = 0,
+    bias: ArrayLike | None = None,
+    label: str | None = None,
+    linestyle: str = "-",
+) -> None:
+    """Draw a line, sorted along x, in the colour of series `index`, shaded by the allowed bias."""
+    colour = series_style(index).colour
+    order = np.argsort(np.asarray(x), kind="stable")
+    x, values = np.asarray(x)[order], np.asarray(values, dtype=np.float64)[order]
+    with figure_style():
+        axes.plot(x, values, linestyle=linestyle, color=colour, zorder=2, label=label)
+        if bias is not None and np.any(np.asarray(bias) > 0):
+            bias = np.broadcast_to(np.asarray(bias, dtype=np.float64), order.shape)[order]
+            axes.fill_between(
+                x, values - bias, values + bias, color=colour, alpha=0.16, linewidth=0, zorder=1
+            )
+
+
+def legend_below(
+    figure: Figure,
+    handles: Sequence[Any] | None = None,
+    *,
+    columns: int = 3,
+    title: str | None = None,
+) -> None:
+    """Put one legend under the panels, where it covers no data (default: all that has a label)."""
+    if handles is None:
+        found: dict[str, Any] = {}
+        for axes in figure.axes:
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+                found.setdefault(label, handle)
+        handles, labels = list(found.values()), list(found)
+    else:
+        labels = [handle.get_label() for handle in handles]
+    with figure_style():
+        figure.legend(
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=min(columns, max(len(labels), 1)),
+            title=title,
+        )

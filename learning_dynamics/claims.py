@@ -108,14 +108,14 @@ class Outcome:
 
     @property
     def verdict(self) -> Verdict:
-        """ "pass" when every comparison passes."""
+        """Verdict "pass" when every comparison passes."""
         found = self.evidence
         passed = found is not None and all(c.verdict == "pass" for c in found.comparisons)
         return "pass" if passed else "fail"
 
     @property
     def control_verdict(self) -> Verdict:
-        """ "fail" when every control fails, as it must; otherwise "pass"."""
+        """Verdict "fail" when every control fails, as it must; otherwise "pass"."""
         found = self.evidence
         failed = found is not None and all(c.verdict == "fail" for c in found.controls)
         return "fail" if failed else "pass"

@@ -159,7 +159,7 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """ "pass" or "fail"; a lost replica or a NaN fails."""
+        """Verdict "pass" or "fail"; a lost replica or a NaN fails."""
         agrees = np.abs(self.residual) <= self.critical  # False where NaN
         return "pass" if bool(np.all(agrees)) and not np.any(self.measured.lost) else "fail"
 

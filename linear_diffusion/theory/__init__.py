@@ -1,0 +1,58 @@
+"""Closed forms and deterministic equivalents of linear diffusion models, float64, no randomness.
+
+Source: Merger and Goldt, "Generalization Dynamics of Linear Diffusion Models" (arXiv 2505.24769),
+for the questions asked; the formulas were derived here and are checked by simulation.
+"""
+
+from learning_dynamics.spectra import degrees_of_freedom
+from linear_diffusion.theory.divergence import (
+    OptimalRidge,
+    exact_kl,
+    kl,
+    kl_proportional,
+    kl_slope,
+    optimal_ridge,
+)
+from linear_diffusion.theory.losses import Losses, bayes_loss, loss_excess, losses
+from linear_diffusion.theory.resolvent import implicit_ridge
+from linear_diffusion.theory.sampler import (
+    generated_variance,
+    generated_variance_recursion,
+    mean_factor,
+    mode_factors,
+    optimal_gains,
+)
+from linear_diffusion.theory.similarity import similarity
+from linear_diffusion.theory.training import (
+    OptimalStopping,
+    gain_growth,
+    optimal_stopping,
+    training_kl,
+    training_losses,
+)
+
+__all__ = [
+    "Losses",
+    "OptimalRidge",
+    "OptimalStopping",
+    "bayes_loss",
+    "degrees_of_freedom",
+    "exact_kl",
+    "gain_growth",
+    "generated_variance",
+    "generated_variance_recursion",
+    "implicit_ridge",
+    "kl",
+    "kl_proportional",
+    "kl_slope",
+    "loss_excess",
+    "losses",
+    "mean_factor",
+    "mode_factors",
+    "optimal_gains",
+    "optimal_ridge",
+    "optimal_stopping",
+    "similarity",
+    "training_kl",
+    "training_losses",
+]

@@ -1,0 +1,149 @@
+"""Training and test loss of the optimal linear denoiser at one noise level."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from learning_dynamics.comparison import Prediction
+from learning_dynamics.validation import non_negative, reject, spectrum_array
+from linear_diffusion.theory.resolvent import EPSILON, equivalent, evaluate, make_grid, total
+
+__all__ = ["Losses", "bayes_loss", "loss_excess", "losses"]
+
+Array = NDArray[np.float64]
+
+
+class Losses(NamedTuple):
+    """Losses per dimension, without the ridge penalty."""
+
+    train: Prediction
+    test: Prediction
+    bayes: Prediction  # loss of the best linear denoiser that knows the population
+
+
+def noise_ratio(value: ArrayLike) -> Array:
+    """Check a noise-to-signal ratio sigma2 = (1 - alpha_bar) / alpha_bar > 0."""
+    array = non_negative("noise_to_signal", value)
+    if np.any(array == 0):
+        raise reject("noise_to_signal", "be positive", "0")
+    return array
+
+
+def bayes_loss(spectrum: ArrayLike, noise_to_signal: ArrayLike) -> Prediction:
+    """Loss of the optimal linear denoiser, R* = (1/d) tr Sigma (Sigma + sigma2)^-1.
+
+    Args:
+        spectrum: eigenvalues of Sigma, shape (d,), largest first.
+        noise_to_signal: sigma2 = (1 - alpha_bar) / alpha_bar, any shape.
+
+    Raises:
+        ValueError: on a bad spectrum or a ratio that is not positive.
+
+    Source: elementary (Wiener filter).
+    """
+    s, sigma2 = spectrum_array("spectrum", spectrum), noise_ratio(noise_to_signal)
+    value = (s / (s + sigma2[..., None])).mean(axis=-1)
+    return Prediction(value, 4 * EPSILON * value, label="best linear denoiser")
+
+
+def losses(
+    spectrum: ArrayLike,
+    samples: ArrayLike,
+    ridge: ArrayLike,
+    noise_to_signal: ArrayLike,
+    *,
+    mean_known: bool = False,
+) -> Losses:
+    """Expected training and test loss of the optimum W* at one noise level.
+
+    With sigma2 the noise-to-signal ratio, lam = sigma2 + ridge c, G_hat = (Sigma_hat + lam)^-1
+    and delta the error of the mean, per dimension and without the penalty,
+
+        R_train = 1 - (sigma2/d) tr G_hat - (c sigma2/d) tr G_hat^2,
+        R_test  = 1 - (2 sigma2/d) tr G_hat
+                  + (sigma2/d) tr G_hat (Sigma + delta delta' + sigma2) G_hat,
+
+    where, with kappa the implicit ridge at lam, G = (Sigma + kappa)^-1 and
+    kappa' = dkappa/dlam = N / (n - df_2),
+
+        tr G_hat = (kappa/lam) tr G,
+        tr G_hat^2 = (kappa/lam^2) tr G - (kappa'/lam) tr Sigma G^2,
+        tr G_hat Sigma G_hat = (n/N) (kappa^2 kappa'/lam^2) tr Sigma G^2,
+
+    and the error of the mean multiplies the last trace by 1 + 1/N.
+
+    Args:
+        spectrum: eigenvalues of Sigma, shape (d,), largest first.
+        samples: N; with `ridge` and `noise_to_signal` broadcast to the result's shape.
+        ridge: c >= 0, the penalty is alpha_bar c |W|^2 / d.
+        noise_to_signal: sigma2 = (1 - alpha_bar) / alpha_bar > 0.
+        mean_known: no mean is estimated (n = N and delta = 0).
+
+    Raises:
+        ValueError: samples < 2, negative ridge, ratio not positive, bad spectrum.
+
+    Source: derived here; relative corrections are of order 1/d.
+    """
+    grid = make_grid(
+        spectrum, samples, mean_known, ridge=ridge, noise_to_signal=noise_ratio(noise_to_signal)
+    )
+    c, sigma2 = grid.others
+    d = grid.spectrum.size
+    lam = c + sigma2
+    found = equivalent(grid.spectrum, grid.freedom, grid.samples * lam)
+    mean_error = 0.0 if mean_known else 1.0
+
+    def traces(ratio: Array, kappa: Array, n: Array, N: Array, lam: Array) -> tuple[Array, ...]:
+        complement = 1 - ratio  # kappa G
+        tr_G = complement.sum(axis=1)
+        tr_SG2 = (ratio * complement).sum(axis=1)  # kappa tr Sigma G^2
+        slope = N / (n - (ratio**2).sum(axis=1))
+        signal = (n / N) * kappa * slope * tr_SG2 / lam**2
+        return (
+            tr_G / lam,
+            tr_G / lam**2,
+            -slope * tr_SG2 / (kappa * lam),
+            signal * (1 + mean_error / N),
+        )
+
+    def train(r: Array, k: Array, n: Array, N: Array, c: Array, s2: Array) -> tuple[Array, Array]:
+        first, second, second_too, _ = traces(r, k, n, N, c + s2)
+        weight = -c * s2 / d
+        return total(1.0, -s2 / d * first, weight * second, weight * second_too)
+
+    def test(r: Array, k: Array, n: Array, N: Array, c: Array, s2: Array) -> tuple[Array, Array]:
+        first, second, second_too, signal = traces(r, k, n, N, c + s2)
+        weight = s2**2 / d
+        return total(
+            1.0, -2 * s2 / d * first, s2 / d * signal, weight * second, weight * second_too
+        )
+
+    return Losses(
+        evaluate(train, found, grid, c, sigma2).labelled("training loss"),
+        evaluate(test, found, grid, c, sigma2).labelled("test loss"),
+        bayes_loss(grid.spectrum, sigma2),
+    )
+
+
+def loss_excess(spectrum: ArrayLike, noise_to_signal: ArrayLike) -> Prediction:
+    """Coefficient of 1/N at large N of R_test - R* and of R* - R_train, without ridge.
+
+        [ df_1 (df_1 - df_2) + df_1 - df_3 ] / d   at kappa = sigma2,  df_k = tr (Sigma G)^k,
+
+    the same for test and training. Exact to first order in 1/N for Gaussian data, mean estimated.
+
+    Args:
+        spectrum: eigenvalues of Sigma, shape (d,), largest first.
+        noise_to_signal: sigma2 > 0, any shape.
+
+    Raises:
+        ValueError: on a bad spectrum or a ratio that is not positive.
+
+    Source: derived here by second-order perturbation theory.
+    """
+    s, sigma2 = spectrum_array("spectrum", spectrum), noise_ratio(noise_to_signal)
+    ratio = s / (s + sigma2[..., None])
+    df1, df2, df3 = (np.sum(ratio**k, axis=-1) for k in (1, 2, 3))
+    value = (df1 * (df1 - df2) + df1 - df3) / s.size
+    return Prediction(value, 8 * EPSILON * df1 * (1 + df1) / s.size)

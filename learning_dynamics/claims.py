@@ -1,6 +1,7 @@
 """Claims of the papers as runnable comparisons, each with controls that must fail."""
 
 import importlib
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -130,13 +131,19 @@ def claim(id: str, *, statement: str, source: str) -> Callable[..., Callable[[Ru
     """Register the decorated function `test(run) -> Evidence` as a claim.
 
     Raises:
-        ValueError: if the identifier is taken by another function.
+        ValueError: if the identifier is not of the form "part/name" in lower-case letters, digits
+            and hyphens, or is taken by another function.
     """
+    if not re.fullmatch(r"[a-z0-9-]+/[a-z0-9-]+", id):  # it names files and anchors
+        raise reject("id", 'have the form "part/name"', repr(id))
 
     def register(test: Callable[[Run], Evidence]) -> Callable[[Run], Evidence]:
         known = _registry.get(id)
-        if known is not None and known.test.__qualname__ != test.__qualname__:
-            raise reject("id", "be new", f"{id!r}, taken by {known.test.__qualname__}")
+        name = f"{test.__module__}.{test.__qualname__}"
+        if known is not None:
+            taken = f"{known.test.__module__}.{known.test.__qualname__}"
+            if taken != name:
+                raise reject("id", "be new", f"{id!r}, taken by {taken}")
         _registry[id] = Claim(id, test.__module__.split(".")[0], statement, source, test)
         return test
 
@@ -163,9 +170,12 @@ def run_claim(
 
     Raises:
         ValueError: on an unknown size.
+        TypeError: if the claim returns no evidence.
     """
     one_of("size", size, ("quick", "full"))
     start = time.perf_counter()
     key = jax.random.key(seed)
     evidence = claim.test(Run(size, key) if tracker is None else Run(size, key, tracker))
+    if not isinstance(evidence, Evidence):
+        raise TypeError(f"Claim {claim.id!r} must return Evidence, but returned {evidence!r}.")
     return Outcome(claim, evidence, time.perf_counter() - start, size, seed)

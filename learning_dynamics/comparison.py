@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 from learning_dynamics.validation import non_negative, reject
+
+if TYPE_CHECKING:  # imported where they are used: the command line must start fast
+    import xarray as xr
+    from matplotlib.figure import Figure
 
 __all__ = ["Comparison", "Measurement", "Prediction", "Verdict", "compare"]
 
@@ -42,6 +44,8 @@ class Prediction:
         values = np.asarray(self.values, dtype=np.float64)
         error = np.broadcast_to(np.asarray(self.numerical_error, dtype=np.float64), values.shape)
         bias = np.broadcast_to(non_negative("bias", self.bias), values.shape)
+        if np.any(error < 0):
+            raise reject("numerical_error", "not be negative", error.min())
         if bool(np.any(bias > 0)) != bool(self.bias_order):
             raise reject("bias_order", "be given exactly when a bias is", repr(self.bias_order))
         for name, array in (("values", values), ("numerical_error", error), ("bias", bias)):
@@ -56,11 +60,13 @@ class Prediction:
         return replace(self, label=label)
 
     def __getitem__(self, index: Any) -> "Prediction":
+        bias = self.bias[index]
         return replace(
             self,
             values=self.values[index],
             numerical_error=self.numerical_error[index],
-            bias=self.bias[index],
+            bias=bias,
+            bias_order=self.bias_order if np.any(bias > 0) else "",
         )
 
 
@@ -113,7 +119,7 @@ class Measurement:
         finite = np.isfinite(draws)
         kept = finite.sum(axis=0)
         clean = np.where(finite, draws, 0.0)
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             mean = clean.sum(axis=0) / kept
             spread = np.where(finite, draws - mean, 0.0)
             error = np.sqrt((spread**2).sum(axis=0) / (kept - 1) / kept)
@@ -143,19 +149,20 @@ class Comparison:
 
     @property
     def residual(self) -> Array:
-        """Signed residuals in standard errors, same shape as the values."""
-        difference = self.measured.values - self.predicted.values
-        excess = np.maximum(np.abs(difference) - self.predicted.bias, 0.0)
-        scale = np.hypot(self.measured.standard_error, self.predicted.numerical_error)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        """Signed, in standard errors, shape of the values; NaN if an error is not finite."""
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            difference = self.measured.values - self.predicted.values
+            excess = np.maximum(np.abs(difference) - self.predicted.bias, 0.0)
+            scale = np.hypot(self.measured.standard_error, self.predicted.numerical_error)
             size = np.where(excess == 0, 0.0, excess / scale)
-        return np.sign(difference) * size
+            # an error without bound would accept anything
+            return np.where(np.isfinite(scale), np.sign(difference) * size, np.nan)
 
     @property
     def critical(self) -> float:
         """Largest residual that the verdict accepts."""
         share = self.false_alarm / (2 * max(self.measured.values.size, 1))
-        return float(stats.t.isf(share, self.measured.replicas - 1))
+        return -float(stdtrit(self.measured.replicas - 1, share))
 
     @property
     def verdict(self) -> Verdict:
@@ -193,8 +200,10 @@ class Comparison:
             },
         }
 
-    def to_xarray(self) -> xr.Dataset:
+    def to_xarray(self) -> "xr.Dataset":
         """Labelled arrays of everything above, provenance in the attributes."""
+        import xarray as xr
+
         names = tuple(self.measured.coordinates)
         columns = {
             "measured": self.measured.values,
@@ -221,7 +230,7 @@ class Comparison:
             attrs=attributes,
         )
 
-    def plot(self, path: str | Path | None = None, **options: Any) -> Figure:
+    def plot(self, path: str | Path | None = None, **options: Any) -> "Figure":
         """Draw simulation and theory with a residual panel; see `figures.plot_comparison`."""
         from learning_dynamics.figures import plot_comparison, save_figure
 
@@ -250,12 +259,14 @@ def compare(
             (Bonferroni over its points, Gaussian means).
 
     Raises:
-        ValueError: if the shapes differ or `false_alarm` is not in (0, 1).
+        ValueError: if the shapes differ, there is no point or `false_alarm` is not in (0, 1).
     """
     if measured.values.shape != predicted.values.shape:
         raise reject(
             "predicted", f"have shape {measured.values.shape}", f"shape {predicted.values.shape}"
         )
+    if measured.values.size == 0:
+        raise reject("measured", "hold at least one point", "none")
     if not 0 < false_alarm < 1:
         raise reject("false_alarm", "lie strictly between 0 and 1", false_alarm)
     return Comparison(measured, predicted, name, quantity, false_alarm)

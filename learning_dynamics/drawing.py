@@ -1,5 +1,6 @@
 """Style of the figures, and the pieces from which claims build their own panels."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -184,11 +185,12 @@ def legend_below(
         handles, labels = list(found.values()), list(found)
     else:
         labels = [handle.get_label() for handle in handles]
+    rows = max(math.ceil(len(labels) / columns), 1)  # columns of equal length
     with figure_style():
         figure.legend(
             handles,
             labels,
             loc="outside lower center",
-            ncols=min(columns, max(len(labels), 1)),
+            ncols=max(math.ceil(len(labels) / rows), 1),
             title=title,
         )

@@ -1,0 +1,121 @@
+"""The command `learning-dynamics`: `report` runs claims and writes the page, `list` names them."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from learning_dynamics.claims import Outcome
+
+__all__ = ["main"]
+
+USAGE, INTERRUPTED = 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status.
+
+    0: all claims hold; 1: a claim fails or its control does not; 2: wrong usage; 130: interrupted,
+    with the claims that were finished kept.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "list":
+            return _list()
+        return _report(parser, options)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="learning-dynamics", description="Theory beside simulation, with verdicts."
+    )
+    parser.add_argument("--version", action="version", version=version("learning-dynamics"))
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    report = commands.add_parser("report", help="run claims and write the page")
+    report.add_argument("claims", nargs="*", metavar="CLAIM", help="id, or a prefix as `linear/`")
+    report.add_argument("--size", choices=("quick", "full"), default="quick", help="default: quick")
+    report.add_argument("--out", type=Path, default=Path("report"), help="folder, default: report")
+    report.add_argument("--seed", type=_seed, default=0, help="of the random keys, default: 0")
+    commands.add_parser("list", help="name the claims")
+    return parser
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if not 0 <= seed < 2**32:
+        raise argparse.ArgumentTypeError(f"must lie between 0 and 2**32 - 1, but got {text}")
+    return seed
+
+
+def _list() -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from learning_dynamics.claims import load_claims
+
+    table = Table("claim", "package", "statement", box=None, pad_edge=False)
+    for claim in load_claims().values():
+        table.add_row(claim.id, claim.package, claim.statement)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:  # whole lines for grep
+        for claim in load_claims().values():
+            print(claim.id, claim.package, claim.statement, sep="\t")
+        return 0
+    console.print(table)
+    return 0
+
+
+def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    from learning_dynamics.report import run_report, select_claims
+
+    try:
+        if not select_claims(options.claims):
+            parser.error("no package with claims is installed")
+        options.out.mkdir(parents=True, exist_ok=True)
+    except ValueError as error:
+        parser.error(str(error))
+    except OSError as error:
+        parser.error(f"--out {options.out}: {error.strerror or error}")
+    outcomes: list[Outcome] = []
+    status = 0
+    try:
+        run_report(
+            options.claims,
+            size=options.size,
+            out=options.out,
+            seed=options.seed,
+            done=outcomes.append,
+        )
+    except KeyboardInterrupt:
+        print("interrupted: the finished claims are kept", file=sys.stderr)
+        status = INTERRUPTED
+    _print_verdicts(outcomes)
+    print(f"open {options.out / 'index.html'}")
+    return status or int(not all(outcome.holds for outcome in outcomes))
+
+
+def _print_verdicts(outcomes: "Sequence[Outcome]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from learning_dynamics.markup import duration
+
+    table = Table("claim", "verdict", "control", "time", box=None, pad_edge=False)
+    for outcome in outcomes:
+        verdict = "error" if outcome.error else outcome.verdict
+        controlled = outcome.control_verdict == "fail"
+        table.add_row(
+            outcome.claim.id,
+            f"[{'green' if verdict == 'pass' else 'bold red'}]{verdict}[/]",
+            "[green]fails, as it must[/]" if controlled else "[bold red]does not fail[/]",
+            duration(outcome.seconds),
+        )
+    if outcomes:
+        Console(highlight=False).print(table)

@@ -1,0 +1,164 @@
+"""The page: runs claims and writes one section per claim, after every claim."""
+
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from learning_dynamics.claims import Claim, Outcome, Size, load_claims, run_claim
+from learning_dynamics.markup import duration, number, plain_or_math, with_error
+from learning_dynamics.progress import Progressing
+from learning_dynamics.records import load_records, replacing, store, strict_json, versions
+from learning_dynamics.validation import one_of, reject
+
+__all__ = ["run_report", "select_claims", "write_report"]
+
+_PUBLISHED = [
+    "id",
+    "package",
+    "statement",
+    "verdict",
+    "control_verdict",
+    "measured",
+    "predicted",
+    "standard_error",
+    "residual",
+    "seconds",
+    "size",
+    "seed",
+    "date",
+    "comparisons",
+    "controls",
+    "error",
+]
+
+
+def select_claims(patterns: Sequence[str]) -> list[Claim]:
+    """Claims with these ids or below these prefixes (such as "linear/"); all for no pattern.
+
+    Raises:
+        ValueError: if a pattern fits no claim; the message lists the known ones.
+    """
+    known = load_claims()
+    chosen: set[str] = set()
+    for pattern in patterns:
+        fits = {id for id in known if id == pattern or id.startswith(pattern.rstrip("/") + "/")}
+        if not fits:
+            listed = "".join(f"\n  {id}" for id in known) or " (none)"
+            raise ValueError(f"unknown claim {pattern!r}; the known claims are:{listed}")
+        chosen |= fits
+    return [known[id] for id in known if id in chosen or not patterns]
+
+
+def write_report(
+    outcomes: Iterable[Outcome], out: str | Path, *, pending: Sequence[str] = ()
+) -> Path:
+    """Store the outcomes below `out` and write `index.html` and `claims.json`.
+
+    Claims that were stored there before keep their section, with their own date. Every file is
+    replaced as a whole, so that a reader never sees half of one.
+
+    Args:
+        outcomes: claims that were run.
+        out: folder, made if it is missing.
+        pending: ids of claims that are still to be run, named on the page.
+
+    Returns:
+        The path of `index.html`.
+
+    Raises:
+        ValueError: if `out` is a file.
+    """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise reject("out", "be a folder", f"the file {out}")
+    for outcome in outcomes:
+        store(outcome, out)
+    records = load_records(out)
+    page = _render(records, pending)
+    published = [{key: record[key] for key in _PUBLISHED} for record in records]
+    for name, text in (("claims.json", strict_json(published)), ("index.html", page)):
+        with replacing(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return out / "index.html"
+
+
+def run_report(
+    ids: Sequence[str] = (),
+    *,
+    size: Size = "quick",
+    out: str | Path = "report",
+    seed: int = 0,
+    progress: Progressing | None = None,
+    done: Callable[[Outcome], object] | None = None,
+) -> list[Outcome]:
+    """Run claims and write the page after each; an error in a claim fails that claim only.
+
+    Args:
+        ids: ids or prefixes such as "linear/"; all claims when empty.
+        size: "quick" or "full".
+        out: folder of the page.
+        seed: seed of every claim's random key.
+        progress: where progress is shown (default: standard error).
+        done: called with each outcome as soon as it is stored.
+
+    Raises:
+        ValueError: on an unknown claim or size, or if `out` is a file.
+    """
+    one_of("size", size, ("quick", "full"))
+    progress = progress or Progressing()
+    claims = select_claims(ids)
+    out = Path(out)
+    write_report([], out, pending=[claim.id for claim in claims])
+    outcomes = []
+    for index, claim in enumerate(claims):
+        waiting = [later.id for later in claims[index + 1 :]]
+        start = time.perf_counter()
+        try:
+            outcome = run_claim(claim, size=size, seed=seed, tracker=progress.track)
+            write_report([outcome], out, pending=waiting)
+        except Exception:  # also one raised while a figure is drawn
+            spent = time.perf_counter() - start
+            outcome = Outcome(claim, None, spent, size, seed, traceback.format_exc())
+            write_report([outcome], out, pending=waiting)
+        outcomes.append(outcome)
+        if done is not None:
+            done(outcome)
+        result = "holds" if outcome.holds else "error" if outcome.error else "does not hold"
+        progress.say(
+            f"[{index + 1}/{len(claims)}] {claim.id}: {result} ({duration(outcome.seconds)})"
+        )
+    return outcomes
+
+
+def _render(records: list[dict[str, Any]], pending: Sequence[str]) -> str:
+    environment = Environment(
+        loader=PackageLoader("learning_dynamics"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        math=lambda text: Markup(plain_or_math(text)),
+        number=number,
+        duration=duration,
+        day=lambda date: date.replace("T", " ").removesuffix("+00:00") + " UTC",
+    )
+    environment.globals["with_error"] = with_error
+    return environment.get_template("report.html.j2").render(
+        records=records,
+        pending=pending,
+        holding=sum(
+            record["verdict"] == "pass" and record["control_verdict"] == "fail"
+            for record in records
+        ),
+        versions=max(records, key=lambda r: r["date"])["versions"] if records else versions(),
+        date=datetime.now(UTC).isoformat(timespec="minutes"),
+        seconds=sum(record["seconds"] for record in records),
+    )

@@ -1,0 +1,210 @@
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+
+from learning_dynamics import Measurement, Prediction, compare
+from learning_dynamics.figures import (
+    draw_simulation,
+    draw_theory,
+    figure_style,
+    image_grid,
+    legend_below,
+    new_figure,
+    plot_comparison,
+    save_figure,
+    series_style,
+)
+
+N = np.array([64, 128, 256, 512, 1024])
+
+
+def comparison(coordinates, truth, *, bias=0.0, offset=0.0, spoil=None):
+    truth = np.asarray(truth, dtype=float)
+    noise = np.random.default_rng(0).standard_normal((10, *truth.shape))
+    draws = truth * (1 + 0.05 * noise)
+    if spoil is not None:
+        draws[spoil] = np.nan
+    predicted = Prediction(truth + offset, 0.0)
+    if bias:
+        predicted = predicted.with_bias(bias, "4/d")
+    measured = Measurement.from_replicas(draws, coordinates)
+    return compare(measured, predicted, name="distance", quantity="distance $d$")
+
+
+def flat(**options):
+    return comparison({"samples": N}, 100.0 / N, **options)
+
+
+def stacked(**options):
+    return comparison({"dimension": [8, 16], "samples": N}, [100 / N, 300 / N], **options)
+
+
+def rendered(figure, tmp_path):
+    save_figure(figure, tmp_path / "figure.png")
+    return figure
+
+
+def legend_texts(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_single_series_has_markers_and_line_of_one_colour(tmp_path):
+    figure = rendered(plot_comparison(flat(), x_label="samples $n$"), tmp_path)
+    main, below = figure.axes
+    bars = main.containers[0]
+    line = next(line for line in main.lines if line.get_linestyle() == "-")
+    assert to_hex(bars[0].get_color()) == to_hex(line.get_color())
+    np.testing.assert_allclose(line.get_ydata(), 100 / N)
+    assert below.get_xlabel() == "samples $n$"
+    assert main.get_ylabel() == "distance $d$"
+    assert main.get_title() == "distance"
+    assert legend_texts(figure) == ["simulation", "theory"]
+
+
+def test_two_coordinates_become_series_and_x(tmp_path):
+    figure = rendered(plot_comparison(stacked(bias=0.01)), tmp_path)
+    assert len(figure.axes[0].containers) == 2
+    assert legend_texts(figure) == [
+        "simulation",
+        "theory",
+        "allowed bias 4/d",
+        "dimension = 8",
+        "dimension = 16",
+    ]
+    assert "4/d" in figure.axes[1].get_title(loc="left")
+    swapped = plot_comparison(stacked(), x="dimension", title="", legend=[f"n{n}" for n in N])
+    assert len(swapped.axes[0].containers) == 5
+    assert legend_texts(swapped)[2:] == [f"n{n}" for n in N]
+    assert plot_comparison(stacked(), series="samples").axes[1].get_xlabel() == "dimension"
+
+
+def test_legend_covers_no_axes(tmp_path):
+    figure = rendered(plot_comparison(stacked(bias=0.01)), tmp_path)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    box = figure.legends[0].get_window_extent(renderer)
+    assert not any(box.overlaps(axes.get_tightbbox(renderer)) for axes in figure.axes)
+
+
+@pytest.mark.parametrize(
+    ("truth", "scale"),
+    [(np.geomspace(1, 40, 5), "log"), (np.geomspace(1, 20, 5), "linear"), (N - 600.0, "linear")],
+)
+def test_logarithmic_axis_is_chosen_beyond_a_decade_and_a_half(truth, scale):
+    figure = plot_comparison(comparison({"samples": N}, truth))
+    assert figure.axes[0].get_yscale() == scale
+    assert figure.axes[0].get_xscale() == "linear"
+    forced = plot_comparison(comparison({"samples": N}, truth), logx=True, logy=False)
+    assert (forced.axes[0].get_xscale(), forced.axes[0].get_yscale()) == ("log", "linear")
+
+
+def test_error_bar_down_to_zero_does_not_stretch_a_logarithmic_axis(tmp_path):
+    draws = 1e-3 + np.random.default_rng(1).standard_normal((4, 5))
+    draws += 1e-3 - draws.mean(axis=0)
+    measured = Measurement.from_replicas(draws, {"x": range(1, 6)})
+    wide = compare(measured, Prediction(np.full(5, 1e-3), 0.0), name="a", quantity="b")
+    figure = rendered(plot_comparison(wide, logy=True), tmp_path)
+    assert figure.axes[0].get_ylim()[0] > 1e-5
+
+
+def test_fine_curve_replaces_the_line(tmp_path):
+    x = np.linspace(64, 1024, 50)
+    figure = rendered(plot_comparison(stacked(), fine=(x, [100 / x, 300 / x])), tmp_path)
+    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 50]
+    assert len(lines) == 2
+    plot_comparison(flat(), fine=(x, 100 / x))
+
+
+def test_names_along_x_get_levels_not_a_line(tmp_path):
+    named = comparison({"remedy": ["none", "ridge"]}, [1.0, 2.0], bias=0.2)
+    figure = rendered(plot_comparison(named), tmp_path)
+    assert [t.get_text() for t in figure.axes[1].get_xticklabels()] == ["none", "ridge"]
+    assert not any(line.get_linestyle() == "-" for line in figure.axes[0].lines)
+
+
+def test_lost_and_infinite_residuals_stay_visible(tmp_path):
+    figure = rendered(plot_comparison(flat(spoil=(slice(None), 2))), tmp_path)
+    assert "up to 10 of 10 replicas lost" in figure.axes[1].get_title(loc="left")
+    assert any(line.get_marker() == "x" for line in figure.axes[1].lines)
+    exact = Measurement.from_replicas(np.ones((3, 2)), {"x": [1, 2]})
+    for sign, marker in ((-1, "^"), (1, "v")):
+        off = compare(exact, Prediction(1 + sign * np.ones(2), 0.0), name="a", quantity="b")
+        panel = rendered(plot_comparison(off), tmp_path).axes[1]
+        assert any(line.get_marker() == marker for line in panel.lines)
+
+
+def test_large_residuals_compress_the_panel(tmp_path):
+    panel = rendered(plot_comparison(flat(offset=50.0)), tmp_path).axes[1]
+    assert panel.get_yscale() == "symlog"
+    assert len(panel.get_yticks()) <= 9
+
+
+def test_nothing_leaks():
+    before = dict(mpl.rcParams)
+    plot_comparison(stacked())
+    image_grid([np.zeros((1, 2, 2))], ["row"])
+    with figure_style():
+        assert mpl.rcParams["legend.frameon"] is False
+    assert dict(mpl.rcParams) == before
+    assert plt.get_fignums() == []
+
+
+def test_svg_is_the_same_twice(tmp_path):
+    for name in ("a.svg", "b.svg"):
+        save_figure(plot_comparison(flat()), tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_series_styles_differ():
+    assert len({series_style(i) for i in range(63)}) == 63
+
+
+def test_custom_panels(tmp_path):
+    figure, axes = new_figure(1, 2, title="both", sharey=True)
+    assert axes.shape == (1, 2)
+    for i, panel in enumerate(axes[0]):
+        draw_simulation(panel, N, 1 / N, 0.1 / N, index=i, label=f"simulation {i}")
+        draw_theory(panel, N[::-1], 1 / N[::-1], index=i, bias=0.1, label=f"theory {i}")
+    legend_below(figure, columns=3)
+    rendered(figure, tmp_path)
+    assert len(legend_texts(figure)) == 4
+    np.testing.assert_array_equal(axes[0, 0].lines[-1].get_xdata(), N)
+
+
+def test_image_rows(tmp_path):
+    images = [np.arange(48.0).reshape(3, 4, 4), np.ones((2, 4, 4))]
+    figure = image_grid(images, ["a", "b"], column_labels=list("xyz"), title="t", scale="image")
+    rendered(figure, tmp_path)
+    assert [bool(axes.images) for axes in figure.axes] == [True] * 5 + [False]
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["x", "y", "z"]
+
+
+@pytest.mark.parametrize(
+    ("make", "argument"),
+    [
+        (lambda: plot_comparison(comparison({}, 1.0)), "comparison"),
+        (
+            lambda: plot_comparison(
+                comparison({"a": [1], "b": [1], "c": [1, 2]}, np.ones((1, 1, 2)))
+            ),
+            "comparison",
+        ),
+        (lambda: plot_comparison(flat(), x="time"), "x"),
+        (lambda: plot_comparison(flat(), series="samples"), "series"),
+        (lambda: plot_comparison(stacked(), x="samples", series="samples"), "series"),
+        (lambda: plot_comparison(stacked(), legend=["one"]), "legend"),
+        (lambda: plot_comparison(flat(), legend="a"), "legend"),
+        (lambda: plot_comparison(stacked(), fine=([1, 2], [1, 2])), "fine"),
+        (lambda: image_grid([], []), "images"),
+        (lambda: image_grid([np.zeros((2, 2))], ["a"]), "images"),
+        (lambda: image_grid([np.full((1, 2, 2), np.nan)], ["a"]), "images"),
+        (lambda: image_grid([np.zeros((1, 2, 2))], []), "row_labels"),
+        (lambda: image_grid([np.zeros((1, 2, 2))], ["a"], column_labels=[]), "column_labels"),
+        (lambda: image_grid([np.zeros((1, 2, 2))], ["a"], scale="all"), "scale"),
+    ],
+)
+def test_bad_input_names_the_argument(make, argument):
+    with pytest.raises(ValueError, match=f"Argument `{argument}` must"):
+        make()

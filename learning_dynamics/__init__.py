@@ -1,5 +1,86 @@
 """Theory beside simulation for the learning dynamics of neural networks."""
 
-from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Comparison", "Measurement", "Prediction", "compare"]
+if TYPE_CHECKING:
+    from learning_dynamics.comparison import (
+        Comparison,
+        Comparisons,
+        Measurement,
+        Prediction,
+        compare,
+    )
+    from learning_dynamics.configuration import configuration, static
+    from learning_dynamics.kernel.latents import (
+        Discrete,
+        Normal,
+        Phase,
+        Rayleigh,
+        StudentT,
+        Uniform,
+    )
+    from learning_dynamics.kernel.limit import Limit, expected_loss, integrate, right_hand_side
+    from learning_dynamics.kernel.problem import InputModel, Learner, NoiseBlocks, Problem, Sample
+    from learning_dynamics.kernel.simulate import simulate
+    from learning_dynamics.kernel.state import Overlaps, from_weights, order_parameters
+    from learning_dynamics.kernel.stopping import Stop
+    from learning_dynamics.kernel.trajectory import Trajectory, log_times
+
+# Imported when first asked for: the command line and the theory modules must start fast.
+_HOMES = {
+    "comparison": ("Comparison", "Comparisons", "Measurement", "Prediction", "compare"),
+    "configuration": ("configuration", "static"),
+    "kernel.latents": ("Discrete", "Normal", "Phase", "Rayleigh", "StudentT", "Uniform"),
+    "kernel.limit": ("Limit", "expected_loss", "integrate", "right_hand_side"),
+    "kernel.problem": ("InputModel", "Learner", "NoiseBlocks", "Problem", "Sample"),
+    "kernel.simulate": ("simulate",),
+    "kernel.state": ("Overlaps", "from_weights", "order_parameters"),
+    "kernel.stopping": ("Stop",),
+    "kernel.trajectory": ("Trajectory", "log_times"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Comparison",
+    "Comparisons",
+    "Discrete",
+    "InputModel",
+    "Learner",
+    "Limit",
+    "Measurement",
+    "NoiseBlocks",
+    "Normal",
+    "Overlaps",
+    "Phase",
+    "Prediction",
+    "Problem",
+    "Rayleigh",
+    "Sample",
+    "Stop",
+    "StudentT",
+    "Trajectory",
+    "Uniform",
+    "compare",
+    "configuration",
+    "expected_loss",
+    "from_weights",
+    "integrate",
+    "log_times",
+    "order_parameters",
+    "right_hand_side",
+    "simulate",
+    "static",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,9 +1,9 @@
 """Simulation beside theory: values, errors, residuals and a verdict that can fail."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # imported where they are used: the command line must start f
     import xarray as xr
     from matplotlib.figure import Figure
 
-__all__ = ["Comparison", "Measurement", "Prediction", "Verdict", "compare"]
+__all__ = ["Comparison", "Comparisons", "Measurement", "Prediction", "Verdict", "compare"]
 
 Verdict = Literal["pass", "fail"]
 Array = NDArray[np.float64]
@@ -240,33 +240,160 @@ class Comparison:
         return figure
 
 
+@dataclass(frozen=True, eq=False)
+class Comparisons(Sequence[Comparison]):
+    """One measurement beside several predictions, in the order in which they were given."""
+
+    items: tuple[Comparison, ...]
+
+    @overload
+    def __getitem__(self, index: int) -> Comparison: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Comparison]: ...
+    def __getitem__(self, index: int | slice) -> Comparison | Sequence[Comparison]:
+        return self.items[index]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The word "pass" when every comparison passes."""
+        return "pass" if all(item.verdict == "pass" for item in self.items) else "fail"
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Summaries of the comparisons."""
+        return [item.summary() for item in self.items]
+
+    def to_xarray(self) -> "xr.Dataset":
+        """The comparisons' arrays, stacked along a coordinate `theory`."""
+        import xarray as xr
+
+        labels = [item.predicted.label for item in self.items]
+        tables = [item.to_xarray().assign_coords(theory=item.predicted.label) for item in self]
+        attributes = {"verdict": self.verdict, "theories": labels}
+        stacked = xr.concat(tables, dim="theory", combine_attrs="drop_conflicts")
+        return stacked.assign_attrs(attributes)
+
+    def plot(self, path: str | Path | None = None, **options: Any) -> "Figure":
+        """Draw all comparisons side by side; see `figures.plot_comparisons`."""
+        from learning_dynamics.drawing import save_figure
+        from learning_dynamics.figures import plot_comparisons
+
+        figure = plot_comparisons(self, **options)
+        if path is not None:
+            save_figure(figure, path)
+        return figure
+
+
+class Simulated(Protocol):
+    """A simulation result that can be averaged over its replicas."""
+
+    @property
+    def values(self) -> Mapping[str, Array]: ...
+    @property
+    def times(self) -> Array: ...
+    def measurement(self, quantities: Iterable[str] | None = None) -> Measurement: ...
+
+
+class Predicted(Protocol):
+    """A theory result, or the Monte Carlo evaluation of an exact law."""
+
+    @property
+    def values(self) -> Mapping[str, Array]: ...
+    @property
+    def times(self) -> Array: ...
+    def prediction(self, quantities: Iterable[str] | None = None) -> Prediction: ...
+
+
+@overload
 def compare(
-    measured: Measurement,
-    predicted: Prediction,
+    measured: Measurement | Simulated,
+    predicted: Prediction | Predicted,
+    /,
     *,
-    name: str,
-    quantity: str,
+    name: str = ...,
+    quantity: str = ...,
+    quantities: Iterable[str] | None = ...,
+    false_alarm: float = ...,
+) -> Comparison: ...
+@overload
+def compare(
+    measured: Measurement | Simulated,
+    predicted: Prediction | Predicted,
+    second: Prediction | Predicted,
+    /,
+    *more: Prediction | Predicted,
+    name: str = ...,
+    quantity: str = ...,
+    quantities: Iterable[str] | None = ...,
+    false_alarm: float = ...,
+) -> Comparisons: ...
+def compare(
+    measured: Measurement | Simulated,
+    /,
+    *predicted: Prediction | Predicted,
+    name: str = "",
+    quantity: str = "order parameters",
+    quantities: Iterable[str] | None = None,
     false_alarm: float = 1e-3,
-) -> Comparison:
-    """Lay a measurement beside a prediction.
+) -> Comparison | Comparisons:
+    """Lay a measurement beside one or several predictions.
 
     Args:
-        measured: mean and standard error over replicas.
-        predicted: values of the same shape, with numerical error and allowed bias.
-        name: what is compared, in a few words.
+        measured: mean and standard error over replicas, or a simulated trajectory.
+        predicted: values of the same shape, with numerical error and allowed bias; or solutions
+            and trajectories at the same times as the measured trajectory.
+        name: what is compared, in a few words (by default, what was measured).
         quantity: axis label of the values, with units.
-        false_alarm: probability that the whole comparison fails although the theory is right
+        quantities: names of the quantities of trajectories to compare; by default all in common.
+        false_alarm: probability that one whole comparison fails although the theory is right
             (Bonferroni over its points, Gaussian means).
 
+    Returns:
+        A `Comparison`, or with several predictions `Comparisons`.
+
     Raises:
-        ValueError: if the shapes differ, there is no point or `false_alarm` is not in (0, 1).
+        ValueError: if shapes, times or quantities differ or `false_alarm` is not in (0, 1).
     """
-    if measured.values.shape != predicted.values.shape:
-        raise reject(
-            "predicted", f"have shape {measured.values.shape}", f"shape {predicted.values.shape}"
-        )
-    if measured.values.size == 0:
-        raise reject("measured", "hold at least one point", "none")
+    if not predicted:
+        raise reject("predicted", "be given", "nothing")
     if not 0 < false_alarm < 1:
         raise reject("false_alarm", "lie strictly between 0 and 1", false_alarm)
-    return Comparison(measured, predicted, name, quantity, false_alarm)
+    seen, theories = _aligned(measured, predicted, quantities)
+    for theory in theories:
+        if seen.values.shape != theory.values.shape:
+            raise reject(
+                "predicted", f"have shape {seen.values.shape}", f"shape {theory.values.shape}"
+            )
+    if seen.values.size == 0:
+        raise reject("measured", "hold at least one point", "none")
+    title = name or seen.label
+    items = tuple(Comparison(seen, theory, title, quantity, false_alarm) for theory in theories)
+    return items[0] if len(items) == 1 else Comparisons(items)
+
+
+def _aligned(
+    measured: Measurement | Simulated,
+    predicted: Sequence[Prediction | Predicted],
+    quantities: Iterable[str] | None,
+) -> tuple[Measurement, list[Prediction]]:
+    """Measurement and predictions with the same axes."""
+    names = None if quantities is None else list(quantities)
+    if isinstance(measured, Measurement):
+        if names is not None:
+            raise reject("quantities", "be left out for a Measurement", names)
+        bare = [theory for theory in predicted if isinstance(theory, Prediction)]
+        if len(bare) != len(predicted):
+            raise reject("predicted", "be Predictions, like the Measurement", list(predicted))
+        return measured, bare
+    rich = [theory for theory in predicted if not isinstance(theory, Prediction)]
+    if names is None and rich:
+        shared = (set(theory.values) for theory in rich)
+        common = set(measured.values).intersection(*shared)
+        names = [n for n in measured.values if n in common and np.size(measured.values[n])]
+    for theory in rich:
+        if not np.array_equal(theory.times, measured.times):
+            raise reject("predicted", f"have the times {measured.times}", theory.times)
+    theories = [t if isinstance(t, Prediction) else t.prediction(names) for t in predicted]
+    return measured.measurement(names), theories

@@ -34,6 +34,7 @@ __all__ = [
     "legend_below",
     "new_figure",
     "plot_comparison",
+    "plot_comparisons",
     "save_figure",
     "series_style",
 ]
@@ -119,6 +120,52 @@ def plot_comparison(
         below.set_xlabel(x if x_label is None else x_label)
         _residual_panel(below, comparison, positions, table["residual"])
     legend_below(figure, _handles(comparison, labels, table["bias"]))
+    return figure
+
+
+def plot_comparisons(
+    comparisons: Sequence[Comparison], *, x: str | None = None, title: str | None = None
+) -> Figure:
+    """Draw one measurement beside each of its predictions, a column each, residuals below.
+
+    Args:
+        comparisons: of one measurement with one or more predictions.
+        x: coordinate along x, as in `plot_comparison`.
+        title: by default the name of the first comparison.
+    """
+    first = comparisons[0]
+    x, series = _axes_names(first, x, None)
+    labels = _series_labels(first, series, None, _rows(first, first.residual, x, series).shape[0])
+    figure, grid = new_figure(
+        2,
+        len(comparisons),
+        width=5.2 * len(comparisons),
+        height=5.4 + 0.2 * ((len(labels) + 2) // 3),
+        sharex=True,
+        height_ratios=[3, 1.1],
+        title=first.name if title is None else title,
+    )
+    for column, comparison in enumerate(comparisons):
+        upper, lower = grid[0, column], grid[1, column]
+        positions, _ = _positions(comparison.measured.coordinates[x])
+        measured, errors = comparison.measured, comparison.predicted
+        mean = _rows(comparison, measured.values, x, series)
+        bars = _rows(comparison, measured.standard_error, x, series)
+        theory = _rows(comparison, errors.values, x, series)
+        bias = _rows(comparison, errors.bias, x, series)
+        for i in range(mean.shape[0]):
+            draw_simulation(upper, positions, mean[i], bars[i], index=i)
+            draw_theory(upper, positions, theory[i], bias=bias[i], index=i)
+        with figure_style():
+            if _spans_decades(positions):
+                upper.set_xscale("log")
+            upper.set_title(errors.label)
+            upper.set_ylabel(comparison.quantity)
+            lower.set_xlabel(x)
+            _residual_panel(
+                lower, comparison, positions, _rows(comparison, comparison.residual, x, series)
+            )
+    legend_below(figure, _handles(first, labels, _rows(first, first.predicted.bias, x, series)))
     return figure
 
 

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from numpy.typing import ArrayLike
 
 from learning_dynamics.validation import integers, reject
 
-__all__ = ["observation_gaps", "observed_scan"]
+__all__ = ["observation_gaps", "observed_chunks", "observed_scan"]
 
 State = TypeVar("State")
 
@@ -64,4 +65,57 @@ def observed_scan(
         return (state, done + gap), observe(state)
 
     (state, _), seen = lax.scan(segment, (state, start), gaps)
+    return state, seen
+
+
+def observed_chunks(
+    draw: Callable[[jax.Array], Any],
+    update: Callable[[State, Any], State],
+    observe: Callable[[State], Any],
+    state: State,
+    targets: jax.Array,
+    start: jax.Array,
+    chunk: int,
+    running: Callable[[State], jax.Array] | None = None,
+) -> tuple[State, Any]:
+    """Like `observed_scan`, with the random inputs of `chunk` updates drawn at a time.
+
+    Update number j (counted from zero) always uses row j mod chunk of `draw(j // chunk)`, whatever
+    the observations, so that a run cut in two and continued is the same run.
+
+    Args:
+        draw: inputs of one chunk, a pytree with leading axis `chunk`.
+        update: one step of training, given one row of the chunk.
+        observe: what to record.
+        state: pytree of arrays.
+        targets: int32, shape (observations,), not decreasing: updates made at each observation.
+        start: int32 scalar, number of updates already made.
+        chunk: updates per draw.
+        running: whether anything is left to do (boolean scalar); all else is skipped if not.
+
+    Returns:
+        Final state, and observations stacked along a leading axis.
+    """
+
+    def observation(carry: tuple[State, jax.Array], target: jax.Array) -> tuple[Any, Any]:
+        def unfinished(carry: tuple[State, jax.Array]) -> jax.Array:
+            more = carry[1] < target
+            return more if running is None else more & running(carry[0])
+
+        def advance(carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
+            state, now = carry
+            index = now // chunk
+            rows = draw(index)
+            end = jnp.minimum(target, (index + 1) * chunk)
+
+            def one(step: jax.Array, state: State) -> State:
+                row = step - index * chunk
+                return update(state, jax.tree.map(lambda a: a[row], rows))
+
+            return lax.fori_loop(now, end, one, state), end
+
+        state, now = lax.while_loop(unfinished, advance, carry)
+        return (state, jnp.maximum(now, target)), observe(state)
+
+    (state, _), seen = lax.scan(observation, (state, start), targets)
     return state, seen

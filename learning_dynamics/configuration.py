@@ -1,0 +1,55 @@
+"""Frozen dataclass pytrees: structure is static, numbers are leaves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+
+__all__ = ["configuration", "is_traced", "static"]
+
+T = TypeVar("T")
+
+
+def static(**options: Any) -> Any:
+    """A dataclass field that is structure: hashable, compiled in, no pytree leaf."""
+    return field(metadata={"static": True}, **options)
+
+
+@dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(field, static))
+def configuration(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen dataclass and register it as a pytree.
+
+    Fields declared by `static()` are structure, all others are leaves or pytrees of leaves.
+    `__post_init__` validates what a user writes; it does not run when JAX rebuilds the object
+    from traced leaves, so that `jax.vmap` over numbers works.
+    """
+    made = dataclass(frozen=True, eq=False)(cls)
+    structure = tuple(f.name for f in fields(made) if f.metadata.get("static"))  # type: ignore[arg-type]
+    numbers = tuple(f.name for f in fields(made) if not f.metadata.get("static"))  # type: ignore[arg-type]
+
+    def flatten_with_keys(item: Any) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]]:
+        leaves = [(jax.tree_util.GetAttrKey(name), getattr(item, name)) for name in numbers]
+        return leaves, tuple(getattr(item, name) for name in structure)
+
+    def flatten(item: Any) -> tuple[list[Any], tuple[Any, ...]]:
+        return [getattr(item, name) for name in numbers], tuple(
+            getattr(item, name) for name in structure
+        )
+
+    def rebuild(meta: tuple[Any, ...], leaves: Any) -> Any:
+        item = object.__new__(made)
+        for name, value in zip(structure, meta, strict=True):
+            object.__setattr__(item, name, value)
+        for name, value in zip(numbers, leaves, strict=True):
+            object.__setattr__(item, name, value)
+        return item
+
+    register: Callable[..., None] = jax.tree_util.register_pytree_with_keys
+    register(made, flatten_with_keys, rebuild, flatten)
+    return made
+
+
+def is_traced(value: Any) -> bool:
+    """Whether a value is abstract (inside `jit` or `vmap`), so that it cannot be checked."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))

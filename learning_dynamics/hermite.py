@@ -1,0 +1,74 @@
+"""Probabilists' Hermite polynomials He_k and Gauss-Hermite quadrature, float64."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from math import factorial
+
+import numpy as np
+from numpy.polynomial import hermite_e
+from numpy.typing import ArrayLike, NDArray
+
+from learning_dynamics.validation import finite_array, integers, positive_integer, reject
+
+__all__ = ["gauss_hermite", "hermite", "hermite_coefficients"]
+
+Array = NDArray[np.float64]
+
+
+@lru_cache(maxsize=64)
+def _rule(nodes: int) -> tuple[Array, Array]:
+    points, weights = hermite_e.hermegauss(nodes)
+    weights = weights / weights.sum()
+    points.setflags(write=False)
+    weights.setflags(write=False)
+    return points, weights
+
+
+def gauss_hermite(nodes: int) -> tuple[Array, Array]:
+    """Nodes and weights with sum_i w_i f(x_i) = E f(g), g ~ N(0, 1); exact to degree 2 nodes - 1.
+
+    Raises:
+        ValueError: if `nodes` is not a whole number from 1 to 250 (weights underflow beyond).
+    """
+    count = positive_integer("nodes", nodes)
+    if count > 250:
+        raise reject("nodes", "be at most 250", count)
+    return _rule(count)
+
+
+def hermite(order: int, x: ArrayLike) -> Array:
+    """He_order(x): He_0 = 1, He_1 = x, He_(k+1) = x He_k - k He_(k-1)."""
+    index = int(integers("order", order, least=0))
+    return np.asarray(hermite_e.hermeval(np.asarray(x, np.float64), [0.0] * index + [1.0]))
+
+
+def hermite_coefficients(
+    function: Callable[[Array], ArrayLike], orders: int, *, nodes: int = 200
+) -> tuple[Array, Array]:
+    """Coefficients c_k = E[f(g) He_k(g)], k = 0..orders, so that f = sum_k c_k He_k / k!.
+
+    Args:
+        function: vectorised f.
+        orders: highest k.
+        nodes: quadrature nodes.
+
+    Returns:
+        The coefficients and an estimate of their error: three times the largest change from
+        rules with 0.7 and 0.5 times as many nodes (slow convergence at kinks shows up here).
+
+    Raises:
+        ValueError: if f is not finite at the nodes.
+    """
+    highest = int(integers("orders", orders, least=0))
+
+    def coefficients(count: int) -> Array:
+        points, weights = gauss_hermite(count)
+        values = finite_array("function", function(points))
+        basis = np.stack([hermite(k, points) for k in range(highest + 1)])
+        return np.asarray(basis @ (weights * values))
+
+    fine = coefficients(nodes)
+    coarser = [np.abs(fine - coefficients(max(int(f * nodes), 1))) for f in (0.7, 0.5)]
+    scale = np.sqrt([float(factorial(k)) for k in range(highest + 1)])
+    rounding = 1e-14 * scale * max(1.0, float(np.max(np.abs(fine / scale))))
+    return fine, 3 * np.maximum(*coarser) + rounding

@@ -1,0 +1,1 @@
+"""One span loss, several levels of description: ambient, overlaps, limit and search."""

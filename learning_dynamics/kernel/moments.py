@@ -1,0 +1,177 @@
+"""Expectations of one step at given order parameters, from the same loss as the simulation."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from learning_dynamics.kernel.problem import Problem, Sample, mixing_matrix
+from learning_dynamics.kernel.quadrature import Nodes
+from learning_dynamics.kernel.state import Overlaps
+from learning_dynamics.kernel.step import gradient
+
+__all__ = ["Medium", "Moments", "medium", "moments", "velocity"]
+
+
+class Medium(NamedTuple):
+    """Noise blocks as the limit sees them.
+
+    Attributes:
+        fractions: N_b / N of each block, shape (blocks,).
+        variances: lambda_b, shape (blocks,).
+        signal_weights: weights of the signal axes in the loss's second argument, shape (r,).
+        block_weights: those of the blocks, shape (blocks,).
+    """
+
+    fractions: jax.Array
+    variances: jax.Array
+    signal_weights: jax.Array
+    block_weights: jax.Array
+
+
+class Moments(NamedTuple):
+    """Expectations over one sample.
+
+    Attributes:
+        signal: E[A C], shape (K, r).
+        noise: E[A B zeta^T], shape (K, K): slope along the noise fields L zeta.
+        radial: E[A F^T], shape (K, K).
+        pull: E[D + D^T], shape (K, K).
+        step: E[A Gamma A^T] with Gamma = B B^T, shape (K, K).
+        parameters: E[dl/dtheta] at G = 0.
+        stiff: coefficient of N in E[dl/dtheta], from the part of the loss linear in G.
+        loss: E[l] at G = 0.
+        factor: L with L L^T = sum_b lambda_b R_b, shape (K, K).
+    """
+
+    signal: jax.Array
+    noise: jax.Array
+    radial: jax.Array
+    pull: jax.Array
+    step: jax.Array
+    parameters: dict[str, jax.Array]
+    stiff: dict[str, jax.Array]
+    loss: jax.Array
+    factor: jax.Array
+
+
+def medium(problem: Problem, dimension: int | None, dtype: Any = np.float64) -> Medium:
+    """Blocks at N = `dimension`; one block that fills everything when N is infinite (None)."""
+    r = problem.inputs.directions
+    if dimension is None:
+        groups: Any = problem.inputs.blocks(10**9 + r)
+        fractions = np.concatenate([np.full(np.shape(g.variances), g.size / 10**9) for g in groups])
+    else:
+        groups = problem.inputs.blocks(dimension)
+        fractions = np.concatenate(
+            [np.full(np.shape(g.variances), g.size / dimension) for g in groups]
+        )
+    variances = np.concatenate([np.asarray(g.variances, np.float64) for g in groups])
+    if problem.learner.normaliser == "weights":
+        weights, blocks = np.ones(r), np.ones_like(variances)
+    else:
+        weights, blocks = np.asarray(problem.inputs.signal_variances(), np.float64), variances
+    arrays = (np.asarray(a, dtype) for a in (fractions, variances, weights, blocks))
+    return Medium(*(jnp.asarray(a) for a in arrays))
+
+
+def field_factor(covariance: jax.Array) -> jax.Array:
+    """Cholesky factor of a K x K covariance that may be singular (relative floor 1e-15)."""
+    neurons = covariance.shape[-1]
+    if neurons == 1:
+        return jnp.sqrt(jnp.maximum(covariance, 0))
+    floor = 1e-15 * jnp.trace(covariance) + 1e-300
+    return jnp.linalg.cholesky(covariance + floor * jnp.eye(neurons, dtype=covariance.dtype))
+
+
+def moments(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps) -> Moments:
+    """All expectations by quadrature; float64 arrays, differentiable in the order parameters."""
+    signal, blocks, parameters = overlaps
+    mixing = mixing_matrix(problem, signal.dtype)
+    covariance = jnp.sum(place.variances[:, None, None] * blocks, axis=0)
+    factor = field_factor(covariance)
+    norms = jnp.sum(signal[:, None] * place.signal_weights[None, None] * signal[None], axis=-1)
+    norms = norms + jnp.sum(place.block_weights[:, None, None] * blocks, axis=0)
+    exact = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+    gamma = exact("aq,bq->ab", mixing, mixing)
+    # gram per dimension: Gamma times the mean variance of the noise
+    gram = gamma * jnp.sum(place.fractions * place.variances)
+
+    def one(latents: Any, zeta: Any) -> Moments:
+        coordinates, label = problem.signal(latents)
+        fields = exact("kr,pr->kp", signal, coordinates)
+        fields = fields + exact("kl,lq,pq->kp", factor, zeta, mixing)
+
+        def slopes(gram: jax.Array) -> Any:
+            return gradient(problem, fields, norms, parameters, Sample(label, gram))
+
+        nothing = jnp.zeros_like(gram)
+        slope, change = jax.jvp(slopes, (nothing,), (gram,))
+        a = slope.fields
+        loss = problem.learner.loss(fields, norms, parameters, Sample(label, nothing))
+        return Moments(
+            exact("kp,pr->kr", a, coordinates),
+            exact("kp,pq,lq->kl", a, mixing, zeta),
+            exact("kp,lp->kl", a, fields),
+            slope.norms + slope.norms.T,
+            exact("kp,ps,ls->kl", a, gamma, a),
+            slope.parameters,
+            change.parameters,
+            loss,
+            factor,
+        )
+
+    values = jax.vmap(one)(nodes.latents, nodes.zeta)
+
+    def mean(leaf: jax.Array) -> jax.Array:
+        return jnp.tensordot(nodes.weights, leaf, 1, precision=jax.lax.Precision.HIGHEST)
+
+    return jax.tree.map(mean, values)._replace(factor=factor)
+
+
+def velocity(
+    problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, held: frozenset[str]
+) -> Overlaps:
+    """Right-hand side of the limit N -> infinity.
+
+        dM/dtau   = -eta ( E[A C] + (D + D^T) M )
+        dR_b/dtau = -eta ( S lambda_b R_b + (D + D^T) R_b + transpose )
+                    + (eta^2 / batch) (N_b / N) lambda_b E[A Gamma A^T]
+    with S = E[A B zeta^T] L^-1 the regression of A B on the noise fields L zeta: by Gaussian
+    integration by parts E[A B h_b^T] = S lambda_b R_b for the share h_b of every block. Rows of
+    norm one lose their radial velocity. Parameters of order 2 feel the part linear in the
+    gram, those of order 1 the rest.
+    """
+    signal, blocks, parameters = overlaps
+    m = moments(problem, place, nodes, overlaps)
+    exact = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    eta = jnp.asarray(problem.learning_rate, signal.dtype)
+    neurons = signal.shape[0]
+    if blocks.shape[0] == 1:
+        along = exact(m.noise, m.factor.T)[None]  # S lambda R = E[A B zeta^T] L^T
+    elif neurons == 1:
+        along = (m.noise / m.factor)[None] * place.variances[:, None, None] * blocks
+    else:
+        regression = jax.scipy.linalg.solve_triangular(m.factor.T, m.noise.T, lower=False).T
+        along = exact(regression[None], place.variances[:, None, None] * blocks)
+    decay = jnp.asarray(problem.weight_decay or 0.0, signal.dtype)
+    pull = place.block_weights[:, None, None] * m.pull[None]
+    half = along + exact(pull, blocks) + decay * blocks
+    spread = (place.fractions * place.variances)[:, None, None] * m.step[None] / problem.batch
+    d_blocks = -eta * (half + jnp.swapaxes(half, -1, -2)) + eta**2 * spread
+    pulled = exact(m.pull, place.signal_weights[None] * signal)
+    d_signal = -eta * (m.signal + pulled + decay * signal)
+    if problem.update != "plain":
+        radial = jnp.sum(d_signal * signal, axis=-1)
+        radial = radial + jnp.sum(jnp.diagonal(d_blocks, axis1=-2, axis2=-1), axis=0) / 2
+        d_signal = d_signal - radial[:, None] * signal
+        d_blocks = d_blocks - (radial[:, None] + radial[None, :])[None] * blocks
+    d_parameters = {name: jnp.zeros_like(value) for name, value in parameters.items()}
+    for name, rate in problem.parameter_rates.items():
+        if name in held:
+            continue
+        drift = m.stiff[name] if problem.order(name) == 2 else m.parameters[name]
+        d_parameters[name] = -jnp.asarray(rate, signal.dtype) * drift
+    return Overlaps(d_signal, d_blocks, d_parameters)

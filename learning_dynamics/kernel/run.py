@@ -1,0 +1,149 @@
+"""Compiled runs of many replicas: groups of a fixed size, shared out over devices."""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from learning_dynamics.kernel.problem import Problem
+from learning_dynamics.kernel.state import Overlaps, State, overlaps_of
+from learning_dynamics.kernel.step import Layout, draw_samples, random_start, update
+from learning_dynamics.kernel.stopping import watch
+from learning_dynamics.loop import observed_chunks
+
+__all__ = ["Observables", "Particle", "advance", "begin", "group_size", "replica_keys"]
+
+Observables = tuple[tuple[str, Callable[[Overlaps], jax.Array]], ...]
+
+
+class Particle(NamedTuple):
+    """One replica: its state, and what its stop condition has seen (None without one)."""
+
+    state: State
+    watch: Any
+
+
+def group_size(plan: Layout, neurons: int) -> int:
+    """Replicas advanced together: many where a step is small, few where it fills the cache.
+
+    Runs are padded to whole groups, so that a replica is computed by the same instructions
+    whatever the number of replicas, groups and devices.
+    """
+    if jax.default_backend() != "cpu":
+        return 256
+    width = neurons * sum(c * w for c, w in zip(plan.counts, plan.widths, strict=True))
+    return max(1, min(32, 2**12 // max(width, 1)))
+
+
+def replica_keys(key: jax.Array, replicas: jax.Array) -> jax.Array:
+    """Key of each replica: `fold_in(key, replica)`."""
+    return jax.vmap(partial(jax.random.fold_in, key))(replicas)
+
+
+def _split(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    first, second = jax.random.split(key)
+    return first, second
+
+
+@lru_cache(maxsize=64)
+def begin(plan: Layout, dtype: Any, mesh: Mesh) -> Callable[..., State]:
+    """Compiled random starts: (problem, keys) -> states with a leading replica axis."""
+
+    def start(problem: Problem, keys: jax.Array) -> State:
+        problem = problem.cast(dtype)
+        return jax.vmap(lambda key: random_start(problem, plan, _split(key)[0], dtype))(keys)
+
+    return jax.jit(start, out_shardings=NamedSharding(mesh, PartitionSpec("replicas")))
+
+
+@lru_cache(maxsize=64)
+def advance(
+    plan: Layout, observables: Observables, stop: Any, group: int, dtype: Any, mesh: Mesh
+) -> Callable[..., tuple[Particle, dict[str, jax.Array]]]:
+    """Compiled evolution (problem, particles, keys, targets, start) -> (particles, seen).
+
+    Leading axes: replicas for particles and keys; (replicas, observations) for what was seen.
+    """
+
+    def groups(
+        problem: Problem, particles: Particle, keys: jax.Array, targets: Any, start: Any
+    ) -> Any:
+        problem = problem.cast(dtype)
+
+        def draw(keys: jax.Array, index: jax.Array) -> Any:
+            def one(key: jax.Array) -> Any:
+                return draw_samples(problem, plan, jax.random.fold_in(key, index), dtype)
+
+            return jax.vmap(one, out_axes=1)(keys)
+
+        def step(particle: Particle, inputs: Any) -> Particle:
+            state = update(problem, plan, particle.state, inputs)
+            if stop is None:
+                return Particle(state, None)
+            stopped = particle.watch.stopped != -1
+            state = jax.tree.map(partial(jnp.where, stopped), particle.state, state)
+            return Particle(state, watch(stop, particle.watch, state))
+
+        def observe(particle: Particle) -> dict[str, jax.Array]:
+            overlaps = overlaps_of(particle.state)
+            return {name: function(overlaps) for name, function in observables}
+
+        def running(particles: Particle) -> jax.Array:
+            return jnp.any(particles.watch.stopped == -1)
+
+        def together(batch: tuple[Particle, jax.Array]) -> Any:
+            particles, keys = batch
+            paths = jax.vmap(lambda key: _split(key)[1])(keys)
+            return observed_chunks(
+                partial(draw, paths),
+                jax.vmap(step),
+                jax.vmap(observe),
+                particles,
+                targets,
+                start,
+                plan.chunk,
+                None if stop is None else running,
+            )
+
+        def split(leaf: jax.Array) -> jax.Array:
+            return leaf.reshape(leaf.shape[0] // group, group, *leaf.shape[1:])
+
+        batches = jax.tree.map(split, (particles, keys))
+        last, seen = jax.lax.map(together, batches)
+        last = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), last)
+        seen = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 2).reshape(-1, *_rest(a)), seen)
+        return last, seen
+
+    shared, own = PartitionSpec(), PartitionSpec("replicas")
+    parallel = jax.shard_map(
+        groups,
+        mesh=mesh,
+        in_specs=(shared, own, own, shared, shared),
+        out_specs=(own, own),
+        check_vma=False,
+    )
+    return jax.jit(parallel)
+
+
+def _rest(array: jax.Array) -> tuple[int, ...]:
+    """Shape (observations, ...) of (groups, observations, group, ...)."""
+    return (array.shape[1], *array.shape[3:])
+
+
+def pad(tree: Any, count: int) -> Any:
+    """Repeat the last entry along the leading axis until it has length `count`."""
+
+    def grow(leaf: Any) -> Any:
+        missing = count - leaf.shape[0]
+        return leaf if missing == 0 else jnp.concatenate([leaf, *([leaf[-1:]] * missing)])
+
+    return jax.tree.map(grow, tree)
+
+
+def replica_mesh(devices: Any) -> Mesh:
+    """One-dimensional mesh of devices."""
+    return Mesh(np.asarray(devices), ("replicas",))

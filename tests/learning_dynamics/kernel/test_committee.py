@@ -1,0 +1,89 @@
+"""The limit of the erf committee against its closed form (Saad and Solla, Goldt et al.)."""
+
+import numpy as np
+import pytest
+
+import learning_dynamics as ld
+from tests.learning_dynamics.kernel.models import Committee, Teacher
+from tests.learning_dynamics.kernel.witness import committee_rates
+
+
+def random_overlaps(neurons, teachers, seed):
+    rng = np.random.default_rng(seed)
+    w = rng.normal(size=(neurons, teachers + 8)) / np.sqrt(teachers + 8)
+    w *= rng.uniform(0.6, 1.4, size=(neurons, 1))
+    return w[:, :teachers], w @ w.T, rng.uniform(0.5, 1.5, neurons), rng.uniform(-1, 1.5, teachers)
+
+
+def rates(neurons, teachers, seed, points, method):
+    m, q, v, a = random_overlaps(neurons, teachers, seed)
+    problem = ld.Problem(
+        Teacher(a), Committee(neurons), 0.7, parameter_rates={"v": 0.4}, label_noise=0.3
+    )
+    start = ld.order_parameters(m, q, {"v": v})
+    found, error = ld.right_hand_side(problem, start, points=points, method=method)
+    d_q = found.blocks[0] + found.signal @ m.T + m @ found.signal.T
+    dq_error = error.blocks[0] + 2 * np.abs(error.signal).max() * np.abs(m).sum()
+    expected = committee_rates(m, q, v, a, 0.7, 0.4, 0.3)
+    return (
+        zip((found.signal, d_q, found.parameters["v"]), expected, strict=True),
+        (error.signal, dq_error, error.parameters["v"]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("neurons", "teachers", "points", "accuracy"),
+    [(1, 1, 2**15, 1e-9), (2, 1, 2**19, 1e-7), (1, 2, 2**19, 1e-7), (2, 2, 2**18, 2e-4)],
+)
+def test_tensor_rule_reaches_closed_form(neurons, teachers, points, accuracy):
+    pairs, _ = rates(neurons, teachers, neurons + 7 * teachers, points, "tensor")
+    for found, expected in pairs:
+        np.testing.assert_allclose(found, expected, atol=accuracy, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("neurons", "teachers"), [(2, 2), (2, 4), (3, 2), (4, 1), pytest.param(4, 4)]
+)
+def test_sobol_points_agree_within_their_reported_error(neurons, teachers):
+    pairs, errors = rates(neurons, teachers, 3 * neurons + teachers, 2**16, "sobol")
+    for (found, expected), error in zip(pairs, errors, strict=True):
+        assert np.max(error) < 1e-2
+        # 8 scramblings: the t quantile at 1e-6 for at most 16 components
+        assert np.max(np.abs(found - expected) / (error + 1e-12)) < 13
+
+
+def test_reported_tensor_error_is_honest():
+    for points in (2**10, 2**12, 2**14):
+        pairs, errors = rates(2, 1, 9, points, "tensor")
+        for (found, expected), error in zip(pairs, errors, strict=True):
+            assert np.max(np.abs(found - expected)) <= 3 * np.max(error) + 1e-12
+
+
+def test_trajectory_follows_closed_form():
+    """Heun steps of the closed form against the adaptive solution."""
+    m, q, v, a = random_overlaps(2, 1, 5)
+    problem = ld.Problem(Teacher(a), Committee(2), 0.7, parameter_rates={"v": 0.4})
+    times = np.array([0.5, 2.0])
+    start = ld.order_parameters(m, q, {"v": v})
+    limit = ld.integrate(problem, times=times, start=start, points=2**13, method="tensor")
+
+    def rate(y):
+        return np.concatenate(
+            [r.ravel() for r in committee_rates(y[:2, None], y[2:6].reshape(2, 2), y[6:], a,
+                                                0.7, 0.4, 0.0)]
+        )  # fmt: skip
+
+    y, step = np.concatenate([m.ravel(), q.ravel(), v]), 2e-3
+    for i in range(1000):
+        slope = rate(y)
+        y = y + step / 2 * (slope + rate(y + step * slope))
+        if i == 249:
+            early = y
+    for index, expected in ((0, early), (1, y)):
+        found = np.concatenate(
+            [limit.values[name][index].ravel() for name in ("signal", "norms", "v")]
+        )
+        np.testing.assert_allclose(found, expected, atol=3e-6)
+    assert limit.attributes["reached_the_end"]
+    middle = limit.at([0.5])
+    np.testing.assert_allclose(middle.norms[0, 0].ravel(), early[2:6], atol=3e-6)

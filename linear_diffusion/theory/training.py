@@ -20,7 +20,7 @@ from scipy.optimize import minimize_scalar
 from learning_dynamics.comparison import Prediction
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.validation import finite_array, non_negative, one_of, reject
-from linear_diffusion.theory.contour import Contour, make_contour
+from linear_diffusion.theory.contour import Contour, make_contour, trace_measure
 from linear_diffusion.theory.divergence import DIRECTIONS, Direction
 from linear_diffusion.theory.losses import Losses, bayes_loss, losses
 from linear_diffusion.theory.resolvent import EPSILON, Grid, make_grid
@@ -95,7 +95,7 @@ def _losses_at(
     true, true_error = contour.trace(f**2, contour.signal)
     factor = 1.0 if known else 1 + 1 / N
     common = 1 - 2 * sigma2 / d * trace + sigma2**2 / d * square
-    error = 2 * sigma2 / d * trace_error + sigma2**2 / d * square_error
+    error = 4 * EPSILON + 2 * sigma2 / d * trace_error + sigma2**2 / d * square_error
     return (
         (common + sigma2 / d * seen, error + sigma2 / d * seen_error),
         (common + sigma2 / d * factor * true, error + sigma2 / d * factor * true_error),
@@ -319,7 +319,7 @@ def training_kl(
             first, first_error = contour.trace((1 + mean_weight * share**2) / p, contour.signal)
             value = (first - d + logs - log_det) / 2
         else:
-            inverse = _inverse_measure(contour, s)
+            inverse = trace_measure(s**-2, s, contour.nodes, contour.kappa, contour.freedom)
             first, first_error = contour.trace(p, inverse)
             if not mean_known:
                 first = first + contour.quadratic_trace(share, s) / N
@@ -327,9 +327,3 @@ def training_kl(
         values[index] = np.where(enclosed, np.nan, value)
         errors[index] = (first_error + log_error) / 2 + 8 * EPSILON * (d + abs(log_det))
     return Prediction(values, errors, label="gradient flow")
-
-
-def _inverse_measure(contour: Contour, s: Array) -> NDArray[np.complex128]:
-    """Tr Sigma^-1 (Sigma_hat - z)^-1 on the nodes."""
-    kappa = contour.kappa
-    return kappa / -contour.nodes * (1 / (s * (s + kappa[:, None]))).sum(axis=1)

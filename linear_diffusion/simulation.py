@@ -23,6 +23,7 @@ from linear_diffusion.theory import (
     generated_variance_recursion,
     mode_factors,
 )
+from linear_diffusion.theory.sampler import Sampler
 
 __all__ = [
     "SampleModes",
@@ -122,7 +123,9 @@ def losses_of_modes(
 
     Args:
         modes: from `draw_modes`.
-        ridge, alpha_bar, times: broadcast to a common shape (...); tau = inf is the optimum.
+        ridge: c >= 0; with `alpha_bar` and `times` broadcast to a common shape (...).
+        alpha_bar: signal power of the noise level.
+        times: gradient-flow time tau; infinity is the optimum.
 
     Returns:
         Two arrays of shape (replicas, sizes, ...).
@@ -175,7 +178,7 @@ def trained_variance(
     times: ArrayLike,
     *,
     ridge: float = 0.0,
-    sampler: str = "ddpm",
+    sampler: Sampler = "ddpm",
 ) -> tuple[Array, Array]:
     """Finite-T generated variance and mean share along each sample mode, along training.
 

@@ -23,13 +23,9 @@ from linear_diffusion.theory.sampler import (
     optimal_gains,
 )
 from linear_diffusion.theory.similarity import similarity
-from linear_diffusion.theory.training import (
-    OptimalStopping,
-    gain_growth,
-    optimal_stopping,
-    training_kl,
-    training_losses,
-)
+from linear_diffusion.theory.stopping import OptimalStopping, optimal_stopping
+from linear_diffusion.theory.training import gain_growth, training_gains, training_losses
+from linear_diffusion.theory.training_divergence import training_kl
 
 __all__ = [
     "Losses",
@@ -53,6 +49,7 @@ __all__ = [
     "optimal_ridge",
     "optimal_stopping",
     "similarity",
+    "training_gains",
     "training_kl",
     "training_losses",
 ]

@@ -122,6 +122,8 @@ def make_contour(
 def trace_measure(weight: Array, s: Array, z: Complex, kappa: Complex, freedom: float) -> Complex:
     """E tr B Sigma (Sigma_hat - z)^-1 on the nodes, for B = diag(weight) in Sigma's eigenbasis.
 
+    `weight` has shape (d,), or (d, ...) for several B; the result (nodes, ...).
+
         (kappa/(-z)) { tr B r + [tr B r^3 - (df_2 - df_3) tr B r^2 / (n - df_2)] / (n - df_2) },
 
     r = Sigma (Sigma + kappa)^-1. The second term is the first correction for real Gaussian data.
@@ -130,5 +132,9 @@ def trace_measure(weight: Array, s: Array, z: Complex, kappa: Complex, freedom: 
     df2 = (ratio**2).sum(axis=1)
     free = freedom - df2
     first, second, third = ((ratio**k) @ weight for k in (1, 2, 3))
-    shift = (third - (df2 - (ratio**3).sum(axis=1)) * second / free) / free
-    return kappa / -z * (first + shift)
+    # Trailing axes of `weight` stand behind the nodes' axis.
+    free, factor, gap = (
+        column.reshape(-1, *(1,) * (np.ndim(weight) - 1))
+        for column in (free, kappa / -z, df2 - (ratio**3).sum(axis=1))
+    )
+    return factor * (first + (third - gap * second / free) / free)

@@ -167,7 +167,7 @@ def _divergence(grid: Grid, c: Array, direction: str, mean_known: bool) -> Predi
             # ln det (Sigma_hat + c) - ln det Sigma, the last term its shift by fluctuations
             df2, df3 = (ratio**2).sum(axis=1), (ratio**3).sum(axis=1)
             free = N * u + (ratio * (1 - ratio)).sum(axis=1)  # n - df_2 without cancellation
-            log_det = (*logs, N * u - n, np.log(free / n) / 2)
+            log_det = (*logs, N * u, -n, np.log(free / n) / 2)
             if direction == "reverse":
                 mean = (mean_error + n) / N  # tr Sigma^-1 (Sigma_hat + delta delta') / d
                 terms = ((mean - 1) * s.size, c * inverse_trace, *(-t for t in log_det))

@@ -134,6 +134,16 @@ def test_wrong_kl_is_refused_by_the_draws():
         assert np.all(np.abs(off) > 4 * error)
 
 
+def test_kl_with_known_mean():
+    spectrum, c = w.spectrum("white", 60), 0.02
+    draws = w.kl_draws(spectrum, 90, np.array([c]), 600, 17, mean_known=True)[:, 0]
+    theory = [kl(spectrum, 90, c, direction=x, mean_known=True).values for x in BOTH]
+    w.assert_close(np.array(theory), draws, 0.01)
+    estimated = [kl(spectrum, 90, c, direction=x).values for x in BOTH]
+    off, error = w.deviation(np.array(estimated), draws)
+    assert np.all(np.abs(off) > 0.01 + 3 * error)
+
+
 @pytest.mark.parametrize("name", ["white", "power3"])
 @pytest.mark.parametrize("samples", [2, 10, 20, 21, 25, 10**5])
 def test_kl_has_an_honest_error(name, samples):

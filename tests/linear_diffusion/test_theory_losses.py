@@ -106,3 +106,13 @@ def test_many_samples_reach_the_bayes_loss():
     found = losses(spectrum, 10**9, 0.0, LEVELS)
     np.testing.assert_allclose(found.test.values, found.bayes.values, rtol=1e-6)
     np.testing.assert_allclose(found.train.values, found.bayes.values, rtol=1e-6)
+
+
+def test_losses_with_known_mean():
+    spectrum, samples = w.spectrum("power1", 100), 20
+    draws = w.loss_draws(spectrum, samples, 0.1, LEVELS, 60, 24, mean_known=True)
+    found = losses(spectrum, samples, 0.1, LEVELS, mean_known=True)
+    w.assert_close(np.stack([found.train.values, found.test.values], axis=-1), draws, 0.01)
+    estimated = losses(spectrum, samples, 0.1, LEVELS)
+    off, error = w.deviation(estimated.train.values, draws[..., 0])
+    assert np.all(np.abs(off[1:]) > 0.01 + 3 * error[1:])

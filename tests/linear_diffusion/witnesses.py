@@ -79,13 +79,21 @@ def both_kl(spectrum: Array, mean: Array, covariance: Array) -> tuple[float, flo
 
 
 @single_thread
-def kl_draws(spectrum: Array, samples: int, ridges: Array, replicas: int, seed: int) -> Array:
+def kl_draws(
+    spectrum: Array,
+    samples: int,
+    ridges: Array,
+    replicas: int,
+    seed: int,
+    *,
+    mean_known: bool = False,
+) -> Array:
     """Forward and reverse KL of N(mean, covariance + c), shape (replicas, ridges, 2)."""
     eye = np.eye(spectrum.size)
     return np.array(
         [
             [both_kl(spectrum, e.mean, e.covariance + c * eye) for c in np.atleast_1d(ridges)]
-            for e in estimates(spectrum, samples, replicas, seed)
+            for e in estimates(spectrum, samples, replicas, seed, mean_known=mean_known)
         ]
     )
 

@@ -81,7 +81,8 @@ def nearest_neighbours(
         threshold: a sample counts as copied when its distance ratio is below it.
 
     Returns:
-        The measures, and the fraction of copied samples.
+        The measures, and the fraction of copied samples. The ratio is zero for a copy of a row
+        that the training set holds twice.
 
     Raises:
         ValueError: if the two sets differ in size, which would bias the comparison, or hold
@@ -99,13 +100,15 @@ def nearest_neighbours(
         )
         return jnp.max(products / scale, axis=1)
 
-    squares = (
-        jnp.sum(generated**2, axis=1)[:, None]
-        + jnp.sum(training**2, axis=1)[None, :]
-        - 2 * jnp.matmul(generated, training.T, precision=HIGHEST)
-    )
-    nearest = -lax.top_k(-squares, 2)[0]
-    ratio = jnp.sqrt(jnp.maximum(nearest[:, 0], 0) / nearest[:, 1])
+    # The two nearest rows are found by inner products about the training mean; their distances
+    # are then taken from differences, because products would lose a copy's to rounding.
+    centre = jnp.mean(training, axis=0)[None, :]
+    rows = training - centre
+    closeness = jnp.matmul(generated - centre, rows.T, precision=HIGHEST)
+    chosen = lax.top_k(closeness - jnp.sum(rows**2, axis=1)[None, :] / 2, 2)[1]
+    nearest = jnp.linalg.norm(generated[:, None, :] - training[chosen], axis=-1)
+    second = jnp.maximum(jnp.max(nearest, axis=1), jnp.finfo(nearest.dtype).tiny)
+    ratio = jnp.min(nearest, axis=1) / second
     found = Neighbours(largest_cosine(training), largest_cosine(fresh), ratio)
     return found, jnp.mean(ratio < threshold)
 

@@ -16,13 +16,14 @@ from jax import lax
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.noise_schedule import NoiseSchedule
-from learning_dynamics.validation import integers, positive_integer
+from learning_dynamics.validation import integers, one_of, positive_integer
 from linear_diffusion.data import DataLaw, draw_moments
 from linear_diffusion.theory import (
     gain_growth,
     generated_variance_recursion,
     mode_factors,
 )
+from linear_diffusion.theory.divergence import DIRECTIONS
 from linear_diffusion.theory.sampler import Sampler
 
 __all__ = [
@@ -158,7 +159,11 @@ def kl_of_modes(
 
     Returns:
         Shape (replicas, sizes, ...).
+
+    Raises:
+        ValueError: on another direction.
     """
+    one_of("direction", direction, DIRECTIONS)
     extra = variance.ndim - 3
     spread = (slice(None), slice(None)) + (None,) * extra
     d, log_det = modes.spectrum.size, np.log(modes.spectrum).sum()

@@ -40,9 +40,14 @@ class DataLaw(Protocol):
         basis: eigenvectors as columns, (d, d).
     """
 
-    mean: NDArray[np.float64]
-    spectrum: NDArray[np.float64]
-    basis: NDArray[np.float64]
+    @property
+    def mean(self) -> NDArray[np.float64]: ...  # noqa: D102
+
+    @property
+    def spectrum(self) -> NDArray[np.float64]: ...  # noqa: D102
+
+    @property
+    def basis(self) -> NDArray[np.float64]: ...  # noqa: D102
 
     @property
     def fourth_moment(self) -> float:
@@ -89,8 +94,8 @@ class LatentLaw:
     """
 
     spectrum: NDArray[np.float64]
-    mean: NDArray[np.float64] | None = None
-    basis: NDArray[np.float64] | None = None
+    mean: NDArray[np.float64] = None  # type: ignore[assignment]  # filled in when made
+    basis: NDArray[np.float64] = None  # type: ignore[assignment]
     latents: str = "gaussian"
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ for the questions asked; the formulas were derived here and are checked by simul
 
 from learning_dynamics.spectra import degrees_of_freedom
 from linear_diffusion.theory.divergence import (
+    Direction,
     OptimalRidge,
     exact_kl,
     kl,
@@ -16,6 +17,7 @@ from linear_diffusion.theory.divergence import (
 from linear_diffusion.theory.losses import Losses, bayes_loss, loss_excess, losses
 from linear_diffusion.theory.resolvent import implicit_ridge
 from linear_diffusion.theory.sampler import (
+    Sampler,
     generated_variance,
     generated_variance_recursion,
     mean_factor,
@@ -26,11 +28,14 @@ from linear_diffusion.theory.similarity import similarity
 from linear_diffusion.theory.stopping import OptimalStopping, optimal_stopping
 from linear_diffusion.theory.training import gain_growth, training_gains, training_losses
 from linear_diffusion.theory.training_divergence import training_kl
+from linear_diffusion.theory.universality import kurtosis_shift
 
 __all__ = [
+    "Direction",
     "Losses",
     "OptimalRidge",
     "OptimalStopping",
+    "Sampler",
     "bayes_loss",
     "degrees_of_freedom",
     "exact_kl",
@@ -41,6 +46,7 @@ __all__ = [
     "kl",
     "kl_proportional",
     "kl_slope",
+    "kurtosis_shift",
     "loss_excess",
     "losses",
     "mean_factor",

@@ -3,6 +3,7 @@
 import importlib
 import re
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -174,7 +175,8 @@ def run_claim(
     """
     one_of("size", size, ("quick", "full"))
     start = time.perf_counter()
-    key = jax.random.key(seed)
+    # Claims draw independently of each other, whichever of them are run.
+    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(claim.id.encode()))
     evidence = claim.test(Run(size, key) if tracker is None else Run(size, key, tracker))
     if not isinstance(evidence, Evidence):
         raise TypeError(f"Claim {claim.id!r} must return Evidence, but returned {evidence!r}.")

@@ -55,6 +55,18 @@ class Prediction:
         """Allow a finite-size deviation of absolute size `bias`, described by `order`."""
         return replace(self, bias=np.asarray(bias, dtype=np.float64), bias_order=order)
 
+    def scaled(self, factor: ArrayLike) -> "Prediction":
+        """Multiply value, error and bias by a positive factor, such as 1/d."""
+        scale = np.asarray(factor, dtype=np.float64)
+        if not np.all(scale > 0):
+            raise reject("factor", "be positive", scale)
+        return replace(
+            self,
+            values=self.values * scale,
+            numerical_error=self.numerical_error * scale,
+            bias=self.bias * scale,
+        )
+
     def labelled(self, label: str) -> "Prediction":
         """Rename the prediction in legends and tables."""
         return replace(self, label=label)

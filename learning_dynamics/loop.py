@@ -14,13 +14,14 @@ from learning_dynamics.validation import integers, reject
 __all__ = ["observation_gaps", "observed_chunks", "observed_scan"]
 
 State = TypeVar("State")
+MOST_STEPS = np.iinfo(np.int32).max  # steps are counted in int32
 
 
 def observation_gaps(steps: ArrayLike) -> np.ndarray:
     """Number of updates before each observation, from increasing step numbers.
 
     Raises:
-        ValueError: if `steps` is empty, negative or not strictly increasing.
+        ValueError: if `steps` is empty, negative, not strictly increasing or beyond int32.
     """
     array = integers("steps", steps, least=0)
     if array.ndim != 1 or array.size == 0:
@@ -28,6 +29,8 @@ def observation_gaps(steps: ArrayLike) -> np.ndarray:
     gaps = np.diff(array, prepend=0)
     if np.any(gaps[1:] <= 0):
         raise reject("steps", "increase strictly", f"{array.tolist()}")
+    if array[-1] > MOST_STEPS:
+        raise reject("steps", f"not exceed {MOST_STEPS}", array[-1])
     return gaps.astype(np.int32)
 
 

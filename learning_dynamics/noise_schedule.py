@@ -84,5 +84,7 @@ def forward_process(clean: jax.Array, noise: jax.Array, alpha_bar: ArrayLike) ->
         noise: eps, same shape.
         alpha_bar: scalar or array that broadcasts against `clean` with equal rank.
     """
-    signal = jnp.asarray(alpha_bar, clean.dtype)
-    return jnp.sqrt(signal) * clean + jnp.sqrt(1 - signal) * noise
+    # 1 - alpha_bar is taken in double precision, because it cancels in float32
+    power = alpha_bar if isinstance(alpha_bar, jax.Array) else np.asarray(alpha_bar, np.float64)
+    signal, rest = (jnp.asarray(share, clean.dtype) for share in (power, 1 - power))
+    return jnp.sqrt(signal) * clean + jnp.sqrt(rest) * noise

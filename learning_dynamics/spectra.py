@@ -74,10 +74,11 @@ def from_data(data: ArrayLike, *, floor: float = 1e-12) -> DataSpectrum:
     spectrum, basis = np.linalg.eigh(centred.T @ centred / array.shape[0])
     spectrum, basis = spectrum[::-1], basis[:, ::-1]
     if spectrum[-1] <= floor * spectrum[0]:
+        smallest = spectrum[-1] / spectrum[0] if spectrum[0] > 0 else 0.0
         raise reject(
             "data",
             f"have a covariance with all eigenvalues above {floor:g} of the largest",
-            f"{spectrum[-1] / spectrum[0]:.3g} ({array.shape[0]} samples, d = {array.shape[1]})",
+            f"{smallest:.3g} ({array.shape[0]} samples, d = {array.shape[1]})",
         )
     return DataSpectrum(mean, np.ascontiguousarray(spectrum), np.ascontiguousarray(basis))
 

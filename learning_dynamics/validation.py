@@ -57,7 +57,8 @@ def integers(argument: str, value: Any, *, least: int) -> NDArray[np.int64]:
         ValueError: if an entry is no whole number or too small.
     """
     array = finite_array(argument, value)
-    whole = np.asarray(np.rint(array), dtype=np.int64)
+    with np.errstate(invalid="ignore"):  # beyond int64 the comparison below fails
+        whole = np.asarray(np.rint(array), dtype=np.int64)
     if not np.array_equal(whole, array):
         raise reject(argument, "be whole numbers", f"{array[whole != array].ravel()[0]}")
     if np.any(whole < least):

@@ -1,1 +1,54 @@
 """From memorising the samples to generating the distribution: linear diffusion models."""
+
+from linear_diffusion import theory
+from linear_diffusion.data import DataLaw, EmpiricalLaw, LatentLaw, draw, draw_moments
+from linear_diffusion.learners import (
+    Denoiser,
+    denoiser_losses,
+    gradient_descent,
+    online_sgd,
+    optimum,
+)
+from linear_diffusion.measures import (
+    estimate_kl,
+    gaussian_kl,
+    nearest_neighbours,
+    shared_noise_cosine,
+)
+from linear_diffusion.sampling import generate, generated_moments
+from linear_diffusion.simulation import (
+    SampleModes,
+    draw_modes,
+    kl_of_modes,
+    losses_of_modes,
+    population_gains,
+    root_overlap,
+    trained_variance,
+)
+
+__all__ = [
+    "DataLaw",
+    "Denoiser",
+    "EmpiricalLaw",
+    "LatentLaw",
+    "SampleModes",
+    "denoiser_losses",
+    "draw",
+    "draw_modes",
+    "draw_moments",
+    "estimate_kl",
+    "gaussian_kl",
+    "generate",
+    "generated_moments",
+    "gradient_descent",
+    "kl_of_modes",
+    "losses_of_modes",
+    "nearest_neighbours",
+    "online_sgd",
+    "optimum",
+    "population_gains",
+    "root_overlap",
+    "shared_noise_cosine",
+    "theory",
+    "trained_variance",
+]

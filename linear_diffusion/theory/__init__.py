@@ -6,6 +6,7 @@ for the questions asked; the formulas were derived here and are checked by simul
 
 from learning_dynamics.spectra import degrees_of_freedom
 from linear_diffusion.theory.divergence import (
+    Direction,
     OptimalRidge,
     exact_kl,
     kl,
@@ -16,6 +17,7 @@ from linear_diffusion.theory.divergence import (
 from linear_diffusion.theory.losses import Losses, bayes_loss, loss_excess, losses
 from linear_diffusion.theory.resolvent import implicit_ridge
 from linear_diffusion.theory.sampler import (
+    Sampler,
     generated_variance,
     generated_variance_recursion,
     mean_factor,
@@ -23,18 +25,17 @@ from linear_diffusion.theory.sampler import (
     optimal_gains,
 )
 from linear_diffusion.theory.similarity import similarity
-from linear_diffusion.theory.training import (
-    OptimalStopping,
-    gain_growth,
-    optimal_stopping,
-    training_kl,
-    training_losses,
-)
+from linear_diffusion.theory.stopping import OptimalStopping, optimal_stopping
+from linear_diffusion.theory.training import gain_growth, training_gains, training_losses
+from linear_diffusion.theory.training_divergence import training_kl
+from linear_diffusion.theory.universality import kurtosis_shift
 
 __all__ = [
+    "Direction",
     "Losses",
     "OptimalRidge",
     "OptimalStopping",
+    "Sampler",
     "bayes_loss",
     "degrees_of_freedom",
     "exact_kl",
@@ -45,6 +46,7 @@ __all__ = [
     "kl",
     "kl_proportional",
     "kl_slope",
+    "kurtosis_shift",
     "loss_excess",
     "losses",
     "mean_factor",
@@ -53,6 +55,7 @@ __all__ = [
     "optimal_ridge",
     "optimal_stopping",
     "similarity",
+    "training_gains",
     "training_kl",
     "training_losses",
 ]

@@ -5,7 +5,8 @@ For g analytic around the spectrum of Sigma_hat,
     E tr g(Sigma_hat)       = - oint dz/(2 pi i) g(z) (kappa/(-z)) tr (Sigma + kappa)^-1,
     E tr Sigma g(Sigma_hat) = - oint dz/(2 pi i) g(z) (kappa/(-z)) tr Sigma (Sigma + kappa)^-1,
 
-with kappa = kappa(-z) the implicit ridge continued to complex lam = -z. The contour is
+up to the first correction of `trace_measure`, with kappa = kappa(-z) the implicit ridge continued
+to complex lam = -z. The contour is
 z = -delta + e^w with w on the ellipse whose foci are log(delta) and log(s_max + delta): it
 resolves eigenvalues on all scales, passes left of a mass of null eigenvalues at z = 0, and stays
 in the half plane Re z > -delta, where exp(-tau z) is at most e^(tau delta). The trapezoidal rule
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from linear_diffusion.theory.resolvent import EPSILON, equivalent
 
-__all__ = ["Contour", "make_contour"]
+__all__ = ["Contour", "make_contour", "trace_measure"]
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -113,7 +114,27 @@ def make_contour(
     target = -samples * z[::-1]
     first = equivalent(s, np.array(freedom), np.array(target[0].real))
     kappa = _continued(s, freedom, target, float(first.kappa))[::-1]
-    ratio = s / (s + kappa[:, None])
-    plain = (1 - ratio).sum(axis=1) / -z
-    signal = kappa / -z * ratio.sum(axis=1)
+    plain = trace_measure(1 / s, s, z, kappa, freedom)
+    signal = trace_measure(np.ones_like(s), s, z, kappa, freedom)
     return Contour(z, weights, coarse, kappa, plain, signal, freedom)
+
+
+def trace_measure(weight: Array, s: Array, z: Complex, kappa: Complex, freedom: float) -> Complex:
+    """E tr B Sigma (Sigma_hat - z)^-1 on the nodes, for B = diag(weight) in Sigma's eigenbasis.
+
+    `weight` has shape (d,), or (d, ...) for several B; the result (nodes, ...).
+
+        (kappa/(-z)) { tr B r + [tr B r^3 - (df_2 - df_3) tr B r^2 / (n - df_2)] / (n - df_2) },
+
+    r = Sigma (Sigma + kappa)^-1. The second term is the first correction for real Gaussian data.
+    """
+    ratio = s / (s + kappa[:, None])
+    df2 = (ratio**2).sum(axis=1)
+    free = freedom - df2
+    first, second, third = ((ratio**k) @ weight for k in (1, 2, 3))
+    # Trailing axes of `weight` stand behind the nodes' axis.
+    free, factor, gap = (
+        column.reshape(-1, *(1,) * (np.ndim(weight) - 1))
+        for column in (free, kappa / -z, df2 - (ratio**3).sum(axis=1))
+    )
+    return factor * (first + (third - gap * second / free) / free)

@@ -164,13 +164,17 @@ def _divergence(grid: Grid, c: Array, direction: str, mean_known: bool) -> Predi
         with np.errstate(divide="ignore", invalid="ignore"):
             u = np.where(c > 0, c / kappa, (n - s.size) / N)
             logs = (s.size * np.log(u), -np.log(ratio).sum(axis=1), n * np.log(n / (N * u)))
-            log_det = (*logs, N * u - n)  # ln det (Sigma_hat + c) - ln det Sigma
+            # ln det (Sigma_hat + c) - ln det Sigma, the last term its shift by fluctuations
+            df2, df3 = (ratio**2).sum(axis=1), (ratio**3).sum(axis=1)
+            free = N * u + (ratio * (1 - ratio)).sum(axis=1)  # n - df_2 without cancellation
+            log_det = (*logs, N * u, -n, np.log(free / n) / 2)
             if direction == "reverse":
                 mean = (mean_error + n) / N  # tr Sigma^-1 (Sigma_hat + delta delta') / d
                 terms = ((mean - 1) * s.size, c * inverse_trace, *(-t for t in log_det))
             else:
+                shift = (df3 - df2 * (ratio**2 * (1 - ratio)).sum(axis=1) / free) / free
                 terms = (
-                    (1 + mean_error / N) * ratio.sum(axis=1) / u,
+                    (1 + mean_error / N) * (ratio.sum(axis=1) + shift) / u,
                     np.full_like(u, -float(s.size)),
                     *log_det,
                 )
@@ -189,11 +193,11 @@ def kl(
 ) -> Prediction:
     """Expected KL for any spectrum, sample size and ridge (deterministic equivalent).
 
-    With kappa the implicit ridge at c, u = c/kappa, and delta the error of the mean,
+    With kappa the implicit ridge at c, u = c/kappa, and df_k at kappa,
 
-        tr Sigma (Sigma_hat + c)^-1 = df_1(kappa)/u,
+        tr Sigma (Sigma_hat + c)^-1 = (df_1 + [n df_3 - df_2^2] / [n - df_2]^2) / u,
         ln det (Sigma_hat + c) = ln det Sigma + d ln u + sum_i ln(1 + kappa/s_i)
-                                 + n ln(n/(N u)) + N u - n,
+                                 + n ln(n/(N u)) + N u - n + ln(1 - df_2/n) / 2,
         forward = 1/2 { (1 + 1/N) tr Sigma (Sigma_hat + c)^-1 - d
                         + ln det (Sigma_hat + c) - ln det Sigma },
         reverse = 1/2 { c tr Sigma^-1 - ln det (Sigma_hat + c) + ln det Sigma }.
@@ -209,7 +213,11 @@ def kl(
         ValueError: samples < 2, negative ridge, bad spectrum; ridge 0 with n <= d, where both
             divergences are infinite (the sample covariance has null directions).
 
-    Source: derived here; absolute corrections of order one to a value of order d.
+    The terms in df_3 and ln(1 - df_2/n) are the first correction for real Gaussian data, of
+    relative order 1/d; the second is the mean of the fluctuations of the log-determinant and the
+    first its derivative. At n = d they need c well above 1/d^2 in units of the spectrum.
+
+    Source: derived here; relative corrections of order 1/d^2.
     """
     one_of("direction", direction, DIRECTIONS)
     grid = make_grid(spectrum, samples, mean_known, ridge=ridge)

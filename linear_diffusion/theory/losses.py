@@ -67,11 +67,16 @@ def losses(
     where, with kappa the implicit ridge at lam, G = (Sigma + kappa)^-1 and
     kappa' = dkappa/dlam = N / (n - df_2),
 
-        tr G_hat = (kappa/lam) tr G,
-        tr G_hat^2 = (kappa/lam^2) tr G - (kappa'/lam) tr Sigma G^2,
-        tr G_hat Sigma G_hat = (n/N) (kappa^2 kappa'/lam^2) tr Sigma G^2,
+        tr G_hat = (kappa/lam) tr G + C,
+        tr G_hat^2 = (kappa/lam^2) tr G - (kappa'/lam) tr Sigma G^2 - dC/dlam,
+        tr G_hat Sigma G_hat = (n/N) (kappa^2 kappa'/lam^2) tr Sigma G^2 - dS/dlam,
 
-    and the error of the mean multiplies the last trace by 1 + 1/N.
+    with the first corrections for real Gaussian data (relative order 1/N), for df_k at kappa,
+
+        C = N (df_2 - df_3) / (kappa (n - df_2)^2),
+        S = (kappa/lam) (n df_3 - df_2^2) / (n - df_2)^2.
+
+    The error of the mean multiplies the last trace by 1 + 1/N.
 
     Args:
         spectrum: eigenvalues of Sigma, shape (d,), largest first.
@@ -83,7 +88,7 @@ def losses(
     Raises:
         ValueError: samples < 2, negative ridge, ratio not positive, bad spectrum.
 
-    Source: derived here; relative corrections are of order 1/d.
+    Source: derived here.
     """
     grid = make_grid(
         spectrum, samples, mean_known, ridge=ridge, noise_to_signal=noise_ratio(noise_to_signal)
@@ -98,25 +103,34 @@ def losses(
         complement = 1 - ratio  # kappa G
         tr_G = complement.sum(axis=1)
         tr_SG2 = (ratio * complement).sum(axis=1)  # kappa tr Sigma G^2
-        slope = N / (n - (ratio**2).sum(axis=1))
+        df2, df3 = (ratio**2).sum(axis=1), (ratio**3).sum(axis=1)
+        gap2 = (ratio**2 * complement).sum(axis=1)  # df_2 - df_3
+        gap3 = (ratio**3 * complement).sum(axis=1)  # df_3 - df_4
+        free = N * lam / kappa + tr_SG2  # n - df_2
+        slope = N / free
         signal = (n / N) * kappa * slope * tr_SG2 / lam**2
+        excess = (free * df3 - df2 * gap2) / free**2  # S lam / kappa
+        signal_shift = (
+            excess * (kappa / lam - slope) / lam
+            + slope / lam * (3 * n * gap3 - 4 * df2 * gap2) / free**2
+            + slope / lam * 4 * excess * gap2 / free
+        )
         return (
-            tr_G / lam,
+            tr_G / lam + slope * gap2 / (kappa * free),
             tr_G / lam**2,
             -slope * tr_SG2 / (kappa * lam),
-            signal * (1 + mean_error / N),
+            (slope / kappa) ** 2 / free * (3 * (gap2 - gap3) + 4 * gap2**2 / free),
+            (signal + signal_shift) * (1 + mean_error / N),
         )
 
     def train(r: Array, k: Array, n: Array, N: Array, c: Array, s2: Array) -> tuple[Array, Array]:
-        first, second, second_too, _ = traces(r, k, n, N, c + s2)
-        weight = -c * s2 / d
-        return total(1.0, -s2 / d * first, weight * second, weight * second_too)
+        first, *second, _ = traces(r, k, n, N, c + s2)
+        return total(1.0, -s2 / d * first, *(-c * s2 / d * term for term in second))
 
     def test(r: Array, k: Array, n: Array, N: Array, c: Array, s2: Array) -> tuple[Array, Array]:
-        first, second, second_too, signal = traces(r, k, n, N, c + s2)
-        weight = s2**2 / d
+        first, *second, signal = traces(r, k, n, N, c + s2)
         return total(
-            1.0, -2 * s2 / d * first, s2 / d * signal, weight * second, weight * second_too
+            1.0, -2 * s2 / d * first, s2 / d * signal, *(s2**2 / d * term for term in second)
         )
 
     return Losses(

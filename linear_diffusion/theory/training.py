@@ -11,26 +11,17 @@ tau = 2 eta steps / d. All observables are functions of Sigma_hat alone: contour
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
 
 from learning_dynamics.comparison import Prediction
-from learning_dynamics.noise_schedule import NoiseSchedule
-from learning_dynamics.validation import finite_array, non_negative, one_of, reject
-from linear_diffusion.theory.contour import Contour, make_contour
-from linear_diffusion.theory.divergence import DIRECTIONS, Direction
-from linear_diffusion.theory.losses import Losses, bayes_loss, losses
+from learning_dynamics.validation import finite_array, non_negative, reject
+from linear_diffusion.theory.contour import Contour, make_contour, trace_measure
+from linear_diffusion.theory.losses import Losses, bayes_loss
 from linear_diffusion.theory.resolvent import EPSILON, Grid, make_grid
-from linear_diffusion.theory.sampler import (
-    Sampler,
-    generated_variance_recursion,
-    mode_factors,
-)
 
-__all__ = ["OptimalStopping", "gain_growth", "optimal_stopping", "training_kl", "training_losses"]
+__all__ = ["gain_growth", "training_gains", "training_losses"]
 
 Array = NDArray[np.float64]
 
@@ -53,7 +44,8 @@ def gain_growth(rate: NDArray, times: Array, step_size: float | None = None) -> 
         return np.where(rate == 0, times + 0 * rate, -np.expm1(exponent) / rate)
 
 
-def _check_alpha_bar(value: float) -> float:
+def check_alpha_bar(value: float) -> float:
+    """Return a noise level strictly between 0 and 1."""
     signal = float(finite_array("alpha_bar", value, ndim=0))
     if not 0 < signal < 1:
         raise reject("alpha_bar", "lie strictly between 0 and 1", signal)
@@ -72,7 +64,18 @@ def _check_steps(step_size: float | None, times: Array, largest_rate: float) -> 
         raise reject("times", "be multiples of the step size", times.tolist())
 
 
-def _contours(grid: Grid, delta: float) -> Iterator[tuple[tuple[int, ...], Contour]]:
+def _fastest(grid: Grid, c: Array, signal: float) -> float:
+    """Bound on the learning rate of any mode, twice the edge of the sample spectrum."""
+    largest = 2 * grid.spectrum[0] * (1 + np.sqrt(grid.spectrum.size / grid.freedom.min())) ** 2
+    return float(signal * (largest + c.max()) + 1 - signal)
+
+
+def _reach(s: Array, signal: float, tau: Array) -> float:
+    """Distance of the contour from zero at which exp(-alpha_bar tau z) is still of order one."""
+    return float(3 / max(signal * tau.max(), 3 / s.sum()))
+
+
+def contours(grid: Grid, delta: float) -> Iterator[tuple[tuple[int, ...], Contour]]:
     """One contour for every grid point; points of equal sample size share it."""
     made: dict[float, Contour] = {}
     for index in np.ndindex(grid.samples.shape):
@@ -82,7 +85,7 @@ def _contours(grid: Grid, delta: float) -> Iterator[tuple[tuple[int, ...], Conto
         yield index, made[N]
 
 
-def _losses_at(
+def losses_at(
     contour: Contour, N: float, c: float, signal: float, d: int, growth: Callable, known: bool
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """(value, error) of training and test loss, from the growth function of the rate."""
@@ -95,7 +98,7 @@ def _losses_at(
     true, true_error = contour.trace(f**2, contour.signal)
     factor = 1.0 if known else 1 + 1 / N
     common = 1 - 2 * sigma2 / d * trace + sigma2**2 / d * square
-    error = 2 * sigma2 / d * trace_error + sigma2**2 / d * square_error
+    error = 4 * EPSILON + 2 * sigma2 / d * trace_error + sigma2**2 / d * square_error
     return (
         (common + sigma2 / d * seen, error + sigma2 / d * seen_error),
         (common + sigma2 / d * factor * true, error + sigma2 / d * factor * true_error),
@@ -140,16 +143,14 @@ def training_losses(
     Source: derived here.
     """
     grid = make_grid(spectrum, samples, mean_known, ridge=ridge)
-    signal = _check_alpha_bar(alpha_bar)
+    signal = check_alpha_bar(alpha_bar)
     tau = np.atleast_1d(non_negative("times", times))
     s, c = grid.spectrum, grid.others[0]
-    largest = 2 * s[0] * (1 + np.sqrt(s.size / grid.freedom.min())) ** 2
-    _check_steps(step_size, tau, signal * (largest + c.max()) + 1 - signal)
+    _check_steps(step_size, tau, _fastest(grid, c, signal))
     shape = (*grid.samples.shape, tau.size)
     train, test, errors, test_errors = (np.empty(shape) for _ in range(4))
-    delta = 3 / max(signal * tau.max(), 3 / s.sum())
-    for index, contour in _contours(grid, delta):
-        (train[index], errors[index]), (test[index], test_errors[index]) = _losses_at(
+    for index, contour in contours(grid, _reach(s, signal, tau)):
+        (train[index], errors[index]), (test[index], test_errors[index]) = losses_at(
             contour,
             float(grid.samples[index]),
             float(c[index]),
@@ -166,29 +167,28 @@ def training_losses(
     )
 
 
-class OptimalStopping(NamedTuple):
-    """Training time of least test loss (infinite where stopping early does not help)."""
-
-    time: Prediction
-    test_loss: Prediction
-
-
-def optimal_stopping(
+def training_gains(
     spectrum: ArrayLike,
     samples: ArrayLike,
     ridge: ArrayLike,
     alpha_bar: float,
+    times: ArrayLike,
     *,
+    step_size: float | None = None,
     mean_known: bool = False,
-) -> OptimalStopping:
-    """Time tau at which the expected test loss along gradient flow is least.
+) -> Prediction:
+    """Expected gain e_k' W(tau) e_k along each eigenvector of the population covariance.
+
+        E [f(Sigma_hat)]_kk = - oint dz/(2 pi i) f(z) (kappa/(-z)) / (s_k + kappa),
+        f(x) = sqrt(1 - alpha_bar) (1 - exp(-m tau))/m,   m = alpha_bar (x + c) + 1 - alpha_bar
+
+    With unlimited data mode k learns at the rate alpha_bar s_k + 1 - alpha_bar: modes of large
+    variance first.
 
     Args: as in `training_losses`.
 
     Returns:
-        Time and test loss on the grid of `samples` and `ridge`. Where the loss falls for ever the
-        time is infinite and the loss that of the optimum. The time's error is the width of its
-        bracket, about the square root of the loss's relative accuracy.
+        Shape (*grid, times, d).
 
     Raises:
         ValueError: as in `training_losses`.
@@ -196,140 +196,15 @@ def optimal_stopping(
     Source: derived here.
     """
     grid = make_grid(spectrum, samples, mean_known, ridge=ridge)
-    signal = _check_alpha_bar(alpha_bar)
-    s, c = grid.spectrum, grid.others[0]
-    slowest = 1 - signal + signal * c.min()
-    earliest, latest = 1e-3 / (signal * s.sum() + 1 - signal), 60 / slowest
-    scan = np.log(np.geomspace(earliest, latest, 200))
-    time, loss, error = (np.empty(grid.samples.shape) for _ in range(3))
-    asymptote = losses(s, grid.samples, c, (1 - signal) / signal, mean_known=mean_known).test
-    for index, contour in _contours(grid, 3 / (signal * latest)):
-
-        def test(log_tau: ArrayLike, at: tuple = index, contour: Contour = contour) -> Array:
-            tau = np.exp(np.atleast_1d(log_tau))[:, None]
-            _, (value, spread) = _losses_at(
-                contour,
-                float(grid.samples[at]),
-                float(c[at]),
-                signal,
-                s.size,
-                lambda rate: gain_growth(rate, tau),
-                mean_known,
-            )
-            error[at] = spread.max()
-            return value
-
-        values = test(scan)
-        best = int(np.argmin(values))
-        limit = asymptote.values[index]
-        if best == scan.size - 1 or values[best] >= limit - 1e-10 * abs(limit):
-            time[index], loss[index], error[index] = np.inf, limit, asymptote.numerical_error[index]
-            continue
-        bounds = scan[max(best - 1, 0)], scan[best + 1]
-        found = minimize_scalar(
-            lambda x: float(test(x)[0]), bounds=bounds, method="bounded", options={"xatol": 1e-7}
-        )
-        time[index], loss[index] = np.exp(found.x), found.fun
-    time_error = np.where(np.isfinite(time), 1e-4 * np.where(np.isfinite(time), time, 0), 0.0)
-    return OptimalStopping(Prediction(time, time_error), Prediction(loss, error))
-
-
-def _analytic_margin(
-    gains: Callable[[NDArray], NDArray], schedule: NoiseSchedule, sampler: Sampler, reach: float
-) -> float:
-    """Largest delta such that the generated variance stays positive on [-2 delta, 0]."""
-    x = -np.geomspace(1e-12 * reach, reach, 400)
-    with np.errstate(over="ignore", invalid="ignore"):
-        p = generated_variance_recursion(gains(x), schedule, sampler=sampler).reshape(-1, x.size)
-        start = generated_variance_recursion(gains(np.zeros(1)), schedule, sampler=sampler)
-    bad = ~(p > 0.25 * start.reshape(-1, 1)).all(axis=0)
-    return float(-x[np.argmax(bad)] if bad.any() else reach) / 2
-
-
-def training_kl(
-    spectrum: ArrayLike,
-    samples: ArrayLike,
-    ridge: ArrayLike,
-    schedule: NoiseSchedule,
-    times: ArrayLike,
-    *,
-    direction: Direction,
-    sampler: Sampler = "ddpm",
-    mean_known: bool = False,
-) -> Prediction:
-    """KL between data and generated Gaussian along training, all noise levels trained for tau.
-
-    The data have zero mean (which is still estimated unless `mean_known`). Each sample mode x of
-    Sigma_hat gets the finite-T variance p(x; tau) and the share h(x; tau) of its mean; with
-    E mu_hat mu_hat' = Sigma / N,
-
-        forward = 1/2 { E tr Sigma [1 + h^2/N] / p - d + E tr ln p - ln det Sigma },
-        reverse = 1/2 { E tr Sigma^-1 p + E tr h Sigma^-1 h Sigma / N - d - E tr ln p
-                        + ln det Sigma }.
-
-    At early times the model generates noise, at late times the (memorised) sample covariance;
-    in between lies an optimum.
-
-    Args:
-        spectrum: eigenvalues of Sigma, shape (d,), largest first.
-        samples: N; broadcast with `ridge` to the grid.
-        ridge: c >= 0.
-        schedule: noise schedule.
-        times: tau >= 0, shape (times,).
-        direction: "forward" or "reverse".
-        sampler: "ddpm" or "ddim".
-        mean_known: the mean zero is known, not estimated.
-
-    Returns:
-        KL in nats, shape (*grid, times).
-
-    Raises:
-        ValueError: samples < 2, negative ridge or time, bad spectrum, unknown sampler.
-
-    Source: derived here.
-    """
-    one_of("direction", direction, DIRECTIONS)
-    one_of("sampler", sampler, ("ddpm", "ddim"))
-    grid = make_grid(spectrum, samples, mean_known, ridge=ridge)
+    signal = check_alpha_bar(alpha_bar)
     tau = np.atleast_1d(non_negative("times", times))
     s, c = grid.spectrum, grid.others[0]
-    d, log_det = s.size, np.log(s).sum()
-    noise, signal = schedule.noise_power, schedule.alpha_bar
-    shape = (*grid.samples.shape, tau.size)
-    values, errors = np.empty(shape), np.empty(shape)
-    for index in np.ndindex(grid.samples.shape):
-        N, ridge_here = float(grid.samples[index]), float(c[index])
-
-        def gains(x: NDArray, ridge_here: float = ridge_here) -> NDArray:
-            m = signal * (x[:, None] + ridge_here) + noise
-            return np.sqrt(noise) * gain_growth(m, tau[:, None, None])
-
-        reach = 3 / max(tau.max(), 3 / s.sum())
-        delta = _analytic_margin(gains, schedule, sampler, reach)
-        contour = make_contour(s, N, float(grid.freedom[index]), delta)
-        w = gains(contour.nodes)  # (times, nodes, T)
-        p = generated_variance_recursion(w, schedule, sampler=sampler)
-        share = 1 - np.sqrt(signal[-1]) * np.prod(mode_factors(w, schedule, sampler), axis=-1)
-        phase = np.unwrap(np.angle(p), axis=-1)
-        log_p = np.log(np.abs(p)) + 1j * phase
-        enclosed = np.abs(phase[:, -1] - phase[:, 0]) > 1e-6
-        logs, log_error = contour.trace(log_p, contour.plain)
-        mean_weight = 0.0 if mean_known else 1 / N
-        if direction == "forward":
-            first, first_error = contour.trace((1 + mean_weight * share**2) / p, contour.signal)
-            value = (first - d + logs - log_det) / 2
-        else:
-            inverse = _inverse_measure(contour, s)
-            first, first_error = contour.trace(p, inverse)
-            if not mean_known:
-                first = first + contour.quadratic_trace(share, s) / N
-            value = (first - d - logs + log_det) / 2
-        values[index] = np.where(enclosed, np.nan, value)
-        errors[index] = (first_error + log_error) / 2 + 8 * EPSILON * (d + abs(log_det))
+    _check_steps(step_size, tau, _fastest(grid, c, signal))
+    values, errors = (np.empty((*grid.samples.shape, tau.size, s.size)) for _ in range(2))
+    modes = np.diag(1 / s)
+    for index, contour in contours(grid, _reach(s, signal, tau)):
+        rate = signal * (contour.nodes + c[index]) + 1 - signal
+        gains = np.sqrt(1 - signal) * gain_growth(rate, tau[:, None], step_size)
+        measure = trace_measure(modes, s, contour.nodes, contour.kappa, contour.freedom).T
+        values[index], errors[index] = contour.trace(gains[:, None, :], measure)
     return Prediction(values, errors, label="gradient flow")
-
-
-def _inverse_measure(contour: Contour, s: Array) -> NDArray[np.complex128]:
-    """Tr Sigma^-1 (Sigma_hat - z)^-1 on the nodes."""
-    kappa = contour.kappa
-    return kappa / -contour.nodes * (1 / (s * (s + kappa[:, None]))).sum(axis=1)

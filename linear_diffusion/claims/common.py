@@ -1,0 +1,86 @@
+"""What the claims share: spectra, laws, sizes and the finite-size bias they allow for."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from learning_dynamics.claims import Run
+from learning_dynamics.comparison import Measurement, Prediction
+from learning_dynamics.spectra import power_law
+from linear_diffusion.data import LatentLaw
+from linear_diffusion.patches import photograph_law
+
+__all__ = [
+    "PATCH",
+    "SOURCE",
+    "SPECTRA",
+    "finite_size",
+    "image_spectrum",
+    "jackknife",
+    "laws",
+    "stack",
+]
+
+Array = NDArray[np.float64]
+SOURCE = "Merger and Goldt, arXiv 2505.24769; formulas derived here"
+EXPONENTS = (0, 1, 2, 3)
+PATCH = 11  # pixels; d = 120, beside the synthetic d = 120
+SPECTRA = (*(f"k = {k}" for k in EXPONENTS), "photographs")
+
+
+def image_spectrum(run: Run) -> Array:
+    """Covariance spectrum of photograph patches, d = PATCH^2 - 1, trace d."""
+    return photograph_law(PATCH, 20_000, jax.random.fold_in(run.key, 77)).spectrum
+
+
+def laws(run: Run) -> dict[str, LatentLaw]:
+    """Gaussian data with power-law spectra and with the covariance of real patches."""
+    d = PATCH**2 - 1
+    spectra = [power_law(d, k) for k in EXPONENTS] + [image_spectrum(run)]
+    return {name: LatentLaw(s) for name, s in zip(SPECTRA, spectra, strict=True)}
+
+
+def finite_size(prediction: Prediction, samples: ArrayLike, dimension: int) -> Prediction:
+    """Allow for what the first-order deterministic equivalents leave out.
+
+    A relative error of 1/d, of 4/d where |N - d| < d/3 (the fluctuations of the smallest
+    eigenvalues are not small there), and of 3/N below d (few samples, many scales).
+    """
+    N = np.asarray(samples, np.float64)
+    near = np.where(np.abs(N - dimension) < dimension / 3, 4.0, 1.0) / dimension
+    relative = np.maximum(near, np.where(dimension > N, 3 / N, 0.0))
+    return prediction.with_bias(
+        relative * np.abs(prediction.values), "$1/d$, $4/d$ near $N = d$, $3/N$ below"
+    )
+
+
+def stack(predictions: list[Prediction]) -> Prediction:
+    """Stack predictions of equal shape along a new leading axis."""
+    first = predictions[0]
+    return Prediction(
+        np.stack([p.values for p in predictions]),
+        np.stack([p.numerical_error for p in predictions]),
+        np.stack([p.bias for p in predictions]),
+        first.bias_order,
+        first.label,
+    )
+
+
+def jackknife(
+    curves: Array, statistic: Callable[[Array], Array], coordinates: dict[str, Array]
+) -> Measurement:
+    """Measure a statistic of the mean curve, with the jackknife error over replicas.
+
+    Args:
+        curves: shape (replicas, ..., points).
+        statistic: maps a mean curve (..., points) to values (...).
+        coordinates: of the statistic.
+    """
+    replicas = curves.shape[0]
+    total = curves.sum(axis=0)
+    whole = statistic(total / replicas)
+    without = np.stack([statistic((total - curve) / (replicas - 1)) for curve in curves])
+    pseudo = replicas * whole - (replicas - 1) * without
+    return Measurement.from_replicas(pseudo, coordinates)

@@ -1,0 +1,121 @@
+"""What is measured on samples and on generated laws."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from learning_dynamics.validation import reject
+
+__all__ = ["Neighbours", "estimate_kl", "gaussian_kl", "nearest_neighbours", "shared_noise_cosine"]
+
+HIGHEST = lax.Precision.HIGHEST
+
+
+def gaussian_kl(
+    mean: jax.Array, covariance: jax.Array, other_mean: jax.Array, other_covariance: jax.Array
+) -> jax.Array:
+    """KL( N(mean, covariance) || N(other_mean, other_covariance) ) in nats.
+
+        1/2 { tr B^-1 (A + e e') - d - ln det A + ln det B },   e = mean - other_mean
+
+    Both covariances must be positive definite; NaN otherwise.
+    """
+    d = mean.shape[0]
+    root, other = jnp.linalg.cholesky(covariance), jnp.linalg.cholesky(other_covariance)
+    columns = jnp.concatenate([root, (mean - other_mean)[:, None]], axis=1)
+    solved = jax.scipy.linalg.solve_triangular(other, columns, lower=True)
+    logs = 2 * jnp.sum(jnp.log(jnp.diagonal(other)) - jnp.log(jnp.diagonal(root)))
+    return (jnp.sum(solved**2) - d + logs) / 2
+
+
+def estimate_kl(
+    samples: jax.Array, mean: jax.Array, covariance: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Both divergences between N(mean, covariance) and the Gaussian fitted to samples.
+
+    The fit is the maximum-likelihood mean and covariance. Its own sampling error adds about
+    d (d + 3) / (4 count) to either value, so draw many more samples than d^2.
+
+    Args:
+        samples: (count, d), count > d.
+        mean: population mean, (d,).
+        covariance: population covariance, (d, d).
+
+    Returns:
+        forward = KL(population || samples) and reverse = KL(samples || population), in nats.
+
+    Raises:
+        ValueError: if there are no more samples than dimensions.
+    """
+    count, d = samples.shape
+    if count <= d:
+        raise reject("samples", f"hold more than d = {d} rows", count)
+    fitted = jnp.mean(samples, axis=0)
+    centred = samples - fitted[None, :]
+    cov = jnp.matmul(centred.T, centred, precision=HIGHEST) / count
+    return (
+        gaussian_kl(mean, covariance, fitted, cov),
+        gaussian_kl(fitted, cov, mean, covariance),
+    )
+
+
+class Neighbours(NamedTuple):
+    """Nearest-neighbour measures of memorisation, per generated sample."""
+
+    training_cosine: jax.Array  # largest cosine to the training set, (count,)
+    fresh_cosine: jax.Array  # largest cosine to a fresh set of equal size, (count,)
+    distance_ratio: jax.Array  # first over second smallest distance to the training set, (count,)
+
+
+def nearest_neighbours(
+    generated: jax.Array, training: jax.Array, fresh: jax.Array, *, threshold: float = 1 / 3
+) -> tuple[Neighbours, jax.Array]:
+    """Compare generated samples with the training set and with a fresh set of the same size.
+
+    Args:
+        generated: (count, d).
+        training: (samples, d), samples >= 2.
+        fresh: (samples, d), independent of the training set.
+        threshold: a sample counts as copied when its distance ratio is below it.
+
+    Returns:
+        The measures, and the fraction of copied samples. The ratio is zero for a copy of a row
+        that the training set holds twice.
+
+    Raises:
+        ValueError: if the two sets differ in size, which would bias the comparison, or hold
+            fewer than two rows.
+    """
+    if training.shape != fresh.shape:
+        raise reject("fresh", f"have the training set's shape {training.shape}", fresh.shape)
+    if training.shape[0] < 2:
+        raise reject("training", "hold at least two rows", training.shape)
+
+    def largest_cosine(others: jax.Array) -> jax.Array:
+        products = jnp.matmul(generated, others.T, precision=HIGHEST)
+        scale = (
+            jnp.linalg.norm(generated, axis=1)[:, None] * jnp.linalg.norm(others, axis=1)[None, :]
+        )
+        return jnp.max(products / scale, axis=1)
+
+    # The two nearest rows are found by inner products about the training mean; their distances
+    # are then taken from differences, because products would lose a copy's to rounding.
+    centre = jnp.mean(training, axis=0)[None, :]
+    rows = training - centre
+    closeness = jnp.matmul(generated - centre, rows.T, precision=HIGHEST)
+    chosen = lax.top_k(closeness - jnp.sum(rows**2, axis=1)[None, :] / 2, 2)[1]
+    nearest = jnp.linalg.norm(generated[:, None, :] - training[chosen], axis=-1)
+    second = jnp.maximum(jnp.max(nearest, axis=1), jnp.finfo(nearest.dtype).tiny)
+    ratio = jnp.min(nearest, axis=1) / second
+    found = Neighbours(largest_cosine(training), largest_cosine(fresh), ratio)
+    return found, jnp.mean(ratio < threshold)
+
+
+def shared_noise_cosine(first: jax.Array, second: jax.Array) -> jax.Array:
+    """Cosine between what two models made of the same noise, <x, x'> / sqrt(<x, x> <x', x'>).
+
+    Averages run over samples and coordinates, arrays of shape (count, d).
+    """
+    return jnp.sum(first * second) / jnp.sqrt(jnp.sum(first**2) * jnp.sum(second**2))

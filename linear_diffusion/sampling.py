@@ -1,0 +1,125 @@
+"""Sampling from linear denoisers: compiled reverse processes, and the exact law they generate."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import DTypeLike
+
+from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.validation import one_of, positive_integer, reject
+from linear_diffusion.learners import Denoiser
+
+__all__ = ["generate", "generated_moments"]
+
+HIGHEST = lax.Precision.HIGHEST
+
+
+def _coefficients(
+    schedule: NoiseSchedule, sampler: str, denoiser: Denoiser, dtype: DTypeLike
+) -> tuple[jax.Array, ...]:
+    """u_(t-1) = keep_t u_t - remove_t eps(u_t, t) + added_t noise, each of shape (T,)."""
+    one_of("sampler", sampler, ("ddpm", "ddim"))
+    if denoiser.weights.shape[0] != schedule.steps:
+        raise reject(
+            "denoiser",
+            f"hold one matrix for each of the schedule's {schedule.steps} steps",
+            f"{denoiser.weights.shape[0]}",
+        )
+    beta, noise, signal = schedule.beta, schedule.noise_power, schedule.alpha_bar
+    if sampler == "ddpm":
+        keep = 1 / np.sqrt(1 - beta)
+        remove, added = beta / np.sqrt(noise) * keep, np.sqrt(beta)
+    else:
+        noise_before = np.concatenate([[0.0], noise[:-1]])
+        keep = np.sqrt(np.concatenate([[1.0], signal[:-1]]) / signal)
+        remove, added = keep * np.sqrt(noise) - np.sqrt(noise_before), np.zeros_like(beta)
+    return tuple(jnp.asarray(column, dtype) for column in (keep, remove, added))
+
+
+@partial(jax.jit, static_argnames=("count",))
+def _generate(
+    denoiser: Denoiser, coefficients: tuple[jax.Array, ...], key: jax.Array, count: int
+) -> jax.Array:
+    d = denoiser.bias.shape[0]
+    dtype = denoiser.weights.dtype
+    start_key, step_key = jax.random.split(key)
+    start = jax.random.normal(start_key, (count, d), dtype)
+    steps = jnp.arange(denoiser.weights.shape[0], dtype=jnp.int32)
+
+    def step(u: jax.Array, inputs: tuple) -> tuple[jax.Array, None]:
+        W, signal, t, keep, remove, added = inputs
+        centred = u - (jnp.sqrt(signal) * denoiser.bias)[None, :]
+        eps = jnp.matmul(centred, W.T, precision=HIGHEST)
+        noise = jax.random.normal(jax.random.fold_in(step_key, t), (count, d), dtype)
+        return keep * u - remove * eps + added * noise, None
+
+    inputs = (denoiser.weights, denoiser.levels.signal, steps, *coefficients)
+    return lax.scan(step, start, inputs, reverse=True)[0]
+
+
+def generate(
+    denoiser: Denoiser,
+    schedule: NoiseSchedule,
+    key: jax.Array,
+    *,
+    count: int,
+    sampler: str = "ddpm",
+) -> jax.Array:
+    """Draw samples from a trained denoiser.
+
+    DDPM: u_(t-1) = [u_t - beta_t eps(u_t, t)/sqrt(1 - alpha_bar_t)]/sqrt(1 - beta_t)
+    + sqrt(beta_t) noise, noise added at the last step too; DDIM: the deterministic form
+    (`linear_diffusion.theory.sampler`). Two calls with the same key share the start and all step
+    noises, whatever the denoiser.
+
+    Args:
+        denoiser: one matrix per step of the schedule.
+        schedule: noise schedule, T steps.
+        key: typed random key.
+        count: number of samples.
+        sampler: "ddpm" or "ddim".
+
+    Returns:
+        Shape (count, d).
+
+    Raises:
+        ValueError: unknown sampler, or a denoiser for another number of steps.
+    """
+    coefficients = _coefficients(schedule, sampler, denoiser, denoiser.weights.dtype)
+    return _generate(denoiser, coefficients, key, positive_integer("count", count))
+
+
+@jax.jit
+def _moments(denoiser: Denoiser, coefficients: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    d = denoiser.bias.shape[0]
+    dtype = denoiser.weights.dtype
+    identity = jnp.eye(d, dtype=dtype)
+
+    def step(carry: tuple[jax.Array, jax.Array], inputs: tuple) -> tuple[tuple, None]:
+        centre, cov = carry
+        W, keep, remove, added = inputs
+        F = keep * identity - remove * W
+        cov = jnp.matmul(jnp.matmul(F, cov, precision=HIGHEST), F.T, precision=HIGHEST)
+        centre = jnp.matmul(F, centre[:, None], precision=HIGHEST)[:, 0]
+        return (centre, cov + added**2 * identity), None
+
+    start = (-jnp.sqrt(denoiser.levels.signal[-1]) * denoiser.bias, identity)
+    (centre, cov), _ = lax.scan(step, start, (denoiser.weights, *coefficients), reverse=True)
+    return denoiser.bias + centre, cov
+
+
+def generated_moments(
+    denoiser: Denoiser, schedule: NoiseSchedule, *, sampler: str = "ddpm"
+) -> tuple[jax.Array, jax.Array]:
+    """Exact mean and covariance of what `generate` draws, by the d x d matrix recursion.
+
+    Returns:
+        Mean, shape (d,), and covariance, shape (d, d).
+
+    Raises:
+        ValueError: as `generate`.
+    """
+    return _moments(denoiser, _coefficients(schedule, sampler, denoiser, denoiser.weights.dtype))

@@ -1,0 +1,238 @@
+"""Replicas of data sets and the exact averages of the denoisers trained on them.
+
+Everything that a fully trained (or gradient-flow trained) denoiser does depends on its data set
+through the eigendecomposition of the sample covariance. `draw_modes` draws data sets and keeps
+just that; the functions below are plain algebra on it, without any of the approximations of
+`linear_diffusion.theory` (no averages over data, finite dimension).
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from numpy.typing import ArrayLike, NDArray
+
+from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.validation import integers, one_of, positive_integer
+from linear_diffusion.data import DataLaw, draw_moments
+from linear_diffusion.theory import (
+    gain_growth,
+    generated_variance_recursion,
+    mode_factors,
+)
+from linear_diffusion.theory.divergence import DIRECTIONS
+from linear_diffusion.theory.sampler import Sampler
+
+__all__ = [
+    "SampleModes",
+    "draw_modes",
+    "kl_of_modes",
+    "losses_of_modes",
+    "population_gains",
+    "root_overlap",
+    "trained_variance",
+]
+
+Array = NDArray[np.float64]
+
+
+class SampleModes(NamedTuple):
+    """Data sets in the eigenbases v_i of their covariances; leading axes (replicas, sizes)."""
+
+    samples: Array  # N, (sizes,)
+    spectrum: Array  # eigenvalues of Sigma, (d,)
+    variance: Array  # eigenvalues of Sigma_hat, (replicas, sizes, d)
+    mean_error: Array  # v_i . (mu_hat - mu), (replicas, sizes, d)
+    overlap: Array  # v_i . e_k with the eigenvectors e_k of Sigma, (replicas, sizes, d, d)
+
+    @property
+    def signal(self) -> Array:
+        """Population variance v_i' Sigma v_i along each sample mode."""
+        return self.overlap**2 @ self.spectrum
+
+    @property
+    def precision(self) -> Array:
+        """v_i' Sigma^-1 v_i."""
+        return self.overlap**2 @ (1 / self.spectrum)
+
+
+@partial(jax.jit, static_argnames=("replicas",))
+def _draw_modes(
+    law: DataLaw, key: jax.Array, samples: jax.Array, replicas: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    basis = jnp.asarray(law.basis, jnp.float64)
+
+    def one(index: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        replica, size = index // samples.shape[0], index % samples.shape[0]
+        N = samples[size]
+        run = jax.random.fold_in(jax.random.fold_in(key, replica), N)
+        mean, covariance = draw_moments(law, run, N, dtype=np.float64)
+        rotated = jnp.matmul(basis.T, jnp.matmul(covariance, basis))
+        variance, vectors = jnp.linalg.eigh(rotated)
+        shift = jnp.matmul(vectors.T, jnp.matmul(basis.T, mean[:, None]))[:, 0]
+        return variance, shift, vectors.T
+
+    return lax.map(one, jnp.arange(replicas * samples.shape[0], dtype=jnp.int32))
+
+
+def draw_modes(law: DataLaw, samples: ArrayLike, *, replicas: int, key: jax.Array) -> SampleModes:
+    """Draw `replicas` data sets of every size and diagonalise their covariances, in float64.
+
+    Replica r at size N uses `fold_in(fold_in(key, r), N)`: it is the same data set whatever else
+    is asked for.
+
+    Args:
+        law: data law.
+        samples: sizes N >= 2, shape (sizes,).
+        replicas: number of data sets per size.
+        key: typed random key.
+
+    Raises:
+        ValueError: samples < 2 or no replica.
+    """
+    sizes = np.atleast_1d(integers("samples", samples, least=2))
+    count = positive_integer("replicas", replicas)
+    with jax.enable_x64(True):
+        found = _draw_modes(law, key, jnp.asarray(sizes, jnp.int32), count)
+        variance, shift, overlap = (np.asarray(array) for array in found)
+    d = variance.shape[-1]
+    shape = (count, sizes.size, d)
+    # Fewer samples than dimensions leave exact null directions, which eigh returns as rounding.
+    order = np.arange(d) >= d - (sizes[:, None] - 1)
+    return SampleModes(
+        sizes.astype(np.float64),
+        np.asarray(law.spectrum, np.float64),
+        np.where(order, np.maximum(variance.reshape(shape), 0), 0.0),
+        shift.reshape(shape),
+        overlap.reshape(*shape, d),
+    )
+
+
+def losses_of_modes(
+    modes: SampleModes, ridge: ArrayLike, alpha_bar: ArrayLike, times: ArrayLike = np.inf
+) -> tuple[Array, Array]:
+    """Training and test loss per dimension of each replica's denoiser.
+
+        R = 1 - (2/d) sqrt(1 - alpha_bar) sum_i w_i
+              + (1/d) sum_i w_i^2 [ alpha_bar C_i + 1 - alpha_bar ],
+
+    with C_i = s_hat_i for training and v_i' Sigma v_i + (mean error)_i^2 for test, and
+    w_i = sqrt(1 - alpha_bar) (1 - exp(-m_i tau))/m_i.
+
+    Args:
+        modes: from `draw_modes`.
+        ridge: c >= 0; with `alpha_bar` and `times` broadcast to a common shape (...).
+        alpha_bar: signal power of the noise level.
+        times: gradient-flow time tau; infinity is the optimum.
+
+    Returns:
+        Two arrays of shape (replicas, sizes, ...).
+    """
+    c, a, tau = (
+        np.asarray(array, np.float64)[..., None]
+        for array in np.broadcast_arrays(ridge, alpha_bar, times)
+    )
+    spread = (slice(None), slice(None)) + (None,) * (c.ndim - 1)
+    seen, true = modes.variance[spread], (modes.signal + modes.mean_error**2)[spread]
+    rate = a * (seen + c) + 1 - a
+    w = np.sqrt(1 - a) * gain_growth(rate, tau)
+    linear = 1 - 2 * (np.sqrt(1 - a) * w).mean(axis=-1)
+    return (
+        linear + (w**2 * (a * seen + 1 - a)).mean(axis=-1),
+        linear + (w**2 * (a * true + 1 - a)).mean(axis=-1),
+    )
+
+
+def kl_of_modes(
+    modes: SampleModes, variance: Array, *, direction: str, mean_share: ArrayLike = 1.0
+) -> Array:
+    """KL of the generated law with `variance` along each sample mode, for data of zero mean.
+
+    Args:
+        modes: from `draw_modes`.
+        variance: p_i, shape (replicas, sizes, ..., d), for example modes.variance + ridge.
+        direction: "forward" or "reverse".
+        mean_share: share of mu_hat that the generated mean reaches, broadcast against `variance`.
+
+    Returns:
+        Shape (replicas, sizes, ...).
+
+    Raises:
+        ValueError: on another direction.
+    """
+    one_of("direction", direction, DIRECTIONS)
+    extra = variance.ndim - 3
+    spread = (slice(None), slice(None)) + (None,) * extra
+    d, log_det = modes.spectrum.size, np.log(modes.spectrum).sum()
+    logs = np.log(variance).sum(axis=-1) - log_det
+    shift = np.broadcast_to(mean_share, variance.shape) * modes.mean_error[spread]
+    if direction == "forward":
+        fitted = ((modes.signal[spread] + shift**2) / variance).sum(axis=-1)
+        return (fitted - d + logs) / 2
+    components = np.einsum("rs...i,rsik->rs...k", shift, modes.overlap)
+    mean_term = (components**2 / modes.spectrum).sum(axis=-1)
+    return ((modes.precision[spread] * variance).sum(axis=-1) + mean_term - d - logs) / 2
+
+
+def trained_variance(
+    modes: SampleModes,
+    schedule: NoiseSchedule,
+    times: ArrayLike,
+    *,
+    ridge: float = 0.0,
+    sampler: Sampler = "ddpm",
+) -> tuple[Array, Array]:
+    """Finite-T generated variance and mean share along each sample mode, along training.
+
+    Args:
+        modes: from `draw_modes`.
+        schedule: noise schedule; all its levels are trained for the same time.
+        times: gradient-flow times tau, shape (times,).
+        ridge: c >= 0.
+        sampler: "ddpm" or "ddim".
+
+    Returns:
+        Variance and mean share, each of shape (replicas, sizes, times, d).
+    """
+    noise, signal = schedule.noise_power, schedule.alpha_bar
+    rate = signal * (modes.variance[..., None] + ridge) + noise
+    variances, shares = [], []
+    for tau in np.atleast_1d(np.asarray(times, np.float64)):
+        gains = np.sqrt(noise) * gain_growth(rate, tau)
+        variances.append(generated_variance_recursion(gains, schedule, sampler=sampler))
+        factors = mode_factors(gains, schedule, sampler)
+        shares.append(1 - np.sqrt(signal[-1]) * np.prod(factors, axis=-1))
+    return np.stack(variances, axis=2), np.stack(shares, axis=2)
+
+
+def population_gains(
+    modes: SampleModes, alpha_bar: float, times: ArrayLike, *, ridge: float = 0.0
+) -> Array:
+    """Diagonal e_k' W(tau) e_k in the eigenbasis of the population covariance.
+
+    Returns:
+        Shape (replicas, sizes, times, d).
+    """
+    tau = np.atleast_1d(np.asarray(times, np.float64))[:, None]
+    rate = alpha_bar * (modes.variance[:, :, None, :] + ridge) + 1 - alpha_bar
+    w = np.sqrt(1 - alpha_bar) * gain_growth(rate, tau)
+    return np.einsum("rsti,rsik->rstk", w, modes.overlap**2)
+
+
+def root_overlap(first: SampleModes, second: SampleModes, *, ridge: float = 0.0) -> Array:
+    """Cosine between two models' probability-flow samples from the same noise, per replica.
+
+        tr P P' / sqrt(tr P^2 tr P'^2),   P = (Sigma_hat + c)^(1/2)
+
+    Returns:
+        Shape (replicas, sizes).
+    """
+    roots = [
+        np.einsum("rsik,rsi,rsil->rskl", m.overlap, np.sqrt(m.variance + ridge), m.overlap)
+        for m in (first, second)
+    ]
+    power = [(m.variance + ridge).sum(axis=-1) for m in (first, second)]
+    return (roots[0] * roots[1]).sum(axis=(-2, -1)) / np.sqrt(power[0] * power[1])

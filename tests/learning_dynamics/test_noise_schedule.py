@@ -1,0 +1,99 @@
+import jax
+import jax.numpy as jnp
+import mpmath as mp
+import numpy as np
+import pytest
+
+from learning_dynamics.noise_schedule import NoiseSchedule, forward_process
+
+
+def test_defaults_are_those_of_ho_et_al():
+    schedule = NoiseSchedule.linear()
+    assert schedule.steps == 1000
+    assert schedule.beta[0] == 1e-4
+    assert schedule.beta[-1] == 2e-2
+    np.testing.assert_allclose(np.diff(schedule.beta), 0.0199 / 999, rtol=1e-10)
+
+
+@pytest.mark.parametrize("last", [1e-2, 2e-2, 0.5])
+def test_powers_against_many_digits(last):
+    schedule = NoiseSchedule.linear(200, 1e-7, last)
+    with mp.workdps(40):
+        signal = [mp.mpf(1)]
+        for beta in schedule.beta:
+            signal.append(signal[-1] * (1 - mp.mpf(float(beta))))
+        exact = [[float(a), float(1 - a), float((1 - a) / a)] for a in signal[1:]]
+    found = np.stack([schedule.alpha_bar, schedule.noise_power, schedule.noise_to_signal], axis=1)
+    np.testing.assert_allclose(found, exact, rtol=1e-12)
+
+
+def test_one_step():
+    schedule = NoiseSchedule([0.25])
+    assert schedule.steps == 1
+    np.testing.assert_allclose(schedule.alpha_bar, [0.75], rtol=1e-15)
+    np.testing.assert_allclose(schedule.noise_power, [0.25], rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("beta", "message"),
+    [
+        ([], "at least one step"),
+        ([[0.1]], "1 dimension"),
+        ([0.1, 0.0], "strictly between 0 and 1, but got 0.0"),
+        ([0.1, 1.0], "strictly between 0 and 1, but got 1.0"),
+        ([0.1, np.nan], "finite"),
+        (["a"], "real numbers"),
+    ],
+)
+def test_bad_beta(beta, message):
+    with pytest.raises(ValueError, match=f"`beta` must .*{message}"):
+        NoiseSchedule(beta)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [((0,), "steps"), ((2.5,), "steps"), ((10, 0.0), "first"), ((10, 1e-4, 1.0), "last")],
+)
+def test_bad_linear_schedule(arguments, name):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        NoiseSchedule.linear(*arguments)
+
+
+def test_forward_process_iterates_to_the_closed_form(key):
+    """The chain x_t = sqrt(1-beta_t) x_(t-1) + sqrt(beta_t) eps_t has the stated moments."""
+    schedule = NoiseSchedule.linear(30, 1e-3, 0.2)
+    clean = np.array([2.0, -1.0, 0.5], np.float32)
+    count = 20_000
+    noises = np.asarray(jax.random.normal(key, (schedule.steps, count, 3)))
+    x = np.broadcast_to(clean, (count, 3))
+    for beta, noise in zip(schedule.beta, noises, strict=True):
+        x = np.sqrt(1 - beta) * x + np.sqrt(beta) * noise
+    centre = np.asarray(forward_process(jnp.asarray(clean), jnp.zeros(3), schedule.alpha_bar[-1]))
+    error = np.sqrt(schedule.noise_power[-1] / count)
+    assert np.all(np.abs(x.mean(axis=0) - centre) < 5 * error)
+    spread = np.asarray(forward_process(jnp.zeros(3), jnp.ones(3), schedule.alpha_bar[-1]))
+    assert np.all(np.abs(x.std(axis=0) / spread - 1) < 5 / np.sqrt(2 * count))
+
+
+def test_forward_process_broadcasts_and_keeps_the_dtype(key):
+    clean, noise = jax.random.normal(key, (2, 4, 3))
+    levels = np.array([0.1, 0.5, 0.9, 0.99])[:, None]
+    noisy = forward_process(clean, noise, levels)
+    assert noisy.dtype == jnp.float32
+    expected = np.sqrt(levels) * np.asarray(clean) + np.sqrt(1 - levels) * np.asarray(noise)
+    np.testing.assert_allclose(noisy, expected, rtol=2e-6, atol=1e-6)
+    jitted = jax.jit(forward_process)(clean, noise, jnp.asarray(levels, jnp.float32))
+    np.testing.assert_allclose(jitted, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_forward_process_keeps_small_noise_in_single_precision():
+    """1 - alpha_bar must not cancel: at alpha_bar = 1 - 1e-6 it would be off by 3 %."""
+    noisy = forward_process(jnp.zeros(2), jnp.ones(2), 1 - 1e-6)
+    np.testing.assert_allclose(noisy, 1e-3, rtol=1e-6)
+
+
+def test_forward_process_in_double_precision():
+    with jax.enable_x64(True):
+        noisy = forward_process(jnp.full(2, 3.0), jnp.ones(2), 0.3)
+        assert noisy.dtype == jnp.float64
+        np.testing.assert_allclose(noisy, np.sqrt(0.3) * 3 + np.sqrt(0.7), rtol=1e-15)

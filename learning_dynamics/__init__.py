@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         compare,
     )
     from learning_dynamics.configuration import configuration, static
+    from learning_dynamics.kernel.fluctuations import Fluctuations, fluctuations
     from learning_dynamics.kernel.latents import (
         Discrete,
         Normal,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "comparison": ("Comparison", "Comparisons", "Measurement", "Prediction", "compare"),
     "configuration": ("configuration", "static"),
+    "kernel.fluctuations": ("Fluctuations", "fluctuations"),
     "kernel.latents": ("Discrete", "Normal", "Phase", "Rayleigh", "StudentT", "Uniform"),
     "kernel.limit": ("Limit", "expected_loss", "integrate", "right_hand_side"),
     "kernel.problem": ("InputModel", "Learner", "NoiseBlocks", "Problem", "Sample"),
@@ -45,6 +47,7 @@ __all__ = [
     "Comparison",
     "Comparisons",
     "Discrete",
+    "Fluctuations",
     "InputModel",
     "Learner",
     "Limit",
@@ -64,6 +67,7 @@ __all__ = [
     "compare",
     "configuration",
     "expected_loss",
+    "fluctuations",
     "from_weights",
     "integrate",
     "log_times",

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,8 @@ from learning_dynamics.validation import finite_array, positive_integer, reject
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Limit", "expected_loss", "integrate", "right_hand_side"]
+__all__ = ["Limit", "device_nodes", "expected_loss", "integrate", "limit_medium"]
+__all__ += ["right_hand_side", "starting_points"]
 
 Array = NDArray[np.float64]
 _LOOSER = 100.0  # tolerance ratio of the run behind the integrator's error
@@ -42,6 +43,8 @@ class Limit:
         quadrature_error: name -> estimate for the error of the expectations, same shape.
         integrator_error: name -> estimate for the error of the time steps, same shape.
         paths: name -> shape (starts, times, ...).
+        bias: name -> size of the allowed 1/N deviation, shape (times, ...); empty without one.
+        bias_order: that size in words.
         attributes: configuration, versions, method, steps, seconds.
         solution: dense solution; see `at`.
     """
@@ -53,6 +56,8 @@ class Limit:
     paths: Mapping[str, Array]
     attributes: Mapping[str, Any] = field(default_factory=dict)
     solution: Any = field(default=None, repr=False)
+    bias: Mapping[str, Array] = field(default_factory=dict)
+    bias_order: str = ""
 
     def at(self, times: ArrayLike) -> Overlaps:
         """Order parameters at any times within the range, leading axes (starts, times).
@@ -80,7 +85,11 @@ class Limit:
             np.concatenate([source[name].reshape(count, -1) for name in names], axis=-1)
             for source in (self.values, self.quadrature_error, self.integrator_error)
         ]
-        return Prediction(columns[0], columns[1] + columns[2], label="limit")
+        limit = Prediction(columns[0], columns[1] + columns[2], label="limit")
+        if not self.bias:
+            return limit
+        bias = np.concatenate([self.bias[name].reshape(count, -1) for name in names], axis=-1)
+        return limit.with_bias(bias, self.bias_order) if np.any(bias > 0) else limit
 
     def to_xarray(self) -> "xr.Dataset":
         """Labelled arrays: values, and their errors as NAME_error."""
@@ -111,6 +120,7 @@ def integrate(
     points: int = 2**14,
     method: Method = "auto",
     max_steps: int = 4096,
+    finite_size: bool | None = None,
 ) -> Limit:
     """Integrate the limit N -> infinity of a problem.
 
@@ -126,6 +136,9 @@ def integrate(
         points: quadrature nodes per expectation.
         method: quadrature, see `expectation_nodes`.
         max_steps: bound on the time steps per start.
+        finite_size: whether to work out the mean shift b / N (see `fluctuations`) and to allow 1.5
+            times its size as the bias of the limit in comparisons; it takes a simulation as start
+            with equal replicas, one noise block and no batch. By default, whenever that is given.
 
     Returns:
         Means over the starts. The quadrature error is the change under a coarser tensor rule, or
@@ -142,6 +155,11 @@ def integrate(
     if not 0 < tolerance < 1e-2:
         raise reject("tolerance", "lie between 0 and 0.01", tolerance)
     positive_integer("max_steps", max_steps)
+    simulated = start if isinstance(start, Trajectory) else None
+    corrected = _has_shift(problem, simulated) if finite_size is None else finite_size
+    if corrected and not _has_shift(problem, simulated):
+        demand = "be left out unless a simulation with equal starts and one noise block is given"
+        raise reject("finite_size", demand, finite_size)
     if isinstance(start, Trajectory):
         dimension = start.dimension if dimension is None else dimension
         array = whole_updates(array, start.dimension) / start.dimension
@@ -159,11 +177,15 @@ def integrate(
         span, accuracy = max(float(array[-1]), 1e-12), jnp.float64(tolerance)
         common = (starts, cast, place, tau)
         runs = [
-            _solve(_device(nodes), *common, accuracy, jnp.float64(1e-4 * span), **options)
+            _solve(device_nodes(nodes), *common, accuracy, jnp.float64(1e-4 * span), **options)
             for nodes in same_length(rules)
         ]
         loose, _ = _solve(
-            _device(rules[0]), *common, _LOOSER * accuracy, jnp.float64(3.7e-4 * span), **options
+            device_nodes(rules[0]),
+            *common,
+            _LOOSER * accuracy,
+            jnp.float64(3.7e-4 * span),
+            **options,
         )
         paths = [{k: np.asarray(v) for k, v in run[0].items()} for run in runs]
         fine, solution = paths[0], runs[0][1]
@@ -191,7 +213,28 @@ def integrate(
         "jax": jax.__version__,
         "diffrax": diffrax.__version__,
     }
-    return Limit(array, values, quadrature, integrator, fine, attributes, solution)
+    limit = Limit(array, values, quadrature, integrator, fine, attributes, solution)
+    if corrected and simulated is not None:
+        return _with_shift(limit, problem, simulated, observe)
+    return limit
+
+
+def _has_shift(problem: Problem, simulated: Trajectory | None) -> bool:
+    """Whether the 1/N shift of the limit can be worked out for a simulation."""
+    if simulated is None or problem.batch != 1 or simulated.start.blocks.shape[1] != 1:
+        return False
+    spread = [np.ptp(leaf, axis=0).max(initial=0.0) for leaf in jax.tree.leaves(simulated.start)]
+    return max(spread) < 1e-9
+
+
+def _with_shift(limit: Limit, problem: Problem, simulated: Trajectory, observe: Any) -> Limit:
+    from learning_dynamics.kernel.fluctuations import fluctuations
+
+    first = jax.tree.map(lambda leaf: leaf[0], simulated.start)
+    found = fluctuations(problem, times=limit.times, start=first, observe=observe)
+    bias = {n: 1.5 * np.abs(b) / simulated.dimension for n, b in found.shift.items()}
+    largest = max(float(b.max(initial=0.0)) for b in bias.values()) * simulated.dimension
+    return replace(limit, bias=bias, bias_order=f"up to {largest:.2g}/N")
 
 
 @partial(jax.jit, static_argnames=("held", "watched", "max_steps"))
@@ -234,7 +277,7 @@ def _solve(
     return jax.lax.map(one, starts)
 
 
-def _device(nodes: Nodes) -> Nodes:
+def device_nodes(nodes: Nodes) -> Nodes:
     moved: Nodes = jax.tree.map(jnp.asarray, nodes)
     return moved
 
@@ -289,7 +332,7 @@ def starting_points(
     if not problem.parameter_rates:
         return frozenset(), whole
     first = jax.tree.map(lambda leaf: leaf[0], whole)
-    stiff = jax.jit(lambda y: moments(problem, place, _device(nodes), y).stiff)(first)
+    stiff = jax.jit(lambda y: moments(problem, place, device_nodes(nodes), y).stiff)(first)
     held = set()
     for name in problem.parameter_rates:
         moves = bool(np.any(np.abs(np.asarray(stiff[name])) > 0)) or _responds(
@@ -365,7 +408,7 @@ def right_hand_side(
         held, starts = starting_points(cast, place, rules[0], overlaps)
         first = jax.tree.map(lambda leaf: leaf[0], starts)
         rate = jax.jit(partial(velocity, held=held))
-        found = [jax.tree.map(np.asarray, rate(cast, place, _device(n), first)) for n in rules]
+        found = [jax.tree.map(np.asarray, rate(cast, place, device_nodes(n), first)) for n in rules]
     return _average(found, kind)
 
 
@@ -408,6 +451,6 @@ def expected_loss(
         def losses(nodes: Nodes) -> jax.Array:
             return jax.lax.map(lambda y: moments(cast, place, nodes, y).loss, flat)
 
-        found = [np.asarray(losses(_device(nodes))).reshape(lead) for nodes in rules]
+        found = [np.asarray(losses(device_nodes(nodes))).reshape(lead) for nodes in rules]
     mean, error = _average(found, kind)
     return mean, error

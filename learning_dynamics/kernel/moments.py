@@ -12,7 +12,7 @@ from learning_dynamics.kernel.quadrature import Nodes
 from learning_dynamics.kernel.state import Overlaps
 from learning_dynamics.kernel.step import gradient
 
-__all__ = ["Medium", "Moments", "medium", "moments", "velocity"]
+__all__ = ["Medium", "Moments", "flow", "medium", "moments", "samples", "velocity"]
 
 
 class Medium(NamedTuple):
@@ -88,6 +88,16 @@ def field_factor(covariance: jax.Array) -> jax.Array:
 
 def moments(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps) -> Moments:
     """All expectations by quadrature; float64 arrays, differentiable in the order parameters."""
+    values = samples(problem, place, nodes, overlaps)
+
+    def mean(leaf: jax.Array) -> jax.Array:
+        return jnp.tensordot(nodes.weights, leaf, 1, precision=jax.lax.Precision.HIGHEST)
+
+    return jax.tree.map(mean, values._replace(factor=values.loss))._replace(factor=values.factor)
+
+
+def samples(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps) -> Moments:
+    """The same quantities at every node, leading axis nodes (`factor` is common to all)."""
     signal, blocks, parameters = overlaps
     mixing = mixing_matrix(problem, signal.dtype)
     covariance = jnp.sum(place.variances[:, None, None] * blocks, axis=0)
@@ -120,15 +130,11 @@ def moments(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps) -
             slope.parameters,
             change.parameters,
             loss,
-            factor,
+            loss,
         )
 
     values = jax.vmap(one)(nodes.latents, nodes.zeta)
-
-    def mean(leaf: jax.Array) -> jax.Array:
-        return jnp.tensordot(nodes.weights, leaf, 1, precision=jax.lax.Precision.HIGHEST)
-
-    return jax.tree.map(mean, values)._replace(factor=factor)
+    return values._replace(factor=factor)
 
 
 def velocity(
@@ -144,8 +150,14 @@ def velocity(
     norm one lose their radial velocity. Parameters of order 2 feel the part linear in the
     gram, those of order 1 the rest.
     """
+    return flow(problem, place, overlaps, moments(problem, place, nodes, overlaps), held)
+
+
+def flow(
+    problem: Problem, place: Medium, overlaps: Overlaps, m: Moments, held: frozenset[str]
+) -> Overlaps:
+    """Velocity from given moments, linear in them: N times the step of a sample, if fed with its."""
     signal, blocks, parameters = overlaps
-    m = moments(problem, place, nodes, overlaps)
     exact = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     eta = jnp.asarray(problem.learning_rate, signal.dtype)
     neurons = signal.shape[0]

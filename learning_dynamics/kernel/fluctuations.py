@@ -210,13 +210,14 @@ def _drift(
     factor = jnp.linalg.cholesky(overlaps.blocks)
     state = State(overlaps.signal, (factor,), overlaps.parameters)
     rest = jnp.sqrt(jnp.asarray(size - neurons, factor.dtype))
-    signal, label = jax.vmap(problem.signal)(nodes.latents)
+    latents: Any = nodes.latents
+    signal, label = jax.vmap(problem.signal)(latents)
 
-    def moved(signal: jax.Array, label: Any, zeta: jax.Array) -> jax.Array:
+    def moved(signal: Any, label: Any, zeta: Any) -> jax.Array:
         q = zeta.shape[1]
         z = jnp.concatenate([zeta.T, rest * jnp.eye(q, dtype=zeta.dtype)], axis=1)
-        one = jax.tree.map(lambda leaf: leaf[None], (signal, label))
-        after = overlaps_of(update(problem, plan, state, Draw(*one, (z[None],))))
+        lead = jax.tree.map(lambda leaf: leaf[None], Draw(signal, label, (z,)))
+        after = overlaps_of(update(problem, plan, state, lead))
         return ravel_pytree(after)[0]
 
     after = jnp.tensordot(

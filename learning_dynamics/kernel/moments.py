@@ -156,7 +156,7 @@ def velocity(
 def flow(
     problem: Problem, place: Medium, overlaps: Overlaps, m: Moments, held: frozenset[str]
 ) -> Overlaps:
-    """Velocity from given moments, linear in them: N times the step of a sample, if fed with its."""
+    """Velocity from moments; linear in them, so from those of one sample N times its step."""
     signal, blocks, parameters = overlaps
     exact = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     eta = jnp.asarray(problem.learning_rate, signal.dtype)

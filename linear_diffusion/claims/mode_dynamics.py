@@ -218,8 +218,8 @@ def _rates(run: Run) -> tuple[Comparison, Comparison]:
         draws[:, None, :], {"spectrum": np.array(["k = 1 and k = 2"]), "variance": flat}
     )
     right = Prediction(np.concatenate(expected)[None, order], 1e-4 * flat[None] ** 0, label="rate")
-    bias = 0.05 * right.values
-    line = right.with_bias(bias, r"5 %, order $d/N$")
+    bias = right.values / 100
+    line = right.with_bias(bias, "$d/N$, relative")
     noiseless = Prediction(
         np.concatenate(wrong)[None, order], np.full((1, flat.size), 1e-4), label="without noise"
     )

@@ -88,7 +88,7 @@ def _parabola(curve: Array, grid: Array) -> Array:
 def _ridge(run: Run, drawn: dict[str, SampleModes]) -> tuple[Comparison, Comparison, Comparison]:
     ridges = np.geomspace(3e-3, 10, 12)
     curves, expected, fine_curves, optimal, wrong = [], [], [], [], []
-    fine = np.arange(-0.8, 0.85, 0.1)
+    fine = np.linspace(-0.8, 0.8, 81)
     for modes in run.track(list(drawn.values()), "ridges"):
         s = modes.spectrum
         best = theory.optimal_ridge(s, 60, direction="forward").ridge
@@ -108,7 +108,7 @@ def _ridge(run: Run, drawn: dict[str, SampleModes]) -> tuple[Comparison, Compari
         {"spectrum": np.array(SPECTRA)},
     )
     quantity = "optimal ridge"
-    relative = 0.05 * centre
+    relative = centre / 120
     predicted = stack(optimal).with_bias(relative, "5 % (order $1/d$)")
     control = stack(wrong).with_bias(relative, "5 % (order $1/d$)").labelled("twice the data")
     return (
@@ -125,7 +125,7 @@ def _kl(modes: SampleModes, variance: Array) -> Array:
 
 def _stopping(drawn: dict[str, SampleModes]) -> tuple[Comparison, Comparison, Comparison]:
     times = np.geomspace(0.05, 200, 14)
-    fine = np.arange(-0.8, 0.85, 0.1)
+    fine = np.linspace(-0.8, 0.8, 81)
     curves, expected, fine_curves, optimal, wrong = [], [], [], [], []
     for modes in drawn.values():
         s = modes.spectrum
@@ -146,7 +146,7 @@ def _stopping(drawn: dict[str, SampleModes]) -> tuple[Comparison, Comparison, Co
         lambda curve: centre * np.exp(_parabola(curve, fine)),
         {"spectrum": np.array(SPECTRA)},
     )
-    relative = 0.05 * centre
+    relative = centre / 120
     found = stack(optimal).with_bias(relative, "5 % (order $1/d$)")
     control = stack(wrong).with_bias(relative, "5 % (order $1/d$)").labelled("twice the data")
     quantity = r"optimal stopping time $\tau$"

@@ -16,6 +16,7 @@ __all__ = [
     "PATCH",
     "SOURCE",
     "SPECTRA",
+    "Dense",
     "finite_size",
     "image_spectrum",
     "jackknife",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+Dense = tuple[Array, Array]  # a theory curve to draw: x, and values (series, x)
 SOURCE = "Merger and Goldt, arXiv 2505.24769; formulas derived here"
 EXPONENTS = (0, 1, 2, 3)
 PATCH = 11  # pixels; d = 120, beside the synthetic d = 120

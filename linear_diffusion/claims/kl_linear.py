@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from learning_dynamics.claims import Evidence, Panel, Run, claim
 from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
@@ -197,5 +198,7 @@ def _universal_figure(curves: dict[theory.Direction, Comparison]) -> Figure:
             slope = float(theory.kl_slope(np.ones(D), direction=direction).values)
             axes.plot(fine, slope * fine / D**2, ":", color="#777777", label="linear in d/N")
             axes.set(xscale="log", yscale="log", xlabel="d/N", ylabel=found.quantity)
+            axes.set_xticks([0.05, 0.1, 0.2, 0.5], ["0.05", "0.1", "0.2", "0.5"])
+            axes.xaxis.set_minor_formatter(NullFormatter())
     legend_below(figure, columns=4)
     return figure

@@ -7,11 +7,20 @@ from learning_dynamics.claims import Evidence, Panel, Run, claim
 from learning_dynamics.comparison import Comparison, Measurement, compare
 from learning_dynamics.spectra import power_law
 from linear_diffusion import theory
-from linear_diffusion.claims.common import SOURCE, SPECTRA, finite_size, jackknife, laws, stack
+from linear_diffusion.claims.common import (
+    SOURCE,
+    SPECTRA,
+    Dense,
+    finite_size,
+    jackknife,
+    laws,
+    stack,
+)
 from linear_diffusion.data import LatentLaw
 from linear_diffusion.simulation import SampleModes, draw_modes, kl_of_modes, losses_of_modes
 
 ALPHA_BAR = 0.9
+RIDGES, TIMES = (3e-3, 10.0, 12), (0.05, 200.0, 14)  # least, largest, number
 Array = np.ndarray
 
 
@@ -33,10 +42,18 @@ def remedies(run: Run) -> Evidence:
     }
     ridge, ridge_optimum, ridge_control = _ridge(run, drawn)
     stopping, stopping_optimum, stopping_control = _stopping(drawn)
+    ridge_curves, stopping_curves = _dense(drawn)
     hierarchy = _hierarchy(run)
     panels = {
         "ridge": Panel(
-            ridge.plot(x="ridge", series="spectrum", logx=True, logy=True, x_label="ridge c"),
+            ridge.plot(
+                x="ridge",
+                series="spectrum",
+                logx=True,
+                logy=True,
+                x_label="ridge c",
+                fine=ridge_curves,
+            ),
             "Forward KL against ridge with half as many samples as dimensions: infinite without "
             "ridge, least at an interior optimum.",
         ),
@@ -46,7 +63,12 @@ def remedies(run: Run) -> Evidence:
         ),
         "stopping": Panel(
             stopping.plot(
-                x="tau", series="spectrum", logx=True, logy=False, x_label=r"training time $\tau$"
+                x="tau",
+                series="spectrum",
+                logx=True,
+                logy=False,
+                x_label=r"training time $\tau$",
+                fine=stopping_curves,
             ),
             "Test loss along training without ridge: it overshoots once the null directions are "
             "fitted, most for flat spectra, and hardly at all for steep ones.",
@@ -76,6 +98,15 @@ NOTES = (
 )
 
 
+def _dense(drawn: dict[str, SampleModes]) -> tuple[Dense, Dense]:
+    """Theory curves against ridge and training time."""
+    ridges, times = np.geomspace(*RIDGES[:2], 100), np.geomspace(*TIMES[:2], 100)
+    spectra = [modes.spectrum for modes in drawn.values()]
+    kl = [theory.kl(s, 60, ridges, direction="forward").values for s in spectra]
+    losses = [theory.training_losses(s, 60, 0.0, ALPHA_BAR, times).test.values for s in spectra]
+    return (ridges, np.stack(kl)), (times, np.stack(losses))
+
+
 def _parabola(curve: Array, grid: Array) -> Array:
     """Place of the minimum of curves (..., points) over a uniform grid, by a local parabola."""
     at = np.clip(np.argmin(curve, axis=-1), 1, grid.size - 2)
@@ -86,7 +117,7 @@ def _parabola(curve: Array, grid: Array) -> Array:
 
 
 def _ridge(run: Run, drawn: dict[str, SampleModes]) -> tuple[Comparison, Comparison, Comparison]:
-    ridges = np.geomspace(3e-3, 10, 12)
+    ridges = np.geomspace(*RIDGES)
     curves, expected, fine_curves, optimal, wrong = [], [], [], [], []
     fine = np.linspace(-0.8, 0.8, 81)
     for modes in run.track(list(drawn.values()), "ridges"):
@@ -124,7 +155,7 @@ def _kl(modes: SampleModes, variance: Array) -> Array:
 
 
 def _stopping(drawn: dict[str, SampleModes]) -> tuple[Comparison, Comparison, Comparison]:
-    times = np.geomspace(0.05, 200, 14)
+    times = np.geomspace(*TIMES)
     fine = np.linspace(-0.8, 0.8, 81)
     curves, expected, fine_curves, optimal, wrong = [], [], [], [], []
     for modes in drawn.values():

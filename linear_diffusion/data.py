@@ -174,7 +174,7 @@ class EmpiricalLaw:
 
 
 def _check_dtype(dtype: DTypeLike) -> None:
-    if np.dtype(dtype) == np.float64 and not jax.config.jax_enable_x64:
+    if np.dtype(dtype) != jax.dtypes.canonicalize_dtype(dtype):
         raise reject("dtype", "be float32 outside `with jax.enable_x64(True)`", "float64")
 
 

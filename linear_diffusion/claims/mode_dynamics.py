@@ -65,7 +65,8 @@ def mode_dynamics(run: Run) -> Evidence:
         "rates": Panel(
             rates.plot(logx=True, logy=True, x_label="variance of the mode"),
             "Time at which a mode has learned half of its final gain, with plenty of data (spectra "
-            "k = 1 and k = 2): log 2 over the rate alpha_bar s + 1 - alpha_bar.",
+            "k = 1 and k = 2): log 2 over the rate "
+            r"$\bar\alpha s + 1 - \bar\alpha$.",
         ),
         "kl": Panel(
             divergence.plot(

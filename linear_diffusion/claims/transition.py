@@ -47,7 +47,7 @@ def transition(run: Run) -> Evidence:
         draw_modes(law, sizes, replicas=replicas, key=jax.random.fold_in(run.key, i))
         for i, law in enumerate(run.track(list(laws(run).values()), "training sets"))
     ]
-    coordinates = {"spectrum": np.array(SPECTRA), "N/d": ratios}
+    coordinates = {"spectrum": np.array(SPECTRA), "N_over_d": ratios}
     seen = [losses_of_modes(m, 0.0, ALPHA_BAR) for m in drawn]
     expected = [theory.losses(m.spectrum, sizes, 0.0, SIGMA2) for m in drawn]
     comparisons, measured = [], []
@@ -85,11 +85,13 @@ def transition(run: Run) -> Evidence:
             "most for flat spectra.",
         ),
         "test-loss": Panel(
-            comparisons[1].plot(x="N/d", series="spectrum", logx=True, logy=True, fine=dense),
+            comparisons[1].plot(
+                x="N_over_d", x_label="N/d", series="spectrum", logx=True, logy=True, fine=dense
+            ),
             "Test loss with its residuals.",
         ),
         "similarity": Panel(
-            similar.plot(x="N/d", series="spectrum", logx=True, logy=False),
+            similar.plot(x="N_over_d", x_label="N/d", series="spectrum", logx=True, logy=False),
             "Cosine between what two models trained on disjoint samples make of the same noise: "
             "each generates its own samples' span below N = d, both the same distribution above.",
         ),
@@ -140,7 +142,7 @@ def _similarity(run: Run, sizes: np.ndarray, ratios: np.ndarray) -> tuple[Compar
             finite_size(theory.similarity(law.spectrum, 2 * sizes[every], ridge), sizes[every], d)
         )
     measured = Measurement.from_replicas(
-        np.stack(values, axis=1), {"spectrum": np.array(list(chosen)), "N/d": ratios[every]}
+        np.stack(values, axis=1), {"spectrum": np.array(list(chosen)), "N_over_d": ratios[every]}
     )
     quantity = "cosine of two models' samples"
     return (
@@ -157,7 +159,7 @@ def _losses_figure(
     figure, grid = new_figure(1, 2, width=9.0, height=4.4)
     for axes, comparison, (fine, values) in zip(grid[0], comparisons, curves, strict=True):
         m = comparison.measured
-        ratios = m.coordinates["N/d"]
+        ratios = m.coordinates["N_over_d"]
         with figure_style():
             for i, name in enumerate(SPECTRA):
                 draw_simulation(axes, ratios, m.values[i], m.standard_error[i], index=i, label=name)

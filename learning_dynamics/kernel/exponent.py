@@ -198,7 +198,9 @@ def loss_forms(
 
     With x = B^-1 F the fields in independent coordinates and v = B^-1 (C m), Mehler's expansion of
     the law of x around that at m = 0 gives
+
         L_k(m) = sum_(|a| = k) E[ prod_i He_(a_i)(v_i; |m|^2) / a_i!  E_g[ l(B g) prod_i He_(a_i)(g_i) ] ],
+
     He_k(v; s) = s^(k/2) He_k(v / sqrt s). Kinks of the loss do no harm. Derived here; for one vector
     and a label it is the Hermite expansion of Ben Arous, Gheissari and Jagannath (2021).
     """  # noqa: E501

@@ -62,8 +62,11 @@ def fluctuations(
     """Leading corrections to the limit, from the same loss.
 
     With x the limit, f its velocity, J = df/dx and u = N times the change in one update,
+
         d Sigma / d tau = J Sigma + Sigma J^T + Cov[u],
+
         d b / d tau     = J b + (1/2) d^2 f : Sigma + f_1 - (1/2) J f,
+
     covariance = Sigma / N, mean = x + b / N. f_1 / N is what one update of finite N adds to the
     drift, read off from the update itself; the last term turns a map with steps 1/N into a flow.
     (van Kampen's expansion in the system size; f_1 for these learners: derived here.)

@@ -95,10 +95,14 @@ def search_law(
     k >= 3, where N is simulated with delta = delta' N^(-(k-2)/2) (`SearchLaw.learning_rate`).
 
     k >= 3: explosion times of
+
         d mu = -delta' grad L_k(mu) ds - (delta'^2 V / 2) mu ds + delta' S0^(1/2) dB,
+
     mu(0) ~ N(0, 1_r), s = n / N^(k-1). k = 2, tau = n / N, G = -delta grad^2 L_2 - delta^2 V / 2
     with largest eigenvalue g:
+
         n* / N = log(N) / (2 g) - log|xi| / g + c,   xi ~ N(0, 1 + delta^2 S0 / (2 g)),
+
     c from the limit started close to zero overlap and followed up to `threshold`. Derived here.
 
     Args:

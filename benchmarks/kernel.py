@@ -181,7 +181,7 @@ def ambient_rows() -> list[Row]:
     rows = []
     for dimension in (100, 1000, 10000):
         for replicas in (1, 16, 64):
-            steps = max(256, min(2**13, 2**23 // (dimension * replicas)))
+            steps = max(256, min(2**15, 2**25 // (dimension * replicas)))
             steps -= steps % 256
             functions = {"ours": ours(dimension, replicas, steps)}
             functions["generator"] = bare_generator(dimension, replicas, steps)

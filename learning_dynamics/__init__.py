@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from learning_dynamics.kernel.limit import Limit, expected_loss, integrate, right_hand_side
     from learning_dynamics.kernel.problem import InputModel, Learner, NoiseBlocks, Problem, Sample
     from learning_dynamics.kernel.search import SearchLaw, search_law
-    from learning_dynamics.kernel.simulate import simulate
+    from learning_dynamics.kernel.simulate import random_starts, simulate
     from learning_dynamics.kernel.state import Overlaps, from_weights, order_parameters
     from learning_dynamics.kernel.stopping import Stop
     from learning_dynamics.kernel.trajectory import Trajectory, log_times
@@ -40,7 +40,7 @@ _HOMES = {
     "kernel.limit": ("Limit", "expected_loss", "integrate", "right_hand_side"),
     "kernel.problem": ("InputModel", "Learner", "NoiseBlocks", "Problem", "Sample"),
     "kernel.search": ("SearchLaw", "search_law"),
-    "kernel.simulate": ("simulate",),
+    "kernel.simulate": ("random_starts", "simulate"),
     "kernel.state": ("Overlaps", "from_weights", "order_parameters"),
     "kernel.stopping": ("Stop",),
     "kernel.trajectory": ("Trajectory", "log_times"),
@@ -79,6 +79,7 @@ __all__ = [
     "integrate",
     "log_times",
     "order_parameters",
+    "random_starts",
     "right_hand_side",
     "search_law",
     "simulate",

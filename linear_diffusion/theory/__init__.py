@@ -15,7 +15,7 @@ from linear_diffusion.theory.divergence import (
     optimal_ridge,
 )
 from linear_diffusion.theory.losses import Losses, bayes_loss, loss_excess, losses
-from linear_diffusion.theory.resolvent import implicit_ridge
+from linear_diffusion.theory.resolvent import implicit_ridge, power_law_kappa
 from linear_diffusion.theory.sampler import (
     Sampler,
     generated_variance,
@@ -54,6 +54,7 @@ __all__ = [
     "optimal_gains",
     "optimal_ridge",
     "optimal_stopping",
+    "power_law_kappa",
     "similarity",
     "training_gains",
     "training_kl",

@@ -19,9 +19,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.comparison import Prediction
-from learning_dynamics.validation import integers, non_negative, spectrum_array
+from learning_dynamics.validation import (
+    finite_array,
+    integers,
+    non_negative,
+    reject,
+    spectrum_array,
+)
 
-__all__ = ["Equivalent", "Grid", "equivalent", "evaluate", "implicit_ridge", "make_grid", "total"]
+__all__ = [
+    "Equivalent",
+    "Grid",
+    "equivalent",
+    "evaluate",
+    "implicit_ridge",
+    "make_grid",
+    "power_law_kappa",
+    "total",
+]
 
 Array = NDArray[np.float64]
 EPSILON = float(np.finfo(np.float64).eps)
@@ -115,6 +130,42 @@ def implicit_ridge(
     grid = make_grid(spectrum, samples, mean_known, ridge=ridge)
     found = equivalent(grid.spectrum, grid.freedom, grid.samples * grid.others[0])
     return Prediction(found.kappa, found.error)
+
+
+def power_law_kappa(
+    amplitude: float, exponent: float, samples: ArrayLike, *, mean_known: bool = False
+) -> Prediction:
+    """Implicit ridge left at ridge 0 by few samples of power-law data, lambda_nu = A nu^-k, k > 1.
+
+        kappa_0 = A [ pi / (k sin(pi/k) (n + 1/2)) ]^k      for 1 << n << d
+
+    n kappa_0 is the variance outside the span of the data: a steep hierarchy of variances leaves
+    little of it, which is how it prevents overfitting below N = d.
+
+    Args:
+        amplitude: A, the largest eigenvalue.
+        exponent: k > 1.
+        samples: N >= 2, any shape.
+        mean_known: n = samples if true, else n = samples - 1.
+
+    Returns:
+        kappa_0; the bias is the next term of the Euler-Maclaurin sum for df_1(kappa_0) = n.
+
+    Raises:
+        ValueError: an exponent of at most one, an amplitude that is not positive, samples < 2.
+
+    Source: derived here; the cut-off at finite d adds corrections of relative order (n/d)^(k-1).
+    """
+    k, A = float(finite_array("exponent", exponent)), float(finite_array("amplitude", amplitude))
+    if k <= 1:
+        raise reject("exponent", "exceed 1", k)
+    if A <= 0:
+        raise reject("amplitude", "be positive", A)
+    n = integers("samples", samples, least=2) - (0.0 if mean_known else 1.0)
+    value = A * (np.pi / (k * np.sin(np.pi / k) * (n + 0.5))) ** k
+    return Prediction(
+        value, 8 * k * EPSILON * value, k * value / (n + 0.5) ** 2, "1/n^2", "power law"
+    )
 
 
 def total(*terms: Array | float) -> tuple[Array, Array]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from linear_diffusion.theory import degrees_of_freedom, implicit_ridge
+from linear_diffusion.theory import degrees_of_freedom, implicit_ridge, power_law_kappa
 
 from . import witnesses as w
 
@@ -69,3 +69,16 @@ def test_degrees_of_freedom_by_definition():
         smoother = np.diag(spectrum) @ np.linalg.inv(np.diag(spectrum + k))
         assert df1[index] == pytest.approx(np.trace(smoother), rel=1e-13)
         assert df2[index] == pytest.approx(np.trace(smoother @ smoother), rel=1e-13)
+
+
+@pytest.mark.parametrize("exponent", [1.5, 2.0, 3.0])
+def test_power_law_formula_for_few_samples(exponent):
+    spectrum, samples = np.arange(1, 200_001) ** -exponent, np.array([6, 20, 60])
+    formula = power_law_kappa(1.0, exponent, samples)
+    solved = implicit_ridge(spectrum, samples, 0.0).values
+    cut_off = (samples / spectrum.size) ** (exponent - 1)
+    np.testing.assert_array_less(
+        np.abs(formula.values - solved), formula.bias + 2 * cut_off * solved
+    )
+    with pytest.raises(ValueError, match="`exponent` must exceed 1"):
+        power_law_kappa(1.0, 1.0, 10)

@@ -9,11 +9,18 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from learning_dynamics.noise_schedule import NoiseSchedule
-from linear_diffusion import LatentLaw, draw_modes, kl_of_modes, trained_variance
+from linear_diffusion import (
+    LatentLaw,
+    draw_modes,
+    kl_of_modes,
+    population_gains,
+    trained_variance,
+)
 from linear_diffusion.theory import (
     kl,
     losses,
     optimal_stopping,
+    training_gains,
     training_kl,
     training_losses,
 )
@@ -241,3 +248,15 @@ def test_deterministic_sampler_without_ridge_has_a_finite_kl_at_late_times(direc
     variance, share = trained_variance(draws, schedule, [1e5], sampler="ddim")
     seen = kl_of_modes(draws, variance, direction=direction, mean_share=share)[:, 0, 0]
     w.assert_close(late.values[1], seen, 0.01)
+
+
+@pytest.mark.parametrize("samples", [30, 120])
+def test_gains_of_single_modes_are_the_mean_over_data(samples):
+    spectrum, times = w.spectrum("power1", 60), np.array([0.1, 1.0, 10.0])
+    found = training_gains(spectrum, samples, 0.05, 0.8, times)
+    assert found.values.shape == (3, 60)
+    draws = draw_modes(LatentLaw(spectrum), [samples], replicas=1200, key=jax.random.key(9))
+    seen = population_gains(draws, 0.8, times, ridge=0.05)[:, 0]
+    for mode in (0, 5, 59):
+        w.assert_close(found.values[:, mode], seen[..., mode], 0.01)
+    assert np.all(found.numerical_error < 1e-10)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from learning_dynamics.validation import one_of, reject
 
-__all__ = ["ACTIVATIONS", "activation_function", "activation_values"]
+__all__ = ["ACTIVATIONS", "activation_function", "activation_values", "check_activation"]
 
 Array = NDArray[np.float64]
 Activation = Callable[[jax.Array], jax.Array]
@@ -34,14 +34,21 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 def activation_function(activation: Any) -> Activation:
-    """The function behind a name; a function as it is.
+    """The function behind a (checked) name; a function as it is."""
+    function: Activation = ACTIVATIONS.get(activation, activation)
+    return function
+
+
+def check_activation(activation: Any) -> None:
+    """Check a name or a function.
 
     Raises:
         ValueError: on an unknown name, on functions that do not act on arrays elementwise, are
             not finite or have no derivative (zero almost everywhere, or not traceable by JAX).
     """
     if isinstance(activation, str):
-        return ACTIVATIONS[one_of("activation", activation, tuple(ACTIVATIONS))]
+        one_of("activation", activation, tuple(ACTIVATIONS))
+        return
     if not callable(activation):
         raise reject("activation", "be a name or a function of arrays", repr(activation))
     probe = np.linspace(-2.3, 2.9, 7)
@@ -58,14 +65,12 @@ def activation_function(activation: Any) -> Activation:
     except Exception as error:
         raise reject("activation", "be differentiable by JAX", repr(error)) from error
     alone = np.array([float(activation(jnp.asarray([x], jnp.float32))[0]) for x in probe])
-    if not np.allclose(alone, whole, rtol=1e-5, atol=1e-6):
+    if not np.allclose(alone, whole, rtol=1e-5, atol=1e-6, equal_nan=True):
         raise reject("activation", "act elementwise", "values that depend on their neighbours")
     if not np.all(np.isfinite(whole)) or not np.all(np.isfinite(np.asarray(slope))):
         raise reject("activation", "be finite with a finite derivative", whole.tolist())
     if not np.any(np.asarray(slope)):
         raise reject("activation", "have a derivative", "zero at all points tried")
-    function: Activation = activation
-    return function
 
 
 def activation_values(activation: Any, x: Array) -> tuple[Array, Array]:

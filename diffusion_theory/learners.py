@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 import learning_dynamics as ld
-from diffusion_theory.activations import activation_function
+from diffusion_theory.activations import activation_function, check_activation
 from diffusion_theory.inputs import MixedCumulant, NoiseLevel
 from learning_dynamics.configuration import configuration, is_traced, static
 from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
@@ -48,7 +48,7 @@ class TiedDenoiser(ld.Learner):
     neurons: int = static(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
-        activation_function(self.activation)
+        check_activation(self.activation)
         if self.sign not in (1, -1):
             raise reject("sign", "be 1 or -1", self.sign)
         one_of("target", self.target, ("eps", "x0"))

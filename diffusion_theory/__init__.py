@@ -1,5 +1,6 @@
 """Diffusion models learn pairwise statistics before higher-order ones."""
 
+from diffusion_theory import theory
 from diffusion_theory.inputs import MixedCumulant, NoiseLevel
 from diffusion_theory.latents import Coupling, Dependent, Gaussian, Independent, Sign
 from diffusion_theory.laws import Normal, Rademacher, Student, ThreePoint, TwoPoint
@@ -19,4 +20,5 @@ __all__ = [
     "ThreePoint",
     "TiedDenoiser",
     "TwoPoint",
+    "theory",
 ]

@@ -54,7 +54,8 @@ def test_equal_blocks_are_one_block():
 
 
 @pytest.mark.parametrize(
-    ("learner", "update"), [(Committee(2), "plain"), (Normalised(), "spherical")]
+    ("learner", "update"),
+    [(Normalised(), "spherical"), pytest.param(Committee(2), "plain", marks=pytest.mark.slow)],
 )
 def test_limit_with_blocks_follows_the_exact_process(learner, update, key):
     """Bands of variance 2, 1, 0.2; every block's norm, within errors and 1/N."""
@@ -81,6 +82,7 @@ def test_limit_with_blocks_follows_the_exact_process(learner, update, key):
     assert np.max(np.abs(mean.values - other.values) / scale) > 20
 
 
+@pytest.mark.slow
 def test_normalised_preactivation_against_sgd_on_the_weights(key):
     """The gradient of w' Sigma w pulls each band by its variance."""
     inputs = Bands(np.array([1.0]), shares=(0.5, 0.5), variances=(2.0, 0.3))

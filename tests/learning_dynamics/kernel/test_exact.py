@@ -132,17 +132,28 @@ def test_skip_strength_is_fast_and_held_at_its_fixed_point(key):
     relaxing = ld.integrate(slow, **options)
     exact = 0.6 - 0.3 * np.exp(-0.4 * np.array([0.5, 1.0]))  # d s / d tau = -2 rate (s - b)
     np.testing.assert_allclose(relaxing.values["skip"], exact, rtol=1e-7)
-    for problem, theory in ((fast, limit), (slow, relaxing)):
-        for level, count in (("overlaps", 300),):
-            seen = ld.simulate(
-                problem, dimension=2000, replicas=count, key=key, level=level, **options
-            )
-            mean = seen.measurement()
-            prediction = theory.prediction(seen.values)
-            allowed = 5 * np.hypot(mean.standard_error, prediction.numerical_error) + 4 / 2000
-            assert np.all(np.abs(mean.values - prediction.values) < allowed)
+    assert_follows(slow, relaxing, options, key)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["ambient", "overlaps"])
+def test_fast_skip_follows_the_limit_that_holds_it(level, key):
+    start = ld.order_parameters([[0.5]], [[1.0]], {"skip": 0.3})
+    options = {"start": start, "times": [0.5, 1.0]}
+    fast = ld.Problem(Spike(), Denoiser(1), 0.4, parameter_rates={"skip": 0.2})
+    count = 24 if level == "ambient" else 300
+    assert_follows(fast, ld.integrate(fast, **options), options, key, level, count)
+
+
+def assert_follows(problem, theory, options, key, level="overlaps", count=300):
+    """Within five errors and 4 / N at N = 2000."""
+    seen = ld.simulate(problem, dimension=2000, replicas=count, key=key, level=level, **options)
+    mean, prediction = seen.measurement(), theory.prediction(seen.values)
+    allowed = 5 * np.hypot(mean.standard_error, prediction.numerical_error) + 4 / 2000
+    assert np.all(np.abs(mean.values - prediction.values) < allowed)
+
+
+@pytest.mark.slow
 def test_several_starts_are_averaged():
     problem = linear_problem()
     one, two = (ld.order_parameters([[m]], [[1.0]]) for m in (0.1, 0.6))
@@ -168,3 +179,13 @@ def test_sweep_over_numbers_is_one_vmap():
         return problem.cast(np.float32).learning_rate * 2
 
     np.testing.assert_allclose(jax.vmap(rate)(np.array([0.5, 1.0], np.float32)), [1.0, 2.0])
+
+
+def test_random_start_ensemble_is_what_simulations_start_from(key):
+    problem = linear_problem()
+    starts = ld.random_starts(problem, dimension=300, replicas=40, key=key)
+    seen = ld.simulate(problem, dimension=300, times=[1.0], replicas=40, key=key, level="overlaps")
+    np.testing.assert_allclose(starts.signal, seen.start.signal, atol=1e-7)
+    limit = ld.integrate(problem, times=[1.0], start=starts, points=500, method="tensor")
+    mean = seen.measurement("norms")
+    assert abs(mean.values - limit.values["norms"]).max() < 5 * mean.standard_error.max() + 3 / 300

@@ -62,7 +62,7 @@ CASES = {
 
 @pytest.mark.parametrize(
     "case",
-    [c if c in ("plain", "spherical") else pytest.param(c, marks=pytest.mark.slow) for c in CASES],
+    [c if c == "spherical" else pytest.param(c, marks=pytest.mark.slow) for c in CASES],
 )
 def test_spread_and_shift_of_the_exact_process(case, key):
     """Covariance to 1/N corrections, and the shift within five standard errors."""

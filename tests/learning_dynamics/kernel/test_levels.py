@@ -180,6 +180,7 @@ def test_random_starts_have_the_same_law(key):
     assert stats.kstest(norms * 6 / 1.69, "chi2", (6,)).pvalue > 1e-5
 
 
+@pytest.mark.slow
 def test_limit_is_badly_wrong_where_overlaps_are_exact(key):
     problem = ld.Problem(Teacher(np.array([1.0, -0.7])), Committee(2), 1.5)
     start = ld.order_parameters([[0.5, 0.1], [0.0, -0.4]], np.eye(2) + 0.1)

@@ -1,6 +1,7 @@
 """Tied two-layer denoisers with a skip connection, as span losses of the kernel."""
 
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Any, Literal
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import learning_dynamics as ld
 from diffusion_theory.activations import activation_function, check_activation
 from diffusion_theory.inputs import MixedCumulant, NoiseLevel
-from learning_dynamics.configuration import configuration, is_traced, static
+from learning_dynamics.pytrees import configuration, is_traced, static
 from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
 
 __all__ = ["Target", "TiedDenoiser", "denoiser_numbers"]
@@ -40,7 +41,7 @@ class TiedDenoiser(ld.Learner):
     """
 
     activation: Any = static(default="tanh")
-    sign: Any = static(default=1, kw_only=True)
+    sign: Any = field(default=1, kw_only=True)
     target: Target = static(default="eps", kw_only=True)
     kappa: Any = None
     skip: Any = None
@@ -49,7 +50,7 @@ class TiedDenoiser(ld.Learner):
 
     def __post_init__(self) -> None:
         check_activation(self.activation)
-        if self.sign not in (1, -1):
+        if not is_traced(self.sign) and self.sign not in (1, -1):
             raise reject("sign", "be 1 or -1", self.sign)
         one_of("target", self.target, ("eps", "x0"))
         positive_integer("neurons", self.neurons)
@@ -96,7 +97,8 @@ class TiedDenoiser(ld.Learner):
         g = activation_function(self.activation)(kappa * noisy)
         linear = square - 2 * s * cross + s * s * x
         answer = jnp.sum(g[:, None] * norms * g[None, :])
-        return linear - 2 * self.sign * jnp.sum(g * (wanted - s * noisy)) + answer
+        sign = jnp.asarray(self.sign, noisy.dtype)
+        return linear - 2 * sign * jnp.sum(g * (wanted - s * noisy)) + answer
 
 
 def denoiser_numbers(inputs: MixedCumulant, learner: TiedDenoiser) -> tuple[float, ...]:

@@ -1,0 +1,103 @@
+"""Ambient, overlaps and limit of the kernel against each other and against the reduced flow."""
+
+import jax
+import numpy as np
+import pytest
+
+import learning_dynamics as ld
+from diffusion_theory import Coupling, MixedCumulant, ThreePoint, TiedDenoiser
+from diffusion_theory.theory import (
+    contrast,
+    gradient_norm,
+    information_exponents,
+    overlap_flow,
+    overlap_velocity,
+    population_loss,
+)
+
+ONE = {
+    "rademacher": (MixedCumulant(), TiedDenoiser("tanh", sign=-1)),
+    "three-point": (MixedCumulant(cumulant=4.0, pair=ThreePoint(0.1)), TiedDenoiser("erf")),
+    "x0": (MixedCumulant(diffusion_time=0.6), TiedDenoiser("tanh", target="x0")),
+    "spike": (MixedCumulant(2.0, None), TiedDenoiser("tanh", sign=-1, skip=0.3)),
+}
+TWO = {
+    "sign": (MixedCumulant(2.0, 3.0, None, "sign", 0.4), TiedDenoiser("tanh", sign=-1)),
+    "independent": (MixedCumulant(2.0, 3.0), TiedDenoiser("erf", target="x0")),
+    "cube": (MixedCumulant(2.0, np.inf, None, "cube"), TiedDenoiser("softplus", sign=-1)),
+    "correlated": (MixedCumulant(1.0, 3.0, None, Coupling(-0.4)), TiedDenoiser("tanh")),
+}
+
+
+def state(overlaps):
+    return ld.order_parameters(np.atleast_2d(overlaps), [[1.0]])
+
+
+@pytest.mark.parametrize("name", ONE)
+def test_the_limit_of_the_kernel_is_the_reduced_flow(name):
+    inputs, learner = ONE[name]
+    problem = ld.Problem(inputs, learner, 0.7, update="spherical")
+    for alpha in (0.3, -0.8):
+        rate, error = ld.right_hand_side(problem, state([alpha]), points=2**20, method="tensor")
+        exact = overlap_velocity(inputs, learner, 0.7, [alpha])
+        assert abs(rate.signal[0] - exact) < 3 * error.signal[0] + 1e-8
+        assert error.signal[0] < 2e-4
+        loss, error = ld.expected_loss(problem, state([alpha]), points=2**20, method="tensor")
+        assert abs(loss - population_loss(inputs, learner, [alpha])) < 3 * error + 1e-8
+
+
+@pytest.mark.parametrize("name", TWO)
+def test_the_limit_of_two_overlaps_is_the_reduced_flow(name):
+    inputs, learner = TWO[name]
+    problem = ld.Problem(inputs, learner, 0.7, update="spherical", batch=2)
+    alpha = np.array([0.5, -0.4])
+    rate, error = ld.right_hand_side(problem, state(alpha), points=2**17)
+    exact = overlap_velocity(inputs, learner, 0.7, alpha, batch=2)
+    assert np.all(np.abs(rate.signal[0] - exact) < 5 * error.signal[0])
+    assert np.all(error.signal[0] < 3e-3)
+
+
+@pytest.mark.parametrize("name", ["rademacher", "spike"])
+def test_information_exponent_of_the_kernel(name):
+    inputs, learner = ONE[name]
+    problem = ld.Problem(inputs, learner, 0.1, update="spherical")
+    found = ld.information_exponent(problem, points=2**12)
+    (own,) = information_exponents(inputs, learner).values()
+    assert found.verdict == "attractive"
+    assert found.order == own.order
+    assert found.coefficient == pytest.approx(own.coefficient, abs=5 * found.error + 1e-8)
+    assert own.verdict == "attracted"
+
+
+def test_search_law_has_the_gradient_norm_of_the_theory(key):
+    inputs, learner = MixedCumulant(2.0, None), TiedDenoiser("tanh", sign=-1, kappa=0.5, skip=0.3)
+    problem = ld.Problem(inputs, learner, 0.1, update="spherical")
+    law = ld.search_law(problem, key=key, draws=64, threshold=0.3, points=2**12)
+    assert law.gradient_norm == pytest.approx(gradient_norm(inputs, learner, [0.0]), rel=1e-4)
+    c2 = contrast(inputs, learner).coefficients(2).values[2]
+    a = float(inputs.noise_level.signal)
+    growth = -0.1 * c2 * a**2 * 2.0 - 0.005 * law.gradient_norm
+    assert law.growth == pytest.approx(growth, rel=1e-4)
+
+
+def test_three_levels_and_the_flow_agree_along_a_run(key):
+    inputs, learner = TWO["sign"]
+    problem = ld.Problem(inputs, learner, 0.3, update="spherical")
+    times, n, start = np.array([0.5, 2.0]), 200, state([0.3, 0.1])
+    seen = ld.simulate(problem, dimension=n, times=times, replicas=200, key=key, start=start)
+    exact = ld.simulate(
+        problem, dimension=n, times=times, replicas=1000, key=jax.random.key(1), start=start,
+        level="overlaps",
+    )  # fmt: skip
+    limit = ld.integrate(problem, times=times, start=seen, tolerance=1e-5)
+    results = ld.compare(seen, exact, limit, quantities=["signal"])
+    assert results.verdict == "pass"
+    flow = overlap_flow(inputs, learner, 0.3, [0.3, 0.1], times)
+    bias = limit.bias["signal"].reshape(flow.values.shape)
+    allowed = flow.with_bias(bias, limit.bias_order)
+    assert ld.compare(exact.measurement(["signal"]), allowed).verdict == "pass"
+    error = limit.quadrature_error["signal"] + limit.integrator_error["signal"]
+    difference = np.abs(flow.values - limit.values["signal"][:, 0])
+    assert np.all(difference < 5 * error.reshape(difference.shape) + 1e-6)
+    wrong = overlap_flow(inputs, TiedDenoiser("tanh", sign=1), 0.3, [0.3, 0.1], times)
+    assert ld.compare(exact.measurement(["signal"]), wrong).verdict == "fail"

@@ -6,6 +6,7 @@ checked by simulation.
 """
 
 from diffusion_theory.theory.contrast import Coefficients, Contrast, contrast
+from diffusion_theory.theory.escape import EscapeLaw, escape_law, gradient_covariance
 from diffusion_theory.theory.exponent import (
     DirectionExponent,
     Growth,
@@ -28,10 +29,13 @@ __all__ = [
     "Coefficients",
     "Contrast",
     "DirectionExponent",
+    "EscapeLaw",
     "Growth",
     "LossTerms",
     "contrast",
+    "escape_law",
     "expanded_loss",
+    "gradient_covariance",
     "gradient_norm",
     "growth",
     "hermite_moments",

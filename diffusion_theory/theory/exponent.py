@@ -13,6 +13,7 @@ from diffusion_theory.theory.loss import gradient_norm
 from learning_dynamics.validation import finite_array, one_of, reject
 
 __all__ = ["DirectionExponent", "Growth", "growth", "information_exponents", "sample_complexity"]
+__all__ += ["signal_form"]
 
 Array = NDArray[np.float64]
 Verdict = Literal["attracted", "repelled", "flat"]
@@ -113,6 +114,15 @@ def _quadratic(inputs: MixedCumulant) -> Array:
     return float(inputs.noise_level.signal) ** 2 * np.array([[u * u, cross], [cross, 0.0]])
 
 
+def signal_form(inputs: MixedCumulant) -> Array:
+    """E x x' - 1 along the spikes, shape (r, r)."""
+    form = np.zeros((3, 3))
+    form[:2, :2] = _quadratic(inputs)
+    form[2, 2] = (float(inputs.noise_level.signal) * inputs.strengths()[2]) ** 2
+    present = [i for i, name in enumerate("uvm") if name in inputs.names]
+    return form[np.ix_(present, present)]
+
+
 def growth(inputs: MixedCumulant, learner: TiedDenoiser, learning_rate: float) -> Growth:
     """Linearised spherical flow around zero overlap, tau = n / d, delta = `learning_rate`.
 
@@ -131,14 +141,9 @@ def growth(inputs: MixedCumulant, learner: TiedDenoiser, learning_rate: float) -
     c = contrast(inputs, learner).coefficients(2)
     if "m" in inputs.names and abs(c.values[1]) > 5 * c.error[1]:
         raise reject("inputs.mean", "be None: the mean attracts at order one", inputs.mean)
-    a = float(inputs.noise_level.signal)
-    form = np.zeros((3, 3))
-    form[:2, :2] = _quadratic(inputs)
-    form[2, 2] = (a * inputs.strengths()[2]) ** 2
-    present = [i for i, name in enumerate("uvm") if name in inputs.names]
     norm = gradient_norm(inputs, learner, np.zeros(inputs.directions))
-    matrix = -delta * c.values[2] * form[np.ix_(present, present)]
-    matrix -= delta**2 / 2 * norm * np.eye(len(present))
+    matrix = -delta * c.values[2] * signal_form(inputs)
+    matrix -= delta**2 / 2 * norm * np.eye(inputs.directions)
     rates, vectors = np.linalg.eigh(matrix)
     return Growth(matrix, rates[::-1], vectors.T[::-1])
 

@@ -10,13 +10,23 @@ from diffusion_theory.claims.information_exponent import PAIRS, PLACES, QUICK
 from diffusion_theory.theory import information_exponents, loss_terms
 from learning_dynamics.claims import load_claims, run_claim
 
-IDS = ("diffusion/information-exponent",)
+IDS = (
+    "diffusion/correlated-latents-are-linear",
+    "diffusion/covariance-is-linear",
+    "diffusion/information-exponent",
+)
 
 
 def test_claims_are_registered_through_the_entry_point():
     claims = load_claims()
     assert set(IDS) <= set(claims)
     assert all(claims[i].package == "diffusion_theory" for i in IDS)
+
+
+def test_a_claim_holds_and_its_control_fails():
+    outcome = run_claim(load_claims()["diffusion/covariance-is-linear"])
+    assert outcome.holds
+    assert len(outcome.evidence.panels) == 1
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Ambient, overlaps and limit of the kernel against each other and against the reduced flow."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -8,6 +9,8 @@ import learning_dynamics as ld
 from diffusion_theory import Coupling, MixedCumulant, ThreePoint, TiedDenoiser
 from diffusion_theory.theory import (
     contrast,
+    escape_law,
+    gradient_covariance,
     gradient_norm,
     information_exponents,
     overlap_flow,
@@ -78,6 +81,60 @@ def test_search_law_has_the_gradient_norm_of_the_theory(key):
     a = float(inputs.noise_level.signal)
     growth = -0.1 * c2 * a**2 * 2.0 - 0.005 * law.gradient_norm
     assert law.growth == pytest.approx(growth, rel=1e-4)
+    np.testing.assert_allclose(
+        gradient_covariance(inputs, learner), law.gradient_covariance, rtol=1e-3
+    )
+
+
+def test_gradient_covariance_of_two_spikes_and_a_target_x0():
+    for inputs, learner in (
+        (MixedCumulant(2.0, 3.0, None, "sign"), TiedDenoiser("erf", kappa=0.5, skip=0.2)),
+        (MixedCumulant(2.0, 3.0), TiedDenoiser("erf", sign=-1, target="x0", kappa=0.5, skip=0.2)),
+    ):
+        problem = ld.Problem(inputs, learner, 0.1, update="spherical")
+        origin = ld.order_parameters(np.zeros((1, 2)), [[1.0]])
+        draws = ld.simulate(
+            problem, dimension=400, times=[1 / 400], replicas=4000, key=jax.random.key(4),
+            level="overlaps", start=origin,
+        ).values["signal"][:, 0, 0]  # fmt: skip
+        steps = draws * 400 / 0.1  # one update from zero overlap is minus the gradient
+        products = steps[:, :, None] * steps[:, None, :]
+        error = products.std(axis=0, ddof=1) / np.sqrt(4000)
+        exact = gradient_covariance(inputs, learner)
+        assert np.all(np.abs(products.mean(axis=0) - exact) < 4.5 * error)
+
+
+@pytest.mark.parametrize("case", ["u", "uv"])
+def test_escape_law_against_the_chain(case, key):
+    """Quartiles of the escape time at d = 512 from random starts; another law fails."""
+    inputs = MixedCumulant(4.0, None) if case == "u" else MixedCumulant(2.0, pair="sign")
+    learner = TiedDenoiser("tanh", sign=-1)
+    law, d, replicas = escape_law(inputs, learner, 0.4, 0.4), 512, 512
+    direction = jnp.asarray(law.direction, jnp.float32)
+    stop = ld.Stop(lambda o: jnp.abs(jnp.sum(o.signal[0] * direction)), 0.4, sustained=10)
+    problem = ld.Problem(inputs, learner, 0.4, update="spherical")
+    seen = ld.simulate(
+        problem, dimension=d, times=[1.2 * float(law.quantile(0.9, d))], replicas=replicas,
+        key=key, level="overlaps", stop=stop,
+    )  # fmt: skip
+    times = np.where(seen.stopped > 0, seen.stopped / d, np.inf)
+    for level in (0.25, 0.5, 0.75):
+        below = np.mean(times < law.quantile(level, d))
+        spread = np.sqrt(level * (1 - level) / replicas)
+        assert abs(below - level) < 4 * spread + 1 / np.sqrt(d)  # finite start
+        assert abs(np.mean(times < law.quantile(level, 4 * d)) - level) > 8 * spread
+
+
+def test_escape_law_names_bad_input():
+    learner = TiedDenoiser("tanh", sign=-1)
+    for make, message in (
+        (lambda: escape_law(MixedCumulant(), learner, 0.1, 0.4), "leave a growing overlap"),
+        (lambda: escape_law(MixedCumulant(4.0, None), learner, 0.1, 1.0), "`threshold`"),
+        (lambda: escape_law(MixedCumulant(4.0, None), learner, 0.4, 0.99), "be reached"),
+        (lambda: escape_law(MixedCumulant(4.0, None), learner, 0.1, 0.4).quantile(1.0, 9), "level"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()
 
 
 def test_three_levels_and_the_flow_agree_along_a_run(key):

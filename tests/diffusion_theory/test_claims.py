@@ -23,6 +23,7 @@ def test_claims_are_registered_through_the_entry_point():
     assert all(claims[i].package == "diffusion_theory" for i in IDS)
 
 
+@pytest.mark.slow
 def test_a_claim_holds_and_its_control_fails():
     outcome = run_claim(load_claims()["diffusion/covariance-is-linear"])
     assert outcome.holds

@@ -86,6 +86,7 @@ def test_search_law_has_the_gradient_norm_of_the_theory(key):
     )
 
 
+@pytest.mark.slow
 def test_gradient_covariance_of_two_spikes_and_a_target_x0():
     for inputs, learner in (
         (MixedCumulant(2.0, 3.0, None, "sign"), TiedDenoiser("erf", kappa=0.5, skip=0.2)),
@@ -104,7 +105,7 @@ def test_gradient_covariance_of_two_spikes_and_a_target_x0():
         assert np.all(np.abs(products.mean(axis=0) - exact) < 4.5 * error)
 
 
-@pytest.mark.parametrize("case", ["u", "uv"])
+@pytest.mark.parametrize("case", ["u", pytest.param("uv", marks=pytest.mark.slow)])
 def test_escape_law_against_the_chain(case, key):
     """Quartiles of the escape time at d = 512 from random starts; another law fails."""
     inputs = MixedCumulant(4.0, None) if case == "u" else MixedCumulant(2.0, pair="sign")
@@ -122,7 +123,8 @@ def test_escape_law_against_the_chain(case, key):
         below = np.mean(times < law.quantile(level, d))
         spread = np.sqrt(level * (1 - level) / replicas)
         assert abs(below - level) < 4 * spread + 1 / np.sqrt(d)  # finite start
-        assert abs(np.mean(times < law.quantile(level, 4 * d)) - level) > 8 * spread
+    moved = np.mean(times < law.quantile(0.5, 4 * d)) - 0.5
+    assert moved > 8 * 0.5 / np.sqrt(replicas)  # the law of another dimension
 
 
 def test_escape_law_names_bad_input():
@@ -137,24 +139,34 @@ def test_escape_law_names_bad_input():
             make()
 
 
-def test_three_levels_and_the_flow_agree_along_a_run(key):
-    inputs, learner = TWO["sign"]
+RUNS = {
+    "rademacher": (*ONE["rademacher"], [0.7]),
+    "sign": (*TWO["sign"], [0.3, 0.1]),
+}
+
+
+@pytest.mark.parametrize("name", ["rademacher", pytest.param("sign", marks=pytest.mark.slow)])
+def test_three_levels_and_the_flow_agree_along_a_run(name, key):
+    inputs, learner, first = RUNS[name]
     problem = ld.Problem(inputs, learner, 0.3, update="spherical")
-    times, n, start = np.array([0.5, 2.0]), 200, state([0.3, 0.1])
-    seen = ld.simulate(problem, dimension=n, times=times, replicas=200, key=key, start=start)
+    times, n, start = np.array([0.5, 2.0]), 1000, state(first)
+    seen = ld.simulate(problem, dimension=n, times=times, replicas=60, key=key, start=start)
     exact = ld.simulate(
-        problem, dimension=n, times=times, replicas=1000, key=jax.random.key(1), start=start,
+        problem, dimension=n, times=times, replicas=500, key=jax.random.key(1), start=start,
         level="overlaps",
     )  # fmt: skip
-    limit = ld.integrate(problem, times=times, start=seen, tolerance=1e-5)
-    results = ld.compare(seen, exact, limit, quantities=["signal"])
-    assert results.verdict == "pass"
-    flow = overlap_flow(inputs, learner, 0.3, [0.3, 0.1], times)
-    bias = limit.bias["signal"].reshape(flow.values.shape)
-    allowed = flow.with_bias(bias, limit.bias_order)
-    assert ld.compare(exact.measurement(["signal"]), allowed).verdict == "pass"
+    options = {"tolerance": 1e-5, "points": 2**15, "finite_size": False}
+    limit = ld.integrate(problem, times=times, start=seen, **options)
+    flow = overlap_flow(inputs, learner, 0.3, first, times)
+    chain = exact.measurement(["signal"])
+    assert ld.compare(seen, exact, quantities=["signal"]).verdict == "pass"
+    for prediction in (limit.prediction(["signal"]), flow):
+        assert ld.compare(chain, prediction.with_bias(1 / n, "1/N")).verdict == "pass"
     error = limit.quadrature_error["signal"] + limit.integrator_error["signal"]
     difference = np.abs(flow.values - limit.values["signal"][:, 0])
     assert np.all(difference < 5 * error.reshape(difference.shape) + 1e-6)
-    wrong = overlap_flow(inputs, TiedDenoiser("tanh", sign=1), 0.3, [0.3, 0.1], times)
-    assert ld.compare(exact.measurement(["signal"]), wrong).verdict == "fail"
+    assert np.all(error < 2e-3)
+    wrong = overlap_flow(
+        inputs, TiedDenoiser("tanh", sign=1, target=learner.target), 0.3, first, times
+    )
+    assert ld.compare(chain, wrong).verdict == "fail"

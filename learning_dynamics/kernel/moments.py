@@ -180,6 +180,9 @@ def flow(
     if problem.update != "plain":
         radial = jnp.sum(d_signal * signal, axis=-1)
         radial = radial + jnp.sum(jnp.diagonal(d_blocks, axis1=-2, axis2=-1), axis=0) / 2
+        size = jnp.sum(signal * signal, axis=-1)
+        size = size + jnp.sum(jnp.diagonal(blocks, axis1=-2, axis2=-1), axis=0)
+        radial = radial / size  # the norm is conserved even off one: rounding does not grow
         d_signal = d_signal - radial[:, None] * signal
         d_blocks = d_blocks - (radial[:, None] + radial[None, :])[None] * blocks
     d_parameters = {name: jnp.zeros_like(value) for name, value in parameters.items()}

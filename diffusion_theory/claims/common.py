@@ -1,0 +1,105 @@
+"""What the claims share: runs from given overlaps and measured drifts."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+import learning_dynamics as ld
+from diffusion_theory import theory
+from diffusion_theory.inputs import MixedCumulant
+from diffusion_theory.learners import TiedDenoiser
+
+__all__ = ["RATE", "SOURCE", "Force", "measured_force", "predicted_force"]
+
+Array = NDArray[np.float64]
+SOURCE = "Bardone, Merger and Goldt, arXiv 2603.12901; formulas derived here"
+DIMENSION, RATE, TIME = 1000, 0.05, 0.4  # d, delta, tau of a measured drift
+
+
+class Force(NamedTuple):
+    """Predicted forces along one overlap, their numerical error and allowed bias, (starts,)."""
+
+    values: Array
+    error: Array
+    bias: Array
+
+
+def _contraction(inputs: MixedCumulant, learner: TiedDenoiser, alpha: Array) -> Array:
+    """(delta / 2) V alpha: what the gradient's noise takes away."""
+    found: Array = RATE / 2 * theory.gradient_norm(inputs, learner, alpha) * alpha
+    return found
+
+
+def measured_force(
+    inputs: MixedCumulant,
+    learner: TiedDenoiser,
+    starts: ArrayLike,
+    replicas: int,
+    key: jax.Array,
+) -> Array:
+    """-dL/dalpha along the only overlap that is not zero, from drifts of the overlap chain.
+
+        ([alpha(tau) - alpha(0)] / (delta tau) + (delta / 2) V alpha) / (1 - alpha^2)
+
+    The chain is exact in law at d = 1000; delta = 0.05, tau = n/d = 0.4, spherical updates. The
+    contraction by the gradient's noise is taken from theory.
+
+    Returns:
+        Shape (replicas, starts).
+    """
+    alpha = np.asarray(starts, np.float64)
+    count = alpha.shape[0]
+    signal = np.tile(alpha, (replicas, 1))[:, None]  # (replicas * starts, 1, r)
+    problem = ld.Problem(inputs, learner, RATE, update="spherical")
+    seen = ld.simulate(
+        problem,
+        dimension=DIMENSION,
+        times=[TIME],
+        replicas=replicas * count,
+        level="overlaps",
+        key=key,
+        start=ld.order_parameters(signal, np.ones((replicas * count, 1, 1))),
+    )
+    last = seen.values["signal"][:, 0, 0].reshape(replicas, count, -1)
+    drift = np.asarray((last - alpha) / (RATE * TIME), np.float64)
+    return _along(drift + [_contraction(inputs, learner, a) for a in alpha], alpha)
+
+
+def _along(drift: Array, alpha: Array) -> Array:
+    """Component along the overlap that is not zero, over 1 - alpha^2; (..., starts)."""
+    place = np.argmax(np.abs(alpha), axis=1)
+    rows = np.arange(place.size)
+    return np.asarray(drift[..., rows, place] / (1 - alpha[rows, place] ** 2))
+
+
+def _step(inputs: MixedCumulant, learner: TiedDenoiser, alpha: Array) -> tuple[Array, Array]:
+    """The two-overlap flow over the short time TIME: a step of order four and one of order two."""
+
+    def velocity(overlaps: Array) -> Array:
+        return theory.overlap_velocity(inputs, learner, RATE, overlaps)
+
+    first = velocity(alpha)
+    second = velocity(alpha + TIME / 2 * first)
+    third = velocity(alpha + TIME / 2 * second)
+    fourth = velocity(alpha + TIME * third)
+    fine = alpha + TIME / 6 * (first + 2 * second + 2 * third + fourth)
+    return fine, alpha + TIME * second
+
+
+def predicted_force(inputs: MixedCumulant, learner: TiedDenoiser, starts: ArrayLike) -> Force:
+    """The same from the two-overlap flow.
+
+    Allowed bias: the relative error (r + 1) / d of the contraction, whose norm counts d - r - 1 of
+    the d dimensions, and 1e-4 for float32 sums.
+    """
+    alpha = np.asarray(starts, np.float64)
+    drift, error, bias = (np.empty_like(alpha) for _ in range(3))
+    for i, start in enumerate(alpha):
+        ahead, coarse = _step(inputs, learner, start)
+        away = _contraction(inputs, learner, start)
+        drift[i] = (ahead - start) / (RATE * TIME) + away
+        error[i] = np.abs(ahead - coarse) / (RATE * TIME)
+        bias[i] = (inputs.directions + 1) / DIMENSION * np.abs(away) + 1e-4
+    return Force(*(_along(x, alpha) for x in (drift, error, bias)))

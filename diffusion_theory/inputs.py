@@ -1,0 +1,194 @@
+"""The mixed cumulant model under the forward process, as inputs of the kernel."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+import learning_dynamics as ld
+from diffusion_theory.latents import (
+    Gaussian,
+    Independent,
+    joint_cumulants,
+    latent_pair,
+)
+from diffusion_theory.laws import Normal
+from learning_dynamics.kernel.latents import Latent
+from learning_dynamics.pytrees import configuration, is_traced
+from learning_dynamics.validation import finite_array, reject
+
+__all__ = ["MixedCumulant", "NoiseLevel"]
+
+Array = NDArray[np.float64]
+
+
+class NoiseLevel(NamedTuple):
+    """What a denoiser is told of the forward process x = a x0 + b z.
+
+    Attributes:
+        signal: a = exp(-t) = sqrt(abar).
+        noise: b = sqrt(1 - a^2).
+    """
+
+    signal: Any
+    noise: Any
+
+
+@configuration
+class MixedCumulant(ld.InputModel):
+    """Noisy samples of a law with a covariance spike u and a whitened higher-order spike v.
+
+        x0 = sqrt(beta_m) m + sqrt(beta_u) lambda u + S (sqrt(beta_v) nu v + xi),   x = a x0 + b z,
+
+    u, v, m orthonormal, xi and z standard Gaussian, S = 1 - (1 - (1+beta_v)^(-1/2)) v v' so that
+    the variance along v is one; a = exp(-t), b^2 = 1 - a^2. The two vectors of a sample are x and
+    the noise z; the label is the `NoiseLevel`. Given the latents, a coordinate of x is
+    mu + s n_1 and that of z is (b/s) n_1 + (1 - b^2/s^2)^(1/2) n_2 with independent normals.
+
+    Attributes:
+        covariance: beta_u, None for no spike u.
+        cumulant: beta_v, infinite by default (the v coordinate is nu itself), None for no spike v.
+        mean: beta_m, None for a centred law.
+        pair: joint law of lambda and nu: a `LatentPair`, a law of nu (independent of lambda), or
+            one of the names "rademacher", "sign", "square", "cube".
+        diffusion_time: t, in units in which the data decay as exp(-t).
+
+    Raises:
+        ValueError: on strengths that are not positive, t <= 0, no spike at all, or a coupling that
+            would be ignored.
+
+    Source: mixed cumulant model of Bardone, Merger and Goldt (arXiv 2603.12901); this writing of
+    it was derived here.
+    """
+
+    covariance: Any = None
+    cumulant: Any = np.inf
+    mean: Any = None
+    pair: Any = "rademacher"
+    diffusion_time: Any = 0.3
+
+    def __post_init__(self) -> None:
+        pair = latent_pair(self.pair)
+        object.__setattr__(self, "pair", pair)
+        strengths = {"covariance": self.covariance, "cumulant": self.cumulant, "mean": self.mean}
+        for name, value in strengths.items():
+            if value is None or is_traced(value):
+                continue
+            if name == "cumulant" and np.ndim(value) == 0 and value == np.inf:
+                continue
+            if not finite_array(name, value, ndim=0) > 0:
+                raise reject(name, "be positive, or None for no such spike", value)
+        if not self.names:
+            raise reject("covariance, cumulant, mean", "not all be None", strengths)
+        if not is_traced(self.diffusion_time):
+            time = finite_array("diffusion_time", self.diffusion_time, ndim=0)
+            if not time > 0:
+                raise reject("diffusion_time", "be positive", self.diffusion_time)
+        default = isinstance(pair, Independent)
+        if (self.covariance is None or self.cumulant is None) and not default:
+            raise reject("pair", "be independent unless there are both spikes", pair)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the signal directions, in the order of the overlaps: some of u, v, m."""
+        given = {"u": self.covariance, "v": self.cumulant, "m": self.mean}
+        return tuple(name for name, strength in given.items() if strength is not None)
+
+    @property
+    def directions(self) -> int:
+        """Number of spikes."""
+        return len(self.names)
+
+    @property
+    def vectors(self) -> int:
+        """Two: the noisy input x and the noise z."""
+        return 2
+
+    @property
+    def noise_level(self) -> NoiseLevel:
+        """Amplitudes a = exp(-t) and b = (1 - a^2)^(1/2)."""
+        time = self.diffusion_time
+        if is_traced(time) or isinstance(time, jax.Array):
+            return NoiseLevel(jnp.exp(-time), jnp.sqrt(-jnp.expm1(-2 * time)))
+        t = float(time)
+        return NoiseLevel(float(np.exp(-t)), float(np.sqrt(-np.expm1(-2 * t))))
+
+    def mixing(self) -> Any:
+        """Matrix with x = n_1 and z = b n_1 + a n_2 in the noise space."""
+        a, b = self.noise_level
+        if not isinstance(a, jax.Array):
+            return np.array([[1.0, 0.0], [b, a]])
+        return jnp.stack([jnp.stack([jnp.ones_like(a), jnp.zeros_like(a)]), jnp.stack([b, a])])
+
+    def latents_of_pair(self) -> dict[str, Latent]:
+        """Latents behind lambda and nu that the inputs use."""
+        known = dict(self.pair.latents())
+        if self.pair.independent:  # lambda then is part of the Gaussian coordinate
+            return {"nu": known["nu"]} if self.cumulant is not None else {}
+        return known
+
+    def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, NoiseLevel]:
+        """Coordinates of x and z along the spikes, shape (2, r), and the noise level."""
+        inner, added = latents["inner"], latents["added"]
+        dtype = inner.dtype
+        time = jnp.asarray(self.diffusion_time, dtype)
+        a, b = jnp.exp(-time), jnp.sqrt(-jnp.expm1(-2 * time))
+        one, zero = jnp.ones_like(a), jnp.zeros_like(a)
+        means, deviations = [], []
+        lam: Any = zero
+        nu: Any = zero
+        if self.pair.independent:
+            nu = latents.get("nu", zero)
+        else:
+            lam, nu = self.pair.pair(latents)
+        if self.covariance is not None:
+            beta = jnp.asarray(self.covariance, dtype)
+            means.append(a * jnp.sqrt(beta) * lam)
+            deviations.append(jnp.sqrt(1 + a * a * beta) if self.pair.independent else one)
+        if self.cumulant is not None:
+            gamma = 1 / jnp.sqrt(1 + 1 / jnp.asarray(self.cumulant, dtype))
+            means.append(a * gamma * nu)
+            deviations.append(jnp.sqrt(1 - a * a * gamma * gamma))
+        if self.mean is not None:
+            means.append(a * jnp.sqrt(jnp.asarray(self.mean, dtype)))
+            deviations.append(one)
+        mean, deviation = jnp.stack(means), jnp.stack(deviations)
+        shared = b / deviation
+        rest = jnp.sqrt(jnp.maximum(1 - shared * shared, 0))
+        noisy = mean + deviation * inner
+        return jnp.stack([noisy, shared * inner + rest * added]), NoiseLevel(a, b)
+
+    def latents(self) -> dict[str, Latent]:
+        """Latents behind the coordinates; the added noise enters a loss at most squared."""
+        r = self.directions
+        normals: dict[str, Latent] = {
+            "inner": ld.Normal((r,)),
+            "added": ld.Normal((r,), nodes=2),
+        }
+        return {**self.latents_of_pair(), **normals}
+
+    def strengths(self) -> tuple[float, float, float]:
+        """Amplitudes (sqrt(beta_u), gamma, sqrt(beta_m)) of the spikes in x0; 0 for one left out.
+
+        gamma^2 = beta_v / (1 + beta_v).
+        """
+        u = 0.0 if self.covariance is None else float(self.covariance) ** 0.5
+        v = 0.0 if self.cumulant is None else (1 + 1 / float(self.cumulant)) ** -0.5
+        m = 0.0 if self.mean is None else float(self.mean) ** 0.5
+        return u, v, m
+
+    def cumulants(self) -> Array:
+        """Joint cumulants of (lambda, nu), k[i, j] with i copies of lambda and j of nu, i + j <= 6.
+
+        Exact, float64; NaN where a cumulant does not exist.
+        """
+        return joint_cumulants(self.pair.moments())
+
+    def gaussian(self) -> "MixedCumulant":
+        """The Gaussian law of the same mean and covariance (covariance clone), same directions."""
+        correlated = self.covariance is not None and self.cumulant is not None and self.pair.rho
+        pair = Gaussian(self.pair.rho) if correlated else Independent(Normal())
+        return MixedCumulant(self.covariance, self.cumulant, self.mean, pair, self.diffusion_time)

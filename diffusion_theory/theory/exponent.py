@@ -1,0 +1,199 @@
+"""Diffusion information exponent: which spike attracts, at which order, at what cost."""
+
+from math import factorial, prod
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from diffusion_theory.inputs import MixedCumulant
+from diffusion_theory.learners import TiedDenoiser
+from diffusion_theory.theory.contrast import contrast
+from diffusion_theory.theory.loss import gradient_norm
+from learning_dynamics.validation import finite_array, one_of, reject
+
+__all__ = ["DirectionExponent", "Growth", "growth", "information_exponents", "sample_complexity"]
+__all__ += ["signal_form"]
+
+Array = NDArray[np.float64]
+Verdict = Literal["attracted", "repelled", "flat"]
+_ORDERS = 4
+
+
+class DirectionExponent(NamedTuple):
+    """Leading order of the population loss along one direction.
+
+    Attributes:
+        verdict: "attracted" if the loss falls (odd orders always do, on one side), "repelled" if it
+            rises, "flat" if all orders looked at (1 to 4) vanish.
+        order: first order k that does not vanish, the diffusion information exponent if attracted;
+            None if flat.
+        coefficient: L_k in L = const + L_k alpha^k + ...
+        error: bound on its error.
+    """
+
+    verdict: Verdict
+    order: int | None
+    coefficient: float
+    error: float
+
+
+class Growth(NamedTuple):
+    """Linear growth of the overlaps from zero, d alpha / d tau = matrix alpha.
+
+    Attributes:
+        matrix: shape (r, r).
+        rates: eigenvalues, largest first, shape (r,).
+        directions: eigenvectors as rows, shape (r, r).
+    """
+
+    matrix: Array
+    rates: Array
+    directions: Array
+
+
+def _hermite_along(inputs: MixedCumulant, name: str) -> Array:
+    """E He_k(x.e) for k = 0..4 along one direction."""
+    a = float(inputs.noise_level.signal)
+    scale = a * dict(zip("uvm", inputs.strengths(), strict=True))[name]
+    k = np.arange(_ORDERS + 1)
+    if name == "u":
+        double = [prod(range(1, n, 2)) if n % 2 == 0 else 0 for n in k]
+        return np.array(double, np.float64) * scale**k
+    if name == "m":
+        return np.asarray(scale**k)
+    cumulants = inputs.cumulants()[0]
+    return np.array([1.0, 0.0, 0.0, cumulants[3], cumulants[4]]) * scale**k
+
+
+def information_exponents(
+    inputs: MixedCumulant, learner: TiedDenoiser
+) -> dict[str, DirectionExponent]:
+    """Leading order of the loss along each direction alone, by name; "uv" if rho != 0.
+
+    Along a unit vector e, L(alpha e) = sum_k c_k alpha^k E He_k(x.e) / k! exactly (Mehler). With
+    rho != 0 the quadratic form c_2 a^2 [beta_u alpha_u^2 + 2 rho gamma sqrt(beta_u) alpha_u
+    alpha_v] / 2 is indefinite: u and v together ("uv") are attracted at order two whatever the
+    sign of c_2; the coefficient is its smaller eigenvalue.
+
+    Source: the notion is that of Bardone, Merger and Goldt (arXiv 2603.12901); formulas derived
+    here.
+    """
+    c = contrast(inputs, learner).coefficients(_ORDERS)
+    found = {name: _leading(c, _hermite_along(inputs, name)) for name in inputs.names}
+    if {"u", "v"} <= set(inputs.names) and abs(inputs.pair.rho) > 1e-12:
+        form = _quadratic(inputs)
+        value, error = c.values[2], c.error[2]
+        lowest = float(np.linalg.eigvalsh(value / 2 * form)[0])
+        size = error / 2 * float(np.abs(form).sum())
+        if lowest < -5 * size:
+            found["uv"] = DirectionExponent("attracted", 2, lowest, size)
+    return found
+
+
+def _leading(c: tuple[Array, Array], moments: Array) -> DirectionExponent:
+    values, errors = c
+    for k in range(1, _ORDERS + 1):
+        if not np.isfinite(moments[k]):
+            break
+        coefficient = float(values[k] * moments[k] / factorial(k))
+        scale = float(np.abs(values).max())
+        error = float(errors[k] * abs(moments[k]) + 1e-13 * scale) / factorial(k)
+        if abs(coefficient) > 5 * error:
+            attracted = k % 2 == 1 or coefficient < 0
+            return DirectionExponent(
+                "attracted" if attracted else "repelled", k, coefficient, error
+            )
+    return DirectionExponent("flat", None, 0.0, 0.0)
+
+
+def _quadratic(inputs: MixedCumulant) -> Array:
+    """Matrix of a^2 (beta_u alpha_u^2 + 2 rho gamma sqrt(beta_u) alpha_u alpha_v), u and v."""
+    u, v, _ = inputs.strengths()
+    cross = inputs.pair.rho * u * v
+    return float(inputs.noise_level.signal) ** 2 * np.array([[u * u, cross], [cross, 0.0]])
+
+
+def signal_form(inputs: MixedCumulant) -> Array:
+    """E x x' - 1 along the spikes, shape (r, r)."""
+    form = np.zeros((3, 3))
+    form[:2, :2] = _quadratic(inputs)
+    form[2, 2] = (float(inputs.noise_level.signal) * inputs.strengths()[2]) ** 2
+    present = [i for i, name in enumerate("uvm") if name in inputs.names]
+    return form[np.ix_(present, present)]
+
+
+def growth(inputs: MixedCumulant, learner: TiedDenoiser, learning_rate: float) -> Growth:
+    """Linearised spherical flow around zero overlap, tau = n / d, delta = `learning_rate`.
+
+        matrix = -delta c_2 a^2 [[beta_u, g, 0], [g, 0, 0], [0, 0, beta_m]] - (delta^2 / 2) V(0) 1,
+        g = rho gamma sqrt(beta_u),   on the directions of the model.
+
+    Raises:
+        ValueError: on a learning rate that is not positive, or a mean with c_1 != 0 (order one: the
+            overlap does not start from a fixed point).
+
+    Source: derived here.
+    """
+    delta = float(finite_array("learning_rate", learning_rate, ndim=0))
+    if not delta > 0:
+        raise reject("learning_rate", "be positive", learning_rate)
+    c = contrast(inputs, learner).coefficients(2)
+    if "m" in inputs.names and abs(c.values[1]) > 5 * c.error[1]:
+        raise reject("inputs.mean", "be None: the mean attracts at order one", inputs.mean)
+    norm = gradient_norm(inputs, learner, np.zeros(inputs.directions))
+    matrix = -delta * c.values[2] * signal_form(inputs)
+    matrix -= delta**2 / 2 * norm * np.eye(inputs.directions)
+    rates, vectors = np.linalg.eigh(matrix)
+    return Growth(matrix, rates[::-1], vectors.T[::-1])
+
+
+def sample_complexity(
+    inputs: MixedCumulant,
+    learner: TiedDenoiser,
+    direction: str,
+    learning_rate: float,
+    dimension: ArrayLike,
+    start: float = 1.0,
+) -> Array:
+    """Leading number of samples to weak recovery of a direction from alpha = start / sqrt(d).
+
+        k = 2:   n = d log d / (2 rate), step delta = learning_rate, rate from `growth`;
+        k >= 3:  n = d^(k-1) / ((k-2) k |L_k| delta' start^(k-2)), step delta = delta' d^(-(k-2)/2).
+
+    Noise is left out for k >= 3 (the kernel's search-phase law has it) and the constant besides
+    the logarithm for k = 2.
+
+    Args:
+        inputs: the model.
+        learner: a denoiser with one neuron.
+        direction: one of `information_exponents`.
+        learning_rate: delta (k = 2) or delta' (k >= 3).
+        dimension: d, any shape.
+        start: sqrt(d) alpha(0).
+
+    Raises:
+        ValueError: if the direction is repelled or flat, attracted at order one (no search), or
+            the step is too large for it to grow.
+
+    Source: the orders are those of Bardone, Merger and Goldt (arXiv 2603.12901); prefactors
+    derived here.
+    """
+    d = finite_array("dimension", dimension)
+    known = information_exponents(inputs, learner)
+    one_of("direction", direction, tuple(known))
+    found = known[direction]
+    if found.verdict != "attracted" or found.order is None:
+        raise reject("direction", "be attracted", f"{direction!r}, which is {found.verdict}")
+    k = found.order
+    if k == 1:
+        raise reject("direction", "need a search, order two or more", f"{direction!r} at order 1")
+    if k == 2:
+        growing = growth(inputs, learner, learning_rate)
+        place = inputs.names.index(direction) if direction != "uv" else None
+        rate = growing.rates[0] if place is None else growing.matrix[place, place]
+        if rate <= 0:
+            raise reject("learning_rate", "leave a growing overlap", f"rate {rate:.3g}")
+        return d * np.log(d) / (2 * rate)
+    strength = (k - 2) * k * abs(found.coefficient) * float(learning_rate) * start ** (k - 2)
+    return d ** (k - 1) / strength

@@ -1,0 +1,72 @@
+"""The claims at quick size, and what they are made of."""
+
+import jax
+import numpy as np
+import pytest
+
+from diffusion_theory import MixedCumulant, TiedDenoiser
+from diffusion_theory.claims.common import measured_force, predicted_force
+from diffusion_theory.claims.information_exponent import PAIRS, PLACES, QUICK
+from diffusion_theory.theory import information_exponents, loss_terms
+from learning_dynamics.claims import load_claims, run_claim
+
+IDS = (
+    "diffusion/correlated-latents-are-linear",
+    "diffusion/covariance-is-linear",
+    "diffusion/information-exponent",
+)
+
+
+def test_claims_are_registered_through_the_entry_point():
+    claims = load_claims()
+    assert set(IDS) <= set(claims)
+    assert all(claims[i].package == "diffusion_theory" for i in IDS)
+
+
+@pytest.mark.slow
+def test_a_claim_holds_and_its_control_fails():
+    outcome = run_claim(load_claims()["diffusion/covariance-is-linear"])
+    assert outcome.holds
+    assert len(outcome.evidence.panels) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_claims_hold_for_several_seeds(name, seed):
+    outcome = run_claim(load_claims()[name], seed=seed)
+    assert outcome.verdict == "pass"
+    assert outcome.control_verdict == "fail"
+
+
+def test_predicted_force_is_the_gradient_of_the_loss():
+    inputs, learner = MixedCumulant(2.0), TiedDenoiser("tanh", sign=-1)
+    found = predicted_force(inputs, learner, PLACES)
+    for i, alpha in enumerate(PLACES):
+        gradient = loss_terms(inputs, learner, alpha).gradient[i]
+        assert found.values[i] == pytest.approx(-gradient, rel=0.05, abs=2e-3)
+        assert found.error[i] < 1e-3 * abs(gradient) + 1e-6
+
+
+def test_measured_force_has_the_predicted_mean():
+    inputs, learner = MixedCumulant(2.0), TiedDenoiser("tanh", sign=-1)
+    seen = measured_force(inputs, learner, PLACES, 200, jax.random.key(2))
+    found = predicted_force(inputs, learner, PLACES)
+    error = np.hypot(seen.std(axis=0, ddof=1) / np.sqrt(200), found.error)
+    assert np.all(np.abs(seen.mean(axis=0) - found.values) < 4 * error + found.bias)
+
+
+def test_forces_of_the_claim_have_the_signs_of_the_exponents():
+    """Attracted: the force at the claim's overlaps is positive; repelled: negative."""
+    for law, activation, target in QUICK:
+        for sign in (1, -1):
+            inputs = MixedCumulant(2.0, pair=PAIRS[law])
+            learner = TiedDenoiser(activation, sign=sign, target=target)
+            force = predicted_force(inputs, learner, PLACES).values
+            known = information_exponents(inputs, learner)
+            for value, name in zip(force, "uv", strict=True):
+                found = known[name]
+                if found.verdict == "flat":
+                    assert abs(value) < 1e-2  # the noise's contraction changes along the way
+                elif found.order is not None and found.order % 2 == 0:
+                    assert (value > 0) == (found.verdict == "attracted")

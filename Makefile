@@ -31,7 +31,7 @@ $(VENV)/.docs: $(VENV)/.package
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.package
-	$(PIP) torch
+	$(PIP) torch==2.13.0
 	@touch $@
 
 report: $(VENV)/.package

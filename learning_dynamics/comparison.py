@@ -121,6 +121,9 @@ class Measurement:
         """
         draws = np.asarray(draws, dtype=np.float64)
         axes = {name: np.atleast_1d(np.asarray(axis)) for name, axis in coordinates.items()}
+        for name in axes:
+            if not name.isidentifier():
+                raise reject("coordinates", "have names of letters, digits and _", repr(name))
         expected = tuple(axis.size for axis in axes.values())
         if draws.ndim == 0 or draws.shape[0] < 2:
             raise reject("draws", "hold at least two replicas", f"shape {draws.shape}")

@@ -15,6 +15,13 @@ from linear_diffusion.measures import (
     nearest_neighbours,
     shared_noise_cosine,
 )
+from linear_diffusion.patches import from_coordinates, photograph_law, to_coordinates
+from linear_diffusion.recording import (
+    GeneratedLaw,
+    Moments,
+    generated_along_training,
+    losses_along_training,
+)
 from linear_diffusion.sampling import generate, generated_moments
 from linear_diffusion.simulation import (
     SampleModes,
@@ -30,25 +37,32 @@ __all__ = [
     "DataLaw",
     "Denoiser",
     "EmpiricalLaw",
+    "GeneratedLaw",
     "LatentLaw",
+    "Moments",
     "SampleModes",
     "denoiser_losses",
     "draw",
     "draw_modes",
     "draw_moments",
     "estimate_kl",
+    "from_coordinates",
     "gaussian_kl",
     "generate",
+    "generated_along_training",
     "generated_moments",
     "gradient_descent",
     "kl_of_modes",
+    "losses_along_training",
     "losses_of_modes",
     "nearest_neighbours",
     "online_sgd",
     "optimum",
+    "photograph_law",
     "population_gains",
     "root_overlap",
     "shared_noise_cosine",
     "theory",
+    "to_coordinates",
     "trained_variance",
 ]

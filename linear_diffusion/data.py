@@ -173,6 +173,11 @@ class EmpiricalLaw:
         return jnp.asarray(self.rows, dtype)[chosen]
 
 
+def _check_dtype(dtype: DTypeLike) -> None:
+    if np.dtype(dtype) != jax.dtypes.canonicalize_dtype(dtype):
+        raise reject("dtype", "be float32 outside `with jax.enable_x64(True)`", "float64")
+
+
 def _check_samples(samples: int) -> tuple[int, int]:
     count = positive_integer("samples", samples)
     if count < 2:
@@ -191,8 +196,9 @@ def draw(law: DataLaw, key: jax.Array, samples: int, *, dtype: DTypeLike = np.fl
         dtype: float32, or float64 inside `jax.enable_x64(True)`.
 
     Raises:
-        ValueError: samples < 2.
+        ValueError: samples < 2, or float64 without double precision switched on.
     """
+    _check_dtype(dtype)
     count, blocks = _check_samples(samples)
     rows = lax.map(
         lambda b: law.block(jax.random.fold_in(key, b), dtype), jnp.arange(blocks, dtype=jnp.int32)
@@ -211,7 +217,11 @@ def draw_moments(
 
     Returns:
         mu_hat - mean, shape (d,), and Sigma_hat = (1/N) sum (x - mu_hat)(x - mu_hat)', (d, d).
+
+    Raises:
+        ValueError: float64 without double precision switched on.
     """
+    _check_dtype(dtype)
     d = law.spectrum.shape[0]
     count = jnp.asarray(samples, jnp.int32)
 

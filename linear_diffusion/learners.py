@@ -202,16 +202,21 @@ def _sgd(
     root, noise_root = jnp.sqrt(a), jnp.sqrt(noise)
     h = 2 * rate / d
 
-    def update(W: jax.Array, key: jax.Array, step: jax.Array) -> jax.Array:
+    # The state is V = W', which keeps samples as rows in both products and saves a third of a step.
+    def update(V: jax.Array, key: jax.Array, step: jax.Array) -> jax.Array:
         rows_key, noise_key = jax.random.split(key)
         chosen = jax.random.randint(rows_key, (batch,), 0, count, jnp.int32)
         eps = jax.random.normal(noise_key, (a.shape[0], batch, d), data.dtype)
+        eps = lax.optimization_barrier(eps)  # or every use would be fused with its own draw
         x = root * centred[chosen][None] + noise_root * eps
-        residual = jnp.einsum("tij,tbj->tbi", W, x, precision=HIGHEST) - eps
-        gradient = jnp.einsum("tbi,tbj->tij", residual, x, precision=HIGHEST) / batch
-        return W - h * (gradient + a * c * W)
+        residual = jnp.matmul(x, V, precision=HIGHEST) - eps
+        gradient = jnp.einsum("tbj,tbi->tji", x, residual, precision=HIGHEST) / batch
+        return V - h * (gradient + a * c * V)
 
-    _, seen = observed_scan(update, lambda W: W, start, key, gaps, jnp.int32(0))
+    def observe(V: jax.Array) -> jax.Array:
+        return jnp.swapaxes(V, 1, 2)
+
+    _, seen = observed_scan(update, observe, jnp.swapaxes(start, 1, 2), key, gaps, jnp.int32(0))
     return seen
 
 

@@ -223,9 +223,17 @@ def population_gains(
 
 
 def root_overlap(first: SampleModes, second: SampleModes, *, ridge: float = 0.0) -> Array:
-    """Cosine between two models' probability-flow samples from the same noise, per replica.
+    """Overlap of two models' probability-flow samples from the same noise, per replica.
 
-        tr P P' / sqrt(tr P^2 tr P'^2),   P = (Sigma_hat + c)^(1/2)
+        tr P P' / mean tr P^2,   P = (Sigma_hat + c)^(1/2),
+
+    with the mean over replicas in the denominator, so that its average estimates the ratio of
+    expectations E <x, x'> / E |x|^2.
+
+    Args:
+        first: from `draw_modes`.
+        second: independent data sets of the same sizes.
+        ridge: c >= 0.
 
     Returns:
         Shape (replicas, sizes).
@@ -234,5 +242,5 @@ def root_overlap(first: SampleModes, second: SampleModes, *, ridge: float = 0.0)
         np.einsum("rsik,rsi,rsil->rskl", m.overlap, np.sqrt(m.variance + ridge), m.overlap)
         for m in (first, second)
     ]
-    power = [(m.variance + ridge).sum(axis=-1) for m in (first, second)]
-    return (roots[0] * roots[1]).sum(axis=(-2, -1)) / np.sqrt(power[0] * power[1])
+    power = np.mean([(m.variance + ridge).sum(axis=-1) for m in (first, second)], axis=(0, 1))
+    return (roots[0] * roots[1]).sum(axis=(-2, -1)) / power

@@ -16,6 +16,7 @@ __all__ = [
     "PATCH",
     "SOURCE",
     "SPECTRA",
+    "Dense",
     "finite_size",
     "image_spectrum",
     "jackknife",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+Dense = tuple[Array, Array]  # a theory curve to draw: x, and values (series, x)
 SOURCE = "Merger and Goldt, arXiv 2505.24769; formulas derived here"
 EXPONENTS = (0, 1, 2, 3)
 PATCH = 11  # pixels; d = 120, beside the synthetic d = 120
@@ -43,16 +45,14 @@ def laws(run: Run) -> dict[str, LatentLaw]:
 
 
 def finite_size(prediction: Prediction, samples: ArrayLike, dimension: int) -> Prediction:
-    """Allow for what the first-order deterministic equivalents leave out.
+    """Allow for what the theory leaves out after its first finite-size correction.
 
-    A relative error of 1/d, of 4/d where |N - d| < d/3 (the fluctuations of the smallest
-    eigenvalues are not small there), and of 3/N below d (few samples, many scales).
+    The deterministic equivalents carry their first correction for Gaussian data; a relative error
+    of 10 / min(N, d)^2 is left for the next one, 0.07 % at N >= d = 120 and 7 % at N = 12.
     """
-    N = np.asarray(samples, np.float64)
-    near = np.where(np.abs(N - dimension) < dimension / 3, 4.0, 1.0) / dimension
-    relative = np.maximum(near, np.where(dimension > N, 3 / N, 0.0))
+    least = np.minimum(np.asarray(samples, np.float64), dimension)
     return prediction.with_bias(
-        relative * np.abs(prediction.values), "$1/d$, $4/d$ near $N = d$, $3/N$ below"
+        10 / least**2 * np.abs(prediction.values), r"$10 / \min(N, d)^2$, relative"
     )
 
 

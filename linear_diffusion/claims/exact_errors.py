@@ -9,7 +9,7 @@ from learning_dynamics.comparison import Comparison, Measurement, Prediction, co
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.spectra import power_law
 from linear_diffusion import theory
-from linear_diffusion.claims.common import SOURCE, SPECTRA, finite_size, laws, stack
+from linear_diffusion.claims.common import SOURCE, SPECTRA, Dense, finite_size, laws, stack
 from linear_diffusion.data import LatentLaw, draw_moments
 from linear_diffusion.learners import optimum
 from linear_diffusion.patches import photograph_law
@@ -36,14 +36,16 @@ def exact_errors(run: Run) -> Evidence:
     losses, loss_panels = _losses(run)
     panels = {
         "exact-kl": Panel(
-            kl[0].plot(x="N/d", series="d", logx=True, logy=True),
+            kl[0].plot(
+                x="N_over_d", x_label="N/d", series="d", logx=True, logy=True, fine=_exact_curves()
+            ),
             "Expected KL of Gaussian data against oversampling, four dimensions: the closed form "
             "is exact at any size and does not depend on the spectrum (here k = 1).",
         ),
         "sampler-law": Panel(
             law.plot(x="mode", series="sampler", x_label="sample mode, by variance", logy=True),
             "Variance generated along the modes of 60 photograph patches (d = 63). DDPM leaves "
-            "variance beta_1 in the directions the data do not span, 40 steps shrink large modes.",
+            r"variance $\beta_1$ where the data do not reach; 40 steps shrink large modes.",
         ),
         **loss_panels,
     }
@@ -58,6 +60,16 @@ NOTES = (
 )
 
 
+def _exact_curves() -> Dense:
+    """Closed form at many oversampling ratios, one curve for each dimension."""
+    fine = np.geomspace(OVERSAMPLING[0], OVERSAMPLING[-1], 60)
+    curves = [
+        theory.exact_kl(int(d), np.rint(fine * d).astype(int), direction="forward").values
+        for d in DIMENSIONS
+    ]
+    return fine, np.stack(curves)
+
+
 def _exact_kl(run: Run) -> tuple[list[Comparison], list[Comparison]]:
     replicas = 64 if run.quick else 512
     draws: dict[theory.Direction, list] = {"forward": [], "reverse": []}
@@ -70,7 +82,7 @@ def _exact_kl(run: Run) -> tuple[list[Comparison], list[Comparison]]:
     passed, controls = [], []
     for direction, seen in draws.items():
         measured = Measurement.from_replicas(
-            np.stack(seen, axis=1), {"d": DIMENSIONS, "N/d": OVERSAMPLING}
+            np.stack(seen, axis=1), {"d": DIMENSIONS, "N_over_d": OVERSAMPLING}
         )
         sizes = [np.rint(OVERSAMPLING * d).astype(int) for d in DIMENSIONS]
         exact = stack(
@@ -145,7 +157,7 @@ def _losses(run: Run) -> tuple[list[Comparison], dict[str, Panel]]:
             seen = [losses_of_modes(m, 0.01, LEVELS)[which][:, at] for m in drawn.values()]
             measured = Measurement.from_replicas(
                 np.stack(seen, axis=1),
-                {"spectrum": np.array(SPECTRA), "noise level": np.sqrt(1 - LEVELS)},
+                {"spectrum": np.array(SPECTRA), "noise_level": np.sqrt(1 - LEVELS)},
             )
             expected = [
                 finite_size(theory.losses(m.spectrum, N, 0.01, sigma2)[which], N, m.spectrum.size)
@@ -162,7 +174,7 @@ def _losses(run: Run) -> tuple[list[Comparison], dict[str, Panel]]:
             if (kind, N) == ("test", 60):
                 panels["test-loss"] = Panel(
                     found.plot(
-                        x="noise level",
+                        x="noise_level",
                         series="spectrum",
                         x_label=r"noise level $\sqrt{1 - \bar\alpha}$",
                     ),

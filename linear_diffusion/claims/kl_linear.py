@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from learning_dynamics.claims import Evidence, Panel, Run, claim
 from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
@@ -87,17 +88,17 @@ def kl_linear(run: Run) -> Evidence:
     panels = {
         "universality": Panel(
             _universal_figure(curves),
-            "KL per dimension against d/N: five data laws on one curve, the exact closed form. The "
-            "proportional limit (dashed) and the straight line (dotted) are what is left as d "
-            "grows and as d/N falls.",
+            "KL per dimension against d/N: five laws on one curve, the exact closed form, which "
+            "the deterministic equivalent reproduces. The proportional limit (dashed) and the "
+            "straight line (dotted) are what is left as d grows and as d/N falls.",
         ),
         "residuals": Panel(
-            curves["reverse"].plot(x="d/N", series="law", logx=True, logy=True),
+            curves["reverse"].plot(x="d_over_N", x_label="d/N", series="law", logx=True, logy=True),
             "The reverse KL with residuals; the kurtosis of each law shifts its points "
             "by order 1/d, which the prediction includes.",
         ),
         "patches": Panel(
-            patches.plot(x="d/N", series="data", logx=True, logy=True),
+            patches.plot(x="d_over_N", x_label="d/N", series="data", logx=True, logy=True),
             "Real patches also approach their optimum linearly, with a steeper line: (E|y|^4 + "
             "d)/(4N), read off the fourth moment of the whitened patches without any fit.",
         ),
@@ -130,7 +131,7 @@ def _measure(
         modes = draw_modes(law, sizes, replicas=replicas, key=key)
         for direction in DIRECTIONS:
             draws[direction].append(kl_of_modes(modes, modes.variance, direction=direction) / D)
-    coordinates = {"law": np.array(list(chosen)), "d/N": RATIOS}
+    coordinates = {"law": np.array(list(chosen)), "d_over_N": RATIOS}
     return {
         direction: Measurement.from_replicas(np.stack(draws[direction], axis=1), coordinates)
         for direction in DIRECTIONS
@@ -167,7 +168,7 @@ def _patches(run: Run) -> tuple[Comparison, list[Comparison]]:
             excess = law.fourth_moment / (d * (d + 2))
             into.append(line.with_bias(2 * excess * ratios * line.values, "next order in $d/N$"))
     measured = Measurement.from_replicas(
-        np.stack(draws, axis=1), {"data": np.array(list(chosen)), "d/N": ratios}
+        np.stack(draws, axis=1), {"data": np.array(list(chosen)), "d_over_N": ratios}
     )
     quantity = "reverse KL / d (nats)"
     lines = stack(own).labelled("(E|y|⁴ + d)/(4N)")
@@ -192,10 +193,16 @@ def _universal_figure(curves: dict[theory.Direction, Comparison]) -> Figure:
                 )
             exact = theory.exact_kl(D, sizes, direction=direction).values / D
             axes.plot(D / sizes, exact, color="black", linewidth=1.3, label="exact")
+            equivalent = theory.kl(np.ones(D), sizes, 0.0, direction=direction).values / D
+            axes.plot(
+                D / sizes, equivalent, "-.", color="#C0392B", label="deterministic equivalent"
+            )
             limit = theory.kl_proportional(fine, direction=direction).values
             axes.plot(fine, limit, "--", color="#777777", label="N, d → ∞")
             slope = float(theory.kl_slope(np.ones(D), direction=direction).values)
             axes.plot(fine, slope * fine / D**2, ":", color="#777777", label="linear in d/N")
             axes.set(xscale="log", yscale="log", xlabel="d/N", ylabel=found.quantity)
+            axes.set_xticks([0.05, 0.1, 0.2, 0.5], ["0.05", "0.1", "0.2", "0.5"])
+            axes.xaxis.set_minor_formatter(NullFormatter())
     legend_below(figure, columns=4)
     return figure

@@ -9,7 +9,7 @@ from learning_dynamics.comparison import Comparison, Measurement, Prediction, co
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.spectra import power_law
 from linear_diffusion import theory
-from linear_diffusion.claims.common import SOURCE, SPECTRA, finite_size, laws, stack
+from linear_diffusion.claims.common import SOURCE, SPECTRA, Dense, finite_size, laws, stack
 from linear_diffusion.data import LatentLaw, draw
 from linear_diffusion.learners import online_sgd
 from linear_diffusion.patches import photograph_law
@@ -37,7 +37,7 @@ def mode_dynamics(run: Run) -> Evidence:
     gains, gains_control = _gains(run)
     sgd, sgd_control = _sgd(run)
     rates, rates_control = _rates(run)
-    divergence = _divergence(run)
+    divergence, dense = _divergence(run)
     panels = {
         "gains": Panel(
             gains.plot(
@@ -48,8 +48,8 @@ def mode_dynamics(run: Run) -> Evidence:
                 x_label=r"training time $\tau$",
                 legend=[f"mode {k}" for k in gains.measured.coordinates["mode"]],
             ),
-            "Gain of five modes of photograph patches' covariance over its final value, N = 2d: "
-            "learned in the order of their variance.",
+            "Gain of five modes of photograph patches' covariance over what unlimited data would "
+            "give, N = 2d: learned in the order of their variance, then overfitted.",
         ),
         "sgd": Panel(
             sgd.plot(
@@ -63,19 +63,19 @@ def mode_dynamics(run: Run) -> Evidence:
             "Online SGD with sampled noise and batches of 8 patches: its mean is gradient descent.",
         ),
         "rates": Panel(
-            rates.plot(
-                x="variance",
-                series="spectrum",
-                logx=True,
-                logy=True,
-                x_label="variance of the mode",
-            ),
-            "Time at which a mode has learned half of its final gain: log 2 over the rate "
-            "alpha_bar s + 1 - alpha_bar.",
+            rates.plot(logx=True, logy=True, x_label="variance of the mode"),
+            "Time at which a mode has learned half of its final gain, with plenty of data (spectra "
+            "k = 1 and k = 2): log 2 over the rate "
+            r"$\bar\alpha s + 1 - \bar\alpha$.",
         ),
         "kl": Panel(
             divergence.plot(
-                x="tau", series="spectrum", logx=True, logy=True, x_label=r"training time $\tau$"
+                x="tau",
+                series="spectrum",
+                logx=True,
+                logy=True,
+                x_label=r"training time $\tau$",
+                fine=dense,
             ),
             "KL between data and generated distribution along training (DDPM, finite number of "
             "steps), N = d/2, small ridge: best in the middle, where the model knows the leading "
@@ -156,6 +156,8 @@ def _sgd(run: Run) -> tuple[Comparison, Comparison]:
     centred = np.asarray(data, np.float64) - np.asarray(data, np.float64).mean(axis=0)
     variance, vectors = np.linalg.eigh(centred.T @ centred / samples)
 
+    final = _final(law.spectrum)[shown - 1]
+
     def descent(step_size: float) -> np.ndarray:
         m = ALPHA_BAR * np.maximum(variance, 0) + 1 - ALPHA_BAR
         decay = 1 - (1 - step_size * m) ** steps[:, None]
@@ -163,11 +165,13 @@ def _sgd(run: Run) -> tuple[Comparison, Comparison]:
         return (w @ ((vectors.T @ law.basis) ** 2)).T[shown - 1]
 
     measured = Measurement.from_replicas(
-        seen[:, :, shown - 1].swapaxes(1, 2), {"mode": shown, "tau": tau}, label="online SGD"
+        seen[:, :, shown - 1].swapaxes(1, 2) / final[:, None],
+        {"mode": shown, "tau": tau},
+        label="online SGD",
     )
-    rounding = np.full((shown.size, steps.size), 2e-6)  # float32 accumulation over the steps
-    right, wrong = descent(h), descent(h / 2)
-    quantity = "gain"
+    rounding = np.full((shown.size, steps.size), 1e-5)  # float32 accumulation over the steps
+    right, wrong = descent(h) / final[:, None], descent(h / 2) / final[:, None]
+    quantity = "gain / final gain"
     return (
         compare(
             measured,
@@ -214,15 +218,12 @@ def _rates(run: Run) -> tuple[Comparison, Comparison]:
     order = np.argsort(np.concatenate(variances))
     flat = np.concatenate(variances)[order]
     draws = np.concatenate([np.array(v) for v in values], axis=1)[:, order]
-    measured = Measurement.from_replicas(
-        draws[:, None, :], {"spectrum": np.array(["k = 1 and k = 2"]), "variance": flat}
-    )
-    right = Prediction(np.concatenate(expected)[None, order], 1e-4 * flat[None] ** 0, label="rate")
-    bias = 0.05 * right.values
-    line = right.with_bias(bias, r"5 %, order $d/N$")
-    noiseless = Prediction(
-        np.concatenate(wrong)[None, order], np.full((1, flat.size), 1e-4), label="without noise"
-    )
+    measured = Measurement.from_replicas(draws, {"variance": flat})
+    accuracy = np.full(flat.shape, 1e-4)  # linear interpolation between 400 times
+    right = Prediction(np.concatenate(expected)[order], accuracy, label="log 2 / rate")
+    bias = right.values / 100
+    line = right.with_bias(bias, "$d/N$, relative")
+    noiseless = Prediction(np.concatenate(wrong)[order], accuracy, label="without noise")
     quantity = r"half-learning time $\tau_{1/2}$"
     return (
         compare(measured, line, name="half-learning time of modes", quantity=quantity),
@@ -230,9 +231,10 @@ def _rates(run: Run) -> tuple[Comparison, Comparison]:
     )
 
 
-def _divergence(run: Run) -> Comparison:
+def _divergence(run: Run) -> tuple[Comparison, Dense]:
     schedule, ridge, times = NoiseSchedule.linear(60, 2e-3, 0.2), 0.02, np.geomspace(0.5, 300, 12)
-    values, expected = [], []
+    values, expected, dense = [], [], []
+    fine = np.geomspace(times[0], times[-1], 60)
     for i, law in enumerate(run.track(list(laws(run).values()), "KL along training")):
         modes = draw_modes(
             law, [60], replicas=24 if run.quick else 256, key=jax.random.fold_in(run.key, 30 + i)
@@ -241,9 +243,12 @@ def _divergence(run: Run) -> Comparison:
         values.append(kl_of_modes(modes, variance, direction="forward", mean_share=share)[:, 0])
         found = theory.training_kl(law.spectrum, 60, ridge, schedule, times, direction="forward")
         expected.append(finite_size(found, 60, law.spectrum.size))
+        curve = theory.training_kl(law.spectrum, 60, ridge, schedule, fine, direction="forward")
+        dense.append(curve.values)
     measured = Measurement.from_replicas(
         np.stack(values, axis=1), {"spectrum": np.array(SPECTRA), "tau": times}
     )
-    return compare(
+    divergence = compare(
         measured, stack(expected), name="KL along training", quantity="forward KL (nats)"
     )
+    return divergence, (fine, np.stack(dense))

@@ -4,14 +4,24 @@ import jax
 import numpy as np
 
 from learning_dynamics.claims import Evidence, Panel, Run, claim
-from learning_dynamics.comparison import Comparison, Measurement, compare
+from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
 from learning_dynamics.spectra import power_law
 from linear_diffusion import theory
-from linear_diffusion.claims.common import SOURCE, SPECTRA, finite_size, jackknife, laws, stack
+from linear_diffusion.claims.common import (
+    SOURCE,
+    SPECTRA,
+    Dense,
+    finite_size,
+    jackknife,
+    laws,
+    stack,
+)
 from linear_diffusion.data import LatentLaw
 from linear_diffusion.simulation import SampleModes, draw_modes, kl_of_modes, losses_of_modes
 
 ALPHA_BAR = 0.9
+NEAR = np.linspace(-0.8, 0.8, 81)  # logarithm of the distance to the predicted optimum
+RIDGES, TIMES = (3e-3, 10.0, 12), (0.05, 200.0, 14)  # least, largest, number
 Array = np.ndarray
 
 
@@ -33,10 +43,18 @@ def remedies(run: Run) -> Evidence:
     }
     ridge, ridge_optimum, ridge_control = _ridge(run, drawn)
     stopping, stopping_optimum, stopping_control = _stopping(drawn)
+    ridge_curves, stopping_curves = _dense(drawn)
     hierarchy = _hierarchy(run)
     panels = {
         "ridge": Panel(
-            ridge.plot(x="ridge", series="spectrum", logx=True, logy=True, x_label="ridge c"),
+            ridge.plot(
+                x="ridge",
+                series="spectrum",
+                logx=True,
+                logy=True,
+                x_label="ridge c",
+                fine=ridge_curves,
+            ),
             "Forward KL against ridge with half as many samples as dimensions: infinite without "
             "ridge, least at an interior optimum.",
         ),
@@ -46,7 +64,12 @@ def remedies(run: Run) -> Evidence:
         ),
         "stopping": Panel(
             stopping.plot(
-                x="tau", series="spectrum", logx=True, logy=False, x_label=r"training time $\tau$"
+                x="tau",
+                series="spectrum",
+                logx=True,
+                logy=False,
+                x_label=r"training time $\tau$",
+                fine=stopping_curves,
             ),
             "Test loss along training without ridge: it overshoots once the null directions are "
             "fitted, most for flat spectra, and hardly at all for steep ones.",
@@ -76,6 +99,15 @@ NOTES = (
 )
 
 
+def _dense(drawn: dict[str, SampleModes]) -> tuple[Dense, Dense]:
+    """Theory curves against ridge and training time."""
+    ridges, times = np.geomspace(*RIDGES[:2], 100), np.geomspace(*TIMES[:2], 100)
+    spectra = [modes.spectrum for modes in drawn.values()]
+    kl = [theory.kl(s, 60, ridges, direction="forward").values for s in spectra]
+    losses = [theory.training_losses(s, 60, 0.0, ALPHA_BAR, times).test.values for s in spectra]
+    return (ridges, np.stack(kl)), (times, np.stack(losses))
+
+
 def _parabola(curve: Array, grid: Array) -> Array:
     """Place of the minimum of curves (..., points) over a uniform grid, by a local parabola."""
     at = np.clip(np.argmin(curve, axis=-1), 1, grid.size - 2)
@@ -85,36 +117,48 @@ def _parabola(curve: Array, grid: Array) -> Array:
     return grid[at] + (grid[1] - grid[0]) * (left - right) / (2 * (left - 2 * centre + right))
 
 
+def _optima(
+    curves: list[Array],
+    optimal: list[Prediction],
+    wrong: list[Prediction],
+    name: str,
+    quantity: str,
+) -> tuple[Comparison, Comparison]:
+    """Minimum of simulated curves around the predicted optima, beside right and wrong theory."""
+    centre = np.array([float(o.values) for o in optimal])
+    place = jackknife(
+        np.stack(curves, axis=1),
+        lambda curve: centre * np.exp(_parabola(curve, NEAR)),
+        {"spectrum": np.array(SPECTRA)},
+    )
+    right, control = (
+        stack(predicted).with_bias(centre / 120, "$1/d$, relative").labelled(label)
+        for predicted, label in ((optimal, "predicted"), (wrong, "twice the data"))
+    )
+    return (
+        compare(place, right, name=name, quantity=quantity),
+        compare(place, control, name=f"{name} for twice the data", quantity=quantity),
+    )
+
+
 def _ridge(run: Run, drawn: dict[str, SampleModes]) -> tuple[Comparison, Comparison, Comparison]:
-    ridges = np.geomspace(3e-3, 10, 12)
+    ridges = np.geomspace(*RIDGES)
     curves, expected, fine_curves, optimal, wrong = [], [], [], [], []
-    fine = np.arange(-0.8, 0.85, 0.1)
     for modes in run.track(list(drawn.values()), "ridges"):
         s = modes.spectrum
         best = theory.optimal_ridge(s, 60, direction="forward").ridge
         variance = modes.variance[:, 0, None]
         curves.append(_kl(modes, variance + ridges[:, None]))
         expected.append(finite_size(theory.kl(s, 60, ridges, direction="forward"), 60, s.size))
-        fine_curves.append(_kl(modes, variance + best.values * np.exp(fine)[:, None]))
+        fine_curves.append(_kl(modes, variance + best.values * np.exp(NEAR)[:, None]))
         optimal.append(best)
         wrong.append(theory.optimal_ridge(s, 120, direction="forward").ridge)
     measured = Measurement.from_replicas(
         np.stack(curves, axis=1), {"spectrum": np.array(SPECTRA), "ridge": ridges}
     )
-    centre = np.array([float(o.values) for o in optimal])
-    place = jackknife(
-        np.stack(fine_curves, axis=1),
-        lambda curve: centre * np.exp(_parabola(curve, fine)),
-        {"spectrum": np.array(SPECTRA)},
-    )
-    quantity = "optimal ridge"
-    relative = 0.05 * centre
-    predicted = stack(optimal).with_bias(relative, "5 % (order $1/d$)")
-    control = stack(wrong).with_bias(relative, "5 % (order $1/d$)").labelled("twice the data")
     return (
         compare(measured, stack(expected), name="KL against ridge", quantity="forward KL (nats)"),
-        compare(place, predicted, name="optimal ridge", quantity=quantity),
-        compare(place, control, name="optimal ridge for twice the data", quantity=quantity),
+        *_optima(fine_curves, optimal, wrong, "optimal ridge", "optimal ridge"),
     )
 
 
@@ -124,8 +168,7 @@ def _kl(modes: SampleModes, variance: Array) -> Array:
 
 
 def _stopping(drawn: dict[str, SampleModes]) -> tuple[Comparison, Comparison, Comparison]:
-    times = np.geomspace(0.05, 200, 14)
-    fine = np.arange(-0.8, 0.85, 0.1)
+    times = np.geomspace(*TIMES)
     curves, expected, fine_curves, optimal, wrong = [], [], [], [], []
     for modes in drawn.values():
         s = modes.spectrum
@@ -133,29 +176,19 @@ def _stopping(drawn: dict[str, SampleModes]) -> tuple[Comparison, Comparison, Co
         curves.append(losses_of_modes(modes, 0.0, ALPHA_BAR, times)[1][:, 0])
         predicted = theory.training_losses(s, 60, 0.0, ALPHA_BAR, times).test
         expected.append(finite_size(predicted, 60, s.size))
-        near = best.values * np.exp(fine)
+        near = best.values * np.exp(NEAR)
         fine_curves.append(losses_of_modes(modes, 0.0, ALPHA_BAR, near)[1][:, 0])
         optimal.append(best)
         wrong.append(theory.optimal_stopping(s, 120, 0.0, ALPHA_BAR).time)
     measured = Measurement.from_replicas(
         np.stack(curves, axis=1), {"spectrum": np.array(SPECTRA), "tau": times}
     )
-    centre = np.array([float(o.values) for o in optimal])
-    place = jackknife(
-        np.stack(fine_curves, axis=1),
-        lambda curve: centre * np.exp(_parabola(curve, fine)),
-        {"spectrum": np.array(SPECTRA)},
-    )
-    relative = 0.05 * centre
-    found = stack(optimal).with_bias(relative, "5 % (order $1/d$)")
-    control = stack(wrong).with_bias(relative, "5 % (order $1/d$)").labelled("twice the data")
     quantity = r"optimal stopping time $\tau$"
     return (
         compare(
             measured, stack(expected), name="test loss along training", quantity="test loss / d"
         ),
-        compare(place, found, name="optimal stopping", quantity=quantity),
-        compare(place, control, name="optimal stopping for twice the data", quantity=quantity),
+        *_optima(fine_curves, optimal, wrong, "optimal stopping", quantity),
     )
 
 

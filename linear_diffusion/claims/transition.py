@@ -17,7 +17,7 @@ from learning_dynamics.figures import (
 )
 from learning_dynamics.noise_schedule import NoiseSchedule
 from linear_diffusion import theory
-from linear_diffusion.claims.common import PATCH, SOURCE, SPECTRA, finite_size, laws, stack
+from linear_diffusion.claims.common import PATCH, SOURCE, SPECTRA, Dense, finite_size, laws, stack
 from linear_diffusion.data import draw, draw_moments
 from linear_diffusion.learners import optimum
 from linear_diffusion.measures import nearest_neighbours
@@ -47,7 +47,7 @@ def transition(run: Run) -> Evidence:
         draw_modes(law, sizes, replicas=replicas, key=jax.random.fold_in(run.key, i))
         for i, law in enumerate(run.track(list(laws(run).values()), "training sets"))
     ]
-    coordinates = {"spectrum": np.array(SPECTRA), "N/d": ratios}
+    coordinates = {"spectrum": np.array(SPECTRA), "N_over_d": ratios}
     seen = [losses_of_modes(m, 0.0, ALPHA_BAR) for m in drawn]
     expected = [theory.losses(m.spectrum, sizes, 0.0, SIGMA2) for m in drawn]
     comparisons, measured = [], []
@@ -73,19 +73,25 @@ def transition(run: Run) -> Evidence:
         similar_control,
     ]
     patches, cosines = _patches(run)
+    fine = np.unique(np.rint(np.geomspace(sizes[0], sizes[-1], 80)).astype(int))
+    curves = [theory.losses(m.spectrum, fine, 0.0, SIGMA2) for m in drawn]
+    dense = (fine / d, np.stack([c.test.values for c in curves]))
+    dense_train = (fine / d, np.stack([c.train.values for c in curves]))
     panels = {
         "losses": Panel(
-            _losses_figure(comparisons, ratios, [e.bayes for e in expected]),
+            _losses_figure(comparisons, [dense_train, dense], [e.bayes for e in expected]),
             "Training and test loss at low noise. Above N = d they meet on the loss of the best "
             "linear denoiser (dotted); below, the training loss falls as N/d and the gap opens, "
             "most for flat spectra.",
         ),
         "test-loss": Panel(
-            comparisons[1].plot(x="N/d", series="spectrum", logx=True, logy=True),
+            comparisons[1].plot(
+                x="N_over_d", x_label="N/d", series="spectrum", logx=True, logy=True, fine=dense
+            ),
             "Test loss with its residuals.",
         ),
         "similarity": Panel(
-            similar.plot(x="N/d", series="spectrum", logx=True, logy=False),
+            similar.plot(x="N_over_d", x_label="N/d", series="spectrum", logx=True, logy=False),
             "Cosine between what two models trained on disjoint samples make of the same noise: "
             "each generates its own samples' span below N = d, both the same distribution above.",
         ),
@@ -136,7 +142,7 @@ def _similarity(run: Run, sizes: np.ndarray, ratios: np.ndarray) -> tuple[Compar
             finite_size(theory.similarity(law.spectrum, 2 * sizes[every], ridge), sizes[every], d)
         )
     measured = Measurement.from_replicas(
-        np.stack(values, axis=1), {"spectrum": np.array(list(chosen)), "N/d": ratios[every]}
+        np.stack(values, axis=1), {"spectrum": np.array(list(chosen)), "N_over_d": ratios[every]}
     )
     quantity = "cosine of two models' samples"
     return (
@@ -148,15 +154,16 @@ def _similarity(run: Run, sizes: np.ndarray, ratios: np.ndarray) -> tuple[Compar
 
 
 def _losses_figure(
-    comparisons: list[Comparison], ratios: np.ndarray, bayes: list[Prediction]
+    comparisons: list[Comparison], curves: list[Dense], bayes: list[Prediction]
 ) -> Figure:
     figure, grid = new_figure(1, 2, width=9.0, height=4.4)
-    for axes, comparison in zip(grid[0], comparisons, strict=True):
-        m, p = comparison.measured, comparison.predicted
+    for axes, comparison, (fine, values) in zip(grid[0], comparisons, curves, strict=True):
+        m = comparison.measured
+        ratios = m.coordinates["N_over_d"]
         with figure_style():
             for i, name in enumerate(SPECTRA):
                 draw_simulation(axes, ratios, m.values[i], m.standard_error[i], index=i, label=name)
-                draw_theory(axes, ratios, p.values[i], index=i)
+                draw_theory(axes, fine, values[i], index=i)
                 draw_theory(axes, ratios, bayes[i].values, index=i, linestyle=":")
             axes.axvline(1.0, color="#999999", linewidth=0.8, zorder=0)
             axes.set(xscale="log", yscale="log", xlabel="N/d", ylabel=comparison.quantity)

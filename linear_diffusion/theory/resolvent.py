@@ -99,7 +99,7 @@ def implicit_ridge(
     """Implicit ridge kappa, the largest root of kappa (n - df_1(kappa)) = samples * ridge.
 
     For ridge -> 0 it tends to zero when n >= d and to kappa_0 with df_1(kappa_0) = n below,
-    where samples * kappa_0 is the variance outside the span of the data.
+    where n * kappa_0 is the variance outside the span of the data (to leading order).
 
     Args:
         spectrum: eigenvalues of the population covariance, shape (d,), largest first.

@@ -52,16 +52,23 @@ def check_alpha_bar(value: float) -> float:
     return signal
 
 
-def _check_steps(step_size: float | None, times: Array, largest_rate: float) -> None:
-    if step_size is None:
-        return
-    if not 0 < step_size * largest_rate < 1:
-        raise reject(
-            "step_size", f"be positive and below 1/m_max = {1 / largest_rate:.4g}", step_size
-        )
-    steps = times / step_size
-    if np.any(np.abs(steps - np.rint(steps)) > 1e-6 * np.maximum(steps, 1)):
-        raise reject("times", "be multiples of the step size", times.tolist())
+def _checked(
+    grid: Grid, alpha_bar: float, times: ArrayLike, step_size: float | None
+) -> tuple[float, Array]:
+    """Check the noise level, the times and the step size that must divide them."""
+    signal, tau = check_alpha_bar(alpha_bar), np.atleast_1d(non_negative("times", times))
+    if step_size is not None:
+        fastest = _fastest(grid, grid.others[0], signal)
+        if not 0 < step_size * fastest < 1:
+            raise reject(
+                "step_size",
+                f"be positive and below {1 / fastest:.4g}, half the inverse of the fastest rate",
+                step_size,
+            )
+        steps = tau / step_size
+        if np.any(np.abs(steps - np.rint(steps)) > 1e-6 * np.maximum(steps, 1)):
+            raise reject("times", "be multiples of the step size", tau.tolist())
+    return signal, tau
 
 
 def _fastest(grid: Grid, c: Array, signal: float) -> float:
@@ -138,15 +145,14 @@ def training_losses(
 
     Raises:
         ValueError: samples < 2, negative ridge or time, alpha_bar outside (0, 1), bad spectrum,
-            a step size that diverges or does not divide the times.
+            a step size above half the inverse of the fastest rate (the contour leaves the
+            spectrum by as much) or that does not divide the times.
 
     Source: derived here.
     """
     grid = make_grid(spectrum, samples, mean_known, ridge=ridge)
-    signal = check_alpha_bar(alpha_bar)
-    tau = np.atleast_1d(non_negative("times", times))
     s, c = grid.spectrum, grid.others[0]
-    _check_steps(step_size, tau, _fastest(grid, c, signal))
+    signal, tau = _checked(grid, alpha_bar, times, step_size)
     shape = (*grid.samples.shape, tau.size)
     train, test, errors, test_errors = (np.empty(shape) for _ in range(4))
     for index, contour in contours(grid, _reach(s, signal, tau)):
@@ -196,10 +202,8 @@ def training_gains(
     Source: derived here.
     """
     grid = make_grid(spectrum, samples, mean_known, ridge=ridge)
-    signal = check_alpha_bar(alpha_bar)
-    tau = np.atleast_1d(non_negative("times", times))
     s, c = grid.spectrum, grid.others[0]
-    _check_steps(step_size, tau, _fastest(grid, c, signal))
+    signal, tau = _checked(grid, alpha_bar, times, step_size)
     values, errors = (np.empty((*grid.samples.shape, tau.size, s.size)) for _ in range(2))
     modes = np.diag(1 / s)
     for index, contour in contours(grid, _reach(s, signal, tau)):

@@ -128,8 +128,8 @@ def test_flow_similarity_is_the_mean_over_pairs(name, samples, ridge):
     spectrum = w.spectrum(name, 100)
     draws = w.similarity_draws(spectrum, samples, ridge, 40, 43)
     cosine = draws[:, 0] / draws[:, 1]
-    theory = similarity(spectrum, samples, ridge).values
-    w.assert_close(theory, cosine, 0.04 if samples == 100 or name != "white" else 0.01)
+    theory = similarity(spectrum, samples, ridge, mean_known=True).values
+    w.assert_close(theory, cosine, 0.01)
 
 
 @pytest.mark.parametrize(("name", "samples"), [("white", 50), ("power1", 200)])
@@ -137,7 +137,9 @@ def test_ancestral_similarity_is_the_mean_over_pairs(name, samples):
     spectrum, schedule = w.spectrum(name, 100), NoiseSchedule.linear(200, 1e-3, 0.08)
     pair = (schedule.beta, schedule.alpha_bar)
     draws = w.similarity_draws(spectrum, samples, 0.05, 30, 44, schedule=pair)
-    theory = similarity(spectrum, samples, 0.05, sampler="ddpm", schedule=schedule).values
+    theory = similarity(
+        spectrum, samples, 0.05, sampler="ddpm", schedule=schedule, mean_known=True
+    ).values
     w.assert_close(theory, draws[:, 0] / draws[:, 1], 0.012)
 
 
@@ -146,8 +148,8 @@ def test_white_flow_similarity_has_an_honest_error(samples, ridge):
     def root(x):
         return np.sqrt(x + ridge)
 
-    a = w.marchenko_pastur_trace(root, 100, samples, samples, nodes=20_000, corrected=False) / 100
-    found = similarity(np.ones(100), samples, ridge)
+    a = w.marchenko_pastur_trace(root, 100, samples, samples, nodes=20_000) / 100
+    found = similarity(np.ones(100), samples, ridge, mean_known=True)
     off = abs(found.values - a**2 / (1 + ridge))
     assert off <= found.numerical_error + 1e-9
     assert found.numerical_error < 1e-3

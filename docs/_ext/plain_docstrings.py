@@ -1,0 +1,116 @@
+"""Docstrings are written to be read in the source; this makes them safe for the pages.
+
+Formulas, which stand indented between blank lines, become literal blocks; bars, stars and trailing
+underscores of mathematics lose their meaning as markup; tables of bars become tables; and the
+fields of a NamedTuple are described by the comment on their line.
+"""
+
+import inspect
+import re
+from typing import Any
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+
+SECTION = re.compile(r"^(Args|Arguments|Attributes|Raises|Returns|Yields|Note|Notes):\s*$")
+CODE = re.compile(r"(``[^`]+``|`[^`]+`|(?<![\w*])\*\w+\*(?![\w*]))")
+FIELD = re.compile(r"^\s+(\w+): [^#]+# (.+)$", re.MULTILINE)
+
+
+def _escape(line: str) -> str:
+    parts = CODE.split(line)
+    for i in range(0, len(parts), 2):
+        text = parts[i].replace("\\", r"\\")
+        text = re.sub(r"([|*])", r"\\\1", text)
+        parts[i] = re.sub(r"_(?=\W|$)", r"\\_", text)
+    # a single letter with a full stop would begin an enumerated list
+    return re.sub(r"(^\s*|^\s+\w+: )([A-Za-z])\.(?=\s|$)", r"\1\\\2.", "".join(parts))
+
+
+def _table(rows: list[str]) -> list[str]:
+    cells = [[cell.strip() for cell in row.strip().strip("|").split("|")] for row in rows]
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in (cells[0], *cells[2:]):
+        lines += [f"   {'* -' if i == 0 else '  -'} {cell}" for i, cell in enumerate(row)]
+    return [*lines, ""]
+
+
+def rewrite(lines: list[str]) -> list[str]:
+    """Return the docstring's lines in markup that says what the source shows."""
+    done: list[str] = []
+    section, literal, rows = False, False, []
+    for line in [*lines, ""]:
+        indented = line.startswith(" ")
+        if line.startswith("|"):
+            rows.append(line)
+            continue
+        if rows:
+            done += _table(rows)
+            rows = []
+        if line and not indented:
+            section, literal = bool(SECTION.match(line)), False
+        elif indented and not section and not literal and (not done or not done[-1]):
+            done += ["::", ""]
+            literal = True
+        done.append(line if literal else _escape(line))
+    return done[:-1]
+
+
+def _field_comment(owner: Any, name: str) -> str | None:
+    try:
+        found = dict(FIELD.findall(inspect.getsource(owner)))
+    except (OSError, TypeError):
+        return None
+    return found.get(name)
+
+
+def _process(app: Sphinx, kind: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
+    if lines and lines[0].startswith("Alias for field number"):
+        module, owner, field = name.rsplit(".", 2)
+        comment = _field_comment(getattr(__import__(module, fromlist=["_"]), owner), field)
+        # napoleon takes what stands before a colon for the type
+        lines[:] = [comment.replace(": ", "; ")] if comment else []
+    lines[:] = rewrite(lines)
+
+
+ARRAY = re.compile(
+    r"~?[\w.]*\bndarray\[tuple\[~?[\w.]*\bAny, \.\.\.\], ~?[\w.]*\bdtype\[~?[\w.]*?\b(\w+)\]\]"
+)
+
+
+ARRAY_LIKE = re.compile(r"~?[\w.]*\b_?Buffer \|.*?bytes \| str \| ~?[\w.]*Sequence\[[^\]]*str\]")
+DTYPE_LIKE = re.compile(
+    r"~?[\w.]*\b(str \| ~?[\w.]*)?type\[~?[\w.]*Any\] \|"
+    r".*?(SupportsDType( \| None)?|_DTypeDict \| str)"
+)
+FUNCTION = re.compile(r"= <function .*?>(?=[,)])")
+
+
+def _shorter(annotation: str) -> str:
+    text = ARRAY.sub(r"NDArray[\1]", annotation)
+    text = DTYPE_LIKE.sub("DTypeLike", ARRAY_LIKE.sub("ArrayLike", text))
+    return FUNCTION.sub("= ...", text).replace("NDArray[_ScalarT]", "NDArray")
+
+
+def _signature(
+    app: Sphinx, kind: str, name: str, found: Any, options: Any, signature: str, returned: str
+) -> tuple[str | None, str | None]:
+    return signature and _shorter(signature), returned and _shorter(returned)
+
+
+def _attributes(app: Sphinx, doctree: nodes.document, document: str) -> None:
+    """Shorten the types of attributes, which have no signature."""
+    for node in doctree.findall(addnodes.desc_annotation):
+        short = _shorter(node.astext())
+        if short != node.astext():
+            node.clear()
+            node += nodes.Text(short)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Run before napoleon, which has the default priority of 500."""
+    app.connect("autodoc-process-docstring", _process, priority=100)
+    app.connect("autodoc-process-signature", _signature)
+    app.connect("doctree-resolved", _attributes)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

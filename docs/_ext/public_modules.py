@@ -1,0 +1,53 @@
+"""Replaces the line `<!-- modules of PACKAGE -->` by one section for each of its public modules.
+
+`<!-- modules of PACKAGE except SUBPACKAGE -->` leaves a subpackage to another page.
+"""
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from sphinx.application import Sphinx
+
+LINE = re.compile(r"^<!-- modules of ([\w.]+)(?: except ([\w.]+))? -->$", re.MULTILINE)
+
+
+def _modules(name: str, left_out: str | None) -> Iterator[ModuleType]:
+    if name == left_out:
+        return
+    module = importlib.import_module(name)
+    yield module
+    for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
+        if not found.name.startswith("_"):
+            yield from _modules(f"{name}.{found.name}", left_out)
+
+
+def _section(module: ModuleType) -> str:
+    """Heading and autodoc of one module; a package lists what it offers, with links."""
+    name, offered = module.__name__, ""
+    options = "   :no-members:\n" if hasattr(module, "__path__") else ""
+    if options:
+        links = []
+        for entry in getattr(module, "__all__", []):
+            home = getattr(getattr(module, entry), "__module__", None)
+            links.append(f"{{py:obj}}`{entry} <{home or name}.{entry}>`")
+        offered = f"Import from here: {', '.join(links)}.\n" if links else ""
+    return f"## `{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}\n{options}```\n\n{offered}"
+
+
+def expand(app: Sphinx, document: str, source: list[str]) -> None:
+    """Expand the line in the text of a page."""
+
+    def sections(match: re.Match[str]) -> str:
+        return "\n".join(_section(module) for module in _modules(match[1], match[2]))
+
+    source[0] = LINE.sub(sections, source[0])
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect the expansion."""
+    app.connect("source-read", expand)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

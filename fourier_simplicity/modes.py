@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.validation import integers, non_negative, reject
+from learning_dynamics.validation import finite_array, integers, non_negative, reject
 
 __all__ = [
     "WaveVector",
@@ -24,6 +24,7 @@ __all__ = [
     "check_shape",
     "fft_places",
     "power_law_spectrum",
+    "spectrum_from_fields",
     "to_modes",
     "to_sites",
     "wave_number",
@@ -162,4 +163,27 @@ def power_law_spectrum(shape: int | tuple[int, ...], exponent: ArrayLike) -> NDA
     """
     gamma = float(non_negative("exponent", exponent))
     power = wave_number(shape) ** -gamma
+    return np.asarray(power / power.mean())
+
+
+def spectrum_from_fields(fields: ArrayLike) -> NDArray[np.float64]:
+    """Variances lambda_k measured on data, with mean one, shape (modes,): E |Z(k)|^2 of each mode.
+
+    Args:
+        fields: signals, shape (n, N), or gray images, shape (n, height, width); the mean of each
+            does not matter. Take the `periodic_component` of images first: jumps across the borders
+            would appear as power |k|^-2 along the axes.
+
+    Raises:
+        ValueError: on other shapes, odd sides or constant fields.
+    """
+    array = finite_array("fields", fields)
+    if array.ndim not in (2, 3) or not len(array):
+        raise reject("fields", "have shape (n, N) or (n, height, width)", f"shape {array.shape}")
+    shape = check_shape(array.shape[1:])
+    at, _ = fft_places(shape)
+    spectrum = np.fft.fftn(array, axes=tuple(range(1, array.ndim))).reshape(len(array), -1)
+    power = (np.abs(spectrum[:, at]) ** 2).mean(axis=0)
+    if not power.max() > 0:
+        raise reject("fields", "vary", "constant fields")
     return np.asarray(power / power.mean())

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
         Prediction,
         compare,
     )
-    from learning_dynamics.configuration import configuration, static
+    from learning_dynamics.kernel.exponent import InformationExponent, information_exponent
     from learning_dynamics.kernel.fluctuations import Fluctuations, fluctuations
     from learning_dynamics.kernel.latents import (
         Discrete,
@@ -23,20 +23,24 @@ if TYPE_CHECKING:
     )
     from learning_dynamics.kernel.limit import Limit, expected_loss, integrate, right_hand_side
     from learning_dynamics.kernel.problem import InputModel, Learner, NoiseBlocks, Problem, Sample
-    from learning_dynamics.kernel.simulate import simulate
+    from learning_dynamics.kernel.search import SearchLaw, search_law
+    from learning_dynamics.kernel.simulate import random_starts, simulate
     from learning_dynamics.kernel.state import Overlaps, from_weights, order_parameters
     from learning_dynamics.kernel.stopping import Stop
     from learning_dynamics.kernel.trajectory import Trajectory, log_times
+    from learning_dynamics.pytrees import configuration, static
 
 # Imported when first asked for: the command line and the theory modules must start fast.
 _HOMES = {
     "comparison": ("Comparison", "Comparisons", "Measurement", "Prediction", "compare"),
-    "configuration": ("configuration", "static"),
+    "pytrees": ("configuration", "static"),
+    "kernel.exponent": ("InformationExponent", "information_exponent"),
     "kernel.fluctuations": ("Fluctuations", "fluctuations"),
     "kernel.latents": ("Discrete", "Normal", "Phase", "Rayleigh", "StudentT", "Uniform"),
     "kernel.limit": ("Limit", "expected_loss", "integrate", "right_hand_side"),
     "kernel.problem": ("InputModel", "Learner", "NoiseBlocks", "Problem", "Sample"),
-    "kernel.simulate": ("simulate",),
+    "kernel.search": ("SearchLaw", "search_law"),
+    "kernel.simulate": ("random_starts", "simulate"),
     "kernel.state": ("Overlaps", "from_weights", "order_parameters"),
     "kernel.stopping": ("Stop",),
     "kernel.trajectory": ("Trajectory", "log_times"),
@@ -48,6 +52,7 @@ __all__ = [
     "Comparisons",
     "Discrete",
     "Fluctuations",
+    "InformationExponent",
     "InputModel",
     "Learner",
     "Limit",
@@ -60,6 +65,7 @@ __all__ = [
     "Problem",
     "Rayleigh",
     "Sample",
+    "SearchLaw",
     "Stop",
     "StudentT",
     "Trajectory",
@@ -69,10 +75,13 @@ __all__ = [
     "expected_loss",
     "fluctuations",
     "from_weights",
+    "information_exponent",
     "integrate",
     "log_times",
     "order_parameters",
+    "random_starts",
     "right_hand_side",
+    "search_law",
     "simulate",
     "static",
 ]

@@ -62,8 +62,11 @@ def fluctuations(
     """Leading corrections to the limit, from the same loss.
 
     With x the limit, f its velocity, J = df/dx and u = N times the change in one update,
+
         d Sigma / d tau = J Sigma + Sigma J^T + Cov[u],
+
         d b / d tau     = J b + (1/2) d^2 f : Sigma + f_1 - (1/2) J f,
+
     covariance = Sigma / N, mean = x + b / N. f_1 / N is what one update of finite N adds to the
     drift, read off from the update itself; the last term turns a map with steps 1/N into a flow.
     (van Kampen's expansion in the system size; f_1 for these learners: derived here.)
@@ -210,13 +213,14 @@ def _drift(
     factor = jnp.linalg.cholesky(overlaps.blocks)
     state = State(overlaps.signal, (factor,), overlaps.parameters)
     rest = jnp.sqrt(jnp.asarray(size - neurons, factor.dtype))
-    signal, label = jax.vmap(problem.signal)(nodes.latents)
+    latents: Any = nodes.latents
+    signal, label = jax.vmap(problem.signal)(latents)
 
-    def moved(signal: jax.Array, label: Any, zeta: jax.Array) -> jax.Array:
+    def moved(signal: Any, label: Any, zeta: Any) -> jax.Array:
         q = zeta.shape[1]
         z = jnp.concatenate([zeta.T, rest * jnp.eye(q, dtype=zeta.dtype)], axis=1)
-        one = jax.tree.map(lambda leaf: leaf[None], (signal, label))
-        after = overlaps_of(update(problem, plan, state, Draw(*one, (z[None],))))
+        lead = jax.tree.map(lambda leaf: leaf[None], Draw(signal, label, (z,)))
+        after = overlaps_of(update(problem, plan, state, lead))
         return ravel_pytree(after)[0]
 
     after = jnp.tensordot(

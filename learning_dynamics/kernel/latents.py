@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from learning_dynamics.configuration import configuration, is_traced, static
 from learning_dynamics.hermite import gauss_hermite
+from learning_dynamics.pytrees import configuration, is_traced, static
 from learning_dynamics.validation import finite_array, integers, reject
 
 __all__ = ["Discrete", "Latent", "Normal", "Phase", "Rayleigh", "StudentT", "Uniform"]
@@ -58,7 +58,7 @@ def _shape(value: Any) -> None:
     if not isinstance(value, tuple):
         raise reject("shape", "be a tuple of whole numbers", repr(value))
     if value:
-        integers("shape", value, least=1)
+        integers("shape", value, least=0)
 
 
 @configuration

@@ -180,13 +180,8 @@ def integrate(
             _solve(device_nodes(nodes), *common, accuracy, jnp.float64(1e-4 * span), **options)
             for nodes in same_length(rules)
         ]
-        loose, _ = _solve(
-            device_nodes(rules[0]),
-            *common,
-            _LOOSER * accuracy,
-            jnp.float64(3.7e-4 * span),
-            **options,
-        )
+        coarse = (_LOOSER * accuracy, jnp.float64(3.7e-4 * span))
+        loose, _ = _solve(device_nodes(same_length(rules)[0]), *common, *coarse, **options)
         paths = [{k: np.asarray(v) for k, v in run[0].items()} for run in runs]
         fine, solution = paths[0], runs[0][1]
         values, quadrature, integrator = {}, {}, {}
@@ -278,6 +273,7 @@ def _solve(
 
 
 def device_nodes(nodes: Nodes) -> Nodes:
+    """The nodes as JAX arrays."""
     moved: Nodes = jax.tree.map(jnp.asarray, nodes)
     return moved
 

@@ -143,8 +143,10 @@ def velocity(
     """Right-hand side of the limit N -> infinity.
 
         dM/dtau   = -eta ( E[A C] + (D + D^T) M )
+
         dR_b/dtau = -eta ( S lambda_b R_b + (D + D^T) R_b + transpose )
                     + (eta^2 / batch) (N_b / N) lambda_b E[A Gamma A^T]
+
     with S = E[A B zeta^T] L^-1 the regression of A B on the noise fields L zeta: by Gaussian
     integration by parts E[A B h_b^T] = S lambda_b R_b for the share h_b of every block. Rows of
     norm one lose their radial velocity. Parameters of order 2 feel the part linear in the
@@ -156,7 +158,7 @@ def velocity(
 def flow(
     problem: Problem, place: Medium, overlaps: Overlaps, m: Moments, held: frozenset[str]
 ) -> Overlaps:
-    """Velocity from given moments, linear in them: N times the step of a sample, if fed with its."""
+    """Velocity from moments; linear in them, so from those of one sample N times its step."""
     signal, blocks, parameters = overlaps
     exact = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     eta = jnp.asarray(problem.learning_rate, signal.dtype)

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from learning_dynamics.configuration import configuration, is_traced, static
 from learning_dynamics.kernel.latents import Latent, Normal
+from learning_dynamics.pytrees import configuration, is_traced, static
 from learning_dynamics.validation import finite_array, integers, one_of, positive_integer, reject
 
 __all__ = ["InputModel", "Learner", "NoiseBlocks", "Problem", "Sample", "Update"]

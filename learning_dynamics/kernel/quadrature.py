@@ -36,7 +36,12 @@ class Nodes(NamedTuple):
 
 
 def expectation_nodes(
-    problem: Problem, *, points: int = 2**14, method: Method = "auto", seed: int = 0
+    problem: Problem,
+    *,
+    points: int = 2**14,
+    method: Method = "auto",
+    seed: int = 0,
+    fields: bool = True,
 ) -> tuple[list[Nodes], str]:
     """Quadrature rules for the expectations of the limit.
 
@@ -48,6 +53,7 @@ def expectation_nodes(
         points: number of nodes to stay below (tensor) or to use (Sobol, all sets together).
         method: "auto" takes the tensor rule if it affords 12 nodes per continuous variable.
         seed: seed of the scrambling.
+        fields: whether the Gaussian coordinates of the fields are wanted besides the latents.
 
     Returns:
         The rules and the method chosen, "tensor" or "sobol".
@@ -61,7 +67,7 @@ def expectation_nodes(
     variables: dict[str, Latent] = {**dict(sorted(problem.all_latents().items()))}
     if "" in variables:
         raise reject("inputs.latents", "not use an empty name", sorted(variables))
-    variables[""] = Normal(shape)
+    variables[""] = Normal(shape if fields else (1, 0))
     single = [v for v in variables.values() for _ in range(math.prod(v.shape))]
     fixed = math.prod(v.nodes for v in single if v.nodes is not None)
     free = sum(v.nodes is None for v in single)
@@ -116,7 +122,7 @@ def _shaped(variables: dict[str, Latent], values: Array, weights: Array) -> Node
     first = 0
     for name, variable in variables.items():
         size = math.prod(variable.shape)
-        arrays[name] = values[:, first : first + size].reshape(-1, *variable.shape)
+        arrays[name] = values[:, first : first + size].reshape(values.shape[0], *variable.shape)
         first += size
     zeta = arrays.pop("")
     return Nodes(arrays, zeta, weights)

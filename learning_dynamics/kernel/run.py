@@ -27,16 +27,13 @@ class Particle(NamedTuple):
     watch: Any
 
 
-def group_size(plan: Layout, neurons: int) -> int:
-    """Replicas advanced together: many where a step is small, few where it fills the cache.
+def group_size() -> int:
+    """Replicas advanced together: one on a CPU (measured: no slower than more), many elsewhere.
 
     Runs are padded to whole groups, so that a replica is computed by the same instructions
     whatever the number of replicas, groups and devices.
     """
-    if jax.default_backend() != "cpu":
-        return 256
-    width = neurons * sum(c * w for c, w in zip(plan.counts, plan.widths, strict=True))
-    return max(1, min(32, 2**12 // max(width, 1)))
+    return 1 if jax.default_backend() == "cpu" else 256
 
 
 def replica_keys(key: jax.Array, replicas: jax.Array) -> jax.Array:

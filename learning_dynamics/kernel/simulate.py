@@ -31,7 +31,7 @@ from learning_dynamics.kernel.stopping import Stop, check_stop, start_watch
 from learning_dynamics.kernel.trajectory import Trajectory
 from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
 
-__all__ = ["simulate"]
+__all__ = ["random_starts", "simulate"]
 
 Level = Literal["ambient", "overlaps"]
 Observable = Callable[[Overlaps], jax.Array]
@@ -91,7 +91,7 @@ def simulate(
     with wide:
         dtype = jnp.dtype(precision)
         mesh = replica_mesh(devices if devices is not None else jax.local_devices())
-        group = group_size(plan, problem.learner.neurons)
+        group = group_size()
         full = -(-count // (group * mesh.size)) * group * mesh.size
         apart = NamedSharding(mesh, PartitionSpec("replicas"))
         keys = jax.device_put(replica_keys(key, jnp.arange(full)), apart)
@@ -106,7 +106,7 @@ def simulate(
         go(particles, keys, jnp.zeros(blocks(updates).shape[1], jnp.int32), jnp.int32(0))
         compiled = time.perf_counter() - clock
         identity = saved.fingerprint(
-            problem, plan, updates, count, key, own, stop, precision, start
+            problem, plan, updates, count, full, key, own, stop, precision, start
         )
         done, particles, parts = saved.restore(checkpoint, identity, particles, apart)
         made = int(blocks(updates)[done - 1, -1]) if done else 0
@@ -142,6 +142,24 @@ def simulate(
         stopped,
         attributes,
     )
+
+
+def random_starts(problem: Problem, *, dimension: int, replicas: int, key: jax.Array) -> Overlaps:
+    """Order parameters of random weights at N = `dimension`, leading axis replicas.
+
+    The law is that of the starts of `simulate`; give them to `integrate` to average the limit over
+    the ensemble, or, scaled, to `simulate` at several N.
+
+    Raises:
+        ValueError: as `simulate`.
+    """
+    check_key(key)
+    plan = layout(problem, positive_integer("dimension", dimension), "overlaps")
+    count = positive_integer("replicas", replicas)
+    mesh = replica_mesh(jax.local_devices()[:1])
+    keys = replica_keys(key, jnp.arange(count))
+    states = begin(plan, jnp.dtype("float32"), mesh)(problem, keys)
+    return order_parameters_of(Particle(states, None), count)
 
 
 def whole_updates(times: ArrayLike, dimension: int) -> NDArray[np.int64]:

@@ -132,7 +132,9 @@ def update(problem: Problem, plan: Layout, state: State, draw: Draw) -> State:
     """One update W -> W', theta -> theta'.
 
     With A_s, D_s the derivatives of sample s, means over the batch, P = 1 - (eta/N)(D + D^T),
+
         M' = P M - (eta/N) A C,     W_b' = P W_b - (eta/N) sqrt(lambda_b) A B z_b.
+
     On the overlaps level the rows of W_b are written in a frame that begins with their own span,
     in which z_b has K + q components (`reduced_noise`), and afterwards compressed to a
     factor of R_b again. Spherical updates first take the part of the gradient orthogonal to each

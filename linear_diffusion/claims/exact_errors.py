@@ -17,7 +17,7 @@ from linear_diffusion.sampling import generate
 from linear_diffusion.simulation import draw_modes, kl_of_modes, losses_of_modes
 
 DIMENSIONS = np.array([20, 50, 100, 200])
-OVERSAMPLING = np.array([1.5, 3.0, 10.0])
+OVERSAMPLING = np.array([1.5, 2.0, 3.0, 5.0, 10.0])
 LEVELS = np.array([0.2, 0.5, 0.8, 0.95, 0.99])
 
 
@@ -93,7 +93,7 @@ def _exact_kl(run: Run) -> tuple[list[Comparison], list[Comparison]]:
         )
         naive = stack(
             [
-                theory.kl(np.ones(d), N, 0.0, direction=direction, mean_known=True)
+                theory.exact_kl(int(d), N, direction=direction, mean_known=True)
                 for d, N in zip(DIMENSIONS, sizes, strict=True)
             ]
         ).labelled("mean taken as known")

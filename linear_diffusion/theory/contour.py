@@ -68,8 +68,8 @@ class Contour(NamedTuple):
         return np.einsum("...a,ab,...b->...", both, kernel, both, optimize=True).real
 
 
-def _continued(s: Array, n: float, target: Complex, start: float) -> Complex:
-    """Follow the root of kappa (n - df_1(kappa)) = target_j from the real `start` at j = 0."""
+def _continued(s: Array, n: float, target: Complex, start: complex) -> Complex:
+    """Follow the root of kappa (n - df_1(kappa)) = target_j from `start` near j = 0."""
     kappa, found = complex(start), []
     for goal in target:
         for _ in range(50):
@@ -84,7 +84,7 @@ def _continued(s: Array, n: float, target: Complex, start: float) -> Complex:
 
 
 def make_contour(
-    s: Array, samples: float, freedom: float, delta: float, *, opening: float = 1.2
+    s: Array, samples: float, freedom: float, delta: float | None, *, opening: float = 1.2
 ) -> Contour:
     """Build the contour for one sample size.
 
@@ -93,11 +93,16 @@ def make_contour(
         samples: N.
         freedom: n.
         delta: distance of the contour's leftmost point from zero; functions must be analytic
-            for Re z > -delta within the opening.
+            for Re z > -delta within the opening. None lets the contour pass between zero and the
+            spectrum, which is possible for n > d only.
         opening: largest angle of z + delta, below pi/2.
     """
-    largest = s[0] * (1 + np.sqrt(s.size / freedom)) ** 2 * freedom / samples
-    left, right = np.log(delta), np.log(largest + delta)
+    spread, scale = np.sqrt(s.size / freedom), freedom / samples
+    lowest, largest = 0.0, s[0] * (1 + spread) ** 2 * scale
+    if delta is None:
+        lowest = s[-1] * (1 - spread) ** 2 * scale
+        delta = -lowest / 2
+    left, right = np.log(lowest + delta), np.log(largest + delta)
     half = (right - left) / 2
     eta = np.arcsinh(opening / half)
     theta = np.linspace(0, np.pi, INTERVALS + 1)
@@ -110,10 +115,14 @@ def make_contour(
     weights = -np.exp(w) * slope / INTERVALS
     weights[[0, -1]] /= 2
     coarse = np.where(np.arange(INTERVALS + 1) % 2, 0, 2 * weights)
-    # The left end is real and negative: the real solver starts the continuation there.
+    # The continuation starts at the real left end. Left of zero the real solver knows kappa there;
+    # between zero and the spectrum it is reached from kappa = 0 at z = 0.
     target = -samples * z[::-1]
-    first = equivalent(s, np.array(freedom), np.array(target[0].real))
-    kappa = _continued(s, freedom, target, float(first.kappa))[::-1]
+    if lowest == 0:
+        first = float(equivalent(s, np.array(freedom), np.array(target[0].real)).kappa)
+    else:
+        first = _continued(s, freedom, target[0] * np.linspace(0.1, 1, 10), 0.0)[-1]
+    kappa = _continued(s, freedom, target, first)[::-1]
     plain = trace_measure(1 / s, s, z, kappa, freedom)
     signal = trace_measure(np.ones_like(s), s, z, kappa, freedom)
     return Contour(z, weights, coarse, kappa, plain, signal, freedom)

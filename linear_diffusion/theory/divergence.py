@@ -39,17 +39,23 @@ Direction = Literal["forward", "reverse"]
 DIRECTIONS = ("forward", "reverse")
 
 
-def exact_kl(dimension: int, samples: ArrayLike, *, direction: Direction) -> Prediction:
+def exact_kl(
+    dimension: int, samples: ArrayLike, *, direction: Direction, mean_known: bool = False
+) -> Prediction:
     """Exact expected KL for Gaussian data without ridge; it does not depend on the spectrum.
 
         Psi = sum_(i=1..d) digamma((N - i)/2) + d ln(2/N),
         E KL(rho || rho_N) = 1/2 [ (N + 1) d / (N - d - 2) - d + Psi ],
-        E KL(rho_N || rho) = - Psi / 2.
+        E KL(rho_N || rho) = - Psi / 2;
+
+    with a known mean (N - i)/2 becomes (N + 1 - i)/2 and the fraction N d / (N - d - 1).
 
     Args:
         dimension: d.
-        samples: N, any shape; N > d + 2 for "forward", N > d for "reverse".
+        samples: N, any shape; N > d + 2 for "forward", N > d for "reverse" (one less each with
+            a known mean).
         direction: "forward" or "reverse".
+        mean_known: no mean is estimated.
 
     Raises:
         ValueError: if an N is too small for the expectation to exist.
@@ -58,7 +64,7 @@ def exact_kl(dimension: int, samples: ArrayLike, *, direction: Direction) -> Pre
     """
     d = positive_integer("dimension", dimension)
     one_of("direction", direction, DIRECTIONS)
-    least = d + 3 if direction == "forward" else d + 1
+    least = (d + 3 if direction == "forward" else d + 1) - mean_known
     N = integers("samples", samples, least=2).astype(np.float64)
     if np.any(least > N):
         raise reject(
@@ -67,12 +73,13 @@ def exact_kl(dimension: int, samples: ArrayLike, *, direction: Direction) -> Pre
             "(the expectation is infinite below)",
             int(N.min()),
         )
-    terms = digamma((N[..., None] - np.arange(1, d + 1)) / 2)
+    n = N if mean_known else N - 1
+    terms = digamma((n[..., None] - np.arange(d)) / 2)
     psi = terms.sum(axis=-1) + d * np.log(2 / N)
     rounding = 8 * EPSILON * (np.abs(terms).sum(axis=-1) + d * np.log(N))
     if direction == "reverse":
         return Prediction(-psi / 2, rounding, label="exact")
-    inverse = (N + 1) * d / (N - d - 2)
+    inverse = (N + (not mean_known)) * d / (n - d - 1)
     return Prediction((inverse - d + psi) / 2, rounding + 4 * EPSILON * inverse, label="exact")
 
 
@@ -191,7 +198,7 @@ def kl(
     direction: Direction,
     mean_known: bool = False,
 ) -> Prediction:
-    """Expected KL for any spectrum, sample size and ridge (deterministic equivalent).
+    """Expected KL for any spectrum, sample size and ridge (deterministic equivalent; exact at 0).
 
     With kappa the implicit ridge at c, u = c/kappa, and df_k at kappa,
 
@@ -210,27 +217,38 @@ def kl(
         mean_known: no mean is estimated (n = N and no factor 1 + 1/N).
 
     Raises:
-        ValueError: samples < 2, negative ridge, bad spectrum; ridge 0 with n <= d, where both
-            divergences are infinite (the sample covariance has null directions).
+        ValueError: samples < 2, negative ridge, bad spectrum; ridge 0 with n < d, where both
+            divergences are infinite (the sample covariance has null directions), or with so few
+            samples above d that the expectation of the forward KL is.
 
     The terms in df_3 and ln(1 - df_2/n) are the first correction for real Gaussian data, of
     relative order 1/d; the second is the mean of the fluctuations of the log-determinant and the
-    first its derivative. At n = d they need c well above 1/d^2 in units of the spectrum.
+    first its derivative. At n = d they need c well above 1/d^2 in units of the spectrum. Without
+    ridge the value is that of `exact_kl`.
 
     Source: derived here; relative corrections of order 1/d^2.
     """
     one_of("direction", direction, DIRECTIONS)
     grid = make_grid(spectrum, samples, mean_known, ridge=ridge)
     (c,) = grid.others
-    infinite = (c == 0) & (grid.freedom <= grid.spectrum.size)
+    infinite = (c == 0) & (grid.freedom < grid.spectrum.size)
     if np.any(infinite):
         raise reject(
             "ridge",
-            f"be positive where samples leave n <= d = {grid.spectrum.size} degrees of freedom "
+            f"be positive where samples leave n < d = {grid.spectrum.size} degrees of freedom "
             "(the generated law is degenerate there and its KL infinite)",
             f"0 at samples = {int(grid.samples[infinite].ravel()[0])}",
         )
-    return _divergence(grid, c, direction, mean_known)
+    found = _divergence(grid, c, direction, mean_known)
+    bare = c == 0
+    if not np.any(bare):
+        return found
+    exact = exact_kl(
+        grid.spectrum.size, grid.samples[bare], direction=direction, mean_known=mean_known
+    )
+    values, errors = found.values.copy(), found.numerical_error.copy()
+    values[bare], errors[bare] = exact.values, exact.numerical_error
+    return Prediction(values, errors, label=found.label)
 
 
 class OptimalRidge(NamedTuple):

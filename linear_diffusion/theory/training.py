@@ -26,7 +26,7 @@ __all__ = ["gain_growth", "training_gains", "training_losses"]
 Array = NDArray[np.float64]
 
 
-def gain_growth(rate: NDArray, times: Array, step_size: float | None = None) -> NDArray:
+def gain_growth(rate: NDArray, times: Array | float, step_size: float | None = None) -> NDArray:
     """Learned share of the optimum over the rate, (1 - exp(-m tau))/m or (1 - (1 - h m)^j)/m.
 
     Args:

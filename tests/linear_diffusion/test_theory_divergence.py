@@ -158,11 +158,37 @@ def test_kl_has_an_honest_error(name, samples):
 @pytest.mark.parametrize("samples", [150, 1000])
 def test_kl_without_ridge_is_close_to_the_exact_law(direction, samples):
     spectrum = w.spectrum("power1", 100)
-    bare = kl(spectrum, samples, 0.0, direction=direction).values
     exact = exact_kl(100, samples, direction=direction).values
-    assert bare == pytest.approx(exact, rel=2e-3)
+    assert kl(spectrum, samples, 0.0, direction=direction).values == exact
     tiny = kl(spectrum, samples, 1e-10, direction=direction).values
-    assert tiny == pytest.approx(bare, rel=0.01)
+    assert tiny == pytest.approx(exact, rel=2e-3)
+
+
+def test_kl_without_ridge_is_infinite_where_the_expectation_is():
+    spectrum = w.spectrum("power1", 30)
+    assert np.isfinite(kl(spectrum, 33, 0.0, direction="forward").values)
+    assert np.isfinite(kl(spectrum, 31, [0.0, 0.1], direction="reverse").values).all()
+    for samples, direction in ((32, "forward"), (30, "reverse")):
+        with pytest.raises(ValueError, match=r"at least|be positive where"):
+            kl(spectrum, samples, [0.1, 0.0], direction=direction)
+
+
+@pytest.mark.parametrize("direction", BOTH)
+def test_exact_kl_with_a_known_mean_is_the_mean_over_data(direction):
+    side = BOTH.index(direction)
+    rng = np.random.default_rng(71)
+    d, samples, draws = 12, 30, []
+    for _ in range(600):
+        x = rng.normal(size=(samples, d))
+        model = x.T @ x / samples
+        pair = (np.eye(d), model) if side == 0 else (model, np.eye(d))
+        solved = np.linalg.solve(pair[1], pair[0])
+        draws.append((np.trace(solved) - d - np.linalg.slogdet(solved)[1]) / 2)
+    error = np.std(draws, ddof=1) / np.sqrt(len(draws))
+    known = exact_kl(d, samples, direction=direction, mean_known=True).values
+    estimated = exact_kl(d, samples, direction=direction).values
+    assert abs(np.mean(draws) - known) < 3 * error
+    assert abs(np.mean(draws) - estimated) > 5 * error
 
 
 def test_kl_without_data_limit_is_that_of_the_ridge_alone():

@@ -2,12 +2,14 @@
 
 from functools import lru_cache
 
+import jax
 import mpmath as mp
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
 from learning_dynamics.noise_schedule import NoiseSchedule
+from linear_diffusion import LatentLaw, draw_modes, kl_of_modes, trained_variance
 from linear_diffusion.theory import (
     kl,
     losses,
@@ -224,3 +226,18 @@ def test_kl_along_training_has_an_interior_optimum_below_the_dimension():
     best = np.argmin(found)
     assert 0 < best < 24
     assert found[-1] > 2 * found[best]
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_deterministic_sampler_without_ridge_has_a_finite_kl_at_late_times(direction):
+    """Small variances near x = 0 lie outside the contour when n > d."""
+    spectrum, samples = w.spectrum("power1", 40), 120
+    schedule = NoiseSchedule.linear(60, 1e-3, 0.2)
+    late = training_kl(
+        spectrum, samples, 0.0, schedule, [1e3, 1e5], direction=direction, sampler="ddim"
+    )
+    assert late.values[1] == pytest.approx(late.values[0], rel=1e-3)
+    draws = draw_modes(LatentLaw(spectrum), [samples], replicas=300, key=jax.random.key(8))
+    variance, share = trained_variance(draws, schedule, [1e5], sampler="ddim")
+    seen = kl_of_modes(draws, variance, direction=direction, mean_share=share)[:, 0, 0]
+    w.assert_close(late.values[1], seen, 0.01)

@@ -168,3 +168,13 @@ def test_sweep_over_numbers_is_one_vmap():
         return problem.cast(np.float32).learning_rate * 2
 
     np.testing.assert_allclose(jax.vmap(rate)(np.array([0.5, 1.0], np.float32)), [1.0, 2.0])
+
+
+def test_random_start_ensemble_is_what_simulations_start_from(key):
+    problem = linear_problem()
+    starts = ld.random_starts(problem, dimension=300, replicas=40, key=key)
+    seen = ld.simulate(problem, dimension=300, times=[1.0], replicas=40, key=key, level="overlaps")
+    np.testing.assert_allclose(starts.signal, seen.start.signal, atol=1e-7)
+    limit = ld.integrate(problem, times=[1.0], start=starts, points=500, method="tensor")
+    mean = seen.measurement("norms")
+    assert abs(mean.values - limit.values["norms"]).max() < 5 * mean.standard_error.max() + 3 / 300

@@ -30,7 +30,7 @@ __all__ = ["FourierInputs", "Space", "draw", "draw_labelled"]
 
 Space = Literal["sites", "modes"]
 AMPLITUDES = ("rayleigh", "deterministic")
-TURN = 2 * np.pi
+TURN = 2 * float(np.pi)
 
 
 @configuration

@@ -149,7 +149,7 @@ class Tie:
         weights = jnp.asarray(others, angles.dtype)
         rest = jnp.tensordot(angles, weights, axes=1, precision=jax.lax.Precision.HIGHEST)
         n = self.coefficients[at]
-        solved = (width * offsets[..., 0] - rest + np.float32(2 * np.pi) * branch) / n
+        solved = (width * offsets[..., 0] - rest + 2 * float(np.pi) * branch) / n
         return jnp.insert(angles, at, solved, axis=-1)
 
     def character(self, powers: ArrayLike) -> float:

@@ -10,7 +10,7 @@ from fourier_simplicity.modes import (
     wave_vectors,
 )
 from fourier_simplicity.moments import autocovariance, bispectrum, mode_moment, trispectrum
-from fourier_simplicity.simulation import even_start, phase_problem
+from fourier_simplicity.simulation import TieOverlap, even_start, phase_problem, recovery_law
 from fourier_simplicity.surrogates import (
     amplitude_only,
     mean_amplitude,
@@ -36,6 +36,7 @@ __all__ = [
     "SingleNeuron",
     "Template",
     "Tie",
+    "TieOverlap",
     "VisibleOrder",
     "activation_coefficients",
     "amplitude_only",
@@ -55,6 +56,7 @@ __all__ = [
     "phase_problem",
     "power_law_spectrum",
     "quartet",
+    "recovery_law",
     "relations",
     "slope_variance",
     "spectrum_from_fields",

@@ -4,7 +4,7 @@ import pytest
 
 from learning_dynamics.claims import load_claims, run_claim
 
-IDS = ("fourier/input-model",)
+IDS = ("fourier/input-model", "fourier/phases-cost-n-cubed")
 
 
 def test_claims_are_registered_through_the_entry_point():

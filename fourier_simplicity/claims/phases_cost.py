@@ -22,7 +22,7 @@ from learning_dynamics.figures import figure_style, legend_below, new_figure
 
 Array = NDArray[np.float64]
 LEVELS = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
-AT = 0.4  # quantile whose growth with N gives the exponents
+AT = 0.3  # quantile whose growth with N gives the exponents
 
 
 @dataclass(frozen=True)

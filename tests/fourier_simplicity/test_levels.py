@@ -21,7 +21,8 @@ from fourier_simplicity import (
     triad,
 )
 from fourier_simplicity.learners import ACTIVATIONS, SingleNeuron, activation_function
-from fourier_simplicity.simulation import even_start, phase_problem
+from fourier_simplicity.simulation import TieOverlap, even_start, phase_problem, recovery_law
+from fourier_simplicity.theory import leading_form
 
 MODELS = {
     "quartet": (FourierInputs(16, quartet(1, 4, 2)), "he4", 0.3, False),
@@ -158,3 +159,41 @@ def test_activations_by_name_and_by_function():
     for bad in ("sine", 3):
         with pytest.raises(ValueError, match="`activation`"):
             SingleNeuron(bad)
+
+
+def test_tie_overlap_is_the_product_of_the_relation():
+    inputs = FourierInputs(64, harmonic(1))
+    watched = TieOverlap(inputs)
+    assert watched.largest == pytest.approx(0.75**1.5 * 0.5)
+    m = np.random.default_rng(0).normal(size=(1, 4))
+    z = m[0, ::2] + 1j * m[0, 1::2]
+    seen = watched(ld.Overlaps(jnp.asarray(m), jnp.ones((1, 1, 1)), {}))
+    assert float(seen) == pytest.approx((z[0] ** 3 * np.conj(z[1])).real, rel=1e-5)
+    assert watched == TieOverlap(FourierInputs(32, harmonic(2)))
+    with pytest.raises(ValueError, match=r"`inputs\.ties`"):
+        TieOverlap(FourierInputs(8))
+
+
+def test_closed_leading_form_agrees_with_the_kernel():
+    """Jacobi-Anger here against Mehler and quadrature there: the same L_3."""
+    inputs = FourierInputs(64, triad(1, 2))
+    problem = phase_problem(inputs, "he3", learning_rate=0.25)
+    found = ld.information_exponent(problem, points=2**14, highest=3)
+    assert found.order == 3
+    m = np.random.default_rng(0).normal(size=(20, 6))
+    kernel, closed = found.forms[2], leading_form(inputs, "he3")
+    assert np.all(np.abs(kernel(m) - closed(m)) < 5 * kernel.error(m) + 1e-9)
+    value, _ = closed.lowest()
+    assert abs(found.coefficient - value) < 0.1 * abs(value)
+    assert TieOverlap(inputs).largest == pytest.approx(3**-1.5)
+
+
+@pytest.mark.slow
+def test_recovery_law_agrees_with_the_search_law_of_the_kernel(key):
+    inputs = FourierInputs(64, harmonic(1))
+    problem = phase_problem(inputs, "he4", learning_rate=0.4)
+    general = ld.search_law(problem, key=key, draws=1000, points=2**17)
+    own = recovery_law(inputs, "he4", 0.4, key=jax.random.key(1), draws=1000, longest=1e3)
+    assert stats.ks_2samp(general.draws, own).pvalue > 1e-3
+    with pytest.raises(ValueError, match="isotropic"):
+        recovery_law(MODELS["harmonic, power law"][0], "he4", 0.4, key=key)

@@ -88,7 +88,7 @@ def phases_cost(run: Run) -> Evidence:
     panels = {
         "samples": Panel(
             _figure(runs, laws),
-            "Samples to recovery against N: medians with quartiles where they were reached; lines "
+            "Samples to recovery against N: medians and lower quartiles (open markers); lines "
             "are the laws of the search phase, in which no N is left, with slopes 3 and 2. "
             "Nothing is fitted.",
         ),
@@ -108,7 +108,7 @@ NOTES = (
     "Finite N: on the sphere growth slows down by 1 - |m|² and the threshold lies short of the "
     "explosion. Integrated along the steepest ray this shifts n*/N^(k-1); twice the shift is "
     "allowed for. At N = 12 a quarter of the largest overlap product is within reach of diffusion, "
-    "so that its median is low and the exponent from N = 12 is high.",
+    "so that its times are short, and the exponent from N = 12 is high with a wide allowance.",
     "Blind: an odd activation (erf, c_4 = 0) on the same inputs, and He4 when the jitter of the "
     "tie covers the whole circle. Controls: a number of samples of order N²; the exponents of "
     "triad and quartet exchanged; the broken tie held against the law of the whole one.",

@@ -103,11 +103,11 @@ def test_relations_of_a_template_are_all_that_hold(key):
             assert abs(seen - listed.get(n, 0.0)) < 6 / np.sqrt(20_000)
 
 
-def harmonic_witness(activation, m, variances, s):
+def harmonic_witness(activation, m, variances, s, nodes=8):
     """(E_structured sigma - E_noise sigma) / 2 by quadrature over phases, amplitudes, noise."""
-    rho, mass = ld.Rayleigh().rule(12)
-    phi = 2 * np.pi * np.arange(32) / 32
-    g, weight = gauss_hermite(40)
+    rho, mass = ld.Rayleigh().rule(nodes)
+    phi = 2 * np.pi * np.arange(24) / 24
+    g, weight = gauss_hermite(2 * nodes)
     z = [np.sqrt(2 * v) * rho for v in variances]
     one = z[0][:, None, None] * np.exp(1j * phi)
     two = z[1][None, :, None] * np.exp(3j * phi)
@@ -140,7 +140,7 @@ def _jax_twin(function):
 def test_series_of_a_smooth_activation_converges_to_the_quadrature():
     inputs = FourierInputs(N, harmonic(1))
     m = 0.5 * np.array([0.8, 0.6])
-    expected = harmonic_witness(lambda u: np.logaddexp(0, u), m, np.ones(2), 1.0)
+    expected = harmonic_witness(lambda u: np.logaddexp(0, u), m, np.ones(2), 1.0, 16)
     real = np.array([m[0], 0, m[1], 0])
     found = [float(correlation(inputs, "softplus", real, highest=k)) for k in (4, 6, 8, 12)]
     gaps = np.abs(np.array(found) - expected)
@@ -178,7 +178,7 @@ def test_population_loss_by_drawing_inputs(tie, activation, key):
     untied = [k for k in range(1, 8) if k - 1 not in at]
     w = m @ basis + rest * np.sqrt(1 / 8) * np.cos(2 * np.pi * untied[0] * t / 16)
     for i in range(4):
-        x = np.asarray(draw(inputs, jax.random.fold_in(key, i), 50_000), np.float64)
+        x = np.asarray(draw(inputs, jax.random.fold_in(key, i), 20_000), np.float64)
         seen.append(sigma(x @ w))
     seen = np.concatenate(seen) / 2  # the noise class has mean zero
     error = seen.std() / np.sqrt(seen.size)

@@ -1,1 +1,71 @@
 """Amplitudes before phases: learning dynamics seen in Fourier space."""
+
+from fourier_simplicity.inputs import FourierInputs, draw, draw_labelled
+from fourier_simplicity.learners import SingleNeuron
+from fourier_simplicity.modes import (
+    power_law_spectrum,
+    spectrum_from_fields,
+    to_modes,
+    to_sites,
+    wave_vectors,
+)
+from fourier_simplicity.moments import autocovariance, bispectrum, mode_moment, trispectrum
+from fourier_simplicity.simulation import TieOverlap, even_start, phase_problem, recovery_law
+from fourier_simplicity.surrogates import (
+    amplitude_only,
+    mean_amplitude,
+    periodic_component,
+    phase_only,
+    spectrum_sweep,
+    swap,
+)
+from fourier_simplicity.theory import (
+    VisibleOrder,
+    activation_coefficients,
+    correlation,
+    effective_dimension,
+    leading_form,
+    relations,
+    slope_variance,
+    visible_order,
+)
+from fourier_simplicity.ties import Template, Tie, harmonic, quartet, triad
+
+__all__ = [
+    "FourierInputs",
+    "SingleNeuron",
+    "Template",
+    "Tie",
+    "TieOverlap",
+    "VisibleOrder",
+    "activation_coefficients",
+    "amplitude_only",
+    "autocovariance",
+    "bispectrum",
+    "correlation",
+    "draw",
+    "draw_labelled",
+    "effective_dimension",
+    "even_start",
+    "harmonic",
+    "leading_form",
+    "mean_amplitude",
+    "mode_moment",
+    "periodic_component",
+    "phase_only",
+    "phase_problem",
+    "power_law_spectrum",
+    "quartet",
+    "recovery_law",
+    "relations",
+    "slope_variance",
+    "spectrum_from_fields",
+    "spectrum_sweep",
+    "swap",
+    "to_modes",
+    "to_sites",
+    "triad",
+    "trispectrum",
+    "visible_order",
+    "wave_vectors",
+]

@@ -15,10 +15,13 @@ from learning_dynamics.validation import (
 
 __all__ = [
     "DataSpectrum",
+    "PowerLawFit",
     "degrees_of_freedom",
+    "fit_power_law",
     "from_data",
     "participation_ratio",
     "power_law",
+    "radial_spectrum",
 ]
 
 Array = NDArray[np.float64]
@@ -110,3 +113,65 @@ def participation_ratio(spectrum: ArrayLike) -> float:
     """
     s = spectrum_array("spectrum", spectrum)
     return float(s.sum() ** 2 / (s**2).sum())
+
+
+def radial_spectrum(images: ArrayLike) -> tuple[Array, Array]:
+    """Power spectrum of gray images, averaged over images and over rings of equal |k|.
+
+    Power is |X|^2 / (height width) of the image without its mean; ring j = 1 .. side / 2 holds the
+    |k| within 1/2 of j cycles per shorter side. Jumps across the borders of an image that is not
+    periodic add a cross of power |k|^-2: remove them first where that matters.
+
+    Args:
+        images: shape (n, height, width).
+
+    Returns:
+        Mean |k| of each ring in cycles per shorter side, and its mean power; shape (side // 2,).
+
+    Raises:
+        ValueError: on another shape or images smaller than 4 x 4.
+    """
+    array = finite_array("images", images, ndim=3)
+    height, width = array.shape[1:]
+    side = min(height, width)
+    if side < 4 or not len(array):
+        raise reject("images", "have shape (n, height, width), sides from 4", array.shape)
+    centred = array - array.mean(axis=(1, 2), keepdims=True)
+    power = (np.abs(np.fft.fft2(centred)) ** 2).mean(axis=0) / (height * width)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None]) * side
+    ring = np.rint(frequency).astype(np.int64).ravel()
+    count = np.bincount(ring)
+    sums = [np.bincount(ring, each.ravel()) for each in (frequency, power)]
+    mean = [each[1 : side // 2 + 1] / count[1 : side // 2 + 1] for each in sums]
+    return mean[0], mean[1]
+
+
+class PowerLawFit(NamedTuple):
+    """Least-squares fit of log power = log amplitude - exponent log k."""
+
+    exponent: float
+    standard_error: float  # of the exponent, from the scatter about the line
+    amplitude: float
+
+
+def fit_power_law(k: ArrayLike, power: ArrayLike) -> PowerLawFit:
+    """Fit power = amplitude k^-exponent on logarithmic axes, all points with equal weight.
+
+    Args:
+        k: positive, shape (points,), at least three.
+        power: positive, same shape.
+
+    Raises:
+        ValueError: on shapes that differ, fewer than three points, or values that are not positive.
+    """
+    x, y = finite_array("k", k, ndim=1), finite_array("power", power, ndim=1)
+    if x.size < 3 or x.shape != y.shape:
+        raise reject("power", "have the shape of k, at least (3,)", f"{y.shape} for {x.shape}")
+    for name, array in (("k", x), ("power", y)):
+        if np.any(array <= 0):
+            raise reject(name, "be positive", array.min())
+    u, v = np.log(x) - np.log(x).mean(), np.log(y)
+    slope = float(u @ v / (u @ u))
+    residual = v - v.mean() - slope * u
+    error = float(np.sqrt(residual @ residual / (x.size - 2) / (u @ u)))
+    return PowerLawFit(-slope, error, float(np.exp(v.mean() - slope * np.log(x).mean())))

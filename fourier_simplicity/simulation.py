@@ -1,0 +1,137 @@
+"""What is trained: a single neuron on structured inputs and noise, on the shared kernel."""
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+import learning_dynamics as ld
+from fourier_simplicity.inputs import FourierInputs
+from fourier_simplicity.learners import Activation, SingleNeuron
+from fourier_simplicity.theory import leading_form, relations, slope_variance, visible_order
+from learning_dynamics.kernel.search import explosion_times
+from learning_dynamics.validation import reject
+
+__all__ = ["TieOverlap", "even_start", "phase_problem", "recovery_law"]
+
+
+def phase_problem(
+    inputs: FourierInputs,
+    activation: Activation = "he4",
+    *,
+    learning_rate: Any,
+    normalised: bool = False,
+) -> ld.Problem:
+    """One neuron of norm one that learns the label by spherical online SGD, 1 - y sigma(w.x).
+
+    A step is learning_rate / N; time is tau = n / N, N = `inputs.dimension` (any N for isotropic
+    inputs with Rayleigh amplitudes).
+
+    Args:
+        inputs: structured inputs and noise.
+        activation: see `activation_function`.
+        learning_rate: delta; of order 1 / N for quartets, N^(-1/2) for triads.
+        normalised: whether the preactivation is divided by its standard deviation.
+
+    Warns:
+        UserWarning: if the activation is blind to every tie; it names the Hermite coefficients.
+
+    Raises:
+        ValueError: on an unknown activation or a rate that is not positive.
+    """
+    found = visible_order(inputs, activation)
+    if found.order is None:
+        warnings.warn(found.message, UserWarning, stacklevel=2)
+    learner = SingleNeuron(activation, normalised)
+    return ld.Problem(inputs, learner, learning_rate, update="spherical")
+
+
+def even_start(inputs: FourierInputs, overlap: float, dimension: int) -> ld.Overlaps:
+    """Start with the same overlap with Re z of every tied mode, the rest even over the noise.
+
+    Args:
+        inputs: input model.
+        overlap: |m|, norm of the overlaps with all signal directions, 0 to 1.
+        dimension: N.
+    """
+    signal = np.zeros((1, inputs.directions))
+    tied = 2 * len(inputs.tied()[0])
+    signal[0, :tied:2] = overlap / np.sqrt(tied / 2)
+    groups = inputs.blocks(dimension)
+    sizes = [np.full(np.shape(g.variances), float(g.size)) for g in groups]
+    share = np.concatenate(sizes) if sizes else np.ones(1)
+    rest = (1 - float(np.sum(signal**2))) * share / share.sum()
+    return ld.Overlaps(signal, rest[:, None, None], {})
+
+
+def recovery_law(
+    inputs: FourierInputs,
+    activation: Activation,
+    rate: float,
+    *,
+    key: jax.Array,
+    draws: int = 1024,
+    longest: float = 1e3,
+) -> NDArray[np.float64]:
+    """Draws of n* / N^(k-1), k = k* >= 3, from random starts: the limit law of the search phase.
+
+    Explosion times of d mu = -delta' grad L_k ds - (delta'^2 V / 2) mu ds + delta' S0^(1/2) dB with
+    L_k = `leading_form`, S0 = V 1, V = E sigma'(g)^2; learning rate delta' N^(-(k-2)/2).
+
+    Args:
+        inputs: isotropic inputs with Rayleigh amplitudes.
+        activation: see `activation_function`.
+        rate: delta'.
+        key: typed random key.
+        draws: number of draws.
+        longest: times beyond this come as infinite.
+
+    Raises:
+        ValueError: on other inputs, or an activation that is blind to the ties.
+    """
+    if inputs.spectrum is not None or inputs.amplitudes != "rayleigh":
+        raise reject("inputs", "be isotropic with Rayleigh amplitudes", repr(inputs))
+    norm = slope_variance(activation)
+    covariance = norm * np.eye(inputs.directions)
+    form = leading_form(inputs, activation)
+    return explosion_times(form, covariance, norm, rate, key=key, draws=draws, longest=longest)
+
+
+class TieOverlap:
+    """Re prod_j m_j^(n_j) of the shortest relation, a quantity for `Stop`: what recovery means.
+
+    A threshold on |m| would be crossed by diffusion, since |m|^2 starts at r / N.
+
+    Attributes:
+        relation: n, on the tied modes.
+        largest: its largest value on the unit sphere, prod_j (|n_j| / |n|)^(|n_j| / 2).
+    """
+
+    def __init__(self, inputs: FourierInputs) -> None:
+        held = relations(inputs)
+        if not held:
+            raise reject("inputs.ties", "hold a relation", "none (or full jitter)")
+        self.relation = held[0][0]
+        self.__qualname__ = f"TieOverlap{self.relation}"  # names it in checkpoints
+        n = np.abs(self.relation)
+        share = n[n > 0] / n.sum()
+        self.largest = float(np.prod(share ** (n[n > 0] / 2)))
+
+    def __call__(self, overlaps: ld.Overlaps) -> jax.Array:
+        """Value for a single neuron."""
+        m = overlaps.signal[0]
+        real, imaginary = jnp.ones_like(m[0]), jnp.zeros_like(m[0])
+        for j, n in enumerate(self.relation):
+            x, y = m[2 * j], m[2 * j + 1] * (1 if n > 0 else -1)
+            for _ in range(abs(n)):
+                real, imaginary = real * x - imaginary * y, real * y + imaginary * x
+        return real
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TieOverlap) and other.relation == self.relation
+
+    def __hash__(self) -> int:
+        return hash(self.relation)

@@ -23,7 +23,9 @@ class TiedDenoiser(ld.Learner):
     """f(x) = s x + sign W' sigma(kappa W x), trained by |target - f(x)|^2.
 
     The loss in terms of fields, g = sigma(kappa F_x), W t the fields of the target:
+
         |t - s x|^2 - 2 sign g . (W t - s F_x) + g' Q g,
+
     W t = F_z for target "eps" (the noise z) and (F_x - b F_z) / a for "x0" (the clean sample).
 
     Attributes:

@@ -79,7 +79,7 @@ def wave_vectors(shape: int | tuple[int, ...]) -> NDArray[np.int64]:
 
 
 def wave_number(shape: int | tuple[int, ...]) -> NDArray[np.float64]:
-    """|k| of the modes, shape (modes,)."""
+    """Wave number |k| of the modes, shape (modes,)."""
     return np.sqrt((wave_vectors(shape).astype(np.float64) ** 2).sum(axis=1))
 
 

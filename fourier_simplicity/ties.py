@@ -110,7 +110,7 @@ class Tie:
 
     @property
     def order(self) -> int:
-        """|n|_1."""
+        """Order of the tie, the sum of the |n_j|."""
         return sum(abs(n) for n in self.coefficients)
 
     @property

@@ -118,9 +118,9 @@ def participation_ratio(spectrum: ArrayLike) -> float:
 def radial_spectrum(images: ArrayLike) -> tuple[Array, Array]:
     """Power spectrum of gray images, averaged over images and over rings of equal |k|.
 
-    Power is |X|^2 / (height width) of the image without its mean; ring j = 1 .. side / 2 holds the
-    |k| within 1/2 of j cycles per shorter side. Jumps across the borders of an image that is not
-    periodic add a cross of power |k|^-2: remove them first where that matters.
+    Power is |X|^2 / (height width) of the image without its mean; ring j = 1 .. side / 2 holds
+    wave numbers within 1/2 of j cycles per shorter side. Jumps across the borders of an image that
+    is not periodic add a cross of power |k|^-2: remove them first where that matters.
 
     Args:
         images: shape (n, height, width).

@@ -78,7 +78,9 @@ def loss_terms(inputs: MixedCumulant, learner: TiedDenoiser, overlaps: ArrayLike
     (independent latents: lambda counts to the variance, 1 - B^2 + A^2). Derivatives come from
     E psi' = E g psi / s, without derivatives of the contrast. With w.z given h Gaussian of mean
     (b/s^2)(h - mean) and variance 1 - b^2/s^2, r = target - s x - e w sigma,
+
         V = 4 R E sigma^2 + 4 kappa^2 E sigma'^2 (w.r)^2 + 8 C kappa E sigma sigma' (w.r),
+
     R and C the limits of |r|^2 / d and r.x / d.
 
     Args:

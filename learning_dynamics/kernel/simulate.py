@@ -110,8 +110,8 @@ def simulate(
         )
         done, particles, parts = saved.restore(checkpoint, identity, particles, apart)
         made = int(blocks(updates)[done - 1, -1]) if done else 0
-        todo: Iterable = range(done, len(blocks(updates)))
-        for index in tracker(todo, f"{level}, N = {size}") if tracker else todo:
+        remaining: Iterable = range(done, len(blocks(updates)))
+        for index in tracker(remaining, f"{level}, N = {size}") if tracker else remaining:
             targets = blocks(updates)[index]
             particles, seen = go(particles, keys, jnp.asarray(targets), jnp.int32(made))
             parts.append(jax.tree.map(lambda a: np.asarray(a[:count]), seen))

@@ -40,6 +40,8 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+FEW = 6  # points along x that are all labelled on a logarithmic axis
+WIDE = 70  # characters of a legend that do not fit side by side
 
 
 def plot_comparison(
@@ -109,6 +111,10 @@ def plot_comparison(
     with figure_style():
         if logx:
             main.set_xscale("log")
+            if positions.size <= FEW:
+                # default labels of a decade or two run into each other
+                below.set_xticks(positions, [f"{p:.4g}" for p in positions])
+                below.xaxis.set_minor_locator(NullLocator())
         if logy:
             main.set_yscale("log")
             _positive_limits(main, table, shown)
@@ -119,7 +125,9 @@ def plot_comparison(
         main.set_ylabel(comparison.quantity)
         below.set_xlabel(x if x_label is None else x_label)
         _residual_panel(below, comparison, positions, table["residual"])
-    legend_below(figure, _handles(comparison, labels, table["bias"]))
+    handles = _handles(comparison, labels, table["bias"])
+    wide = sum(len(handle.get_label()) for handle in handles) > WIDE
+    legend_below(figure, handles, columns=2 if count == 1 and wide else 3)
     return figure
 
 

@@ -50,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("claims", nargs="*", metavar="CLAIM", help="id, or a prefix as `linear/`")
     report.add_argument("--size", choices=("quick", "full"), default="quick", help="default: quick")
     report.add_argument("--out", type=Path, default=Path("report"), help="folder, default: report")
+    report.add_argument(
+        "--fresh", action="store_true", help="forget what an earlier run at full size left in --out"
+    )
     report.add_argument("--seed", type=_seed, default=0, help="of the random keys, default: 0")
     commands.add_parser("list", help="name the claims")
     sweep = commands.add_parser("sweep", help="run a measure over a grid, or go on with it")
@@ -114,6 +117,7 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
             out=options.out,
             seed=options.seed,
             done=outcomes.append,
+            fresh=options.fresh,
         )
     except KeyboardInterrupt:
         print("interrupted: the finished claims are kept", file=sys.stderr)

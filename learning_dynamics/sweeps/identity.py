@@ -243,13 +243,19 @@ class _Walk:
         self.seen: set[int] = set()
         self.kept: list[Any] = []  # so that no id is used twice
 
+    def enter(self, name: str, text: str) -> None:
+        """Note a text; two closures of one function share a name and are both noted."""
+        while self.entries.get(name, text) != text:
+            name += "'"
+        self.entries[name] = text
+
     def visit(self, thing: Any) -> None:
         if id(thing) in self.seen:
             return
         self.seen.add(id(thing))
         self.kept.append(thing)
         if isinstance(thing, functools.partial):
-            self.entries["partial"] = describe("measure", (thing.args, dict(thing.keywords)))
+            self.enter("partial", describe("measure", (thing.args, dict(thing.keywords))))
             self.visit(_unwrapped(thing.func))
         elif isinstance(thing, FunctionType):
             self._function(thing)
@@ -258,7 +264,7 @@ class _Walk:
         elif callable(thing):
             self._class(type(thing))
             if dataclasses.is_dataclass(thing):
-                self.entries["object"] = describe("measure", thing)
+                self.enter("object", describe("measure", thing))
 
     def _function(self, function: FunctionType) -> None:
         name = qualified_name(function)
@@ -277,7 +283,7 @@ class _Walk:
                 *(function.__kwdefaults__ or {}).values(),
             ):
                 texts.append(self._constant(f"{name} default", default) or "")
-        self.entries[name] = digest(*texts)
+        self.enter(name, digest(*texts))
         names = list(_names(code))
         for used in names:
             if used in function.__globals__:
@@ -338,7 +344,7 @@ class _Walk:
             return  # a cache, which grows while the program runs
         text = self._constant(name, value)
         if text is not None:
-            self.entries[name] = text
+            self.enter(name, text)
 
     def _constant(self, name: str, value: Any) -> str | None:
         try:

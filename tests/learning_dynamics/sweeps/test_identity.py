@@ -104,6 +104,12 @@ def outer(scale):
         return scale * x
     return inner
 
+TWICE = outer(2.0)
+THRICE = outer(3.0)
+
+def both(x):
+    return TWICE(x) + THRICE(x)
+
 def measure(x, power=2):
     "What it does."
     _cache[x] = 1
@@ -163,6 +169,8 @@ def test_comments_caches_and_other_functions_do_not_count(digest_of, old, new):
 def test_closures_and_partial_arguments_count(digest_of):
     assert digest_of(name="outer(1.0)") == digest_of(name="outer(1.0)")
     assert digest_of(name="outer(1.0)") != digest_of(name="outer(2.0)")
+    for change in ("outer(2.0)", "outer(3.0)"):
+        assert digest_of(change, "outer(4.0)", name="both") != digest_of(name="both")
     one, other = (digest_of(name=f"functools.partial(measure, power={p})") for p in (2, 3))
     assert one != other
 

@@ -16,11 +16,15 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "equations",
+    "examples",
     "mathml",
     "plain_docstrings",
     "public_modules",
+    "references",
 ]
 exclude_patterns = ["_build", "_ext", "_static", "examples"]
+nitpicky = True
 default_role = "py:obj"
 
 myst_enable_extensions = ["deflist", "dollarmath"]

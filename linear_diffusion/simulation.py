@@ -213,6 +213,12 @@ def population_gains(
 ) -> Array:
     """Diagonal e_k' W(tau) e_k in the eigenbasis of the population covariance.
 
+    Args:
+        modes: from `draw_modes`.
+        alpha_bar: noise level in (0, 1).
+        times: tau, shape (times,).
+        ridge: c >= 0.
+
     Returns:
         Shape (replicas, sizes, times, d).
     """

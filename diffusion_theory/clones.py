@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 import learning_dynamics as ld
 from diffusion_theory.inputs import MixedCumulant, NoiseLevel
+from diffusion_theory.latents import Gaussian
 from diffusion_theory.learners import Target, TiedDenoiser
+from diffusion_theory.theory.loss import pair_nodes
 from learning_dynamics.kernel.latents import Latent
 from learning_dynamics.pytrees import configuration, is_traced
 from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
 
-__all__ = ["CloneLosses", "MeanClone", "clone_losses", "linear_optimum", "mean_clone"]
+__all__ = ["CloneLosses", "MeanClone", "best_loss", "clone_losses", "linear_optimum"]
+__all__ += ["mean_clone"]
 
 Array = NDArray[np.float64]
 NAMES = ("data", "mean clone", "covariance clone")
@@ -205,3 +208,62 @@ def linear_optimum(inputs: MixedCumulant, target: Target, dimension: int) -> flo
         outside = 1 - a * a
     skip = _skip_loss(inputs, target, d, np.asarray(_best_skip(inputs, target, d)))
     return float(inside + (d - clean.shape[0]) * outside - skip)
+
+
+def best_loss(
+    inputs: MixedCumulant, target: Target, dimension: int, *, key: jax.Array, draws: int = 20_000
+) -> tuple[float, float]:
+    """Loss of the posterior mean less that of the best skip alone, and its standard error.
+
+        E |t - E[t|x]|^2 = sum_i (E t_i^2 - E E[t_i|x]^2),
+        E[z|x] = sum_n p(n|x) (b / s^2) (x - m_n),   E[x0|x] = (x - b E[z|x]) / a,
+
+    n the values of the latents (quadrature nodes for continuous ones), m_n and s^2 mean and
+    variance of x along the spikes given them: what no denoiser can beat. x is drawn.
+
+    Args:
+        inputs: the model; not a Gaussian pair.
+        target: "eps" or "x0".
+        dimension: d.
+        key: typed random key.
+        draws: number of draws of x.
+
+    Raises:
+        ValueError: on a Gaussian pair, where the best denoiser is linear.
+
+    Source: derived here.
+    """
+    one_of("target", target, ("eps", "x0"))
+    d, count = positive_integer("dimension", dimension), positive_integer("draws", draws)
+    if isinstance(inputs.pair, Gaussian):
+        raise reject("inputs.pair", "not be Gaussian, see `linear_optimum`", inputs.pair)
+    variables = inputs.latents()
+    keys = jax.random.split(key, len(variables))
+    drawn = {
+        name: latent.draw(k, (count,), jnp.float32)
+        for (name, latent), k in zip(variables.items(), keys, strict=True)
+    }
+    x = np.asarray(jax.vmap(inputs.signal)(drawn)[0][:, 0], np.float64)
+    a, b = (float(level) for level in inputs.noise_level)
+    u, v, m = inputs.strengths()
+    lam, nu, weights = pair_nodes(inputs)
+    merged = inputs.pair.independent  # lambda is part of the Gaussian coordinate
+    columns = {
+        "u": (a * u * lam, 1 + (a * u) ** 2 if merged else 1.0),
+        "v": (a * v * nu, 1 - (a * v) ** 2),
+        "m": (np.full(lam.shape, a * m), 1.0),
+    }
+    means = np.stack([columns[name][0] for name in inputs.names], axis=1)
+    variance = np.array([columns[name][1] for name in inputs.names])
+    away = x[:, None] - means  # (draws, nodes, r)
+    log = np.log(weights) - np.sum(away**2 / variance, axis=-1) / 2
+    share = np.exp(log - log.max(axis=1, keepdims=True))
+    share /= share.sum(axis=1, keepdims=True)
+    noise = np.einsum("tn,tnr->tr", share, away) * b / variance
+    square, _, _ = _second_moments(inputs, target, d)
+    guess = noise if target == "eps" else (x - b * noise) / a
+    inside = np.sum(guess**2, axis=1)
+    outside = (d - x.shape[1]) * (b * b if target == "eps" else a * a)
+    skip = _skip_loss(inputs, target, d, np.asarray(_best_skip(inputs, target, d)))
+    error = float(inside.std(ddof=1) / np.sqrt(count))
+    return float(square - inside.mean() - outside - skip), error

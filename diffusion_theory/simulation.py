@@ -16,10 +16,10 @@ from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
 from learning_dynamics.kernel.checkpoint import provenance
 from learning_dynamics.kernel.problem import Problem, mixing_matrix
-from learning_dynamics.kernel.simulate import check_key
 from learning_dynamics.kernel.state import State, overlaps_of
 from learning_dynamics.kernel.step import Draw, Layout, draw_samples, layout, random_start
 from learning_dynamics.loop import observation_gaps, observed_chunks
+from learning_dynamics.random import check_key
 from learning_dynamics.validation import positive_integer, reject
 
 __all__ = ["train"]

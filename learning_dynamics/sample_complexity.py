@@ -10,9 +10,10 @@ from scipy import special
 
 from learning_dynamics.comparison import Measurement
 from learning_dynamics.kernel.problem import Problem
-from learning_dynamics.kernel.simulate import check_key, simulate
+from learning_dynamics.kernel.simulate import simulate
 from learning_dynamics.kernel.state import Overlaps
 from learning_dynamics.kernel.stopping import Stop
+from learning_dynamics.random import check_key
 from learning_dynamics.validation import finite_array, integers, positive_integer, reject
 
 if TYPE_CHECKING:  # imported where it is used: the command line must start fast

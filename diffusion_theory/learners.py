@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import learning_dynamics as ld
 from diffusion_theory.activations import activation_function, check_activation
@@ -20,17 +21,19 @@ Target = Literal["eps", "x0"]
 
 @configuration
 class TiedDenoiser(ld.Learner):
-    """f(x) = s x + sign W' sigma(kappa W x), trained by |target - f(x)|^2.
+    """f(x) = s x + W' (sign sigma(kappa W x)), trained by |target - f(x)|^2.
 
-    The loss in terms of fields, g = sigma(kappa F_x), W t the fields of the target:
+    The loss in terms of fields, g = sign sigma(kappa F_x), W t the fields of the target:
 
-        |t - s x|^2 - 2 sign g . (W t - s F_x) + g' Q g,
+        |t - s x|^2 - 2 g . (W t - s F_x) + g' Q g,
 
     W t = F_z for target "eps" (the noise z) and (F_x - b F_z) / a for "x0" (the clean sample).
 
     Attributes:
         activation: "tanh", "erf" (of x / sqrt 2), "relu", "softplus", "linear", or a function.
-        sign: 1 or -1; -1 with "eps" is the Bayes form for a Rademacher latent.
+        sign: 1 or -1; -1 with "eps" is the Bayes form for a Rademacher latent. Or one sign per
+            neuron, shape (K,): with both signs the linear part of f can be any symmetric matrix,
+            so that whitened directions can be denoised without spoiling the skip.
         target: "eps" or "x0".
         kappa: scale inside the activation, a / b^2 if None.
         skip: strength s; if None, the best of the linear part, b for "eps" and a for "x0", where
@@ -52,10 +55,12 @@ class TiedDenoiser(ld.Learner):
 
     def __post_init__(self) -> None:
         check_activation(self.activation)
-        if not is_traced(self.sign) and self.sign not in (1, -1):
-            raise reject("sign", "be 1 or -1", self.sign)
         one_of("target", self.target, ("eps", "x0"))
         positive_integer("neurons", self.neurons)
+        if not is_traced(self.sign):
+            signs = np.asarray(self.sign)
+            if signs.shape not in ((), (self.neurons,)) or not np.all(np.isin(signs, (1, -1))):
+                raise reject("sign", "be 1 or -1, or one of these per neuron", self.sign)
         if not isinstance(self.learn_skip, bool):
             raise reject("learn_skip", "be True or False", repr(self.learn_skip))
         for name, value in (("kappa", self.kappa), ("skip", self.skip)):
@@ -97,10 +102,10 @@ class TiedDenoiser(ld.Learner):
             square = (x - 2 * b * both + b * b * z) / (a * a)
             cross = (x - b * both) / a
         g = activation_function(self.activation)(kappa * noisy)
+        g = g * jnp.broadcast_to(jnp.asarray(self.sign, noisy.dtype), g.shape)
         linear = square - 2 * s * cross + s * s * x
         answer = jnp.sum(g[:, None] * norms * g[None, :])
-        sign = jnp.asarray(self.sign, noisy.dtype)
-        return linear - 2 * sign * jnp.sum(g * (wanted - s * noisy)) + answer
+        return linear - 2 * jnp.sum(g * (wanted - s * noisy)) + answer
 
 
 def denoiser_numbers(inputs: MixedCumulant, learner: TiedDenoiser) -> tuple[float, ...]:

@@ -19,6 +19,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from numpy.typing import ArrayLike
 
+from learning_dynamics import random
 from learning_dynamics.loop import observation_gaps, observed_scan
 from learning_dynamics.validation import finite_array, non_negative, positive_integer, reject
 
@@ -212,7 +213,7 @@ def _sgd(
     def update(V: jax.Array, key: jax.Array, step: jax.Array) -> jax.Array:
         rows_key, noise_key = jax.random.split(key)
         chosen = jax.random.randint(rows_key, (batch,), 0, count, jnp.int32)
-        eps = jax.random.normal(noise_key, (a.shape[0], batch, d), data.dtype)
+        eps = random.normal(noise_key, (a.shape[0], batch, d), data.dtype)
         eps = lax.optimization_barrier(eps)  # or every use would be fused with its own draw
         x = root * centred[chosen][None] + noise_root * eps
         residual = jnp.matmul(x, V, precision=HIGHEST) - eps

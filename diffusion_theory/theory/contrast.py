@@ -121,7 +121,7 @@ def contrast(inputs: MixedCumulant, learner: TiedDenoiser) -> Contrast:
         raise reject("learner.neurons", "be one for the contrast", learner.neurons)
     a, b, kappa, s = denoiser_numbers(inputs, learner)
     p, q = (0.0, 1.0) if learner.target == "eps" else (1 / a, -b / a)
-    return Contrast(learner.activation, int(learner.sign), a, b, kappa, s, p, q)
+    return Contrast(learner.activation, int(np.squeeze(learner.sign)), a, b, kappa, s, p, q)
 
 
 @lru_cache(maxsize=8)

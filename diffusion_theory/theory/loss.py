@@ -16,7 +16,7 @@ from diffusion_theory.theory.contrast import Contrast, contrast, smooth_nodes
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = ["LossTerms", "expanded_loss", "gradient_norm", "hermite_moments", "linear_loss"]
-__all__ += ["loss_terms", "population_loss"]
+__all__ += ["loss_terms", "pair_nodes", "population_loss"]
 
 Array = NDArray[np.float64]
 _NODES = 48  # per continuous latent
@@ -36,7 +36,7 @@ class LossTerms(NamedTuple):
     norm: float
 
 
-def _pair_nodes(inputs: MixedCumulant) -> tuple[Array, Array, Array]:
+def pair_nodes(inputs: MixedCumulant) -> tuple[Array, Array, Array]:
     """Lambda, nu and weights; lambda is zero where it is part of the Gaussian coordinate."""
     pair = inputs.pair
     if isinstance(pair, Gaussian) or (pair.independent and inputs.cumulant is None):
@@ -97,7 +97,7 @@ def loss_terms(inputs: MixedCumulant, learner: TiedDenoiser, overlaps: ArrayLike
     alpha = _checked(inputs, overlaps)
     scales = _scales(inputs)
     A, B, mu = scales * alpha
-    lam, nu, weights = _pair_nodes(inputs)
+    lam, nu, weights = pair_nodes(inputs)
     gaussian, rho = isinstance(inputs.pair, Gaussian), inputs.pair.rho
     merged = inputs.pair.independent or gaussian
     if gaussian:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from learning_dynamics import random
 from learning_dynamics.kernel.latents import Normal
 from learning_dynamics.kernel.noise import (
     chi,
@@ -87,6 +88,7 @@ def layout(problem: Problem, dimension: int, level: str) -> Layout:
     drawn = problem.batch * problem.inputs.vectors * problem.inputs.directions
     drawn += vectors * sum(c * w for c, w in zip(counts, widths, strict=True))
     chunk = max(1, min(256, 2**15 // max(drawn, 1)))
+    chunk -= chunk % 2 if chunk > 1 else 0  # the generator's two halves then meet between updates
     reads = problem.depends_on()
     return Layout(
         dimension, level, sizes, counts, reduced, widths, reads["norms"], reads["gram"], chunk
@@ -263,7 +265,7 @@ def draw_samples(problem: Problem, plan: Layout, key: jax.Array, dtype: Any) -> 
     sizes = {name: math.prod(v.shape) for name, v in normal}
     along, freedoms = _reduced(plan, neurons, problem.batch * q)
     own = problem.batch * sum(sizes.values())
-    pool = jax.random.normal(jax.random.fold_in(key, 0), (plan.chunk, own + along), dtype)
+    pool = random.normal(jax.random.fold_in(key, 0), (plan.chunk, own + along), dtype)
     latents, first = {}, 0
     for name, v in normal:
         part = pool[:, first : first + problem.batch * sizes[name]]
@@ -315,7 +317,7 @@ def _noise(
             noise.append(short[chosen.index(i)])
         else:
             own = jax.random.fold_in(key, 2**31 + i)
-            noise.append(jax.random.normal(own, (*lead, count, rows, size), dtype))
+            noise.append(random.normal(own, (*lead, count, rows, size), dtype))
     return tuple(noise)
 
 
@@ -328,10 +330,10 @@ def random_start(problem: Problem, plan: Layout, key: jax.Array, dtype: Any) -> 
     norm = 1.0 if problem.initial_norm is None else problem.initial_norm
     scale = jnp.asarray(norm, dtype) / jnp.sqrt(jnp.asarray(plan.dimension, dtype))
     key_signal, key_noise, key_below = jax.random.split(key, 3)
-    signal = scale * jax.random.normal(key_signal, (neurons, r), dtype)
+    signal = scale * random.normal(key_signal, (neurons, r), dtype)
     # the weights are drawn like `neurons` noise vectors, without columns along anything
     count, freedoms = _reduced(plan, 0, neurons)
-    below = jax.random.normal(key_below, (count,), dtype)
+    below = random.normal(key_below, (count,), dtype)
     drawn = _noise(plan, key_noise, below, freedoms, 0, neurons, dtype)
     noise = tuple(scale * weights for weights in drawn)
     state = State(signal, noise, problem.initial_parameters(dtype))

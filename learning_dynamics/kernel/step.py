@@ -386,7 +386,8 @@ def place(problem: Problem, plan: Layout, overlaps: Overlaps, replicas: int, dty
         if small:
             part = np.swapaxes(np.linalg.qr(np.swapaxes(part, -1, -2), mode="r"), -1, -2)
         elif width >= neurons:
-            part = np.pad(part, ((0, 0), (0, 0), (0, 0), (0, width - neurons)))
+            wide = [(0, 0), (0, 0), (0, 0), (0, width - neurons)]
+            part = jnp.pad(jnp.asarray(part, dtype), wide)
         else:
             if np.max(np.abs(values[..., : neurons - width])) > 1e-5 * size:
                 raise reject("start.blocks", f"have rank at most {width}", "a larger rank")

@@ -17,7 +17,7 @@ __all__ += ["signal_form"]
 
 Array = NDArray[np.float64]
 Verdict = Literal["attracted", "repelled", "flat"]
-_ORDERS = 4
+_ORDERS = 6
 
 
 class DirectionExponent(NamedTuple):
@@ -25,7 +25,7 @@ class DirectionExponent(NamedTuple):
 
     Attributes:
         verdict: "attracted" if the loss falls (odd orders always do, on one side), "repelled" if it
-            rises, "flat" if all orders looked at (1 to 4) vanish.
+            rises, "flat" if all orders looked at (1 to 6) vanish.
         order: first order k that does not vanish, the diffusion information exponent if attracted;
             None if flat.
         coefficient: L_k in L = const + L_k alpha^k + ...
@@ -53,7 +53,10 @@ class Growth(NamedTuple):
 
 
 def _hermite_along(inputs: MixedCumulant, name: str) -> Array:
-    """E He_k(x.e) for k = 0..4 along one direction."""
+    """E He_k(x.e) for k = 0..6 along one direction.
+
+    Along v, of variance one, E He_k = kappa_k up to k = 5 and E He_6 = kappa_6 + 10 kappa_3^2.
+    """
     a = float(inputs.noise_level.signal)
     scale = a * dict(zip("uvm", inputs.strengths(), strict=True))[name]
     k = np.arange(_ORDERS + 1)
@@ -62,8 +65,9 @@ def _hermite_along(inputs: MixedCumulant, name: str) -> Array:
         return np.array(double, np.float64) * scale**k
     if name == "m":
         return np.asarray(scale**k)
-    cumulants = inputs.cumulants()[0]
-    return np.array([1.0, 0.0, 0.0, cumulants[3], cumulants[4]]) * scale**k
+    _, _, _, third, fourth, fifth, sixth = inputs.cumulants()[0]
+    moments = [1.0, 0.0, 0.0, third, fourth, fifth, sixth + 10 * third**2]
+    return np.array(moments) * scale**k
 
 
 def information_exponents(

@@ -67,6 +67,6 @@ def test_forces_of_the_claim_have_the_signs_of_the_exponents():
             for value, name in zip(force, "uv", strict=True):
                 found = known[name]
                 if found.verdict == "flat":
-                    assert abs(value) < 1e-2  # the noise's contraction changes along the way
+                    assert abs(value) < 1e-6
                 elif found.order is not None and found.order % 2 == 0:
                     assert (value > 0) == (found.verdict == "attracted")

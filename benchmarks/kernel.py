@@ -16,6 +16,7 @@ from jax.scipy.special import erf
 
 import learning_dynamics as ld
 from benchmarks.harness import compile_seconds, environment, first_call, interleave, show, write
+from learning_dynamics import random
 from learning_dynamics.kernel.step import layout
 
 try:
@@ -169,7 +170,7 @@ def bare_generator(dimension: int, replicas: int, steps: int) -> Callable[[], An
     def draw(key: jax.Array) -> jax.Array:
         def one(total: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
             shape = (chunk, dimension)
-            return total + jax.random.normal(jax.random.fold_in(key, index), shape).sum(), None
+            return total + random.normal(jax.random.fold_in(key, index), shape).sum(), None
 
         return jax.lax.scan(one, jnp.float32(0), jnp.arange(replicas * steps // chunk))[0]
 

@@ -22,6 +22,7 @@ extensions = [
     "plain_docstrings",
     "public_modules",
     "references",
+    "results",
 ]
 exclude_patterns = ["_build", "_ext", "_static", "examples"]
 nitpicky = True

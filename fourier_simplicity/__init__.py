@@ -1,5 +1,6 @@
 """Amplitudes before phases: learning dynamics seen in Fourier space."""
 
+from fourier_simplicity.diffusion import neuron_diffusion
 from fourier_simplicity.inputs import FourierInputs, draw, draw_labelled
 from fourier_simplicity.learners import SingleNeuron
 from fourier_simplicity.modes import (
@@ -26,7 +27,7 @@ from fourier_simplicity.theory import (
     effective_dimension,
     leading_form,
     relations,
-    slope_variance,
+    slope_moments,
     visible_order,
 )
 from fourier_simplicity.ties import Template, Tie, harmonic, quartet, triad
@@ -51,6 +52,7 @@ __all__ = [
     "leading_form",
     "mean_amplitude",
     "mode_moment",
+    "neuron_diffusion",
     "periodic_component",
     "phase_only",
     "phase_problem",
@@ -58,7 +60,7 @@ __all__ = [
     "quartet",
     "recovery_law",
     "relations",
-    "slope_variance",
+    "slope_moments",
     "spectrum_from_fields",
     "spectrum_sweep",
     "swap",

@@ -34,7 +34,7 @@ __all__ = [
     "effective_dimension",
     "leading_form",
     "relations",
-    "slope_variance",
+    "slope_moments",
     "visible_order",
 ]
 
@@ -89,14 +89,17 @@ def activation_coefficients(
     return found[0] * scale, error * scale
 
 
-def slope_variance(activation: Activation, *, variance: float = 1.0) -> float:
-    """E sigma'(sqrt(s) g)^2: squared step of the neuron per dimension at zero overlap.
+def slope_moments(activation: Activation, *, variance: float = 1.0) -> tuple[float, float]:
+    """E sigma'(sqrt(s) g)^2 and s E g^2 sigma'(sqrt(s) g)^2: squared steps at zero overlap.
+
+    The first is the step per dimension of unit variance, the second that along Sigma w / s - w.
 
     Raises:
         ValueError: on an unknown activation, or one whose slope is not finite.
     """
     g, mass = _rule(97)
-    return float(mass @ _values(activation, np.sqrt(variance) * g, slope=True) ** 2)
+    square = mass * _values(activation, np.sqrt(variance) * g, slope=True) ** 2
+    return float(square.sum()), float(variance * (square @ g**2))
 
 
 def _vectors(length: int, size: int) -> Iterator[tuple[int, ...]]:

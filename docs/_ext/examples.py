@@ -7,7 +7,8 @@
     ```
 
 shows the code of `examples/NAME.py`, what it printed and the figures it wrote into its working
-folder, with the script and a notebook to download. `:hide:` leaves out "code", "output" or both.
+folder, with the script and a notebook to download. `:hide:` leaves out any of "code", "output" and
+"figure".
 Scripts run in fresh processes, and again only when they or a package changed.
 """
 
@@ -86,7 +87,7 @@ def _without_docstring(text: str) -> str:
 
 
 def _hidden(argument: str) -> set[str]:
-    return {directives.choice(word, ("code", "output")) for word in argument.split()}
+    return {directives.choice(word, ("code", "output", "figure")) for word in argument.split()}
 
 
 class Example(SphinxDirective):
@@ -115,7 +116,7 @@ class Example(SphinxDirective):
         if "output" not in hidden and printed.exists() and printed.stat().st_size:
             text = printed.read_text("utf-8").rstrip()
             shown.append(nodes.literal_block(text, text, language="text", classes=["printed"]))
-        pictures = sorted(folder.glob("*.png"))
+        pictures = [] if "figure" in hidden else sorted(folder.glob("*.png"))
         if pictures and "figure" not in self.options:
             raise self.error(f"Example {name!r} makes a figure, which needs a `figure` text.")
         for picture in pictures:

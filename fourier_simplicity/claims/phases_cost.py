@@ -14,7 +14,7 @@ import learning_dynamics as ld
 from fourier_simplicity.claims.input_model import SOURCE
 from fourier_simplicity.inputs import FourierInputs
 from fourier_simplicity.simulation import TieOverlap, phase_problem, recovery_law
-from fourier_simplicity.theory import leading_form, slope_variance
+from fourier_simplicity.theory import leading_form, slope_moments
 from fourier_simplicity.ties import harmonic, triad
 from learning_dynamics.claims import Evidence, Panel, Run, claim
 from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
@@ -151,7 +151,7 @@ def _shift(case: Case, n: int) -> float:
     """Finite-N shift of n*/N^(k-1) along the steepest ray, from beyond the diffusive barrier."""
     k, share = case.order, case.share
     c = -case.rate * k * leading_form(case.inputs, case.activation).lowest()[0]
-    b = case.rate**2 * slope_variance(case.activation) / 2
+    b = case.rate**2 * slope_moments(case.activation)[0] / 2
     start = max(1.0, 1.5 * (b / c) ** (1 / (k - 2)))
     end = max(start, np.sqrt(n) * share ** (1 / k))
     finite = integrate.quad(lambda m: 1 / (c * m ** (k - 1) * (1 - m * m / n) - b * m), start, end)

@@ -75,6 +75,8 @@ def advance(
             def one(key: jax.Array) -> Any:
                 return draw_samples(problem, plan, jax.random.fold_in(key, index), dtype)
 
+            if group == 1:  # spares a copy of all inputs
+                return jax.tree.map(lambda leaf: leaf[:, None], one(keys[0]))
             return jax.vmap(one, out_axes=1)(keys)
 
         def step(particle: Particle, inputs: Any) -> Particle:

@@ -88,6 +88,7 @@ def layout(problem: Problem, dimension: int, level: str) -> Layout:
     drawn = problem.batch * problem.inputs.vectors * problem.inputs.directions
     drawn += vectors * sum(c * w for c, w in zip(counts, widths, strict=True))
     chunk = max(1, min(256, 2**15 // max(drawn, 1)))
+    chunk -= chunk % 2 if chunk > 1 else 0  # the generator's two halves then meet between updates
     reads = problem.depends_on()
     return Layout(
         dimension, level, sizes, counts, reduced, widths, reads["norms"], reads["gram"], chunk

@@ -60,6 +60,8 @@ class MixedCumulant(ld.InputModel):
     the noise z; the label is the `NoiseLevel`. Given the latents, a coordinate of x is
     mu + s n_1 and that of z is (b/s) n_1 + (1 - b^2/s^2)^(1/2) n_2 with independent normals.
 
+    Equations: :eq:`eq:mcm-data`, :eq:`eq:mcm-forward`.
+
     Attributes:
         covariance: beta_u, None for no spike u.
         cumulant: beta_v, infinite by default (the v coordinate is nu itself), None for no spike v.

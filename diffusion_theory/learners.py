@@ -29,6 +29,8 @@ class TiedDenoiser(ld.Learner):
 
     W t = F_z for target "eps" (the noise z) and (F_x - b F_z) / a for "x0" (the clean sample).
 
+    Equations: :eq:`eq:mcm-denoiser`, :eq:`eq:mcm-span-loss`.
+
     Attributes:
         activation: "tanh", "erf" (of x / sqrt 2), "relu", "softplus", "linear", or a function.
         sign: 1 or -1; -1 with "eps" is the Bayes form for a Rademacher latent. Or one sign per

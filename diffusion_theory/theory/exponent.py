@@ -80,6 +80,12 @@ def information_exponents(
     alpha_v] / 2 is indefinite: u and v together ("uv") are attracted at order two whatever the
     sign of c_2; the coefficient is its smaller eigenvalue.
 
+    Equation: :eq:`eq:mcm-exponent`.
+
+    Args:
+        inputs: the model.
+        learner: a denoiser with one neuron.
+
     Source: the notion is that of Bardone, Merger and Goldt (arXiv 2603.12901); formulas derived
     here.
     """
@@ -133,6 +139,13 @@ def growth(inputs: MixedCumulant, learner: TiedDenoiser, learning_rate: float) -
         matrix = -delta c_2 a^2 [[beta_u, g, 0], [g, 0, 0], [0, 0, beta_m]] - (delta^2 / 2) V(0) 1,
         g = rho gamma sqrt(beta_u),   on the directions of the model.
 
+    Equation: :eq:`eq:mcm-growth`.
+
+    Args:
+        inputs: the model.
+        learner: a denoiser with one neuron.
+        learning_rate: delta.
+
     Raises:
         ValueError: on a learning rate that is not positive, or a mean with c_1 != 0 (order one: the
             overlap does not start from a fixed point).
@@ -167,6 +180,8 @@ def sample_complexity(
 
     Noise is left out for k >= 3 (the kernel's search-phase law has it) and the constant besides
     the logarithm for k = 2.
+
+    Equation: :eq:`eq:mcm-complexity`.
 
     Args:
         inputs: the model.

@@ -57,7 +57,7 @@ def mixed_cumulant_pairwise_first(run: Run) -> Evidence:
     """One network on data, mean clone and covariance clone; overlaps at three levels."""
     linear = linear_optimum(INPUTS, "eps", DIMENSION)
     best, error = best_loss(INPUTS, "eps", DIMENSION, key=run.key, draws=80_000)
-    neurons, steps, replicas = (20, 1500, 6) if run.quick else (200, 4000, 8)
+    neurons, steps, replicas = (20, 1500, 6) if run.quick else (100, 3000, 8)
     at = np.unique(np.geomspace(15, steps, 13).astype(int))
     laws = {"data": (INPUTS, at), "covariance clone": (INPUTS.gaussian(), at[-1:])}
     trained = {

@@ -13,7 +13,9 @@ from learning_dynamics.claims import load_claims, run_claim
 IDS = (
     "diffusion/correlated-latents-are-linear",
     "diffusion/covariance-is-linear",
+    "diffusion/cumulant-is-cubic",
     "diffusion/information-exponent",
+    "diffusion/mixed-cumulant-pairwise-first",
 )
 
 
@@ -27,7 +29,7 @@ def test_claims_are_registered_through_the_entry_point():
 def test_a_claim_holds_and_its_control_fails():
     outcome = run_claim(load_claims()["diffusion/covariance-is-linear"])
     assert outcome.holds
-    assert len(outcome.evidence.panels) == 1
+    assert len(outcome.evidence.panels) == 2
 
 
 @pytest.mark.slow

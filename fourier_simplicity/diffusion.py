@@ -37,8 +37,8 @@ from fourier_simplicity.theory import (
 )
 from learning_dynamics.kernel.exponent import Form
 from learning_dynamics.kernel.problem import noise_blocks
-from learning_dynamics.kernel.simulate import check_key
 from learning_dynamics.kernel.stopping import check_stop
+from learning_dynamics.random import check_key
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = ["neuron_diffusion"]

@@ -1,7 +1,7 @@
 """Sample complexity measured: times to recovery over a grid of dimensions, exponents, collapse."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
@@ -10,10 +10,14 @@ from scipy import special
 
 from learning_dynamics.comparison import Measurement
 from learning_dynamics.kernel.problem import Problem
-from learning_dynamics.kernel.simulate import check_key, simulate
+from learning_dynamics.kernel.simulate import simulate
 from learning_dynamics.kernel.state import Overlaps
 from learning_dynamics.kernel.stopping import Stop
+from learning_dynamics.random import check_key
 from learning_dynamics.validation import finite_array, integers, positive_integer, reject
+
+if TYPE_CHECKING:  # imported where it is used: the command line must start fast
+    from matplotlib.figure import Figure
 
 __all__ = [
     "ExponentFit",
@@ -21,6 +25,9 @@ __all__ = [
     "collapse",
     "common_starts",
     "fit_exponent",
+    "plot_collapse",
+    "plot_samples",
+    "recovered_quantiles",
     "recovered_share",
     "recovery_times",
 ]
@@ -238,6 +245,46 @@ def fit_exponent(
     )
 
 
+def recovered_quantiles(
+    dimensions: ArrayLike,
+    times: ArrayLike | Sequence[ArrayLike],
+    levels: ArrayLike,
+    *,
+    resamples: int = 400,
+    seed: int = 0,
+    label: str = "overlap chain",
+) -> Measurement:
+    """Quantiles of times with bootstrap errors, coordinates (quantile, dimension).
+
+    A quantile is infinite where too few replicas recovered.
+
+    Args:
+        dimensions: N, shape (sizes,).
+        times: as in `fit_exponent`, in any units.
+        levels: of the quantiles, shape (levels,).
+        resamples: bootstrap samples.
+        seed: of the bootstrap.
+        label: of the measurement.
+
+    Raises:
+        ValueError: on levels outside (0, 1), or times that are not positive.
+    """
+    sizes, marks = _dimensions(dimensions), finite_array("levels", levels, ndim=1)
+    if np.any((marks <= 0) | (marks >= 1)):
+        raise reject("levels", "lie strictly between 0 and 1", marks.tolist())
+    columns = _columns(times, sizes.size)
+    pairs = _resampled(columns, positive_integer("resamples", resamples), seed)
+    values = np.array([[_quantile(c, p) for c in columns] for p in marks])
+    errors = np.empty_like(values)
+    with np.errstate(invalid="ignore"):
+        for j, (column, index) in enumerate(pairs):
+            again = column[index]
+            errors[:, j] = [_quantile(again, p).std(ddof=1) for p in marks]
+    axes = {"quantile": marks, "dimension": sizes.astype(np.float64)}
+    lost = np.zeros(values.shape, np.int64)
+    return Measurement(values, errors, min(c.size for c in columns), axes, lost, label)
+
+
 def recovered_share(
     dimensions: ArrayLike,
     times: ArrayLike | Sequence[ArrayLike],
@@ -279,6 +326,98 @@ def collapse(
     sizes = _dimensions(dimensions).astype(np.float64)
     scale = sizes ** float(exponent) * (np.log(sizes) if logarithm else 1.0)
     return [np.sort(c) / s for c, s in zip(_columns(times, sizes.size), scale, strict=True)]
+
+
+def plot_collapse(
+    dimensions: ArrayLike,
+    scaled: Sequence[ArrayLike],
+    laws: Sequence[tuple[str, ArrayLike, ArrayLike]] = (),
+    *,
+    x_label: str = "n / N",
+    symbol: str = "N",
+    logx: bool = True,
+) -> "Figure":
+    """Draw the share of replicas recovered against scaled time: steps per N, lines for laws.
+
+    Args:
+        dimensions: N, shape (sizes,).
+        scaled: from `collapse`, one array per N.
+        laws: (label, scaled times, shares) of each law.
+        x_label: axis label of the scaled time.
+        symbol: letter of the dimension.
+        logx: logarithmic axis.
+    """
+    from learning_dynamics.figures import figure_style, legend_below, new_figure, series_style
+
+    sizes = _dimensions(dimensions)
+    columns = _columns(scaled, sizes.size)
+    figure, grid = new_figure(1, 1, width=6.4, height=4.8)
+    axes = grid[0, 0]
+    with figure_style():
+        for i, (n, column) in enumerate(zip(sizes, columns, strict=True)):
+            kept = np.sort(column[np.isfinite(column)])
+            share = np.arange(1, kept.size + 1) / column.size
+            colour = series_style(i).colour
+            axes.step(kept, share, where="post", color=colour, label=f"{symbol} = {n}")
+        for i, (label, across, chance) in enumerate(laws):
+            style = ("--", ":", "-.")[i % 3]
+            axes.plot(np.asarray(across), np.asarray(chance), style, color="black", label=label)
+        if logx:
+            axes.set_xscale("log")
+            low = [c[np.isfinite(c)].min() for c in columns if np.isfinite(c).any()]
+            high = [c[np.isfinite(c)].max() for c in columns if np.isfinite(c).any()]
+            if low:
+                axes.set_xlim(min(low) / 1.3, max(high) * 1.3)
+        axes.set(xlabel=x_label, ylabel="share of runs recovered", ylim=(0, 1.02))
+    legend_below(figure, columns=4)
+    return figure
+
+
+def plot_samples(
+    measured: Measurement,
+    lines: Sequence[tuple[str, ArrayLike, ArrayLike]],
+    *,
+    y_label: str = "samples to recovery n*",
+    x_label: str = "dimension N",
+) -> "Figure":
+    """Draw quantiles of n* against N on logarithmic axes: markers per level, lines for laws.
+
+    Args:
+        measured: from `recovered_quantiles`.
+        lines: (label, N, values) with values of shape (levels, points), in the colours of the
+            levels, or (points,), in grey.
+        y_label: axis label of the values.
+        x_label: axis label of N.
+    """
+    from learning_dynamics.drawing import GREY
+    from learning_dynamics.figures import (
+        draw_simulation,
+        figure_style,
+        legend_below,
+        new_figure,
+        series_style,
+    )
+
+    figure, grid = new_figure(1, 1, width=6.4, height=5.0)
+    axes = grid[0, 0]
+    sizes = measured.coordinates["dimension"]
+    for i, level in enumerate(measured.coordinates["quantile"]):
+        label = f"{measured.label}, quantile {level:g}"
+        draw_simulation(
+            axes, sizes, measured.values[i], measured.standard_error[i], index=i, label=label
+        )
+    with figure_style():
+        for j, (label, across, values) in enumerate(lines):
+            rows, style = np.atleast_2d(np.asarray(values, np.float64)), ("-", "--", ":")[j % 3]
+            for i, row in enumerate(rows):
+                colour = series_style(i).colour if rows.shape[0] > 1 else GREY
+                axes.plot(across, row, style, color=colour, zorder=2)
+            axes.plot([], [], style, color=GREY, label=label)
+        axes.set(xscale="log", yscale="log", xlabel=x_label, ylabel=y_label)
+        axes.set_xticks(sizes, [f"{n:g}" for n in sizes])
+        axes.minorticks_off()
+    legend_below(figure, columns=2)
+    return figure
 
 
 def _dimensions(dimensions: ArrayLike) -> Integers:

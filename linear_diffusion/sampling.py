@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
+from learning_dynamics import random
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.validation import one_of, positive_integer, reject
 from linear_diffusion.learners import Denoiser
@@ -45,15 +46,15 @@ def _generate(
 ) -> jax.Array:
     d = denoiser.bias.shape[0]
     dtype = denoiser.weights.dtype
-    start_key, step_key = jax.random.split(key)
-    start = jax.random.normal(start_key, (count, d), dtype)
+    start_key, step_key = random.fold_in(key, 0), random.fold_in(key, 1)
+    start = random.normal(start_key, (count, d), dtype)
     steps = jnp.arange(denoiser.weights.shape[0], dtype=jnp.int32)
 
     def step(u: jax.Array, inputs: tuple) -> tuple[jax.Array, None]:
         W, signal, t, keep, remove, added = inputs
         centred = u - (jnp.sqrt(signal) * denoiser.bias)[None, :]
         eps = jnp.matmul(centred, W.T, precision=HIGHEST)
-        noise = jax.random.normal(jax.random.fold_in(step_key, t), (count, d), dtype)
+        noise = random.normal(random.fold_in(step_key, t), (count, d), dtype)
         return keep * u - remove * eps + added * noise, None
 
     inputs = (denoiser.weights, denoiser.levels.signal, steps, *coefficients)
@@ -115,6 +116,11 @@ def generated_moments(
     denoiser: Denoiser, schedule: NoiseSchedule, *, sampler: str = "ddpm"
 ) -> tuple[jax.Array, jax.Array]:
     """Exact mean and covariance of what `generate` draws, by the d x d matrix recursion.
+
+    Args:
+        denoiser: one affine map for each noise level of the schedule.
+        schedule: noise schedule with T steps.
+        sampler: "ddpm" or "ddim".
 
     Returns:
         Mean, shape (d,), and covariance, shape (d, d).

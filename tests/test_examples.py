@@ -34,8 +34,8 @@ def test_example_is_short(example):
     assert len(example.read_text().splitlines()) < 40
 
 
-def test_first_figure_is_small():
-    assert (ROOT / "docs/_static/first_figure.png").stat().st_size < 200_000
+def test_figure_of_the_first_page_is_small():
+    assert (ROOT / "docs/_static/ten_lines.png").stat().st_size < 200_000
 
 
 def _same(shown, printed):

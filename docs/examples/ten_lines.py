@@ -14,5 +14,5 @@ exact = ld.simulate(problem, **run, replicas=1024, level="overlaps", key=jax.ran
 limit = ld.integrate(problem, times=run["times"], start=seen)
 result = ld.compare(seen, exact, limit, name="a denoiser learns two spikes")
 result.plot("ten_lines.png")
-for found in result:
-    print(f"{found.predicted.label:19s} {found.verdict} {abs(found.residual).max():.1f}")
+for item in result:
+    print(f"{item.predicted.label}: {item.verdict}, residuals up to {abs(item.residual).max():.1f}")

@@ -32,7 +32,7 @@ $(VENV)/.docs: $(VENV)/.package
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.package
-	$(PIP) torch==2.13.0 numba
+	$(PIP) --editable '.[dask]' torch==2.13.0 numba
 	@touch $@
 
 report: $(VENV)/.package
@@ -58,6 +58,7 @@ format: $(VENV)/.development
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.linear_diffusion
 	$(BIN)/python -m benchmarks.kernel
+	$(BIN)/python -m benchmarks.sweep
 
 docs: $(VENV)/.docs
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -d docs/_build/doctrees docs docs/_build/html

@@ -92,7 +92,14 @@ class MeanClone(ld.InputModel):
 
 
 def mean_clone(inputs: MixedCumulant, dimension: int) -> MeanClone:
-    """N(mu, (tr Sigma / d) 1) of a model, in the frame of its spikes."""
+    """N(mu, (tr Sigma / d) 1) of a model, in the frame of its spikes.
+
+    Equation: :eq:`eq:mcm-mean-clone`.
+
+    Args:
+        inputs: the model.
+        dimension: d.
+    """
     d = positive_integer("dimension", dimension)
     u, _, m = inputs.strengths()
     mean = np.array([m if name == "m" else 0.0 for name in inputs.names])
@@ -105,11 +112,11 @@ class CloneLosses(NamedTuple):
     Attributes:
         values: name -> loss, the leading axes of the order parameters; names "data",
             "mean clone", "covariance clone".
-        error: largest quadrature error of any of them.
+        errors: of the quadrature, likewise.
     """
 
     values: dict[str, Array]
-    error: float
+    errors: dict[str, Array]
 
 
 def clone_losses(
@@ -121,6 +128,8 @@ def clone_losses(
 
     All laws share their quadrature points, up to the latents. While the loss on a clone equals that
     on the data, the network uses nothing but the statistics that the clone keeps.
+
+    Equation: :eq:`eq:mcm-skip`.
 
     Args:
         problem: data and denoiser.
@@ -139,14 +148,13 @@ def clone_losses(
     s = overlaps.parameters.get("skip", _fast_skip(inputs, learner))
     skip = _skip_loss(inputs, learner.target, d, np.asarray(s, np.float64))
     base = _skip_loss(inputs, learner.target, d, np.asarray(_best_skip(inputs, learner.target, d)))
-    values, worst = {}, 0.0
+    values, errors = {}, {}
     for name, law in zip(NAMES, laws, strict=True):
-        found, error = ld.expected_loss(
+        found, errors[name] = ld.expected_loss(
             replace(problem, inputs=law), overlaps, dimension=d, points=points
         )
         values[name] = np.asarray(found + skip - base)
-        worst = max(worst, float(np.max(error)))
-    return CloneLosses(values, worst)
+    return CloneLosses(values, errors)
 
 
 def _fast_skip(inputs: MixedCumulant, learner: TiedDenoiser) -> float:
@@ -180,6 +188,8 @@ def linear_optimum(inputs: MixedCumulant, target: Target, dimension: int) -> flo
         E |t - G x|^2 = tr(C_tt - C_tx C_xx^-1 C_xt), second moments about zero,
 
     the best that any model of means and covariances can do without a bias.
+
+    Equation: :eq:`eq:mcm-linear-optimum`.
 
     Args:
         inputs: the model.
@@ -220,6 +230,8 @@ def best_loss(
 
     n the values of the latents (quadrature nodes for continuous ones), m_n and s^2 mean and
     variance of x along the spikes given them: what no denoiser can beat. x is drawn.
+
+    Equation: :eq:`eq:mcm-best`.
 
     Args:
         inputs: the model; not a Gaussian pair.

@@ -10,7 +10,7 @@ import numpy as np
 
 import learning_dynamics as ld
 from diffusion_theory.activations import activation_function, check_activation
-from diffusion_theory.inputs import MixedCumulant, NoiseLevel
+from diffusion_theory.inputs import MixedCumulant, NoiseLevel, UnmixedLevel
 from learning_dynamics.pytrees import configuration, is_traced, static
 from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
 
@@ -28,6 +28,8 @@ class TiedDenoiser(ld.Learner):
         |t - s x|^2 - 2 g . (W t - s F_x) + g' Q g,
 
     W t = F_z for target "eps" (the noise z) and (F_x - b F_z) / a for "x0" (the clean sample).
+
+    Equations: :eq:`eq:mcm-denoiser`, :eq:`eq:mcm-span-loss`.
 
     Attributes:
         activation: "tanh", "erf" (of x / sqrt 2), "relu", "softplus", "linear", or a function.
@@ -84,9 +86,14 @@ class TiedDenoiser(ld.Learner):
         sample: ld.Sample,
     ) -> jax.Array:
         """Squared error of one sample."""
-        level: NoiseLevel = sample.label
+        level: NoiseLevel | UnmixedLevel = sample.label
         a, b = level
-        noisy, noise = fields[:, 0], fields[:, 1]
+        first, noise = fields[:, 0], fields[:, 1]
+        x, both, z = sample.gram[0, 0], sample.gram[0, 1], sample.gram[1, 1]
+        noisy = first
+        if isinstance(level, UnmixedLevel):  # the vectors are x0 and z
+            noisy = a * first + b * noise
+            x, both = a * a * x + 2 * a * b * both + b * b * z, a * both + b * z
         kappa = a / (b * b) if self.kappa is None else jnp.asarray(self.kappa, noisy.dtype)
         if self.learn_skip:
             s = parameters["skip"]
@@ -94,7 +101,6 @@ class TiedDenoiser(ld.Learner):
             s = b if self.target == "eps" else a
         else:
             s = jnp.asarray(self.skip, noisy.dtype)
-        x, z, both = sample.gram[0, 0], sample.gram[1, 1], sample.gram[0, 1]
         if self.target == "eps":
             wanted, square, cross = noise, z, both
         else:

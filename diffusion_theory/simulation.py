@@ -48,7 +48,7 @@ def train(
         learner: denoiser, rows of W start as N(0, initial_norm^2 / d) vectors.
         optimiser: such as `optax.adam(1e-3)`.
         dimension: d.
-        steps: numbers of updates at which to observe, increasing.
+        steps: numbers of updates at which to observe, increasing, shape (times,).
         replicas: independent runs.
         key: typed random key.
         batch: samples per update.
@@ -103,7 +103,8 @@ def _run(plan: Layout, optimiser: optax.GradientTransformation) -> Callable[...,
         def step(carry: tuple[State, Any], sample: Draw) -> tuple[State, Any]:
             state, memory = carry
             slope = jax.grad(partial(_loss, problem))(state, sample)
-            change, memory = optimiser.update(slope, memory, state)
+            with jax.numpy_dtype_promotion("standard"):  # optax mixes counters and floats
+                change, memory = optimiser.update(slope, memory, state)
             return optax.apply_updates(state, change), memory
 
         def observe(carry: tuple[State, Any]) -> ld.Overlaps:

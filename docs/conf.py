@@ -41,6 +41,7 @@ math_macros = {
     "Sh": r"\hat\Sigma",
     "ab": r"\bar\alpha",
     "dd": r"\mathrm{d}",
+    "He": r"\mathrm{He}",
 }
 
 autodoc_member_order = "bysource"

@@ -1,8 +1,9 @@
 """Amplitudes before phases: learning dynamics seen in Fourier space."""
 
+from fourier_simplicity.detection import detection_auc, field_densities
 from fourier_simplicity.diffusion import neuron_diffusion
 from fourier_simplicity.inputs import FourierInputs, draw, draw_labelled
-from fourier_simplicity.learners import SingleNeuron
+from fourier_simplicity.learners import SingleNeuron, TwoLayer
 from fourier_simplicity.modes import (
     power_law_spectrum,
     spectrum_from_fields,
@@ -11,7 +12,13 @@ from fourier_simplicity.modes import (
     wave_vectors,
 )
 from fourier_simplicity.moments import autocovariance, bispectrum, mode_moment, trispectrum
-from fourier_simplicity.simulation import TieOverlap, even_start, phase_problem, recovery_law
+from fourier_simplicity.simulation import (
+    TieOverlap,
+    even_start,
+    network_problem,
+    phase_problem,
+    recovery_law,
+)
 from fourier_simplicity.surrogates import (
     amplitude_only,
     mean_amplitude,
@@ -38,20 +45,24 @@ __all__ = [
     "Template",
     "Tie",
     "TieOverlap",
+    "TwoLayer",
     "VisibleOrder",
     "activation_coefficients",
     "amplitude_only",
     "autocovariance",
     "bispectrum",
     "correlation",
+    "detection_auc",
     "draw",
     "draw_labelled",
     "effective_dimension",
     "even_start",
+    "field_densities",
     "harmonic",
     "leading_form",
     "mean_amplitude",
     "mode_moment",
+    "network_problem",
     "neuron_diffusion",
     "periodic_component",
     "phase_only",

@@ -29,10 +29,16 @@ from numpy.typing import ArrayLike, NDArray
 import learning_dynamics as ld
 from fourier_simplicity.inputs import FourierInputs
 from fourier_simplicity.learners import SingleNeuron
-from fourier_simplicity.theory import activation_coefficients, leading_form, slope_moments
+from fourier_simplicity.theory import (
+    activation_coefficients,
+    leading_form,
+    slope_moments,
+    visible_order,
+)
+from learning_dynamics.kernel.exponent import Form
 from learning_dynamics.kernel.problem import noise_blocks
-from learning_dynamics.kernel.simulate import check_key
 from learning_dynamics.kernel.stopping import check_stop
+from learning_dynamics.random import check_key
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = ["neuron_diffusion"]
@@ -52,14 +58,14 @@ class _Law(NamedTuple):
         rate: h.
     """
 
-    coefficients: jax.Array
-    powers: jax.Array
-    signal: jax.Array
-    blocks: jax.Array
-    sizes: jax.Array
-    grid: jax.Array
-    table: jax.Array
-    rate: jax.Array
+    coefficients: Any
+    powers: Any
+    signal: Any
+    blocks: Any
+    sizes: Any
+    grid: Any
+    table: Any
+    rate: Any
 
     def at(self, s: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Factor of the form, V1 and V2 at a field variance."""
@@ -82,8 +88,9 @@ def neuron_diffusion(
 ) -> ld.Trajectory:
     """Draw paths of the small-step diffusion of a single neuron, from random starts.
 
-    Adaptive Euler steps with the norm restored after each; the clock follows the fastest of
-    contraction and drift. Its cost does not grow with the number of samples.
+    A neuron that is blind to the ties diffuses without drift. Adaptive Euler steps with the norm
+    restored after each; the clock follows the fastest of contraction and drift, so that the cost
+    does not grow with the number of samples.
 
     Args:
         problem: as made by `phase_problem`, Rayleigh amplitudes.
@@ -98,7 +105,7 @@ def neuron_diffusion(
         A trajectory of level "diffusion": overlaps "signal", "norms" (1) and "field_variance" (s).
 
     Raises:
-        ValueError: on another problem, or an activation that is blind to the ties.
+        ValueError: on another problem.
     """
     inputs, learner = problem.inputs, problem.learner
     if not (isinstance(inputs, FourierInputs) and isinstance(learner, SingleNeuron)):
@@ -143,7 +150,10 @@ def neuron_diffusion(
 
 def _law(problem: ld.Problem, dimension: int) -> tuple[_Law, int]:
     inputs, learner = problem.inputs, problem.learner
-    form = leading_form(inputs, learner.activation)
+    r = inputs.directions
+    form = Form(3, np.zeros((1, r), np.int64), np.zeros(1), np.zeros(1))  # blind: noise alone
+    if visible_order(inputs, learner.activation).order is not None:
+        form = leading_form(inputs, learner.activation)
     k = form.order
     groups = noise_blocks(problem, dimension)
     blocks = [np.asarray(g.variances, np.float64) for g in groups]
@@ -160,7 +170,7 @@ def _law(problem: ld.Problem, dimension: int) -> tuple[_Law, int]:
         each = np.array([slope_moments(learner.activation, variance=v) for v in s])
         moments = each[:, 0], each[:, 1]
         c = [activation_coefficients(learner.activation, k, variance=v)[0][k] for v in (1.0, *s)]
-        scale = np.array(c[1:]) / c[0]
+        scale = np.array(c[1:]) / (c[0] if form.significant else 1.0)
     law = _Law(
         form.coefficients, form.powers, signal,
         np.concatenate([np.zeros(0), *blocks]), np.concatenate([np.zeros(0), *sizes]),

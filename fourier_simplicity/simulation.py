@@ -6,16 +6,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 import learning_dynamics as ld
 from fourier_simplicity.inputs import FourierInputs
-from fourier_simplicity.learners import Activation, SingleNeuron
+from fourier_simplicity.learners import Activation, SingleNeuron, TwoLayer
 from fourier_simplicity.theory import leading_form, relations, slope_moments, visible_order
 from learning_dynamics.kernel.search import explosion_times
 from learning_dynamics.validation import reject
 
-__all__ = ["TieOverlap", "even_start", "phase_problem", "recovery_law"]
+__all__ = ["TieOverlap", "even_start", "network_problem", "phase_problem", "recovery_law"]
 
 
 def phase_problem(
@@ -42,11 +42,48 @@ def phase_problem(
     Raises:
         ValueError: on an unknown activation or a rate that is not positive.
     """
-    found = visible_order(inputs, activation)
-    if found.order is None:
-        warnings.warn(found.message, UserWarning, stacklevel=2)
+    _warn_if_blind(inputs, activation)
     learner = SingleNeuron(activation, normalised)
     return ld.Problem(inputs, learner, learning_rate, update="spherical")
+
+
+def network_problem(
+    inputs: FourierInputs,
+    neurons: int,
+    activation: Activation = "relu",
+    *,
+    learning_rate: Any,
+    readout_rate: Any = 0.0,
+    readout: Any = None,
+    normalised: bool = False,
+) -> ld.Problem:
+    """A two-layer network with logistic loss, trained by online SGD; rows of W keep norm one.
+
+    Args:
+        inputs: structured inputs and noise.
+        neurons: K.
+        activation: see `activation_function`.
+        learning_rate: eta of the first layer; a step is eta / N.
+        readout_rate: the same for readout and bias; 0 keeps them.
+        readout: initial second layer, shape (K,); see `TwoLayer`.
+        normalised: whether preactivations are divided by their standard deviations.
+
+    Warns:
+        UserWarning: if the activation is blind to every tie; it names the Hermite coefficients.
+
+    Raises:
+        ValueError: on values outside their range.
+    """
+    _warn_if_blind(inputs, activation)
+    learner = TwoLayer(neurons, activation, normalised, readout)
+    rates = {"readout": readout_rate, "bias": readout_rate} if np.any(readout_rate) else None
+    return ld.Problem(inputs, learner, learning_rate, update="spherical", parameter_rates=rates)
+
+
+def _warn_if_blind(inputs: FourierInputs, activation: Activation) -> None:
+    found = visible_order(inputs, activation)
+    if found.order is None:
+        warnings.warn(found.message, UserWarning, stacklevel=3)
 
 
 def even_start(inputs: FourierInputs, overlap: float, dimension: int) -> ld.Overlaps:
@@ -123,7 +160,7 @@ class TieOverlap:
         first = sum(map(abs, held[0][0]))
         signal = np.asarray(inputs.signal_variances(), np.float64)
         costs = [
-            -(np.abs(n) @ np.log(signal[::2])) if sum(map(abs, n)) == first else np.inf
+            -float(np.abs(n) @ np.log(signal[::2])) if sum(map(abs, n)) == first else np.inf
             for n, _ in held
         ]
         self.relation = held[int(np.argmin(costs))][0]
@@ -145,9 +182,21 @@ class TieOverlap:
             v = jnp.sqrt(signal) * v
             noise = jnp.sum(blocks * overlaps.blocks[: blocks.size, 0, 0])
             v = v / jnp.sqrt(jnp.sum(v * v) + noise)
-        real, imaginary = jnp.ones_like(v[0]), jnp.zeros_like(v[0])
+        value: jax.Array = self.product(v)
+        return value
+
+    def along(self, signal: NDArray[np.float64], field_variance: ArrayLike = 1.0) -> Any:
+        """Values along trajectories: overlaps m, shape (..., r), and s, shape (...)."""
+        v = np.asarray(signal) / np.sqrt(np.asarray(field_variance))[..., None]
+        if self.variances is not None:
+            v = v * np.sqrt(np.asarray(self.variances[0]))
+        return self.product(v)
+
+    def product(self, shares: Any) -> Any:
+        """Re prod_j v_j^(n_j) of shares (Re v_1, Im v_1, ..), shape (..., r)."""
+        real, imaginary = 1.0, 0.0
         for j, n in enumerate(self.relation):
-            x, y = v[2 * j], v[2 * j + 1] * (1 if n > 0 else -1)
+            x, y = shares[..., 2 * j], shares[..., 2 * j + 1] * (1 if n > 0 else -1)
             for _ in range(abs(n)):
                 real, imaginary = real * x - imaginary * y, real * y + imaginary * x
         return real

@@ -53,7 +53,7 @@ def _rule(panels: int) -> tuple[Array, Array]:
     return g, mass / mass.sum()
 
 
-def _values(activation: Activation, at: Array, *, slope: bool = False) -> Array:
+def activation_values(activation: Activation, at: Array, *, slope: bool = False) -> Array:
     function = activation_function(activation)
     with jax.enable_x64(True):
         chosen = jax.vmap(jax.grad(function)) if slope else function
@@ -79,7 +79,7 @@ def activation_coefficients(
     found = []
     for panels in (97, 60):
         g, mass = _rule(panels)
-        values = mass * _values(activation, np.sqrt(s) * g)
+        values = mass * activation_values(activation, np.sqrt(s) * g)
         found.append(np.array([hermite(k, g) @ values for k in orders]))
     scale = np.array([s ** (-k / 2) for k in orders])
     size = np.array([sqrt(float(factorial(k))) for k in orders])
@@ -98,7 +98,7 @@ def slope_moments(activation: Activation, *, variance: float = 1.0) -> tuple[flo
         ValueError: on an unknown activation, or one whose slope is not finite.
     """
     g, mass = _rule(97)
-    square = mass * _values(activation, np.sqrt(variance) * g, slope=True) ** 2
+    square = mass * activation_values(activation, np.sqrt(variance) * g, slope=True) ** 2
     return float(square.sum()), float(variance * (square @ g**2))
 
 

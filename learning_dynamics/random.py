@@ -24,7 +24,7 @@ from scipy import special
 
 from learning_dynamics.validation import reject
 
-__all__ = ["check_key", "normal", "rademacher", "threefry2x32", "uniform"]
+__all__ = ["check_key", "fold_in", "normal", "rademacher", "threefry2x32", "uniform"]
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 OWN_COUNTERS = 2**31  # high word of the first of our counters
@@ -78,6 +78,37 @@ def threefry2x32(key: Pair, counter: Pair) -> Pair:
         x = x + schedule[(turn + 1) % 3]
         y = y + schedule[(turn + 2) % 3] + np.uint32(turn + 1)
     return x, y
+
+
+def fold_in(key: jax.Array, number: Any) -> jax.Array:
+    """The key `jax.random.fold_in(key, number)`, by the unrolled cipher.
+
+    Args:
+        key: typed random key.
+        number: non-negative scalar below 2^31, or unsigned.
+
+    Raises:
+        ValueError: if `key` is no single typed key.
+    """
+    check_key(key)
+    if str(jax.random.key_impl(key)) != "threefry2x32":
+        return jax.random.fold_in(key, number)
+    low = jnp.asarray(number % 2**32 if isinstance(number, int) else number, np.uint32)
+    return jax.random.wrap_key_data(_block(jax.random.key_data(key), low), impl="threefry2x32")
+
+
+@jax.jit
+def _block(data: jax.Array, low: jax.Array) -> jax.Array:
+    """Both words of the block that `fold_in` uses, shape (2,).
+
+    A loop, of which the second turn is wasted: XLA would otherwise encipher the key once more
+    for every number that is drawn with it.
+    """
+
+    def turn(_: None, high: jax.Array) -> tuple[None, jax.Array]:
+        return None, jnp.stack(threefry2x32((data[0], data[1]), (high, low)))
+
+    return lax.scan(turn, None, jnp.asarray([0, OWN_COUNTERS], np.uint32))[1][0]
 
 
 def normal(key: jax.Array, shape: Sequence[int] = (), dtype: Any = jnp.float32) -> jax.Array:

@@ -202,7 +202,7 @@ def draw(law: DataLaw, key: jax.Array, samples: int, *, dtype: DTypeLike = np.fl
     _check_dtype(dtype)
     count, blocks = _check_samples(samples)
     rows = lax.map(
-        lambda b: law.block(jax.random.fold_in(key, b), dtype), jnp.arange(blocks, dtype=jnp.int32)
+        lambda b: law.block(random.fold_in(key, b), dtype), jnp.arange(blocks, dtype=jnp.int32)
     )
     return rows.reshape(-1, rows.shape[-1])[:count] + jnp.asarray(law.mean, dtype)[None, :]
 
@@ -228,7 +228,7 @@ def draw_moments(
 
     def add(b: jax.Array, sums: jax.Array) -> jax.Array:
         inside = b * BLOCK + jnp.arange(BLOCK, dtype=jnp.int32) < count
-        rows = law.block(jax.random.fold_in(key, b), dtype)
+        rows = law.block(random.fold_in(key, b), dtype)
         rows = jnp.where(inside[:, None], rows, 0)
         padded = jnp.concatenate([rows, jnp.ones((BLOCK, 1), dtype)], axis=1)
         return sums + jnp.matmul(padded.T, rows, precision=lax.Precision.HIGHEST)

@@ -211,7 +211,7 @@ def _sgd(
 
     # The state is V = W', which keeps samples as rows in both products and saves a third of a step.
     def update(V: jax.Array, key: jax.Array, step: jax.Array) -> jax.Array:
-        rows_key, noise_key = jax.random.split(key)
+        rows_key, noise_key = random.fold_in(key, 0), random.fold_in(key, 1)
         chosen = jax.random.randint(rows_key, (batch,), 0, count, jnp.int32)
         eps = random.normal(noise_key, (a.shape[0], batch, d), data.dtype)
         eps = lax.optimization_barrier(eps)  # or every use would be fused with its own draw

@@ -46,7 +46,7 @@ def _generate(
 ) -> jax.Array:
     d = denoiser.bias.shape[0]
     dtype = denoiser.weights.dtype
-    start_key, step_key = jax.random.split(key)
+    start_key, step_key = random.fold_in(key, 0), random.fold_in(key, 1)
     start = random.normal(start_key, (count, d), dtype)
     steps = jnp.arange(denoiser.weights.shape[0], dtype=jnp.int32)
 
@@ -54,7 +54,7 @@ def _generate(
         W, signal, t, keep, remove, added = inputs
         centred = u - (jnp.sqrt(signal) * denoiser.bias)[None, :]
         eps = jnp.matmul(centred, W.T, precision=HIGHEST)
-        noise = random.normal(jax.random.fold_in(step_key, t), (count, d), dtype)
+        noise = random.normal(random.fold_in(step_key, t), (count, d), dtype)
         return keep * u - remove * eps + added * noise, None
 
     inputs = (denoiser.weights, denoiser.levels.signal, steps, *coefficients)

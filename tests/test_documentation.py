@@ -16,9 +16,10 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 THEORY_PAGES = [page for page in PAGES if page.stem.startswith("theory_")]
 LABEL = re.compile(r"\$\$ \((eq:[\w-]+)\)")
 MENTION = re.compile(r"\{eq\}`([^`]+)`")
-THEORIES = ("linear_diffusion.theory",)
+THEORIES = ("linear_diffusion.theory", "diffusion_theory.theory")
 # What a user imports: the offers of these packages and all of these modules.
-OFFERING = ("learning_dynamics.testing", "learning_dynamics.images", "linear_diffusion", *THEORIES)
+OFFERING = ("learning_dynamics.testing", "learning_dynamics.images", "linear_diffusion")
+OFFERING += ("diffusion_theory", *THEORIES)
 MODULES = ("comparison", "drawing", "figures", "hermite", "loop", "noise_schedule", "spectra")
 
 

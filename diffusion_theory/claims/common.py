@@ -30,9 +30,12 @@ class Force(NamedTuple):
 
 
 def _contraction(inputs: MixedCumulant, learner: TiedDenoiser, alpha: Array) -> Array:
-    """(delta / 2) V alpha: what the gradient's noise takes away."""
-    found: Array = RATE / 2 * theory.gradient_norm(inputs, learner, alpha) * alpha
-    return found
+    """What the gradient's noise takes away: alpha (1 - exp(-delta^2 V tau / 2)) / (delta tau).
+
+    Along a flat direction nothing else moves the overlap, and the measured force is zero exactly.
+    """
+    shrink = RATE**2 / 2 * theory.gradient_norm(inputs, learner, alpha) * TIME
+    return np.asarray(-np.expm1(-shrink) * alpha / (RATE * TIME))
 
 
 def measured_force(
@@ -44,7 +47,7 @@ def measured_force(
 ) -> Array:
     """-dL/dalpha along the only overlap that is not zero, from drifts of the overlap chain.
 
-        ([alpha(tau) - alpha(0)] / (delta tau) + (delta / 2) V alpha) / (1 - alpha^2)
+        [alpha(tau) - alpha(0) exp(-delta^2 V tau / 2)] / (delta tau (1 - alpha^2))
 
     The chain is exact in law at d = 1000; delta = 0.05, tau = n/d = 0.4, spherical updates. The
     contraction by the gradient's noise is taken from theory.

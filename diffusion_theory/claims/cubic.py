@@ -47,7 +47,7 @@ def cumulant_is_cubic(run: Run) -> Evidence:
     dimensions = [16, 32, 64, 128] if run.quick else [16, 32, 64, 128, 256]
     limit = theory.search_passage_law(INPUTS, LEARNER, RATE, 10.0)
     longest = float(limit.quantile(UNTIL))
-    found = _times(run, LEARNER, dimensions, 150 if run.quick else 600, longest)
+    found = _times(run, LEARNER, dimensions, 150 if run.quick else 300, longest)
     blind = _times(run, WRONG, BLIND, 100, longest)
     laws = _laws(dimensions, longest)
     scaled = collapse(found.dimensions, found.samples, 3.0)

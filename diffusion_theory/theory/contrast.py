@@ -37,6 +37,8 @@ class Contrast:
     e the sign of the denoiser, w.target = p h + q w.z: p = 0, q = 1 for "eps"; p = 1/a, q = -b/a
     for "x0" (Stein's identity for the Gaussian z).
 
+    Equation: :eq:`eq:mcm-contrast`.
+
     Attributes:
         activation: name or function.
         sign: e.
@@ -110,8 +112,16 @@ class Contrast:
 def contrast(inputs: MixedCumulant, learner: TiedDenoiser) -> Contrast:
     """The contrast of a denoiser with one neuron, at its noise level; a learned skip at its end.
 
+    Equations: :eq:`eq:mcm-contrast`, :eq:`eq:mcm-coefficients`.
+
+    Args:
+        inputs: the model.
+        learner: the denoiser.
+
     Raises:
         ValueError: if these are not the model and the denoiser of this package, or K > 1.
+
+    Source: derived here.
     """
     if not isinstance(inputs, MixedCumulant):
         raise reject("inputs", "be a MixedCumulant", repr(inputs))

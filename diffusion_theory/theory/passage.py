@@ -57,7 +57,12 @@ def noise_along(inputs: MixedCumulant, learner: TiedDenoiser, overlap: float) ->
         A_x = -2 s [kappa sigma' ((p - skip) h + q w.z) + (p - skip) sigma] + 2 kappa sigma sigma',
         A_z = -2 s q sigma,   h = w.x, s the sign of the denoiser.
     Given x, T is linear in the Gaussian z and quadratic in the part of x orthogonal to w: only the
-    integral over h is left to panels.
+    integral over h is left to panels. Equation: :eq:`eq:mcm-step`.
+
+    Args:
+        inputs: a model with one spike.
+        learner: a denoiser with one neuron.
+        overlap: alpha, a scalar.
 
     Raises:
         ValueError: unless there is exactly one spike, and |overlap| < 1.
@@ -127,6 +132,8 @@ def passage_law(
     overshoot of a random walk, 0.5826 standard deviations of a step (Siegmund 1979). What is left
     out is relative of order (delta / d)^2. Solved as a Fokker-Planck equation.
 
+    Equation: :eq:`eq:mcm-passage`.
+
     Args:
         inputs: a model with one spike.
         learner: a denoiser with one neuron.
@@ -183,6 +190,8 @@ def search_passage_law(
         d mu = -delta' k L_k mu^(k-1) ds - (delta'^2 V / (2 B)) mu ds + delta' (S0 / B)^(1/2) dB
 
     up to its explosion, mu(0) ~ N(0, 1): what the kernel's `search_law` draws, by Fokker-Planck.
+
+    Equation: :eq:`eq:mcm-search`.
 
     Args:
         inputs: a model with one spike.

@@ -30,7 +30,7 @@ def chi(key: jax.Array, freedom: Sequence[int], shape: tuple[int, ...], dtype: A
     c = 1 / jnp.sqrt(9 * d)
 
     def normals(attempts: jax.Array) -> tuple[jax.Array, ...]:
-        drawn = random.normal(jax.random.fold_in(key, attempts), (3, *full), dtype)
+        drawn = random.normal(random.fold_in(key, attempts), (3, *full), dtype)
         return drawn[0], drawn[1], drawn[2]
 
     def attempt(carry: Any) -> Any:

@@ -172,6 +172,15 @@ def test_a_poor_docstring_is_found():
     ]
 
 
+def test_every_public_module_is_in_the_reference():
+    text = "".join(page.read_text("utf-8") for page in (ROOT / "docs/api").glob("*.md"))
+    lines = re.findall(r"<!-- modules of ([\w.]+)(?: except ([\w. ]+))? -->", text)
+    shown = {package for package, _ in lines}
+    assert shown >= set(docstrings.PACKAGES)
+    for _, left_out in lines:
+        assert shown >= set(left_out.split())
+
+
 # ------------------------------------------------------------------ examples
 
 

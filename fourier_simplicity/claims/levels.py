@@ -1,4 +1,4 @@
-"""One run at three levels of description, a part of `fourier/power-law-speeds-up-phases` at full size."""
+"""Three levels of description, a part of `fourier/power-law-speeds-up-phases` at full size."""
 
 from typing import Any, Literal
 

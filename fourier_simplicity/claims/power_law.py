@@ -158,8 +158,8 @@ def power_law(run: Run) -> Evidence:
         comparisons, controls = [*comparisons, levels], [*controls, slower]
         panels["levels"] = Panel(
             trajectories,
-            "A neuron started on a triad at γ = 0.5, N = 64: all weights, the overlap chain with one "
-            "noise block per untied mode, and the limit equations of these blocks.",
+            "A neuron started on a triad at γ = 0.5, N = 64: all weights, the overlap chain with "
+            "one noise block per untied mode, and the limit equations of these blocks.",
         )
     return Evidence(comparisons, controls, panels, NOTES)
 

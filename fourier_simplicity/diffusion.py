@@ -37,8 +37,8 @@ from fourier_simplicity.theory import (
 )
 from learning_dynamics.kernel.exponent import Form
 from learning_dynamics.kernel.problem import noise_blocks
-from learning_dynamics.kernel.simulate import check_key
 from learning_dynamics.kernel.stopping import check_stop
+from learning_dynamics.random import check_key
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = ["neuron_diffusion"]
@@ -91,6 +91,8 @@ def neuron_diffusion(
     A neuron that is blind to the ties diffuses without drift. Adaptive Euler steps with the norm
     restored after each; the clock follows the fastest of contraction and drift, so that the cost
     does not grow with the number of samples.
+
+    Equation: :eq:`eq:phases-diffusion`.
 
     Args:
         problem: as made by `phase_problem`, Rayleigh amplitudes.

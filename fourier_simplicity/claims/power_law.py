@@ -80,10 +80,10 @@ class Case:
 
 
 QUICK = (
-    *(Case(gamma, 12, True, 256) for gamma in (0.0, 0.5, 1.0, 1.5)),
-    *(Case(gamma, 24, True, 128) for gamma in (0.0, 0.5, 1.0, 1.5)),
-    *(Case(gamma, 48, True, 96) for gamma in (1.0, 1.5)),
-    Case(0.5, 12, False, 128),
+    *(Case(gamma, 12, True, 192) for gamma in (0.0, 0.5, 1.0, 1.5)),
+    *(Case(gamma, 24, True, 96) for gamma in (0.0, 0.5, 1.0, 1.5)),
+    *(Case(gamma, 48, True, 64) for gamma in (1.0, 1.5)),
+    Case(0.5, 12, False, 96),
 )
 FULL = (
     *(Case(gamma, n, True, 512) for gamma in (0.0, 0.5, 1.0, 1.5) for n in (12, 24)),
@@ -187,7 +187,7 @@ def _run(run: Run, case: Case) -> _Seen:
     problem, n, watched = case.problem(), case.dimension, TieOverlap(whole.inputs)
     number = round(10 * case.gamma) + 100 * n + 10**6 * case.low + 2 * 10**6 * case.broken
     key = jax.random.fold_in(run.key, number)
-    paths = max(case.replicas, 512 if run.quick else 2048)
+    paths = max(case.replicas, 384 if run.quick else 2048)
     last = HORIZON * case.effective**3 * max(1.0, case.effective / n)
     samples = np.rint(np.geomspace(last / 30, last, POINTS))
     start, predicted = _paths(problem, watched, n, samples, paths, jax.random.fold_in(key, 1))

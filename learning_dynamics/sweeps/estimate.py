@@ -17,7 +17,9 @@ def remaining_seconds(
     """Seconds of work that the missing cells need, and how many are of a kind not seen yet.
 
     log(seconds) is fitted by a sum of one term per axis, linear in the logarithm of positive
-    numbers and free otherwise; a cell with a value that no finished cell had is of a new kind.
+    numbers; other axes are taken not to matter. A cell counts as new if a positive number of it
+    lies beyond twice the range of the finished cells, or a label has not occurred among them
+    (for other numbers, such as seeds, while fewer than three have).
 
     Args:
         axes: name -> labels; the grid is their product, the last axis fastest.
@@ -36,11 +38,14 @@ def remaining_seconds(
     columns, wanted = [np.ones(y.size)], [np.ones(len(missing))]
     new = np.zeros(len(missing), bool)
     for labels, had, want in zip(axes.values(), done, todo, strict=True):
-        new |= ~np.isin(want, had)
-        scale = _scale(labels)
-        if scale is not None and len(set(had.tolist())) > 1:
+        scale, seen = _scale(labels), len(set(had.tolist()))
+        if scale is not None and seen > 1:
             columns.append(scale[had])
             wanted.append(scale[want])
+            beyond = np.maximum(scale[had].min() - scale[want], scale[want] - scale[had].max())
+            new |= beyond > np.log(2) + 1e-9
+        elif seen < 3 or np.asarray(labels).dtype.kind not in "iuf":
+            new |= ~np.isin(want, had)
     A, B = np.stack(columns, axis=1), np.stack(wanted, axis=1)
     coefficients, *_ = np.linalg.lstsq(A, y, rcond=None)
     # the mean of exp is above exp of the mean

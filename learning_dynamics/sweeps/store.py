@@ -62,6 +62,7 @@ class Store:
         self.folder = Path(folder).absolute()
         if self.folder.exists() and not self.folder.is_dir():
             raise reject("store", "be a folder", f"the file {self.folder}")
+        self._flushed = 0.0
 
     def cell(self, key: str) -> Path:
         """File of a result."""
@@ -159,10 +160,16 @@ class Store:
                 for path in temporary.values():
                     with suppress(OSError):
                         path.unlink(missing_ok=True)
-            _flush_folder(folder)
+            self._flush_names(folder)
             for key in records:
                 self.failure(key).unlink(missing_ok=True)
                 self.checkpoint(key).unlink(missing_ok=True)
+
+    def _flush_names(self, folder: Path) -> None:
+        """Flush the names of new files now and then; a name lost with the power costs its cell."""
+        if time.monotonic() - self._flushed > 1.0:
+            _flush_folder(folder)
+            self._flushed = time.monotonic()
 
     def fail(self, keys: Sequence[str], description: Mapping[str, Any]) -> None:
         """Note why cells failed."""

@@ -14,12 +14,12 @@ from learning_dynamics.sweeps.store import Store
 FILE = """
 from pathlib import Path
 
-over = {"n": [1, 2, 4], "seed": range(3)}
+over = {"n": [1, 2, 5], "seed": range(3)}
 fixed = {"power": 2}
 units = {"loss": "nats"}
 
 def measure(n, seed, power):
-    if n == 4 and seed == 1 and Path(__file__).with_name("broken").exists():
+    if n == 5 and seed == 1 and Path(__file__).with_name("broken").exists():
         raise ValueError("four and one")
     return {"loss": float(n**power + seed)}
 """
@@ -44,11 +44,11 @@ def test_sweep_runs_a_file_and_show_tells_the_state(file, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert f"{file.stem}.measure over 3 n × 3 seed" in shown
     assert "8 of 9 cells done, 0 running, 1 failed, 0 missing" in shown
-    assert "failed   n=4, seed=1: ValueError: four and one" in shown
+    assert "failed   n=5, seed=1: ValueError: four and one" in shown
     (tmp_path / "broken").unlink()
     assert main(["sweep", str(file), "--store", store, "--out", str(out)]) == 0
     with xr.open_dataset(out, engine="h5netcdf") as found:
-        np.testing.assert_array_equal(found["loss"], [[1, 2, 3], [4, 5, 6], [16, 17, 18]])
+        np.testing.assert_array_equal(found["loss"], [[1, 2, 3], [4, 5, 6], [25, 26, 27]])
         assert found["loss"].attrs["units"] == "nats"
     capsys.readouterr()
     assert main(["show", store]) == 0
@@ -65,7 +65,7 @@ def test_show_sees_what_runs_and_what_is_missing(file, tmp_path, capsys):
     with folder.claim(manifest["keys"][5:7]):
         [state] = states(store)
     assert (state.done, state.running, state.failed) == (4, 2, {})
-    assert state.missing == ["n=2, seed=1", "n=4, seed=1", "n=4, seed=2"]
+    assert state.missing == ["n=2, seed=1", "n=5, seed=1", "n=5, seed=2"]
     assert "left, extrapolated for 3 cells" in state.left
     assert main(["show", str(store)]) == 1
     assert "… and 2 more" in capsys.readouterr().out
@@ -138,7 +138,13 @@ def test_estimate_scales_with_the_axes():
     missing = [place for place in cost if place not in done]
     seconds, new = remaining_seconds(axes, done, missing)
     assert seconds == pytest.approx(sum(cost[place] for place in missing), rel=1e-9)
-    assert new == 8
+    assert new == 0  # 40 is within twice the largest N that was seen
+    done = {place: seconds for place, seconds in done.items() if place < 8 or place % 2}
+    axes["n"][2] = 41
+    axes["kind"] = ["a", "b"]
+    assert remaining_seconds(axes, done, missing)[1] == 8
+    assert remaining_seconds({"kind": ["a", "b"]}, {0: 1.0}, [1]) == (1.0, 1)
+    assert remaining_seconds({"seed": [0, 1, 2, 3]}, {0: 1.0, 1: 1.0, 2: 1.0}, [3]) == (1.0, 0)
     assert remaining_seconds(axes, cost, []) == (0.0, 0)
     assert time_left(*remaining_seconds(axes, {}, missing)) == "time left unknown"
     assert time_left(120.0, 0, at_once=2.0) == "about 1 min 0 s left"

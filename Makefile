@@ -6,13 +6,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 SIZE ?= quick
 OUT ?= report
 
-.PHONY: help report test test-slow lint format types bench docs clean
+.PHONY: help report test test-slow lint format types bench docs figures gallery clean
 
 help:
 	@echo "make report   install, run every claim (SIZE=quick|full, OUT=DIR), write the page"
 	@echo "make test     install, run the fast tests        make test-slow   the long ones"
 	@echo "make lint     linter, formatting and types       make format      mend both"
 	@echo "make bench    benchmarks                         make docs        documentation"
+	@echo "make gallery  take a report (OUT=DIR) into the documentation's page of claims"
 	@echo "make clean    remove everything made here"
 
 $(VENV)/bin/python:
@@ -31,7 +32,7 @@ $(VENV)/.docs: $(VENV)/.package
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.package
-	$(PIP) torch==2.13.0 numba
+	$(PIP) --editable '.[dask]' torch==2.13.0 numba
 	@touch $@
 
 report: $(VENV)/.package
@@ -57,10 +58,18 @@ format: $(VENV)/.development
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.linear_diffusion
 	$(BIN)/python -m benchmarks.kernel
+	$(BIN)/python -m benchmarks.sweep
 
 docs: $(VENV)/.docs
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -d docs/_build/doctrees docs docs/_build/html
+	$(BIN)/python docs/_ext/check_pages.py docs/_build/html
 	@echo "open docs/_build/html/index.html"
+
+figures: $(VENV)/.package
+	cd docs/_static && ../../$(BIN)/python ../examples/ten_lines.py
+
+gallery: $(VENV)/.package
+	$(BIN)/python docs/_ext/make_gallery.py $(OUT)
 
 clean:
 	rm -rf $(VENV) report docs/_build .pytest_cache .mypy_cache .ruff_cache

@@ -16,10 +16,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["compile_seconds", "environment", "first_call", "interleave", "show", "write"]
+__all__ = ["compile_seconds", "cores", "environment", "first_call", "interleave", "show", "write"]
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "torch", "learning-dynamics")
+PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "torch", "numba", "learning-dynamics")
 
 
 _compiled = [0.0]
@@ -36,11 +36,24 @@ def compile_seconds() -> float:
     return _compiled[0]
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def clock() -> float:
+    """Seconds: processor time when pinned to one core, else wall time.
+
+    On one core both are the same but for what other programs take, which is left out.
+    """
+    return time.process_time() if cores() == 1 else time.perf_counter()
+
+
 def first_call(function: Callable[[], Any]) -> tuple[float, Any]:
     """Seconds of one call, compilation included, and what it returned."""
-    start = time.perf_counter()
+    start = clock()
     value = jax.block_until_ready(function())
-    return time.perf_counter() - start, value
+    return clock() - start, value
 
 
 def interleave(functions: Mapping[str, Callable[[], Any]], runs: int) -> dict[str, float]:
@@ -73,6 +86,8 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "cores_used": cores(),
+        "clock": "processor time" if cores() == 1 else "wall time",
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "device": jax.devices()[0].device_kind,
     }

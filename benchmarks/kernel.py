@@ -3,6 +3,8 @@
 Run as `python -m benchmarks.kernel`. One erf committee (K = 2, one teacher direction, plain online
 SGD, float32, CPU). PyTorch and numba are optional: without them their columns stay empty. All run
 on one thread; rates are replica-updates per second, so a ratio above one means that ours is faster.
+Pin it to one core (`taskset -c 0`): seconds are then processor time, and other programs on the
+machine disturb them little.
 """
 
 from collections.abc import Callable
@@ -15,7 +17,8 @@ import numpy as np
 from jax.scipy.special import erf
 
 import learning_dynamics as ld
-from benchmarks.harness import compile_seconds, environment, first_call, interleave, show, write
+from benchmarks.harness import environment, first_call, interleave, show, write
+from learning_dynamics import random
 from learning_dynamics.kernel.step import layout
 
 try:
@@ -27,7 +30,7 @@ try:
 except ImportError:
     numba = None
 
-RUNS = 3
+RUNS = 5
 RATE = 0.5
 KEY = jax.random.key(1)
 Row = dict[str, Any]
@@ -69,6 +72,11 @@ class Committee(ld.Learner):
 PROBLEM = ld.Problem(Teacher(), Committee(), RATE)
 
 
+def power_of_two(limit: int) -> int:
+    """The largest power of two below or equal to the limit, at least one."""
+    return 1 << max(limit, 1).bit_length() - 1
+
+
 def ours(dimension: int, replicas: int, steps: int, level: str = "ambient") -> Callable[[], Any]:
     """A whole call of `ld.simulate`, compiled before it is timed."""
 
@@ -83,7 +91,7 @@ def ours(dimension: int, replicas: int, steps: int, level: str = "ambient") -> C
 
 def torch_batched(dimension: int, replicas: int, steps: int) -> Callable[[], Any]:
     """Batched matrix products over replicas, inputs drawn in chunks of about 512 kB."""
-    chunk = max(1, min(steps, 2**17 // (dimension * replicas)))
+    chunk = min(steps, power_of_two(2**17 // (dimension * replicas)))
     root, slope = 2.0**0.5, (2 / np.pi) ** 0.5
 
     def run() -> Any:
@@ -103,7 +111,7 @@ def torch_batched(dimension: int, replicas: int, steps: int) -> Callable[[], Any
 
 def numba_loop(dimension: int, replicas: int, steps: int) -> Callable[[], Any]:
     """Compiled loops over chunks of `torch.randn`, one replica after the other."""
-    chunk = max(1, min(steps, 2**15 // dimension))
+    chunk = min(steps, power_of_two(2**15 // dimension))
     train = _numba_chunk()
 
     def run() -> Any:
@@ -161,7 +169,9 @@ def autograd_loop(dimension: int, replicas: int, steps: int) -> Callable[[], Any
     return run
 
 
-def bare_generator(dimension: int, replicas: int, steps: int) -> Callable[[], Any]:
+def bare_generator(
+    dimension: int, replicas: int, steps: int, normal: Callable[..., Any] = random.normal
+) -> Callable[[], Any]:
     """The same number of normal variables, drawn in chunks of the same size and added up."""
     chunk = layout(PROBLEM, dimension, "ambient").chunk
 
@@ -169,7 +179,7 @@ def bare_generator(dimension: int, replicas: int, steps: int) -> Callable[[], An
     def draw(key: jax.Array) -> jax.Array:
         def one(total: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
             shape = (chunk, dimension)
-            return total + jax.random.normal(jax.random.fold_in(key, index), shape).sum(), None
+            return total + normal(jax.random.fold_in(key, index), shape).sum(), None
 
         return jax.lax.scan(one, jnp.float32(0), jnp.arange(replicas * steps // chunk))[0]
 
@@ -181,31 +191,32 @@ def ambient_rows() -> list[Row]:
     rows = []
     for dimension in (100, 1000, 10000):
         for replicas in (1, 16, 64):
-            steps = max(256, min(2**15, 2**25 // (dimension * replicas)))
-            steps -= steps % 256
-            functions = {"ours": ours(dimension, replicas, steps)}
-            functions["generator"] = bare_generator(dimension, replicas, steps)
+            work = 2**25 // (dimension * replicas)
+            steps = power_of_two(min(2**18, max(256, work)))
+            fewer = power_of_two(min(2**13, max(256, work // 8)))
+            functions = {"ours": (steps, ours(dimension, replicas, steps))}
+            functions["generator"] = (steps, bare_generator(dimension, replicas, steps))
+            plain = bare_generator(dimension, replicas, steps, jax.random.normal)
+            functions["jax_random"] = (steps, plain)
             if torch is not None:
-                functions["torch"] = torch_batched(dimension, replicas, steps)
+                functions["torch"] = (fewer, torch_batched(dimension, replicas, fewer))
                 if numba is not None:
-                    functions["numba"] = numba_loop(dimension, replicas, steps)
-            compiled = compile_seconds()
-            first = {name: first_call(f)[0] for name, f in functions.items()}
-            compiled = compile_seconds() - compiled
-            seconds = interleave(functions, RUNS)
-            updates = replicas * steps
+                    functions["numba"] = (fewer, numba_loop(dimension, replicas, fewer))
+            first = {name: first_call(f)[0] for name, (_, f) in functions.items()}
+            taken = interleave({name: f for name, (_, f) in functions.items()}, RUNS)
+            seconds = {name: taken[name] / (replicas * n) for name, (n, _) in functions.items()}
             row: Row = {"N": dimension, "R": replicas, "updates": steps}
-            row |= {f"{name}_per_s": updates / s for name, s in seconds.items()}
+            row |= {f"{name}_per_s": 1 / s for name, s in seconds.items()}
             for name in ("torch", "numba"):
                 if name in seconds:
                     row[f"times_{name}"] = seconds[name] / seconds["ours"]
             if torch is not None:
-                few = max(1, 256 // replicas)
-                slow = first_call(autograd_loop(dimension, 1, few * replicas))[0]
-                row["times_autograd"] = slow / (few * replicas) * updates / seconds["ours"]
+                loop = autograd_loop(dimension, 1, 256)
+                slow = interleave({"loop": loop}, 3)["loop"] / 256
+                row["times_autograd"] = slow / seconds["ours"]
             row["of_generator"] = seconds["generator"] / seconds["ours"]
-            row["compile_s"] = compiled
-            row["first_call_s"] = first["ours"]
+            row["of_jax_random"] = seconds["jax_random"] / seconds["ours"]
+            row["compile_s"] = first["ours"] - taken["ours"]
             rows.append(row)
     return rows
 

@@ -20,13 +20,25 @@ from learning_dynamics.kernel.latents import Latent
 from learning_dynamics.pytrees import configuration, is_traced
 from learning_dynamics.validation import finite_array, reject
 
-__all__ = ["MixedCumulant", "NoiseLevel"]
+__all__ = ["MixedCumulant", "NoiseLevel", "UnmixedLevel"]
 
 Array = NDArray[np.float64]
 
 
 class NoiseLevel(NamedTuple):
     """What a denoiser is told of the forward process x = a x0 + b z.
+
+    Attributes:
+        signal: a = exp(-t) = sqrt(abar).
+        noise: b = sqrt(1 - a^2).
+    """
+
+    signal: Any
+    noise: Any
+
+
+class UnmixedLevel(NamedTuple):
+    """The same where the two vectors of a sample are x0 and z, and the denoiser is to mix them.
 
     Attributes:
         signal: a = exp(-t) = sqrt(abar).
@@ -47,6 +59,8 @@ class MixedCumulant(ld.InputModel):
     the variance along v is one; a = exp(-t), b^2 = 1 - a^2. The two vectors of a sample are x and
     the noise z; the label is the `NoiseLevel`. Given the latents, a coordinate of x is
     mu + s n_1 and that of z is (b/s) n_1 + (1 - b^2/s^2)^(1/2) n_2 with independent normals.
+
+    Equations: :eq:`eq:mcm-data`, :eq:`eq:mcm-forward`.
 
     Attributes:
         covariance: beta_u, None for no spike u.
@@ -130,18 +144,16 @@ class MixedCumulant(ld.InputModel):
             return {"nu": known["nu"]} if self.cumulant is not None else {}
         return known
 
-    def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, NoiseLevel]:
-        """Coordinates of x and z along the spikes, shape (2, r), and the noise level."""
-        inner, added = latents["inner"], latents["added"]
-        dtype = inner.dtype
-        time = jnp.asarray(self.diffusion_time, dtype)
-        a, b = jnp.exp(-time), jnp.sqrt(-jnp.expm1(-2 * time))
-        one, zero = jnp.ones_like(a), jnp.zeros_like(a)
+    def _given_latents(
+        self, latents: Mapping[str, jax.Array], a: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Mean and deviation of a x0 + (1 - a^2)^(1/2) z along the spikes, given the latents."""
+        dtype, one = a.dtype, jnp.ones_like(a)
         means, deviations = [], []
-        lam: Any = zero
-        nu: Any = zero
+        lam: Any = jnp.zeros_like(a)
+        nu: Any = jnp.zeros_like(a)
         if self.pair.independent:
-            nu = latents.get("nu", zero)
+            nu = latents.get("nu", nu)
         else:
             lam, nu = self.pair.pair(latents)
         if self.covariance is not None:
@@ -151,15 +163,28 @@ class MixedCumulant(ld.InputModel):
         if self.cumulant is not None:
             gamma = 1 / jnp.sqrt(1 + 1 / jnp.asarray(self.cumulant, dtype))
             means.append(a * gamma * nu)
-            deviations.append(jnp.sqrt(1 - a * a * gamma * gamma))
+            deviations.append(jnp.sqrt(jnp.maximum(1 - a * a * gamma * gamma, 0)))
         if self.mean is not None:
             means.append(a * jnp.sqrt(jnp.asarray(self.mean, dtype)))
             deviations.append(one)
-        mean, deviation = jnp.stack(means), jnp.stack(deviations)
+        return jnp.stack(means), jnp.stack(deviations)
+
+    def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, NoiseLevel]:
+        """Coordinates of x and z along the spikes, shape (2, r), and the noise level."""
+        inner, added = latents["inner"], latents["added"]
+        time = jnp.asarray(self.diffusion_time, inner.dtype)
+        a, b = jnp.exp(-time), jnp.sqrt(-jnp.expm1(-2 * time))
+        mean, deviation = self._given_latents(latents, a)
         shared = b / deviation
         rest = jnp.sqrt(jnp.maximum(1 - shared * shared, 0))
         noisy = mean + deviation * inner
         return jnp.stack([noisy, shared * inner + rest * added]), NoiseLevel(a, b)
+
+    def clean_signal(self, latents: Mapping[str, jax.Array]) -> jax.Array:
+        """Coordinates of x0 along the spikes, shape (r,)."""
+        inner = latents["inner"]
+        mean, deviation = self._given_latents(latents, jnp.ones((), inner.dtype))
+        return mean + deviation * inner
 
     def latents(self) -> dict[str, Latent]:
         """Latents behind the coordinates; the added noise enters a loss at most squared."""

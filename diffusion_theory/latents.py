@@ -15,6 +15,7 @@ from scipy import special
 
 import learning_dynamics as ld
 from diffusion_theory.laws import Atoms, Law, Rademacher, inside, normal_moments
+from learning_dynamics import random
 from learning_dynamics.kernel.latents import Latent
 from learning_dynamics.pytrees import configuration, is_traced, static
 from learning_dynamics.validation import finite_array, one_of, reject
@@ -44,7 +45,7 @@ class BrokenNormal:
 
     def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
         """Draw N(0, 1)."""
-        return jax.random.normal(key, (*shape, *self.shape), dtype)
+        return random.normal(key, (*shape, *self.shape), dtype)
 
     def rule(self, nodes: int) -> tuple[Array, Array]:
         """Gauss rules of the pieces' truncated normal laws, about `nodes` points in all."""

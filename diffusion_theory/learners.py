@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import learning_dynamics as ld
 from diffusion_theory.activations import activation_function, check_activation
-from diffusion_theory.inputs import MixedCumulant, NoiseLevel
+from diffusion_theory.inputs import MixedCumulant, NoiseLevel, UnmixedLevel
 from learning_dynamics.pytrees import configuration, is_traced, static
 from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
 
@@ -20,17 +21,21 @@ Target = Literal["eps", "x0"]
 
 @configuration
 class TiedDenoiser(ld.Learner):
-    """f(x) = s x + sign W' sigma(kappa W x), trained by |target - f(x)|^2.
+    """f(x) = s x + W' (sign sigma(kappa W x)), trained by |target - f(x)|^2.
 
-    The loss in terms of fields, g = sigma(kappa F_x), W t the fields of the target:
+    The loss in terms of fields, g = sign sigma(kappa F_x), W t the fields of the target:
 
-        |t - s x|^2 - 2 sign g . (W t - s F_x) + g' Q g,
+        |t - s x|^2 - 2 g . (W t - s F_x) + g' Q g,
 
     W t = F_z for target "eps" (the noise z) and (F_x - b F_z) / a for "x0" (the clean sample).
 
+    Equations: :eq:`eq:mcm-denoiser`, :eq:`eq:mcm-span-loss`.
+
     Attributes:
         activation: "tanh", "erf" (of x / sqrt 2), "relu", "softplus", "linear", or a function.
-        sign: 1 or -1; -1 with "eps" is the Bayes form for a Rademacher latent.
+        sign: 1 or -1; -1 with "eps" is the Bayes form for a Rademacher latent. Or one sign per
+            neuron, shape (K,): with both signs the linear part of f can be any symmetric matrix,
+            so that whitened directions can be denoised without spoiling the skip.
         target: "eps" or "x0".
         kappa: scale inside the activation, a / b^2 if None.
         skip: strength s; if None, the best of the linear part, b for "eps" and a for "x0", where
@@ -52,10 +57,12 @@ class TiedDenoiser(ld.Learner):
 
     def __post_init__(self) -> None:
         check_activation(self.activation)
-        if not is_traced(self.sign) and self.sign not in (1, -1):
-            raise reject("sign", "be 1 or -1", self.sign)
         one_of("target", self.target, ("eps", "x0"))
         positive_integer("neurons", self.neurons)
+        if not is_traced(self.sign):
+            signs = np.asarray(self.sign)
+            if signs.shape not in ((), (self.neurons,)) or not np.all(np.isin(signs, (1, -1))):
+                raise reject("sign", "be 1 or -1, or one of these per neuron", self.sign)
         if not isinstance(self.learn_skip, bool):
             raise reject("learn_skip", "be True or False", repr(self.learn_skip))
         for name, value in (("kappa", self.kappa), ("skip", self.skip)):
@@ -79,9 +86,14 @@ class TiedDenoiser(ld.Learner):
         sample: ld.Sample,
     ) -> jax.Array:
         """Squared error of one sample."""
-        level: NoiseLevel = sample.label
+        level: NoiseLevel | UnmixedLevel = sample.label
         a, b = level
-        noisy, noise = fields[:, 0], fields[:, 1]
+        first, noise = fields[:, 0], fields[:, 1]
+        x, both, z = sample.gram[0, 0], sample.gram[0, 1], sample.gram[1, 1]
+        noisy = first
+        if isinstance(level, UnmixedLevel):  # the vectors are x0 and z
+            noisy = a * first + b * noise
+            x, both = a * a * x + 2 * a * b * both + b * b * z, a * both + b * z
         kappa = a / (b * b) if self.kappa is None else jnp.asarray(self.kappa, noisy.dtype)
         if self.learn_skip:
             s = parameters["skip"]
@@ -89,7 +101,6 @@ class TiedDenoiser(ld.Learner):
             s = b if self.target == "eps" else a
         else:
             s = jnp.asarray(self.skip, noisy.dtype)
-        x, z, both = sample.gram[0, 0], sample.gram[1, 1], sample.gram[0, 1]
         if self.target == "eps":
             wanted, square, cross = noise, z, both
         else:
@@ -97,10 +108,10 @@ class TiedDenoiser(ld.Learner):
             square = (x - 2 * b * both + b * b * z) / (a * a)
             cross = (x - b * both) / a
         g = activation_function(self.activation)(kappa * noisy)
+        g = g * jnp.broadcast_to(jnp.asarray(self.sign, noisy.dtype), g.shape)
         linear = square - 2 * s * cross + s * s * x
         answer = jnp.sum(g[:, None] * norms * g[None, :])
-        sign = jnp.asarray(self.sign, noisy.dtype)
-        return linear - 2 * sign * jnp.sum(g * (wanted - s * noisy)) + answer
+        return linear - 2 * jnp.sum(g * (wanted - s * noisy)) + answer
 
 
 def denoiser_numbers(inputs: MixedCumulant, learner: TiedDenoiser) -> tuple[float, ...]:

@@ -16,11 +16,16 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "equations",
+    "examples",
     "mathml",
     "plain_docstrings",
     "public_modules",
+    "references",
+    "results",
 ]
 exclude_patterns = ["_build", "_ext", "_static", "examples"]
+nitpicky = True
 default_role = "py:obj"
 
 myst_enable_extensions = ["deflist", "dollarmath"]
@@ -36,6 +41,7 @@ math_macros = {
     "Sh": r"\hat\Sigma",
     "ab": r"\bar\alpha",
     "dd": r"\mathrm{d}",
+    "He": r"\mathrm{He}",
 }
 
 autodoc_member_order = "bysource"

@@ -1,7 +1,9 @@
 """Amplitudes before phases: learning dynamics seen in Fourier space."""
 
+from fourier_simplicity.detection import detection_auc, field_densities
+from fourier_simplicity.diffusion import neuron_diffusion
 from fourier_simplicity.inputs import FourierInputs, draw, draw_labelled
-from fourier_simplicity.learners import SingleNeuron
+from fourier_simplicity.learners import SingleNeuron, TwoLayer
 from fourier_simplicity.modes import (
     power_law_spectrum,
     spectrum_from_fields,
@@ -10,7 +12,13 @@ from fourier_simplicity.modes import (
     wave_vectors,
 )
 from fourier_simplicity.moments import autocovariance, bispectrum, mode_moment, trispectrum
-from fourier_simplicity.simulation import TieOverlap, even_start, phase_problem, recovery_law
+from fourier_simplicity.simulation import (
+    TieOverlap,
+    even_start,
+    network_problem,
+    phase_problem,
+    recovery_law,
+)
 from fourier_simplicity.surrogates import (
     amplitude_only,
     mean_amplitude,
@@ -26,7 +34,7 @@ from fourier_simplicity.theory import (
     effective_dimension,
     leading_form,
     relations,
-    slope_variance,
+    slope_moments,
     visible_order,
 )
 from fourier_simplicity.ties import Template, Tie, harmonic, quartet, triad
@@ -37,20 +45,25 @@ __all__ = [
     "Template",
     "Tie",
     "TieOverlap",
+    "TwoLayer",
     "VisibleOrder",
     "activation_coefficients",
     "amplitude_only",
     "autocovariance",
     "bispectrum",
     "correlation",
+    "detection_auc",
     "draw",
     "draw_labelled",
     "effective_dimension",
     "even_start",
+    "field_densities",
     "harmonic",
     "leading_form",
     "mean_amplitude",
     "mode_moment",
+    "network_problem",
+    "neuron_diffusion",
     "periodic_component",
     "phase_only",
     "phase_problem",
@@ -58,7 +71,7 @@ __all__ = [
     "quartet",
     "recovery_law",
     "relations",
-    "slope_variance",
+    "slope_moments",
     "spectrum_from_fields",
     "spectrum_sweep",
     "swap",

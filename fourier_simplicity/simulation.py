@@ -6,16 +6,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 import learning_dynamics as ld
 from fourier_simplicity.inputs import FourierInputs
-from fourier_simplicity.learners import Activation, SingleNeuron
-from fourier_simplicity.theory import leading_form, relations, slope_variance, visible_order
+from fourier_simplicity.learners import Activation, SingleNeuron, TwoLayer
+from fourier_simplicity.theory import leading_form, relations, slope_moments, visible_order
 from learning_dynamics.kernel.search import explosion_times
 from learning_dynamics.validation import reject
 
-__all__ = ["TieOverlap", "even_start", "phase_problem", "recovery_law"]
+__all__ = ["TieOverlap", "even_start", "network_problem", "phase_problem", "recovery_law"]
 
 
 def phase_problem(
@@ -42,11 +42,48 @@ def phase_problem(
     Raises:
         ValueError: on an unknown activation or a rate that is not positive.
     """
-    found = visible_order(inputs, activation)
-    if found.order is None:
-        warnings.warn(found.message, UserWarning, stacklevel=2)
+    _warn_if_blind(inputs, activation)
     learner = SingleNeuron(activation, normalised)
     return ld.Problem(inputs, learner, learning_rate, update="spherical")
+
+
+def network_problem(
+    inputs: FourierInputs,
+    neurons: int,
+    activation: Activation = "relu",
+    *,
+    learning_rate: Any,
+    readout_rate: Any = 0.0,
+    readout: Any = None,
+    normalised: bool = False,
+) -> ld.Problem:
+    """A two-layer network with logistic loss, trained by online SGD; rows of W keep norm one.
+
+    Args:
+        inputs: structured inputs and noise.
+        neurons: K.
+        activation: see `activation_function`.
+        learning_rate: eta of the first layer; a step is eta / N.
+        readout_rate: the same for readout and bias; 0 keeps them.
+        readout: initial second layer, shape (K,); see `TwoLayer`.
+        normalised: whether preactivations are divided by their standard deviations.
+
+    Warns:
+        UserWarning: if the activation is blind to every tie; it names the Hermite coefficients.
+
+    Raises:
+        ValueError: on values outside their range.
+    """
+    _warn_if_blind(inputs, activation)
+    learner = TwoLayer(neurons, activation, normalised, readout)
+    rates = {"readout": readout_rate, "bias": readout_rate} if np.any(readout_rate) else None
+    return ld.Problem(inputs, learner, learning_rate, update="spherical", parameter_rates=rates)
+
+
+def _warn_if_blind(inputs: FourierInputs, activation: Activation) -> None:
+    found = visible_order(inputs, activation)
+    if found.order is None:
+        warnings.warn(found.message, UserWarning, stacklevel=3)
 
 
 def even_start(inputs: FourierInputs, overlap: float, dimension: int) -> ld.Overlaps:
@@ -81,6 +118,8 @@ def recovery_law(
     Explosion times of d mu = -delta' grad L_k ds - (delta'^2 V / 2) mu ds + delta' S0^(1/2) dB with
     L_k = `leading_form`, S0 = V 1, V = E sigma'(g)^2; learning rate delta' N^(-(k-2)/2).
 
+    Equation: :eq:`eq:phases-search`.
+
     Args:
         inputs: isotropic inputs with Rayleigh amplitudes.
         activation: see `activation_function`.
@@ -94,27 +133,44 @@ def recovery_law(
     """
     if inputs.spectrum is not None or inputs.amplitudes != "rayleigh":
         raise reject("inputs", "be isotropic with Rayleigh amplitudes", repr(inputs))
-    norm = slope_variance(activation)
+    norm = slope_moments(activation)[0]
     covariance = norm * np.eye(inputs.directions)
     form = leading_form(inputs, activation)
     return explosion_times(form, covariance, norm, rate, key=key, draws=draws, longest=longest)
 
 
 class TieOverlap:
-    """Re prod_j m_j^(n_j) of the shortest relation, a quantity for `Stop`: what recovery means.
+    """Re prod_j v_j^(n_j) of the shortest relation n, a quantity for `Stop`: what recovery means.
 
-    A threshold on |m| would be crossed by diffusion, since |m|^2 starts at r / N.
+    v_j = sqrt(lambda_j / s) m_j is the share of mode j in the field, s = w' Sigma w; for isotropic
+    inputs v = m. A threshold on |m| would be crossed by diffusion, since |m|^2 starts at r / N.
 
     Attributes:
-        relation: n, on the tied modes.
-        largest: its largest value on the unit sphere, prod_j (|n_j| / |n|)^(|n_j| / 2).
+        relation: n, on the tied modes; with several of that length the one that costs least.
+        largest: its largest value, prod_j (|n_j| / |n|)^(|n_j| / 2).
+
+    Raises:
+        ValueError: if no relation holds, or the amplitudes are deterministic.
     """
 
     def __init__(self, inputs: FourierInputs) -> None:
         held = relations(inputs)
         if not held:
             raise reject("inputs.ties", "hold a relation", "none (or full jitter)")
-        self.relation = held[0][0]
+        if inputs.amplitudes != "rayleigh":
+            raise reject("inputs.amplitudes", "be 'rayleigh'", repr(inputs.amplitudes))
+        first = sum(map(abs, held[0][0]))
+        signal = np.asarray(inputs.signal_variances(), np.float64)
+        costs = [
+            -float(np.abs(n) @ np.log(signal[::2])) if sum(map(abs, n)) == first else np.inf
+            for n, _ in held
+        ]
+        self.relation = held[int(np.argmin(costs))][0]
+        self.variances: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+        if inputs.spectrum is not None:
+            blocks = [np.asarray(g.variances) for g in inputs.blocks(inputs.dimension)]
+            found = (signal, np.concatenate([np.zeros(0), *blocks]))
+            self.variances = tuple(tuple(v.tolist()) for v in found)  # type: ignore[assignment]
         self.__qualname__ = f"TieOverlap{self.relation}"  # names it in checkpoints
         n = np.abs(self.relation)
         share = n[n > 0] / n.sum()
@@ -122,16 +178,36 @@ class TieOverlap:
 
     def __call__(self, overlaps: ld.Overlaps) -> jax.Array:
         """Value for a single neuron."""
-        m = overlaps.signal[0]
-        real, imaginary = jnp.ones_like(m[0]), jnp.zeros_like(m[0])
+        v = overlaps.signal[0]
+        if self.variances is not None:
+            signal, blocks = (jnp.asarray(a, v.dtype) for a in self.variances)
+            v = jnp.sqrt(signal) * v
+            noise = jnp.sum(blocks * overlaps.blocks[: blocks.size, 0, 0])
+            v = v / jnp.sqrt(jnp.sum(v * v) + noise)
+        value: jax.Array = self.product(v)
+        return value
+
+    def along(self, signal: NDArray[np.float64], field_variance: ArrayLike = 1.0) -> Any:
+        """Values along trajectories: overlaps m, shape (..., r), and s, shape (...)."""
+        v = np.asarray(signal) / np.sqrt(np.asarray(field_variance))[..., None]
+        if self.variances is not None:
+            v = v * np.sqrt(np.asarray(self.variances[0]))
+        return self.product(v)
+
+    def product(self, shares: Any) -> Any:
+        """Re prod_j v_j^(n_j) of shares (Re v_1, Im v_1, ..), shape (..., r)."""
+        real, imaginary = 1.0, 0.0
         for j, n in enumerate(self.relation):
-            x, y = m[2 * j], m[2 * j + 1] * (1 if n > 0 else -1)
+            x, y = shares[..., 2 * j], shares[..., 2 * j + 1] * (1 if n > 0 else -1)
             for _ in range(abs(n)):
                 real, imaginary = real * x - imaginary * y, real * y + imaginary * x
         return real
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, TieOverlap) and other.relation == self.relation
+        return isinstance(other, TieOverlap) and (self.relation, self.variances) == (
+            other.relation,
+            other.variances,
+        )
 
     def __hash__(self) -> int:
-        return hash(self.relation)
+        return hash((self.relation, self.variances))

@@ -34,7 +34,7 @@ __all__ = [
     "effective_dimension",
     "leading_form",
     "relations",
-    "slope_variance",
+    "slope_moments",
     "visible_order",
 ]
 
@@ -53,7 +53,7 @@ def _rule(panels: int) -> tuple[Array, Array]:
     return g, mass / mass.sum()
 
 
-def _values(activation: Activation, at: Array, *, slope: bool = False) -> Array:
+def activation_values(activation: Activation, at: Array, *, slope: bool = False) -> Array:
     function = activation_function(activation)
     with jax.enable_x64(True):
         chosen = jax.vmap(jax.grad(function)) if slope else function
@@ -65,6 +65,8 @@ def activation_coefficients(
     activation: Activation, highest: int = HIGHEST, *, variance: float = 1.0
 ) -> tuple[Array, Array]:
     """c_k = E[sigma(sqrt(s) g) He_k(g)] s^(-k/2), k = 0 .. highest, and their numerical errors.
+
+    Equation: :eq:`eq:phases-coefficients`.
 
     Args:
         activation: see `activation_function`; kinks at zero cost no accuracy.
@@ -79,7 +81,7 @@ def activation_coefficients(
     found = []
     for panels in (97, 60):
         g, mass = _rule(panels)
-        values = mass * _values(activation, np.sqrt(s) * g)
+        values = mass * activation_values(activation, np.sqrt(s) * g)
         found.append(np.array([hermite(k, g) @ values for k in orders]))
     scale = np.array([s ** (-k / 2) for k in orders])
     size = np.array([sqrt(float(factorial(k))) for k in orders])
@@ -89,14 +91,19 @@ def activation_coefficients(
     return found[0] * scale, error * scale
 
 
-def slope_variance(activation: Activation, *, variance: float = 1.0) -> float:
-    """E sigma'(sqrt(s) g)^2: squared step of the neuron per dimension at zero overlap.
+def slope_moments(activation: Activation, *, variance: float = 1.0) -> tuple[float, float]:
+    """E sigma'(sqrt(s) g)^2 and s E g^2 sigma'(sqrt(s) g)^2: squared steps at zero overlap.
+
+    The first is the step per dimension of unit variance, the second that along Sigma w / s - w.
+
+    Equation: :eq:`eq:phases-noise`.
 
     Raises:
         ValueError: on an unknown activation, or one whose slope is not finite.
     """
     g, mass = _rule(97)
-    return float(mass @ _values(activation, np.sqrt(variance) * g, slope=True) ** 2)
+    square = mass * activation_values(activation, np.sqrt(variance) * g, slope=True) ** 2
+    return float(square.sum()), float(variance * (square @ g**2))
 
 
 def _vectors(length: int, size: int) -> Iterator[tuple[int, ...]]:
@@ -184,6 +191,8 @@ def correlation(
 ) -> Array:
     """E[y sigma(w.x)] = 1 - population loss, as a series in the overlaps of a neuron.
 
+    Equation: :eq:`eq:phases-correlation`.
+
     Args:
         inputs: input model with Rayleigh amplitudes.
         activation: see `activation_function`; exact for polynomials of degree <= highest.
@@ -235,6 +244,8 @@ def visible_order(
     j = 0 is the rule "c_|n| != 0"; where that coefficient vanishes, the next one of the same
     parity sees the same relation through an amplitude: a triad with c_3 = 0 shows at order 5.
 
+    Equation: :eq:`eq:phases-order`.
+
     Raises:
         ValueError: on an unknown activation.
     """
@@ -273,6 +284,8 @@ def leading_form(inputs: FourierInputs, activation: Activation) -> Form:
 
     The kernel's `Form`, a polynomial in (Re m_1, Im m_1, ..), here in closed form.
 
+    Equation: :eq:`eq:phases-form`.
+
     Raises:
         ValueError: if the activation is blind to the ties.
     """
@@ -303,6 +316,8 @@ def effective_dimension(inputs: FourierInputs) -> float:
     lambda_S is the geometric mean of the eigenvalues of the tied modes, each counted |n_j| times, for the
     shortest relation: the whitened overlaps of a random start have squares of size 1 / N_eff. Isotropic
     inputs have N_eff = N. With several relations of that length, the cheapest one counts.
+
+    Equation: :eq:`eq:phases-effective`.
 
     Raises:
         ValueError: if no relation holds.

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from learning_dynamics.kernel.stopping import Stop
     from learning_dynamics.kernel.trajectory import Trajectory, log_times
     from learning_dynamics.pytrees import configuration, static
+    from learning_dynamics.sweeps.run import MissingCells, sweep
+    from learning_dynamics.sweeps.store import StoreError
 
 # Imported when first asked for: the command line and the theory modules must start fast.
 _HOMES = {
@@ -44,6 +46,8 @@ _HOMES = {
     "kernel.state": ("Overlaps", "from_weights", "order_parameters"),
     "kernel.stopping": ("Stop",),
     "kernel.trajectory": ("Trajectory", "log_times"),
+    "sweeps.run": ("MissingCells", "sweep"),
+    "sweeps.store": ("StoreError",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -57,6 +61,7 @@ __all__ = [
     "Learner",
     "Limit",
     "Measurement",
+    "MissingCells",
     "NoiseBlocks",
     "Normal",
     "Overlaps",
@@ -67,6 +72,7 @@ __all__ = [
     "Sample",
     "SearchLaw",
     "Stop",
+    "StoreError",
     "StudentT",
     "Trajectory",
     "Uniform",
@@ -84,6 +90,7 @@ __all__ = [
     "search_law",
     "simulate",
     "static",
+    "sweep",
 ]
 
 

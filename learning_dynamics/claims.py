@@ -7,13 +7,17 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Literal, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import jax
 from matplotlib.figure import Figure
 
 from learning_dynamics.comparison import Comparison, Verdict
 from learning_dynamics.validation import one_of, reject
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["Claim", "Evidence", "Outcome", "Panel", "Run", "claim", "load_claims", "run_claim"]
 
@@ -26,17 +30,21 @@ _registry: dict[str, "Claim"] = {}
 
 @dataclass(frozen=True)
 class Run:
-    """What a claim is given: its size, a random key and a progress bar.
+    """What a claim is given: its size, a random key, a progress bar and a place for its cells.
 
     Attributes:
         size: "quick" (a minute on two cores) or "full".
         key: typed random key of the claim.
         tracker: wraps an iterable in a progress bar.
+        store: folder that keeps what its sweeps computed; None to keep nothing.
+        earlier: seconds that went into cells found in the store, one entry per sweep.
     """
 
     size: Size
     key: jax.Array
     tracker: Callable[[Iterable, str], Iterable] = field(default=lambda items, _: items)
+    store: Path | None = None
+    earlier: list[float] = field(default_factory=list)
 
     @property
     def quick(self) -> bool:
@@ -46,6 +54,24 @@ class Run:
     def track(self, items: Iterable[T], description: str) -> Iterator[T]:
         """Iterate over `items` with a progress bar."""
         return iter(self.tracker(items, description))
+
+    def sweep(
+        self, measure: Callable[..., Any], over: Mapping[str, Any], **options: Any
+    ) -> "xr.Dataset":
+        """Call `learning_dynamics.sweep` with the store and the progress bar of this run.
+
+        Args:
+            measure: function at the top of a module.
+            over: argument -> values.
+            options: as for `learning_dynamics.sweep`, without `store` and `tracker`.
+        """
+        from learning_dynamics.sweeps import sweep
+
+        start = time.perf_counter()
+        found = sweep(measure, over, store=self.store, tracker=self.tracker, **options)
+        spent = time.perf_counter() - start
+        self.earlier.append(max(0.0, found.attrs["seconds"] - spent))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +125,10 @@ class Claim:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A claim that was run: its evidence, or the traceback of the error that stopped it."""
+    """A claim that was run: its evidence, or the traceback of the error that stopped it.
+
+    An outcome that an earlier run finished has a record of its verdicts in place of evidence.
+    """
 
     claim: Claim
     evidence: Evidence | None
@@ -107,10 +136,13 @@ class Outcome:
     size: Size
     seed: int
     error: str = ""
+    record: Mapping[str, Any] | None = None
 
     @property
     def verdict(self) -> Verdict:
         """Verdict "pass" when every comparison passes."""
+        if self.record is not None:
+            return "pass" if self.record["verdict"] == "pass" else "fail"
         found = self.evidence
         passed = found is not None and all(c.verdict == "pass" for c in found.comparisons)
         return "pass" if passed else "fail"
@@ -118,6 +150,8 @@ class Outcome:
     @property
     def control_verdict(self) -> Verdict:
         """Verdict "fail" when every control fails, as it must; otherwise "pass"."""
+        if self.record is not None:
+            return "fail" if self.record["control_verdict"] == "fail" else "pass"
         found = self.evidence
         failed = found is not None and all(c.verdict == "fail" for c in found.controls)
         return "fail" if failed else "pass"
@@ -159,7 +193,12 @@ def load_claims() -> dict[str, Claim]:
 
 
 def run_claim(
-    claim: Claim, *, size: Size = "quick", seed: int = 0, tracker: Tracker | None = None
+    claim: Claim,
+    *,
+    size: Size = "quick",
+    seed: int = 0,
+    tracker: Tracker | None = None,
+    store: Path | None = None,
 ) -> Outcome:
     """Run one claim; errors propagate.
 
@@ -168,6 +207,8 @@ def run_claim(
         size: "quick" or "full".
         seed: seed of the claim's random key.
         tracker: progress bar, called as `tracker(iterable, description)`.
+        store: folder for the cells of its sweeps, to go on after an interruption. The seconds of
+            the outcome count cells that were found there with what they had taken.
 
     Raises:
         ValueError: on an unknown size.
@@ -177,7 +218,9 @@ def run_claim(
     start = time.perf_counter()
     # Claims draw independently of each other, whichever of them are run.
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(claim.id.encode()))
-    evidence = claim.test(Run(size, key) if tracker is None else Run(size, key, tracker))
+    run = Run(size, key, store=store) if tracker is None else Run(size, key, tracker, store)
+    evidence = claim.test(run)
     if not isinstance(evidence, Evidence):
         raise TypeError(f"Claim {claim.id!r} must return Evidence, but returned {evidence!r}.")
-    return Outcome(claim, evidence, time.perf_counter() - start, size, seed)
+    seconds = time.perf_counter() - start + sum(run.earlier)
+    return Outcome(claim, evidence, seconds, size, seed)

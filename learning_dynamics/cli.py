@@ -1,4 +1,8 @@
-"""The command `learning-dynamics`: `report` runs claims and writes the page, `list` names them."""
+"""The command `learning-dynamics`.
+
+`report` runs claims and writes the page, `list` names them; `sweep` runs a measure over a grid,
+`show` tells how far it is.
+"""
 
 import argparse
 import sys
@@ -26,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "list":
             return _list()
+        if options.command in ("sweep", "show"):
+            from learning_dynamics.sweeps import commands
+
+            return getattr(commands, options.command)(parser, options)
         return _report(parser, options)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -42,9 +50,26 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("claims", nargs="*", metavar="CLAIM", help="id, or a prefix as `linear/`")
     report.add_argument("--size", choices=("quick", "full"), default="quick", help="default: quick")
     report.add_argument("--out", type=Path, default=Path("report"), help="folder, default: report")
+    report.add_argument(
+        "--fresh", action="store_true", help="forget what an earlier run at full size left in --out"
+    )
     report.add_argument("--seed", type=_seed, default=0, help="of the random keys, default: 0")
     commands.add_parser("list", help="name the claims")
+    sweep = commands.add_parser("sweep", help="run a measure over a grid, or go on with it")
+    sweep.add_argument("file", type=Path, metavar="FILE.py", help="defines `measure` and `over`")
+    sweep.add_argument("--store", type=Path, required=True, metavar="DIR", help="of the results")
+    sweep.add_argument("--workers", type=_count, help="processes of one core each; default: here")
+    sweep.add_argument("--out", type=Path, metavar="FILE.nc", help="also write all as netCDF")
+    show = commands.add_parser("show", help="tell what of a sweep is done, and how long is left")
+    show.add_argument("store", type=Path, metavar="DIR", help="store of the sweep")
     return parser
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, but got {text}")
+    return count
 
 
 def _seed(text: str) -> int:
@@ -92,6 +117,7 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
             out=options.out,
             seed=options.seed,
             done=outcomes.append,
+            fresh=options.fresh,
         )
     except KeyboardInterrupt:
         print("interrupted: the finished claims are kept", file=sys.stderr)

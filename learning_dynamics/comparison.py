@@ -56,7 +56,14 @@ class Prediction:
         return replace(self, bias=np.asarray(bias, dtype=np.float64), bias_order=order)
 
     def scaled(self, factor: ArrayLike) -> "Prediction":
-        """Multiply value, error and bias by a positive factor, such as 1/d."""
+        """Multiply value, error and bias by a positive factor, such as 1/d.
+
+        Args:
+            factor: broadcasts against the values.
+
+        Raises:
+            ValueError: if a factor is not positive.
+        """
         scale = np.asarray(factor, dtype=np.float64)
         if not np.all(scale > 0):
             raise reject("factor", "be positive", scale)
@@ -68,7 +75,7 @@ class Prediction:
         )
 
     def labelled(self, label: str) -> "Prediction":
-        """Rename the prediction in legends and tables."""
+        """Give the prediction the name `label` in legends and tables."""
         return replace(self, label=label)
 
     def __getitem__(self, index: Any) -> "Prediction":
@@ -154,6 +161,7 @@ class Comparison:
 
     and the verdict is "pass" when no residual exceeds `critical`, the two-sided Student t
     quantile (replicas - 1 degrees of freedom) at `false_alarm` divided by the number of points.
+    Equation: :eq:`eq:residual`.
     """
 
     measured: Measurement
@@ -246,7 +254,12 @@ class Comparison:
         )
 
     def plot(self, path: str | Path | None = None, **options: Any) -> "Figure":
-        """Draw simulation and theory with a residual panel; see `figures.plot_comparison`."""
+        """Draw simulation and theory with a residual panel.
+
+        Args:
+            path: file to write, if any; its suffix chooses the format.
+            options: those of `plot_comparison`.
+        """
         from learning_dynamics.figures import plot_comparison, save_figure
 
         figure = plot_comparison(self, **options)
@@ -291,7 +304,12 @@ class Comparisons(Sequence[Comparison]):
         return stacked.assign_attrs(attributes)
 
     def plot(self, path: str | Path | None = None, **options: Any) -> "Figure":
-        """Draw all comparisons side by side; see `figures.plot_comparisons`."""
+        """Draw all comparisons side by side.
+
+        Args:
+            path: file to write, if any; its suffix chooses the format.
+            options: those of `plot_comparisons`.
+        """
         from learning_dynamics.drawing import save_figure
         from learning_dynamics.figures import plot_comparisons
 

@@ -81,7 +81,12 @@ def figure_style() -> Iterator[None]:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure; an SVG comes out the same, byte for byte, whenever it is written."""
+    """Write a figure; an SVG comes out the same, byte for byte, whenever it is written.
+
+    Args:
+        figure: what to write.
+        path: file; its suffix chooses the format.
+    """
     path = Path(path)
     stamp = {"Date": None} if path.suffix == ".svg" else None
     with figure_style():
@@ -128,7 +133,16 @@ def draw_simulation(
     index: int = 0,
     label: str | None = None,
 ) -> None:
-    """Draw markers with one-standard-error bars in the style of series `index`, shape (points,)."""
+    """Draw markers with bars of one standard error: a simulation.
+
+    Args:
+        axes: where to draw.
+        x: shape (points,).
+        values: shape (points,).
+        standard_error: shape (points,), or None for no bars.
+        index: number of the series, which chooses marker and colour.
+        label: text for the legend.
+    """
     style = series_style(index)
     with figure_style():
         axes.errorbar(
@@ -156,7 +170,17 @@ def draw_theory(
     label: str | None = None,
     linestyle: str = "-",
 ) -> None:
-    """Draw a line, sorted along x, in the colour of series `index`, shaded by the allowed bias."""
+    """Draw a line, sorted along x and shaded by the allowed bias: a theory.
+
+    Args:
+        axes: where to draw.
+        x: shape (points,).
+        values: shape (points,).
+        index: number of the series, which chooses the colour.
+        bias: allowed deviation, shape (points,).
+        label: text for the legend.
+        linestyle: as in matplotlib.
+    """
     colour = series_style(index).colour
     order = np.argsort(np.asarray(x), kind="stable")
     x, values = np.asarray(x)[order], np.asarray(values, dtype=np.float64)[order]
@@ -176,7 +200,14 @@ def legend_below(
     columns: int = 3,
     title: str | None = None,
 ) -> None:
-    """Put one legend under the panels, where it covers no data (default: all that has a label)."""
+    """Put one legend under the panels, where it covers no data.
+
+    Args:
+        figure: with panels that are drawn.
+        handles: what to list; by default all that has a label.
+        columns: entries side by side, at most.
+        title: of the legend.
+    """
     if handles is None:
         found: dict[str, Any] = {}
         for axes in figure.axes:

@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+X_LABELS = {"time": r"time $\tau$ = updates / $N$"}  # of trajectories
 FEW = 6  # points along x that are all labelled on a logarithmic axis
 WIDE = 70  # characters of a legend that do not fit side by side
 
@@ -123,7 +124,7 @@ def plot_comparison(
             below.set_xlim(-0.6, len(names) - 0.4)
         main.set_title(comparison.name if title is None else title)
         main.set_ylabel(comparison.quantity)
-        below.set_xlabel(x if x_label is None else x_label)
+        below.set_xlabel(X_LABELS.get(x, x) if x_label is None else x_label)
         _residual_panel(below, comparison, positions, table["residual"])
     handles = _handles(comparison, labels, table["bias"])
     wide = sum(len(handle.get_label()) for handle in handles) > WIDE
@@ -169,7 +170,7 @@ def plot_comparisons(
                 upper.set_xscale("log")
             upper.set_title(errors.label)
             upper.set_ylabel(comparison.quantity)
-            lower.set_xlabel(x)
+            lower.set_xlabel(X_LABELS.get(x, x))
             _residual_panel(
                 lower, comparison, positions, _rows(comparison, comparison.residual, x, series)
             )

@@ -37,7 +37,17 @@ def gauss_hermite(nodes: int) -> tuple[Array, Array]:
 
 
 def hermite(order: int, x: ArrayLike) -> Array:
-    """He_order(x): He_0 = 1, He_1 = x, He_(k+1) = x He_k - k He_(k-1)."""
+    """Probabilists' Hermite polynomial: He_0 = 1, He_1 = x, He_(k+1) = x He_k - k He_(k-1).
+
+    Args:
+        order: k >= 0.
+        x: points, any shape.
+
+    Raises:
+        ValueError: if `order` is no whole number or negative.
+
+    Source: numpy.polynomial.hermite_e.
+    """
     index = int(integers("order", order, least=0))
     return np.asarray(hermite_e.hermeval(np.asarray(x, np.float64), [0.0] * index + [1.0]))
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from numpy.typing import ArrayLike
 
+from learning_dynamics import random
 from learning_dynamics.validation import integers, reject
 
 __all__ = ["observation_gaps", "observed_chunks", "observed_scan"]
@@ -60,7 +61,7 @@ def observed_scan(
     """
 
     def advance(step: jax.Array, state: State) -> State:
-        return update(state, jax.random.fold_in(key, step), step)
+        return update(state, random.fold_in(key, step), step)
 
     def segment(carry: tuple[State, jax.Array], gap: jax.Array) -> tuple[Any, Any]:
         state, done = carry

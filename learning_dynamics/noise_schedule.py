@@ -23,7 +23,7 @@ class NoiseSchedule:
             = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps,
         alpha_bar_t = prod_(s <= t) (1 - beta_s).
 
-    Index t - 1 of every array belongs to step t = 1, ..., T.
+    Index t - 1 of every array belongs to step t = 1, ..., T. Equation: :eq:`eq:forward`.
 
     Attributes:
         beta: variances added per step, shape (T,), float64.

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from learning_dynamics.claims import Outcome
+from learning_dynamics.claims import Claim, Outcome
 from learning_dynamics.comparison import Comparison
 from learning_dynamics.markup import slug
 
-__all__ = ["load_records", "replacing", "store", "strict_json", "versions"]
+__all__ = ["finished", "load_records", "replacing", "store", "strict_json", "versions"]
 
 FORMAT = 1
 LARGEST_SVG = 2_000_000  # bytes; beyond it a page of such figures loads slowly
@@ -58,6 +58,7 @@ def store(outcome: Outcome, out: Path) -> Record:
         "notes": list(evidence.notes) if evidence is not None else [],
         "error": outcome.error,
         "versions": versions(),
+        "code": _code(outcome.claim),
     }
     path = out / "records" / f"{stem}.json"
     previous = _read(path) if path.exists() else None
@@ -75,6 +76,25 @@ def load_records(out: Path) -> list[Record]:
     """All records below `out`, sorted by claim."""
     found = [_read(path) for path in sorted((out / "records").glob("*.json"))]
     return sorted((record for record in found if record), key=lambda record: str(record["id"]))
+
+
+def finished(claim: Claim, out: Path, *, size: str, seed: int) -> Outcome | None:
+    """Outcome of an earlier run below `out`, if the very same run would come to it again."""
+    path = out / "records" / f"{claim.id.replace('/', '_')}.json"
+    record = _read(path) if path.exists() else None
+    if record is None or record["error"]:
+        return None
+    same = (record["size"], record["seed"], record["versions"], record.get("code"))
+    if same != (size, seed, versions(), _code(claim)):
+        return None
+    return Outcome(claim, None, record["seconds"], record["size"], seed, record=record)
+
+
+def _code(claim: Claim) -> str:
+    """Hash of the code that the claim reaches."""
+    from learning_dynamics.sweeps.identity import code_of
+
+    return code_of(claim.test).digest
 
 
 def versions() -> dict[str, str]:

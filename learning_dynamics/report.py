@@ -1,5 +1,6 @@
 """The page: runs claims and writes one section per claim, after every claim."""
 
+import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +14,14 @@ from markupsafe import Markup
 from learning_dynamics.claims import Claim, Outcome, Size, load_claims, run_claim
 from learning_dynamics.markup import duration, number, plain_or_math, with_error
 from learning_dynamics.progress import Progressing
-from learning_dynamics.records import load_records, replacing, store, strict_json, versions
+from learning_dynamics.records import (
+    finished,
+    load_records,
+    replacing,
+    store,
+    strict_json,
+    versions,
+)
 from learning_dynamics.validation import one_of, reject
 
 __all__ = ["run_report", "select_claims", "write_report"]
@@ -96,8 +104,12 @@ def run_report(
     seed: int = 0,
     progress: Progressing | None = None,
     done: Callable[[Outcome], object] | None = None,
+    fresh: bool = False,
 ) -> list[Outcome]:
     """Run claims and write the page after each; an error in a claim fails that claim only.
+
+    At full size an interrupted report goes on: a claim that the same code finished in this folder
+    is kept, and one that was interrupted finds the cells of its sweeps in `out`/sweeps.
 
     Args:
         ids: ids or prefixes such as "linear/"; all claims when empty.
@@ -106,6 +118,7 @@ def run_report(
         seed: seed of every claim's random key.
         progress: where progress is shown (default: standard error).
         done: called with each outcome as soon as it is stored.
+        fresh: whether to forget what earlier runs at full size left in `out`.
 
     Raises:
         ValueError: on an unknown claim or size, or if `out` is a file.
@@ -119,9 +132,17 @@ def run_report(
     for index, claim in enumerate(claims):
         waiting = [later.id for later in claims[index + 1 :]]
         start = time.perf_counter()
+        cells = out / "sweeps" / claim.id.replace("/", "_") if size == "full" else None
+        if cells is not None and fresh:
+            shutil.rmtree(cells, ignore_errors=True)
+        kept = None
         try:
-            outcome = run_claim(claim, size=size, seed=seed, tracker=progress.track)
-            write_report([outcome], out, pending=waiting)
+            if cells is not None and not fresh:
+                kept = finished(claim, out, size=size, seed=seed)
+            outcome = kept or run_claim(
+                claim, size=size, seed=seed, tracker=progress.track, store=cells
+            )
+            write_report([] if kept else [outcome], out, pending=waiting)
         except Exception:  # also one raised while a figure is drawn
             spent = time.perf_counter() - start
             outcome = Outcome(claim, None, spent, size, seed, traceback.format_exc())
@@ -130,9 +151,8 @@ def run_report(
         if done is not None:
             done(outcome)
         result = "holds" if outcome.holds else "error" if outcome.error else "does not hold"
-        progress.say(
-            f"[{index + 1}/{len(claims)}] {claim.id}: {result} ({duration(outcome.seconds)})"
-        )
+        how = "kept from an earlier run" if kept else duration(outcome.seconds)
+        progress.say(f"[{index + 1}/{len(claims)}] {claim.id}: {result} ({how})")
     return outcomes
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from numpy.typing import NDArray
 
+from learning_dynamics import random
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.validation import one_of
 
@@ -69,13 +70,13 @@ def reverse_process(
         Samples, shape `shape`.
     """
     dtype = coefficients[0].dtype
-    start_key, step_key = jax.random.split(key)
-    start = jax.random.normal(start_key, shape, dtype)
+    start_key, step_key = random.fold_in(key, 0), random.fold_in(key, 1)
+    start = random.normal(start_key, shape, dtype)
     steps = jnp.arange(coefficients[0].shape[0], dtype=jnp.int32)
 
     def step(u: jax.Array, inputs: tuple) -> tuple[jax.Array, None]:
         level, t, keep, remove, added = inputs
-        noise = jax.random.normal(jax.random.fold_in(step_key, t), shape, dtype)
+        noise = random.normal(random.fold_in(step_key, t), shape, dtype)
         return keep * u - remove * predict(u, level) + added * noise, None
 
     return lax.scan(step, start, (levels, steps, *coefficients), reverse=True)[0]

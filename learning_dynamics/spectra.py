@@ -60,7 +60,7 @@ def from_data(data: ArrayLike, *, floor: float = 1e-12) -> DataSpectrum:
     """Mean and spectrum of the maximum-likelihood covariance of `data`, shape (samples, d).
 
     Args:
-        data: one row per sample.
+        data: one row per sample, shape (samples, d).
         floor: eigenvalues below `floor` times the largest are refused, because a covariance that
             is singular in floating point has no inverse that could be trusted.
 

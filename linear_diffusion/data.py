@@ -15,6 +15,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics import random
 from learning_dynamics.spectra import from_data
 from learning_dynamics.validation import (
     finite_array,
@@ -60,15 +61,15 @@ class DataLaw(Protocol):
 def _latents(kind: str, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
     """Independent latents of zero mean and unit variance."""
     if kind == "gaussian":
-        return jax.random.normal(key, shape, dtype)
+        return random.normal(key, shape, dtype)
     if kind == "uniform":
-        return jax.random.uniform(key, shape, dtype, -np.sqrt(3), np.sqrt(3))
+        return np.sqrt(3).astype(dtype) * (2 * random.uniform(key, shape, dtype) - 1)
     if kind == "rademacher":
-        return jax.random.rademacher(key, shape, dtype)
+        return random.rademacher(key, shape, dtype)
     if kind == "laplace":
         return jax.random.laplace(key, shape, dtype) / np.sqrt(2).astype(dtype)
     # t_5 = normal / sqrt(chi2_5 / 5), variance 5/3; chi2_5 from five normals is fast and exact.
-    normals = jax.random.normal(key, (6, *shape), dtype)
+    normals = random.normal(key, (6, *shape), dtype)
     scale = np.sqrt(3).astype(dtype)
     return scale * normals[0] / jnp.sqrt(jnp.sum(normals[1:] ** 2, axis=0))
 
@@ -201,7 +202,7 @@ def draw(law: DataLaw, key: jax.Array, samples: int, *, dtype: DTypeLike = np.fl
     _check_dtype(dtype)
     count, blocks = _check_samples(samples)
     rows = lax.map(
-        lambda b: law.block(jax.random.fold_in(key, b), dtype), jnp.arange(blocks, dtype=jnp.int32)
+        lambda b: law.block(random.fold_in(key, b), dtype), jnp.arange(blocks, dtype=jnp.int32)
     )
     return rows.reshape(-1, rows.shape[-1])[:count] + jnp.asarray(law.mean, dtype)[None, :]
 
@@ -227,7 +228,7 @@ def draw_moments(
 
     def add(b: jax.Array, sums: jax.Array) -> jax.Array:
         inside = b * BLOCK + jnp.arange(BLOCK, dtype=jnp.int32) < count
-        rows = law.block(jax.random.fold_in(key, b), dtype)
+        rows = law.block(random.fold_in(key, b), dtype)
         rows = jnp.where(inside[:, None], rows, 0)
         padded = jnp.concatenate([rows, jnp.ones((BLOCK, 1), dtype)], axis=1)
         return sums + jnp.matmul(padded.T, rows, precision=lax.Precision.HIGHEST)

@@ -19,6 +19,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from numpy.typing import ArrayLike
 
+from learning_dynamics import random
 from learning_dynamics.loop import observation_gaps, observed_scan
 from learning_dynamics.validation import finite_array, non_negative, positive_integer, reject
 
@@ -84,6 +85,8 @@ def optimum(
 
     Raises:
         ValueError: negative ridge or a level outside (0, 1).
+
+    Equation: :eq:`eq:linear-optimum`.
     """
     c = jnp.asarray(non_negative("ridge", ridge), covariance.dtype)
     return _optimum(mean, covariance, noise_levels(alpha_bar, covariance.dtype), c)
@@ -100,6 +103,8 @@ def denoiser_losses(denoiser: Denoiser, mean: jax.Array, covariance: jax.Array) 
 
     Returns:
         Shape (levels,).
+
+    Equation: :eq:`eq:linear-losses`.
     """
     W, bias, (a, b2) = denoiser
     d = bias.shape[0]
@@ -168,6 +173,8 @@ def gradient_descent(
 
     Raises:
         ValueError: on bad levels, steps, ridge, or a learning rate that diverges.
+
+    Equation: :eq:`eq:linear-loss`.
     """
     levels = noise_levels(alpha_bar, covariance.dtype)
     d = covariance.shape[0]
@@ -204,9 +211,9 @@ def _sgd(
 
     # The state is V = W', which keeps samples as rows in both products and saves a third of a step.
     def update(V: jax.Array, key: jax.Array, step: jax.Array) -> jax.Array:
-        rows_key, noise_key = jax.random.split(key)
+        rows_key, noise_key = random.fold_in(key, 0), random.fold_in(key, 1)
         chosen = jax.random.randint(rows_key, (batch,), 0, count, jnp.int32)
-        eps = jax.random.normal(noise_key, (a.shape[0], batch, d), data.dtype)
+        eps = random.normal(noise_key, (a.shape[0], batch, d), data.dtype)
         eps = lax.optimization_barrier(eps)  # or every use would be fused with its own draw
         x = root * centred[chosen][None] + noise_root * eps
         residual = jnp.matmul(x, V, precision=HIGHEST) - eps
@@ -242,7 +249,7 @@ def online_sgd(
         alpha_bar: noise levels, (levels,).
         learning_rate: eta; tau = 2 eta steps / d.
         batch: rows per step.
-        steps: step numbers at which the weights are recorded.
+        steps: step numbers at which the weights are recorded, shape (observations,).
         key: typed random key.
         ridge: c >= 0.
         initial_weights: (levels, d, d) or (d, d), zero if not given.
@@ -252,6 +259,8 @@ def online_sgd(
 
     Raises:
         ValueError: on bad levels, steps, ridge, batch or learning rate.
+
+    Equation: :eq:`eq:linear-loss`.
     """
     levels = noise_levels(alpha_bar, data.dtype)
     d = data.shape[1]

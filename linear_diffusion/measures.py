@@ -116,6 +116,10 @@ def nearest_neighbours(
 def shared_noise_cosine(first: jax.Array, second: jax.Array) -> jax.Array:
     """Cosine between what two models made of the same noise, <x, x'> / sqrt(<x, x> <x', x'>).
 
-    Averages run over samples and coordinates, arrays of shape (count, d).
+    Averages run over samples and coordinates.
+
+    Args:
+        first: samples of one model, shape (count, d).
+        second: samples of the other from the same key, same shape.
     """
     return jnp.sum(first * second) / jnp.sqrt(jnp.sum(first**2) * jnp.sum(second**2))

@@ -101,6 +101,11 @@ def generated_moments(
 ) -> tuple[jax.Array, jax.Array]:
     """Exact mean and covariance of what `generate` draws, by the d x d matrix recursion.
 
+    Args:
+        denoiser: one affine map for each noise level of the schedule.
+        schedule: noise schedule with T steps.
+        sampler: "ddpm" or "ddim".
+
     Returns:
         Mean, shape (d,), and covariance, shape (d, d).
 

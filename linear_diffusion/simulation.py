@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics import random
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.validation import integers, one_of, positive_integer
 from linear_diffusion.data import DataLaw, draw_moments
@@ -68,7 +69,7 @@ def _draw_modes(
     def one(index: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         replica, size = index // samples.shape[0], index % samples.shape[0]
         N = samples[size]
-        run = jax.random.fold_in(jax.random.fold_in(key, replica), N)
+        run = random.fold_in(random.fold_in(key, replica), N)
         mean, covariance = draw_moments(law, run, N, dtype=np.float64)
         rotated = jnp.matmul(basis.T, jnp.matmul(covariance, basis))
         variance, vectors = jnp.linalg.eigh(rotated)
@@ -212,6 +213,12 @@ def population_gains(
     modes: SampleModes, alpha_bar: float, times: ArrayLike, *, ridge: float = 0.0
 ) -> Array:
     """Diagonal e_k' W(tau) e_k in the eigenbasis of the population covariance.
+
+    Args:
+        modes: from `draw_modes`.
+        alpha_bar: noise level in (0, 1).
+        times: tau, shape (times,).
+        ridge: c >= 0.
 
     Returns:
         Shape (replicas, sizes, times, d).

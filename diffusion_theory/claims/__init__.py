@@ -5,6 +5,6 @@ diffusion models, from easy to hard" (arXiv 2603.12901). The formulas that test 
 here.
 """
 
-from diffusion_theory.claims import images, information_exponent, linear
+from diffusion_theory.claims import cubic, images, information_exponent, linear, pairwise
 
-__all__ = ["images", "information_exponent", "linear"]
+__all__ = ["cubic", "images", "information_exponent", "linear", "pairwise"]

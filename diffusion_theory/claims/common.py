@@ -1,4 +1,4 @@
-"""What the claims share: runs from given overlaps and measured drifts."""
+"""What the claims share: measured drifts, and exponents beside those of a law."""
 
 from typing import NamedTuple
 
@@ -10,8 +10,11 @@ import learning_dynamics as ld
 from diffusion_theory import theory
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
+from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.sample_complexity import ExponentFit
 
-__all__ = ["RATE", "SOURCE", "Force", "measured_force", "predicted_force"]
+__all__ = ["RATE", "SOURCE", "Force", "growth_of", "measured_force", "predicted_force"]
+__all__ += ["within_ten_percent"]
 
 Array = NDArray[np.float64]
 SOURCE = "Bardone, Merger and Goldt, arXiv 2603.12901; formulas derived here"
@@ -27,9 +30,12 @@ class Force(NamedTuple):
 
 
 def _contraction(inputs: MixedCumulant, learner: TiedDenoiser, alpha: Array) -> Array:
-    """(delta / 2) V alpha: what the gradient's noise takes away."""
-    found: Array = RATE / 2 * theory.gradient_norm(inputs, learner, alpha) * alpha
-    return found
+    """What the gradient's noise takes away: alpha (1 - exp(-delta^2 V tau / 2)) / (delta tau).
+
+    Along a flat direction nothing else moves the overlap, and the measured force is zero exactly.
+    """
+    shrink = RATE**2 / 2 * theory.gradient_norm(inputs, learner, alpha) * TIME
+    return np.asarray(-np.expm1(-shrink) * alpha / (RATE * TIME))
 
 
 def measured_force(
@@ -41,7 +47,7 @@ def measured_force(
 ) -> Array:
     """-dL/dalpha along the only overlap that is not zero, from drifts of the overlap chain.
 
-        ([alpha(tau) - alpha(0)] / (delta tau) + (delta / 2) V alpha) / (1 - alpha^2)
+        [alpha(tau) - alpha(0) exp(-delta^2 V tau / 2)] / (delta tau (1 - alpha^2))
 
     The chain is exact in law at d = 1000; delta = 0.05, tau = n/d = 0.4, spherical updates. The
     contraction by the gradient's noise is taken from theory.
@@ -103,3 +109,67 @@ def predicted_force(inputs: MixedCumulant, learner: TiedDenoiser, starts: ArrayL
         error[i] = np.abs(ahead - coarse) / (RATE * TIME)
         bias[i] = (inputs.directions + 1) / DIMENSION * np.abs(away) + 1e-4
     return Force(*(_along(x, alpha) for x in (drift, error, bias)))
+
+
+def growth_of(
+    fit: ExponentFit,
+    medians: Array,
+    other: float,
+    why: str,
+    *,
+    logarithm: bool = False,
+    allowance: tuple[ArrayLike, str] = (0.0, ""),
+) -> tuple[Comparison, Comparison, str]:
+    """Overall and local exponents beside those of a law at the same d, a wrong one, in words.
+
+    `allowance` is the relative bias of the law's medians at each d, with its order as a formula.
+    """
+    seen, x = fit.measurement(), np.log(fit.dimensions)
+    logs = np.log(medians) - (np.log(x) if logarithm else 0.0)
+
+    def slopes_of(logs: Array) -> Array:
+        whole = np.polyfit(x, logs, 1)[0]
+        return np.concatenate([[whole], np.diff(logs) / np.diff(x)])[: seen.values.size]
+
+    slopes = slopes_of(logs)
+    bias = np.abs(slopes_of(logs + np.log1p(np.asarray(allowance[0], np.float64))) - slopes)
+    none = np.zeros(slopes.shape)
+    what = "n* / log d" if logarithm else "n*"
+    quantity = f"exponent of {what} in d"
+    low, high = fit.interval
+    words = (
+        f"Fitted exponent of {what}: {fit.exponent:.3f}, 95 % interval {low:.3f} to {high:.3f} "
+        f"(bootstrap over replicas, jointly across d); "
+        f"the law at the same d gives {slopes[0]:.3f}; "
+        "local slopes "
+        + ", ".join(f"{s:.2f} (law {p:.2f})" for s, p in zip(fit.local, slopes[1:], strict=False))
+        + "."
+    )
+    right = Prediction(slopes, none, label="law at the same d")
+    if allowance[1]:
+        right = right.with_bias(bias, allowance[1])
+    wrong = Prediction(np.full(slopes.shape, other), none, label=why)
+    return (
+        compare(seen, right, name="exponents", quantity=quantity),
+        compare(seen, wrong, name=why, quantity=quantity),
+        words,
+    )
+
+
+def within_ten_percent(quantiles: Measurement, predicted: float, label: str) -> Comparison:
+    """Median at the largest d against the leading law, a tenth of it allowed."""
+    place = int(np.flatnonzero(quantiles.coordinates["quantile"] == 0.5)[0])
+    d = quantiles.coordinates["dimension"][-1:]
+    last = Measurement(
+        quantiles.values[place, -1:],
+        quantiles.standard_error[place, -1:],
+        quantiles.replicas,
+        {"dimension": d},
+        quantiles.lost[place, -1:],
+        quantiles.label,
+    )
+    law = Prediction(np.array([predicted]), np.zeros(1), label=label)
+    return compare(
+        last, law.with_bias([predicted / 10], "10 %"), name="median at the largest d",
+        quantity="samples to recovery",
+    )  # fmt: skip

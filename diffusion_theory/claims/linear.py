@@ -8,17 +8,25 @@ from numpy.typing import NDArray
 
 import learning_dynamics as ld
 from diffusion_theory import theory
-from diffusion_theory.claims.common import SOURCE
+from diffusion_theory.claims.common import SOURCE, growth_of, within_ten_percent
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.theory.escape import EscapeLaw
 from learning_dynamics.claims import Evidence, Panel, Run, claim
 from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.sample_complexity import (
+    Recoveries,
+    fit_exponent,
+    plot_collapse,
+    recovered_quantiles,
+    recovery_times,
+)
 
 Array = NDArray[np.float64]
 LEARNER = TiedDenoiser("tanh", sign=-1)
 RATE, THRESHOLD = 0.4, 0.4
 LEVELS = np.array([0.25, 0.5, 0.75])
+BIAS = r"$1 / (g \sqrt{d})$"
 QUANTITY = r"samples to recovery $n^* / d$"
 
 
@@ -31,22 +39,30 @@ QUANTITY = r"samples to recovery $n^* / d$"
     source=SOURCE,
 )
 def covariance_is_linear(run: Run) -> Evidence:
-    """Quartiles of the recovery time over a decade and a half in d."""
+    """Quartiles, exponent and prefactor of the recovery time over a decade and a half in d."""
     inputs = MixedCumulant(4.0, None)
     law = theory.escape_law(inputs, LEARNER, RATE, THRESHOLD)
-    measured = _recovery_times(run, inputs, law)
-    right = compare(measured, _quantiles(law, measured), name="recovery of u", quantity=QUANTITY)
-    cubic = _cubic(law, measured)
-    wrong = compare(measured, cubic, name="exponent of the cumulant spike", quantity=QUANTITY)
+    found = _recovery_times(run, inputs, law)
+    d = found.dimensions
+    finite = [
+        theory.passage_law(inputs, LEARNER, RATE, n, THRESHOLD, t)
+        for n, t in zip(d.tolist(), found.followed.tolist(), strict=True)
+    ]
+    times = np.array([p.quantile(LEVELS) for p in finite]).T / d
+    spread = np.array([p.quantile(LEVELS + p.error) - p.quantile(LEVELS) for p in finite]).T / d
+    exact = Prediction(times, spread, label="diffusion at each d")
+    measured, exponents, cubic, median, words = _growth(found, law, times[1] * d)
+    right = compare(measured, exact, name="recovery of u", quantity=QUANTITY)
     panels = {
         "recovery": Panel(
             _plot(right, law),
             "Quartiles of the number of samples per dimension until the overlap with u stays above "
-            f"{THRESHOLD}, random starts: a straight line in log d, with slope, prefactor and "
-            "spread of the escape law (no free constant).",
-        )
+            f"{THRESHOLD}, random starts. Line: escape law, straight in log d, with slope, "
+            "prefactor and spread (no free constant); residuals: from the diffusion at each d.",
+        ),
+        "collapse": _collapse_panel(found, law),
     }
-    return Evidence([right], [wrong], panels, NOTES)
+    return Evidence([right, exponents, median], [cubic], panels, (*NOTES, words))
 
 
 @claim(
@@ -61,7 +77,8 @@ def correlated_latents_are_linear(run: Run) -> Evidence:
     """Recovery times of the growing mixture of u and v; both overlaps along a run."""
     inputs, apart = MixedCumulant(2.0, pair="sign"), MixedCumulant(2.0)
     law = theory.escape_law(inputs, LEARNER, RATE, THRESHOLD)
-    measured = _recovery_times(run, inputs, law)
+    found = _recovery_times(run, inputs, law)
+    measured, exponents, cubic, median, words = _growth(found, law)
     right = compare(
         measured, _quantiles(law, measured), name="recovery of u with v", quantity=QUANTITY
     )
@@ -80,14 +97,18 @@ def correlated_latents_are_linear(run: Run) -> Evidence:
             both.plot(x="time", series="direction", logx=False, logy=False, x_label=r"$n / d$"),
             "Overlaps with both spikes from a small start along u alone: v comes with u.",
         ),
+        "collapse": _collapse_panel(found, law),
     }
-    return Evidence([right, both], [wrong, without], panels, NOTES)
+    return Evidence(
+        [right, exponents, median, both], [wrong, cubic, without], panels, (*NOTES, words)
+    )
 
 
 NOTES = (
     "Runs on the overlap chain, exact in law at every d. Recovery is a sustained crossing (d/50 "
-    "updates). Allowed bias: a relative error d^(-1/2) of the scaled start, 1/(g d^(1/2)).",
-    "Controls: the quadratic growth of n/d of a fourth-order spike; the law, and the overlaps, "
+    "updates). Where the law is that of d → ∞, the allowed bias is a relative error d^(-1/2) of "
+    "the scaled start, 1/(g d^(1/2)).",
+    "Controls: the exponent three of a fourth-order spike; the law, and the overlaps, "
     "for uncorrelated latents.",
 )
 
@@ -96,61 +117,76 @@ def _dimensions(run: Run) -> NDArray[np.int64]:
     return np.array([128, 512, 4096] if run.quick else [128, 256, 512, 1024, 2048, 4096, 8192])
 
 
-def _recovery_times(run: Run, inputs: MixedCumulant, law: EscapeLaw) -> Measurement:
-    """Quartiles of n*/d with bootstrap errors, coordinates (quantile, dimension)."""
-    replicas = 256 if run.quick else 2048
+def _recovery_times(run: Run, inputs: MixedCumulant, law: EscapeLaw) -> Recoveries:
+    """Samples until the overlap with the growing direction stays above the threshold."""
     direction = jnp.asarray(law.direction, jnp.float32)
 
     def overlap(state: ld.Overlaps) -> jax.Array:
         return jnp.abs(jnp.sum(state.signal[0] * direction))
 
-    problem = ld.Problem(inputs, LEARNER, RATE, update="spherical")
-    values, errors = [], []
-    for d in run.track([int(d) for d in _dimensions(run)], "dimensions"):
-        stop = ld.Stop(overlap, THRESHOLD, sustained=max(1, d // 50))
-        seen = ld.simulate(
-            problem,
-            dimension=d,
-            times=[1.2 * float(law.quantile(0.95, d)) + 1],
-            replicas=replicas,
-            level="overlaps",
-            key=jax.random.fold_in(run.key, d),
-            stop=stop,
-        )
-        assert seen.stopped is not None
-        times = np.where(seen.stopped > 0, seen.stopped / d, np.inf)  # later than the end
-        rng = np.random.default_rng(d)
-        draws = rng.choice(times, size=(400, replicas))
-        values.append(_quantile(times))
-        errors.append(_quantile(draws).std(axis=-1, ddof=1))
-    shape = {"quantile": LEVELS, "dimension": _dimensions(run).astype(float)}
-    table = np.array(values).T
-    return Measurement(
-        table, np.array(errors).T, replicas, shape, np.zeros(table.shape, np.int64),
-        "overlap chain",
-    )  # fmt: skip
+    return recovery_times(
+        lambda _: ld.Problem(inputs, LEARNER, RATE, update="spherical"),
+        dimensions=_dimensions(run).tolist(),
+        replicas=256 if run.quick else 2048,
+        longest=lambda d: (1.2 * float(law.quantile(0.95, d)) + 1) * d,
+        stop=lambda d: ld.Stop(overlap, THRESHOLD, sustained=max(1, d // 50)),
+        key=run.key,
+        tracker=run.track,
+    )
 
 
-def _quantile(times: Array) -> Array:
-    """Order statistics at the levels along the last axis; infinite times sort last."""
-    ordered = np.sort(times, axis=-1)
-    ranks = np.clip((LEVELS * times.shape[-1]).astype(int), 0, times.shape[-1] - 1)
-    return np.moveaxis(ordered[..., ranks], -1, 0)
+def _growth(
+    found: Recoveries, law: EscapeLaw, medians: Array | None = None
+) -> tuple[Measurement, Comparison, Comparison, Comparison, str]:
+    """Quartiles of n*/d; exponents of n*/log d beside those of the law and of order three.
+
+    `medians` of n* at each d; those of the escape law, with its allowance, if None.
+    """
+    d = found.dimensions.astype(np.float64)
+    measured = recovered_quantiles(found.dimensions, found.samples / d, LEVELS)
+    fit = fit_exponent(found.dimensions, found.samples, logarithm=True)
+    leading = law.quantile(0.5, d)
+    allowance = (0.0, "") if medians is not None else (_bias(law, d) / leading, BIAS)
+    exponents, cubic, words = growth_of(
+        fit,
+        leading * d if medians is None else medians,
+        3.0,
+        "order of a cumulant spike",
+        logarithm=True,
+        allowance=allowance,
+    )
+    median = within_ten_percent(measured, float(leading[-1]), "escape law")
+    return measured, exponents, cubic, median, words
+
+
+def _collapse_panel(found: Recoveries, law: EscapeLaw) -> Panel:
+    """Shares recovered against n/d less the logarithm."""
+    d = found.dimensions.astype(np.float64)
+    shift = np.log(d / d[0]) / (2 * law.rate)
+    moved = [np.sort(c) for c in (found.samples / d - shift).T]
+    levels = np.linspace(0.005, 0.95, 150)
+    return Panel(
+        plot_collapse(
+            found.dimensions,
+            moved,
+            [("escape law", law.quantile(levels, d[0]), levels)],
+            x_label=f"n / d - log(d / {d[0]:g}) / (2 g)",
+            symbol="d",
+            logx=False,
+        ),
+        "Share of runs that have recovered, with the logarithm of d taken off: one curve.",
+    )
 
 
 def _quantiles(law: EscapeLaw, measured: Measurement) -> Prediction:
     d = measured.coordinates["dimension"]
     values = law.quantile(LEVELS[:, None], d)
     found = Prediction(values, np.full(values.shape, 1e-4), label="escape law")
-    bias = np.broadcast_to(1 / (law.rate * np.sqrt(d)), values.shape)
-    return found.with_bias(bias, r"$1 / (g \sqrt{d})$")
+    return found.with_bias(np.broadcast_to(_bias(law, d), values.shape), BIAS)
 
 
-def _cubic(law: EscapeLaw, measured: Measurement) -> Prediction:
-    """N of order d^3 through the smallest dimension."""
-    d = measured.coordinates["dimension"]
-    values = law.quantile(LEVELS[:, None], d[:1]) * (d / d[0]) ** 2
-    return Prediction(values, np.zeros(values.shape), label="order of a cumulant spike")
+def _bias(law: EscapeLaw, d: Array) -> Array:
+    return np.asarray(1 / (law.rate * np.sqrt(d)))
 
 
 def _plot(comparison: Comparison, law: EscapeLaw) -> Figure:

@@ -24,6 +24,12 @@ from diffusion_theory.theory.loss import (
     loss_terms,
     population_loss,
 )
+from diffusion_theory.theory.passage import (
+    PassageLaw,
+    noise_along,
+    passage_law,
+    search_passage_law,
+)
 
 __all__ = [
     "Coefficients",
@@ -32,6 +38,7 @@ __all__ = [
     "EscapeLaw",
     "Growth",
     "LossTerms",
+    "PassageLaw",
     "contrast",
     "escape_law",
     "expanded_loss",
@@ -42,8 +49,11 @@ __all__ = [
     "information_exponents",
     "linear_loss",
     "loss_terms",
+    "noise_along",
     "overlap_flow",
     "overlap_velocity",
+    "passage_law",
     "population_loss",
     "sample_complexity",
+    "search_passage_law",
 ]

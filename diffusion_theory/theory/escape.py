@@ -25,7 +25,14 @@ def gradient_covariance(inputs: MixedCumulant, learner: TiedDenoiser) -> Array:
 
         S0 = V 1 + E[A_x^2] (Sigma_x - 1),   A_x = dl/dh = -2 e [kappa sigma' w.r + (p - s) sigma],
 
-    Sigma_x the covariance of x along the spikes (and mean square along m). Source: derived here.
+    Sigma_x the covariance of x along the spikes (and mean square along m).
+    Equation: :eq:`eq:mcm-covariance`.
+
+    Args:
+        inputs: the model.
+        learner: a denoiser with one neuron.
+
+    Source: derived here.
     """
     psi = contrast(inputs, learner)
     h, mass = smooth_nodes(np.zeros(1), np.ones(1))
@@ -70,6 +77,8 @@ def escape_law(
     inputs: MixedCumulant, learner: TiedDenoiser, learning_rate: float, threshold: float
 ) -> EscapeLaw:
     """The law for a model whose overlaps grow linearly from zero (spherical updates, batch 1).
+
+    Equation: :eq:`eq:mcm-escape`.
 
     Args:
         inputs: the model.

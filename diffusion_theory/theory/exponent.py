@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
-from diffusion_theory.theory.contrast import contrast
+from diffusion_theory.theory.contrast import alone, contrast
 from diffusion_theory.theory.loss import gradient_norm
 from learning_dynamics.validation import finite_array, one_of, reject
 
@@ -17,7 +17,7 @@ __all__ += ["signal_form"]
 
 Array = NDArray[np.float64]
 Verdict = Literal["attracted", "repelled", "flat"]
-_ORDERS = 4
+_ORDERS = 6
 
 
 class DirectionExponent(NamedTuple):
@@ -25,7 +25,7 @@ class DirectionExponent(NamedTuple):
 
     Attributes:
         verdict: "attracted" if the loss falls (odd orders always do, on one side), "repelled" if it
-            rises, "flat" if all orders looked at (1 to 4) vanish.
+            rises, "flat" if all orders looked at (1 to 6) vanish.
         order: first order k that does not vanish, the diffusion information exponent if attracted;
             None if flat.
         coefficient: L_k in L = const + L_k alpha^k + ...
@@ -53,7 +53,10 @@ class Growth(NamedTuple):
 
 
 def _hermite_along(inputs: MixedCumulant, name: str) -> Array:
-    """E He_k(x.e) for k = 0..4 along one direction."""
+    """E He_k(x.e) for k = 0..6 along one direction.
+
+    Along v, of variance one, E He_k = kappa_k up to k = 5 and E He_6 = kappa_6 + 10 kappa_3^2.
+    """
     a = float(inputs.noise_level.signal)
     scale = a * dict(zip("uvm", inputs.strengths(), strict=True))[name]
     k = np.arange(_ORDERS + 1)
@@ -62,8 +65,9 @@ def _hermite_along(inputs: MixedCumulant, name: str) -> Array:
         return np.array(double, np.float64) * scale**k
     if name == "m":
         return np.asarray(scale**k)
-    cumulants = inputs.cumulants()[0]
-    return np.array([1.0, 0.0, 0.0, cumulants[3], cumulants[4]]) * scale**k
+    _, _, _, third, fourth, fifth, sixth = inputs.cumulants()[0]
+    moments = [1.0, 0.0, 0.0, third, fourth, fifth, sixth + 10 * third**2]
+    return np.array(moments) * scale**k
 
 
 def information_exponents(
@@ -76,10 +80,16 @@ def information_exponents(
     alpha_v] / 2 is indefinite: u and v together ("uv") are attracted at order two whatever the
     sign of c_2; the coefficient is its smaller eigenvalue.
 
+    Equation: :eq:`eq:mcm-exponent`.
+
+    Args:
+        inputs: the model.
+        learner: a denoiser; of several neurons, each moves so while overlaps are small.
+
     Source: the notion is that of Bardone, Merger and Goldt (arXiv 2603.12901); formulas derived
     here.
     """
-    c = contrast(inputs, learner).coefficients(_ORDERS)
+    c = contrast(inputs, alone(learner)).coefficients(_ORDERS)
     found = {name: _leading(c, _hermite_along(inputs, name)) for name in inputs.names}
     if {"u", "v"} <= set(inputs.names) and abs(inputs.pair.rho) > 1e-12:
         form = _quadratic(inputs)
@@ -129,6 +139,13 @@ def growth(inputs: MixedCumulant, learner: TiedDenoiser, learning_rate: float) -
         matrix = -delta c_2 a^2 [[beta_u, g, 0], [g, 0, 0], [0, 0, beta_m]] - (delta^2 / 2) V(0) 1,
         g = rho gamma sqrt(beta_u),   on the directions of the model.
 
+    Equation: :eq:`eq:mcm-growth`.
+
+    Args:
+        inputs: the model.
+        learner: a denoiser; of several neurons, each moves so while overlaps are small.
+        learning_rate: delta.
+
     Raises:
         ValueError: on a learning rate that is not positive, or a mean with c_1 != 0 (order one: the
             overlap does not start from a fixed point).
@@ -138,6 +155,7 @@ def growth(inputs: MixedCumulant, learner: TiedDenoiser, learning_rate: float) -
     delta = float(finite_array("learning_rate", learning_rate, ndim=0))
     if not delta > 0:
         raise reject("learning_rate", "be positive", learning_rate)
+    learner = alone(learner)
     c = contrast(inputs, learner).coefficients(2)
     if "m" in inputs.names and abs(c.values[1]) > 5 * c.error[1]:
         raise reject("inputs.mean", "be None: the mean attracts at order one", inputs.mean)
@@ -164,9 +182,11 @@ def sample_complexity(
     Noise is left out for k >= 3 (the kernel's search-phase law has it) and the constant besides
     the logarithm for k = 2.
 
+    Equation: :eq:`eq:mcm-complexity`.
+
     Args:
         inputs: the model.
-        learner: a denoiser with one neuron.
+        learner: a denoiser; of several neurons, each moves so while overlaps are small.
         direction: one of `information_exponents`.
         learning_rate: delta (k = 2) or delta' (k >= 3).
         dimension: d, any shape.

@@ -27,7 +27,16 @@ def overlap_velocity(
         d alpha/d tau = -delta [grad L - alpha (alpha . grad L)] - (delta^2 / (2 batch)) V alpha
 
     V(alpha) is the squared gradient norm per dimension. Written from the contrast, apart from the
-    kernel's equations. Source: derived here.
+    kernel's equations. Equation: :eq:`eq:mcm-flow`.
+
+    Args:
+        inputs: the model.
+        learner: a denoiser with one neuron.
+        learning_rate: delta.
+        overlaps: alpha, shape (r,).
+        batch: samples per update.
+
+    Source: derived here.
     """
     alpha = finite_array("overlaps", overlaps, ndim=1)
     terms = loss_terms(inputs, learner, alpha)
@@ -46,8 +55,20 @@ def overlap_flow(
 ) -> Prediction:
     """Overlaps along the limit, shape (times, r); the error is the change under a looser tolerance.
 
+    Equation: :eq:`eq:mcm-flow`.
+
+    Args:
+        inputs: the model.
+        learner: a denoiser with one neuron.
+        learning_rate: delta.
+        start: overlaps at time zero, shape (r,).
+        times: tau = n / d, increasing, shape (times,).
+        batch: samples per update.
+
     Raises:
         ValueError: on times that do not increase from zero on, or a start outside the unit ball.
+
+    Source: derived here.
     """
     tau = finite_array("times", times, ndim=1)
     if tau.size == 0 or tau[0] < 0 or np.any(np.diff(tau) <= 0):

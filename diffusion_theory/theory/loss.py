@@ -16,7 +16,7 @@ from diffusion_theory.theory.contrast import Contrast, contrast, smooth_nodes
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = ["LossTerms", "expanded_loss", "gradient_norm", "hermite_moments", "linear_loss"]
-__all__ += ["loss_terms", "population_loss"]
+__all__ += ["loss_terms", "pair_nodes", "population_loss"]
 
 Array = NDArray[np.float64]
 _NODES = 48  # per continuous latent
@@ -36,7 +36,7 @@ class LossTerms(NamedTuple):
     norm: float
 
 
-def _pair_nodes(inputs: MixedCumulant) -> tuple[Array, Array, Array]:
+def pair_nodes(inputs: MixedCumulant) -> tuple[Array, Array, Array]:
     """Lambda, nu and weights; lambda is zero where it is part of the Gaussian coordinate."""
     pair = inputs.pair
     if isinstance(pair, Gaussian) or (pair.independent and inputs.cumulant is None):
@@ -83,6 +83,8 @@ def loss_terms(inputs: MixedCumulant, learner: TiedDenoiser, overlaps: ArrayLike
 
     R and C the limits of |r|^2 / d and r.x / d.
 
+    Equations: :eq:`eq:mcm-population`, :eq:`eq:mcm-norm`.
+
     Args:
         inputs: the model.
         learner: a denoiser with one neuron.
@@ -97,7 +99,7 @@ def loss_terms(inputs: MixedCumulant, learner: TiedDenoiser, overlaps: ArrayLike
     alpha = _checked(inputs, overlaps)
     scales = _scales(inputs)
     A, B, mu = scales * alpha
-    lam, nu, weights = _pair_nodes(inputs)
+    lam, nu, weights = pair_nodes(inputs)
     gaussian, rho = isinstance(inputs.pair, Gaussian), inputs.pair.rho
     merged = inputs.pair.independent or gaussian
     if gaussian:
@@ -154,18 +156,38 @@ def _scales(inputs: MixedCumulant) -> Array:
 def population_loss(
     inputs: MixedCumulant, learner: TiedDenoiser, overlaps: ArrayLike, dimension: int | None = None
 ) -> float:
-    """Exact population loss of one neuron of norm one; without its linear part if no dimension."""
+    """Exact population loss of one neuron of norm one; without its linear part if no dimension.
+
+    Equation: :eq:`eq:mcm-population`. Arguments as in `loss_terms`; `dimension` is d.
+
+    Source: derived here.
+    """
     found = loss_terms(inputs, learner, overlaps).loss
     return found if dimension is None else found + linear_loss(inputs, learner, dimension)
 
 
 def gradient_norm(inputs: MixedCumulant, learner: TiedDenoiser, overlaps: ArrayLike) -> float:
-    """V(alpha) = lim E |dl/dw|^2 / d; see `loss_terms`."""
+    """V(alpha) = lim E |dl/dw|^2 / d; `inputs`, `learner`, `overlaps` as in `loss_terms`.
+
+    Equation: :eq:`eq:mcm-norm`.
+
+    Source: derived here.
+    """
     return loss_terms(inputs, learner, overlaps).norm
 
 
 def linear_loss(inputs: MixedCumulant, learner: TiedDenoiser, dimension: int) -> float:
-    """E |target - s x|^2 in d dimensions, exact (the loss of the skip alone)."""
+    """E |target - s x|^2 in d dimensions, exact (the loss of the skip alone).
+
+    Equation: :eq:`eq:mcm-linear-loss`.
+
+    Args:
+        inputs: the model.
+        learner: a denoiser with one neuron.
+        dimension: d.
+
+    Source: derived here.
+    """
     d = positive_integer("dimension", dimension)
     psi = contrast(inputs, learner)
     a, b, s = psi.a, psi.b, psi.skip
@@ -183,6 +205,12 @@ def hermite_moments(inputs: MixedCumulant, overlaps: ArrayLike) -> Array:
         q = A^2 + 2 rho A B,   kappa3 = k(nnn) B^3 + 3 k(lnn) A B^2 + 3 k(lln) A^2 B,
         kappa4 = k(nnnn) B^4 + 4 k(lnnn) A B^3 + 6 k(llnn) A^2 B^2 + 4 k(llln) A^3 B;
         E He_4 = kappa4 + 3 q^2 + 4 mu kappa3 + 6 mu^2 q + mu^4, likewise below.
+
+    Equation: :eq:`eq:mcm-hermite`.
+
+    Args:
+        inputs: the model.
+        overlaps: as in `loss_terms`, shape (r,).
 
     Source: derived here.
     """
@@ -210,10 +238,18 @@ def expanded_loss(
 ) -> float:
     """Population loss without its linear part, sum_(k <= order) c_k E He_k(w.x) / k!.
 
-    What is left out is of order max(order + 1) in the overlaps.
+    What is left out is of order max(order + 1) in the overlaps. Equation: :eq:`eq:mcm-expanded`.
+
+    Args:
+        inputs: the model.
+        learner: a denoiser with one neuron.
+        overlaps: as in `loss_terms`, shape (r,).
+        order: highest k.
 
     Raises:
         ValueError: on an order beyond 4.
+
+    Source: derived here.
     """
     if positive_integer("order", order) > 4:
         raise reject("order", "be at most 4", order)

@@ -13,7 +13,9 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 
-SECTION = re.compile(r"^(Args|Arguments|Attributes|Raises|Returns|Yields|Note|Notes):\s*$")
+SECTION = re.compile(
+    r"^(Args|Arguments|Attributes|Example|Examples|Raises|Returns|Yields|Note|Notes):\s*$"
+)
 CODE = re.compile(r"(``[^`]+``|`[^`]+`|(?<![\w*])\*\w+\*(?![\w*]))")
 FIELD = re.compile(r"^\s+(\w+): [^#]+# (.+)$", re.MULTILINE)
 
@@ -49,7 +51,8 @@ def rewrite(lines: list[str]) -> list[str]:
             done += _table(rows)
             rows = []
         if line and not indented:
-            section, literal = bool(SECTION.match(line)), False
+            # code of an example stays as it is
+            section, literal = bool(SECTION.match(line)), line.startswith("Example")
         elif indented and not section and not literal and (not done or not done[-1]):
             done += ["::", ""]
             literal = True
@@ -69,8 +72,10 @@ def _process(app: Sphinx, kind: str, name: str, found: Any, options: Any, lines:
     if lines and lines[0].startswith("Alias for field number"):
         module, owner, field = name.rsplit(".", 2)
         comment = _field_comment(getattr(__import__(module, fromlist=["_"]), owner), field)
+        lines[:] = [comment] if comment else []
+    if kind in ("attribute", "property") and lines:
         # napoleon takes what stands before a colon for the type
-        lines[:] = [comment.replace(": ", "; ")] if comment else []
+        lines[0] = lines[0].replace(": ", "; ")
     lines[:] = rewrite(lines)
 
 

@@ -1,9 +1,6 @@
 """The figure of the first page: losses and divergence of linear diffusion models against N/d."""
 
 # %%
-import sys
-from pathlib import Path
-
 import jax
 import numpy as np
 
@@ -35,5 +32,4 @@ for i, ridge in enumerate((0.001, 0.01, 0.1)):
 for panel, name in zip(axes[0], ("loss per dimension", "KL per dimension (nats)"), strict=True):
     panel.set(xscale="log", yscale="log", xlabel="samples / dimension", ylabel=name)
     panel.legend()
-path = Path(__file__).parents[1] / "_static/first_figure.png"
-save_figure(figure, sys.argv[1] if len(sys.argv) > 1 else path)
+save_figure(figure, "first_figure.png")

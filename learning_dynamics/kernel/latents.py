@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from learning_dynamics import random
 from learning_dynamics.hermite import gauss_hermite
 from learning_dynamics.pytrees import configuration, is_traced, static
 from learning_dynamics.validation import finite_array, integers, reject
@@ -78,7 +79,7 @@ class Normal:
 
     def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
         """Independent N(0, 1)."""
-        return jax.random.normal(key, (*shape, *self.shape), dtype)
+        return random.normal(key, (*shape, *self.shape), dtype)
 
     def rule(self, nodes: int) -> tuple[Array, Array]:
         """Gauss-Hermite nodes for the standard normal weight."""
@@ -131,7 +132,7 @@ class Discrete:
 
     def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
         """Invert the distribution function at a uniform variable."""
-        uniform = jax.random.uniform(key, (*shape, *self.shape), dtype)
+        uniform = random.uniform(key, (*shape, *self.shape), dtype)
         values = jnp.asarray(self.values, dtype)
         bounds = jnp.cumsum(jnp.asarray(self.probabilities, dtype))
         drawn = jnp.full(uniform.shape, values[0], dtype)
@@ -171,7 +172,7 @@ class Uniform:
 
     def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
         """Independent uniform variables."""
-        uniform = jax.random.uniform(key, (*shape, *self.shape), dtype)
+        uniform = random.uniform(key, (*shape, *self.shape), dtype)
         low = jnp.asarray(self.low, dtype)
         return low + (jnp.asarray(self.high, dtype) - low) * uniform
 
@@ -211,8 +212,9 @@ class Rayleigh:
         return 0
 
     def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        """Square roots of exponential variables."""
-        return jnp.sqrt(jax.random.exponential(key, (*shape, *self.shape), dtype))
+        """Lengths of standard normal vectors of the plane over sqrt(2)."""
+        plane = random.normal(key, (2, *shape, *self.shape), dtype)
+        return jnp.sqrt((plane[0] * plane[0] + plane[1] * plane[1]) / 2)
 
     def rule(self, nodes: int) -> tuple[Array, Array]:
         """Gauss rule in rho for the weight 2 rho exp(-rho^2) on the half line."""

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from learning_dynamics import random
+
 __all__ = ["bartlett", "chi", "compress", "is_reduced", "reduced_counts", "reduced_noise"]
 
 
@@ -28,7 +30,7 @@ def chi(key: jax.Array, freedom: Sequence[int], shape: tuple[int, ...], dtype: A
     c = 1 / jnp.sqrt(9 * d)
 
     def normals(attempts: jax.Array) -> tuple[jax.Array, ...]:
-        drawn = jax.random.normal(jax.random.fold_in(key, attempts), (3, *full), dtype)
+        drawn = random.normal(random.fold_in(key, attempts), (3, *full), dtype)
         return drawn[0], drawn[1], drawn[2]
 
     def attempt(carry: Any) -> Any:

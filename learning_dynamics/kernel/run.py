@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from learning_dynamics import random
 from learning_dynamics.kernel.problem import Problem
 from learning_dynamics.kernel.state import Overlaps, State, overlaps_of
 from learning_dynamics.kernel.step import Layout, draw_samples, random_start, update
@@ -38,12 +39,11 @@ def group_size() -> int:
 
 def replica_keys(key: jax.Array, replicas: jax.Array) -> jax.Array:
     """Key of each replica: `fold_in(key, replica)`."""
-    return jax.vmap(partial(jax.random.fold_in, key))(replicas)
+    return jax.vmap(partial(random.fold_in, key))(replicas)
 
 
 def _split(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    first, second = jax.random.split(key)
-    return first, second
+    return random.fold_in(key, 0), random.fold_in(key, 1)
 
 
 @lru_cache(maxsize=64)
@@ -73,8 +73,10 @@ def advance(
 
         def draw(keys: jax.Array, index: jax.Array) -> Any:
             def one(key: jax.Array) -> Any:
-                return draw_samples(problem, plan, jax.random.fold_in(key, index), dtype)
+                return draw_samples(problem, plan, random.fold_in(key, index), dtype)
 
+            if group == 1:  # spares a copy of all inputs
+                return jax.tree.map(lambda leaf: leaf[:, None], one(keys[0]))
             return jax.vmap(one, out_axes=1)(keys)
 
         def step(particle: Particle, inputs: Any) -> Particle:

@@ -21,8 +21,8 @@ from learning_dynamics.kernel.exponent import (
 from learning_dynamics.kernel.limit import integrate
 from learning_dynamics.kernel.problem import Problem
 from learning_dynamics.kernel.quadrature import Method, expectation_nodes
-from learning_dynamics.kernel.simulate import check_key
 from learning_dynamics.kernel.state import Overlaps
+from learning_dynamics.random import check_key
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = ["SearchLaw", "explosion_times", "search_law"]

@@ -29,6 +29,7 @@ from learning_dynamics.kernel.state import Overlaps, overlaps_of
 from learning_dynamics.kernel.step import Layout, layout, place
 from learning_dynamics.kernel.stopping import Stop, check_stop, start_watch
 from learning_dynamics.kernel.trajectory import Trajectory
+from learning_dynamics.random import check_key
 from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
 
 __all__ = ["random_starts", "simulate"]
@@ -188,18 +189,6 @@ def blocks(updates: NDArray[np.int64]) -> NDArray[np.int32]:
     rows = -(-updates.size // length)
     padded = np.concatenate([updates, np.repeat(updates[-1:], rows * length - updates.size)])
     return padded.reshape(rows, length).astype(np.int32)
-
-
-def check_key(key: jax.Array) -> None:
-    """Check the kind of a key.
-
-    Raises:
-        ValueError: if `key` is not one typed key.
-    """
-    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        raise reject("key", "be a typed key from jax.random.key", type(key).__name__)
-    if key.shape != ():
-        raise reject("key", "be a single key", f"shape {key.shape}")
 
 
 def abstract_overlaps(problem: Problem, plan: Layout) -> Overlaps:

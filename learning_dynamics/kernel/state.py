@@ -51,7 +51,12 @@ class State(NamedTuple):
 def overlaps_of(state: State) -> Overlaps:
     """Order parameters of one state."""
     neurons = state.signal.shape[0]
-    grams = [(w[:, :, None, :] * w[:, None, :, :]).sum(axis=-1) for w in state.noise]
+    # a matrix product: XLA on CPUs (jax 0.10.2) gets the sum over products of one array with itself
+    # wrong in float32 from seven rows on
+    grams = [
+        jnp.matmul(w, jnp.swapaxes(w, -1, -2), precision=jax.lax.Precision.HIGHEST)
+        for w in state.noise
+    ]
     empty = jnp.zeros((1, neurons, neurons), state.signal.dtype)
     return Overlaps(
         state.signal, jnp.concatenate(grams) if grams else empty, dict(state.parameters)

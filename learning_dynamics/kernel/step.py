@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from learning_dynamics import random
 from learning_dynamics.kernel.latents import Normal
 from learning_dynamics.kernel.noise import (
     chi,
@@ -87,6 +88,7 @@ def layout(problem: Problem, dimension: int, level: str) -> Layout:
     drawn = problem.batch * problem.inputs.vectors * problem.inputs.directions
     drawn += vectors * sum(c * w for c, w in zip(counts, widths, strict=True))
     chunk = max(1, min(256, 2**15 // max(drawn, 1)))
+    chunk -= chunk % 2 if chunk > 1 else 0  # the generator's two halves then meet between updates
     reads = problem.depends_on()
     return Layout(
         dimension, level, sizes, counts, reduced, widths, reads["norms"], reads["gram"], chunk
@@ -263,7 +265,7 @@ def draw_samples(problem: Problem, plan: Layout, key: jax.Array, dtype: Any) -> 
     sizes = {name: math.prod(v.shape) for name, v in normal}
     along, freedoms = _reduced(plan, neurons, problem.batch * q)
     own = problem.batch * sum(sizes.values())
-    pool = jax.random.normal(jax.random.fold_in(key, 0), (plan.chunk, own + along), dtype)
+    pool = random.normal(random.fold_in(key, 0), (plan.chunk, own + along), dtype)
     latents, first = {}, 0
     for name, v in normal:
         part = pool[:, first : first + problem.batch * sizes[name]]
@@ -271,7 +273,7 @@ def draw_samples(problem: Problem, plan: Layout, key: jax.Array, dtype: Any) -> 
         first += part.shape[-1]
     for i, (name, latent) in enumerate(variables):
         if name not in sizes:
-            latents[name] = latent.draw(jax.random.fold_in(key, 2 + i), lead, dtype)
+            latents[name] = latent.draw(random.fold_in(key, 2 + i), lead, dtype)
     if latents:
         signal, label = jax.vmap(jax.vmap(problem.signal))(latents)
     else:
@@ -279,7 +281,7 @@ def draw_samples(problem: Problem, plan: Layout, key: jax.Array, dtype: Any) -> 
         signal, label = jax.tree.map(
             lambda leaf: jnp.broadcast_to(leaf, (*lead, *leaf.shape)), constant
         )
-    noise_key = jax.random.fold_in(key, 1)
+    noise_key = random.fold_in(key, 1)
     noise = _noise(plan, noise_key, pool[:, own:], freedoms, neurons, problem.batch * q, dtype)
     return Draw(signal, label, noise)
 
@@ -314,8 +316,8 @@ def _noise(
         if small:
             noise.append(short[chosen.index(i)])
         else:
-            own = jax.random.fold_in(key, 2**31 + i)
-            noise.append(jax.random.normal(own, (*lead, count, rows, size), dtype))
+            own = random.fold_in(key, 2**31 + i)
+            noise.append(random.normal(own, (*lead, count, rows, size), dtype))
     return tuple(noise)
 
 
@@ -327,12 +329,11 @@ def random_start(problem: Problem, plan: Layout, key: jax.Array, dtype: Any) -> 
     neurons, r = problem.learner.neurons, problem.inputs.directions
     norm = 1.0 if problem.initial_norm is None else problem.initial_norm
     scale = jnp.asarray(norm, dtype) / jnp.sqrt(jnp.asarray(plan.dimension, dtype))
-    key_signal, key_noise, key_below = jax.random.split(key, 3)
-    signal = scale * jax.random.normal(key_signal, (neurons, r), dtype)
     # the weights are drawn like `neurons` noise vectors, without columns along anything
     count, freedoms = _reduced(plan, 0, neurons)
-    below = jax.random.normal(key_below, (count,), dtype)
-    drawn = _noise(plan, key_noise, below, freedoms, 0, neurons, dtype)
+    pool = random.normal(random.fold_in(key, 0), (neurons * r + count,), dtype)
+    signal, below = scale * pool[: neurons * r].reshape(neurons, r), pool[neurons * r :]
+    drawn = _noise(plan, random.fold_in(key, 1), below, freedoms, 0, neurons, dtype)
     noise = tuple(scale * weights for weights in drawn)
     state = State(signal, noise, problem.initial_parameters(dtype))
     return normalise(state) if problem.update != "plain" else state
@@ -385,7 +386,8 @@ def place(problem: Problem, plan: Layout, overlaps: Overlaps, replicas: int, dty
         if small:
             part = np.swapaxes(np.linalg.qr(np.swapaxes(part, -1, -2), mode="r"), -1, -2)
         elif width >= neurons:
-            part = np.pad(part, ((0, 0), (0, 0), (0, 0), (0, width - neurons)))
+            wide = [(0, 0), (0, 0), (0, 0), (0, width - neurons)]
+            part = jnp.pad(jnp.asarray(part, dtype), wide)
         else:
             if np.max(np.abs(values[..., : neurons - width])) > 1e-5 * size:
                 raise reject("start.blocks", f"have rank at most {width}", "a larger rank")

@@ -7,17 +7,23 @@ import numpy as np
 from learning_dynamics.claims import Evidence, Panel, Run, claim
 from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
 from learning_dynamics.noise_schedule import NoiseSchedule
-from learning_dynamics.spectra import power_law
 from linear_diffusion import theory
+from linear_diffusion.claims.cells import (
+    DIRECTIONS,
+    exact_divergences,
+    losses,
+    replicas_first,
+    sources,
+)
 from linear_diffusion.claims.common import SOURCE, SPECTRA, Dense, finite_size, laws, stack
-from linear_diffusion.data import LatentLaw, draw_moments
+from linear_diffusion.data import draw_moments
 from linear_diffusion.learners import optimum
 from linear_diffusion.patches import photograph_law
 from linear_diffusion.sampling import generate
-from linear_diffusion.simulation import draw_modes, kl_of_modes, losses_of_modes
 
 DIMENSIONS = np.array([20, 50, 100, 200])
 OVERSAMPLING = np.array([1.5, 2.0, 3.0, 5.0, 10.0])
+SIZES = (60, 240)
 LEVELS = np.array([0.2, 0.5, 0.8, 0.95, 0.99])
 
 
@@ -72,17 +78,15 @@ def _exact_curves() -> Dense:
 
 def _exact_kl(run: Run) -> tuple[list[Comparison], list[Comparison]]:
     replicas = 64 if run.quick else 512
-    draws: dict[theory.Direction, list] = {"forward": [], "reverse": []}
-    for d in run.track(DIMENSIONS, "exact KL"):
-        sizes = np.rint(OVERSAMPLING * d).astype(int)
-        key = jax.random.fold_in(run.key, int(d))
-        modes = draw_modes(LatentLaw(power_law(int(d), 1.0)), sizes, replicas=replicas, key=key)
-        for direction, seen in draws.items():
-            seen.append(kl_of_modes(modes, modes.variance, direction=direction))
+    draws = run.sweep(
+        exact_divergences,
+        {"dimension": DIMENSIONS, "oversampling": OVERSAMPLING},
+        fixed={"replicas": replicas, "key": run.key},
+    )
     passed, controls = [], []
-    for direction, seen in draws.items():
+    for direction in DIRECTIONS:
         measured = Measurement.from_replicas(
-            np.stack(seen, axis=1), {"d": DIMENSIONS, "N_over_d": OVERSAMPLING}
+            replicas_first(draws[direction]), {"d": DIMENSIONS, "N_over_d": OVERSAMPLING}
         )
         sizes = [np.rint(OVERSAMPLING * d).astype(int) for d in DIMENSIONS]
         exact = stack(
@@ -148,32 +152,33 @@ def _losses(run: Run) -> tuple[list[Comparison], dict[str, Panel]]:
     replicas = 32 if run.quick else 256
     sigma2 = (1 - LEVELS) / LEVELS
     comparisons, panels = [], {}
-    drawn = {
-        name: draw_modes(law, [60, 240], replicas=replicas, key=jax.random.fold_in(run.key, 10 + i))
-        for i, (name, law) in enumerate(run.track(list(laws(run).items()), "losses"))
-    }
-    for at, N in enumerate((60, 240)):
+    known = laws(run)
+    spectra = [law.spectrum for law in known.values()]
+    seen = run.sweep(
+        losses,
+        {"source": sources(run, known, 10), "samples": SIZES},
+        fixed={"replicas": replicas, "ridge": 0.01, "levels": tuple(LEVELS.tolist())},
+    )
+    for at, N in enumerate(SIZES):
         for which in (0, 1):
-            seen = [losses_of_modes(m, 0.01, LEVELS)[which][:, at] for m in drawn.values()]
+            found = replicas_first(seen[("train", "test")[which]][:, at])
             measured = Measurement.from_replicas(
-                np.stack(seen, axis=1),
-                {"spectrum": np.array(SPECTRA), "noise_level": np.sqrt(1 - LEVELS)},
+                found, {"spectrum": np.array(SPECTRA), "noise_level": np.sqrt(1 - LEVELS)}
             )
             expected = [
-                finite_size(theory.losses(m.spectrum, N, 0.01, sigma2)[which], N, m.spectrum.size)
-                for m in drawn.values()
+                finite_size(theory.losses(s, N, 0.01, sigma2)[which], N, s.size) for s in spectra
             ]
             kind = ("training", "test")[which]
-            found = compare(
+            compared = compare(
                 measured,
                 stack(expected),
                 name=f"{kind} loss, N/d = {N / 120:g}",
                 quantity="loss / d",
             )
-            comparisons.append(found)
+            comparisons.append(compared)
             if (kind, N) == ("test", 60):
                 panels["test-loss"] = Panel(
-                    found.plot(
+                    compared.plot(
                         x="noise_level",
                         series="spectrum",
                         x_label=r"noise level $\sqrt{1 - \bar\alpha}$",

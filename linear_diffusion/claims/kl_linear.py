@@ -15,15 +15,20 @@ from learning_dynamics.figures import (
 )
 from learning_dynamics.spectra import power_law
 from linear_diffusion import theory
+from linear_diffusion.claims.cells import (
+    DIRECTIONS,
+    divergences,
+    patch_divergence,
+    pool,
+    replicas_first,
+    sources,
+)
 from linear_diffusion.claims.common import PATCH, SOURCE, SPECTRA, laws, stack
-from linear_diffusion.data import KURTOSIS, LATENTS, DataLaw, LatentLaw
-from linear_diffusion.patches import photograph_law
-from linear_diffusion.simulation import draw_modes, kl_of_modes
+from linear_diffusion.data import KURTOSIS, LATENTS, LatentLaw
 
 D = PATCH**2 - 1
 RATIOS = np.array([0.04, 0.08, 0.15, 0.25, 0.4, 0.55])  # d/N
 SIZES = np.rint(D / RATIOS).astype(int)
-DIRECTIONS: tuple[theory.Direction, ...] = ("forward", "reverse")
 NAMES = {"student": "Student t5"}
 
 
@@ -43,8 +48,8 @@ def kl_linear(run: Run) -> Evidence:
         for kind in LATENTS
     }
     shifts = np.array([KURTOSIS[kind] - 3 for kind in LATENTS])[:, None]
-    by_law = _measure(run, latent, SIZES, replicas, "data laws", 0)
-    by_spectrum = _measure(run, laws(run), SIZES, replicas, "spectra", 20)
+    by_law = _measure(run, latent, replicas, 0)
+    by_spectrum = _measure(run, laws(run), replicas, 20)
     comparisons, curves = [], {}
     for direction in DIRECTIONS:
         exact = theory.exact_kl(D, SIZES, direction=direction).scaled(1 / D)
@@ -118,22 +123,16 @@ NOTES = (
 
 
 def _measure(
-    run: Run,
-    chosen: dict[str, LatentLaw],
-    sizes: np.ndarray,
-    replicas: int,
-    description: str,
-    offset: int,
+    run: Run, chosen: dict[str, LatentLaw], replicas: int, offset: int
 ) -> dict[str, Measurement]:
-    draws: dict[str, list] = {direction: [] for direction in DIRECTIONS}
-    for i, law in enumerate(run.track(list(chosen.values()), description)):
-        key = jax.random.fold_in(run.key, offset + i)
-        modes = draw_modes(law, sizes, replicas=replicas, key=key)
-        for direction in DIRECTIONS:
-            draws[direction].append(kl_of_modes(modes, modes.variance, direction=direction) / D)
+    seen = run.sweep(
+        divergences,
+        {"source": sources(run, chosen, offset), "samples": SIZES},
+        fixed={"replicas": replicas},
+    )
     coordinates = {"law": np.array(list(chosen)), "d_over_N": RATIOS}
     return {
-        direction: Measurement.from_replicas(np.stack(draws[direction], axis=1), coordinates)
+        direction: Measurement.from_replicas(replicas_first(seen[direction]) / D, coordinates)
         for direction in DIRECTIONS
     }
 
@@ -141,25 +140,18 @@ def _measure(
 def _patches(run: Run) -> tuple[Comparison, list[Comparison]]:
     """Real patches as data: the linear law with the slope of their own fourth moment."""
     ratios = np.array([0.003, 0.006, 0.012])
-    chosen: dict[str, DataLaw] = {
-        "patches": photograph_law(8, 30_000, jax.random.fold_in(run.key, 40)),
-        "patches of equal contrast": photograph_law(
-            8, 30_000, jax.random.fold_in(run.key, 41), equal_contrast=True
-        ),
-    }
     d = 63
     sizes = np.rint(d / ratios).astype(int)
-    draws = []
+    contrasts = {"patches": False, "patches of equal contrast": True}
+    seen = run.sweep(
+        patch_divergence,
+        {"equal_contrast": contrasts, "samples": sizes},
+        fixed={"replicas": 16 if run.quick else 128, "key": run.key},
+    )
     own: list[Prediction] = []
     universal: list[Prediction] = []
-    for i, law in enumerate(run.track(list(chosen.values()), "patches as data")):
-        modes = draw_modes(
-            law,
-            sizes,
-            replicas=16 if run.quick else 128,
-            key=jax.random.fold_in(run.key, 42 + i),
-        )
-        draws.append(kl_of_modes(modes, modes.variance, direction="reverse") / d)
+    for equal in contrasts.values():
+        law = pool(8, 30_000, jax.random.fold_in(run.key, 40 + int(equal)), equal)
         gaussian = theory.kl_slope(law.spectrum, direction="reverse")
         slope = theory.kl_slope(law.spectrum, direction="reverse", fourth_moment=law.fourth_moment)
         for into, values in ((own, slope), (universal, gaussian)):
@@ -168,7 +160,8 @@ def _patches(run: Run) -> tuple[Comparison, list[Comparison]]:
             excess = law.fourth_moment / (d * (d + 2))
             into.append(line.with_bias(2 * excess * ratios * line.values, "next order in $d/N$"))
     measured = Measurement.from_replicas(
-        np.stack(draws, axis=1), {"data": np.array(list(chosen)), "d_over_N": ratios}
+        replicas_first(seen["value"]) / d,
+        {"data": np.array(list(contrasts)), "d_over_N": ratios},
     )
     quantity = "reverse KL / d (nats)"
     lines = stack(own).labelled("(E|y|⁴ + d)/(4N)")

@@ -7,6 +7,7 @@ from learning_dynamics.claims import Evidence, Panel, Run, claim
 from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
 from learning_dynamics.spectra import power_law
 from linear_diffusion import theory
+from linear_diffusion.claims.cells import losses, replicas_first, sources
 from linear_diffusion.claims.common import (
     SOURCE,
     SPECTRA,
@@ -195,17 +196,20 @@ def _stopping(drawn: dict[str, SampleModes]) -> tuple[Comparison, Comparison, Co
 def _hierarchy(run: Run) -> Comparison:
     exponents, sizes = np.array([0.0, 0.5, 1.0, 1.5, 2.0]), np.array([30, 60])
     sigma2 = (1 - ALPHA_BAR) / ALPHA_BAR
-    values, expected = [], []
-    for i, k in enumerate(run.track(list(exponents), "hierarchy")):
-        s = power_law(120, float(k))
-        key = jax.random.fold_in(run.key, 50 + i)
-        modes = draw_modes(LatentLaw(s), sizes, replicas=24 if run.quick else 256, key=key)
-        bayes = float(theory.bayes_loss(s, sigma2).values)
-        values.append(losses_of_modes(modes, 0.0, ALPHA_BAR)[1] / bayes)
-        predicted = finite_size(theory.losses(s, sizes, 0.0, sigma2).test, sizes, 120)
-        expected.append(predicted.scaled(1 / bayes))
+    spectra = {f"{k:g}": LatentLaw(power_law(120, float(k))) for k in exponents}
+    seen = run.sweep(
+        losses,
+        {"source": sources(run, spectra, 50), "samples": sizes},
+        fixed={"replicas": 24 if run.quick else 256, "ridge": 0.0, "levels": (ALPHA_BAR,)},
+    )
+    bayes = [float(theory.bayes_loss(law.spectrum, sigma2).values) for law in spectra.values()]
+    expected = [
+        finite_size(theory.losses(law.spectrum, sizes, 0.0, sigma2).test, sizes, 120).scaled(1 / b)
+        for law, b in zip(spectra.values(), bayes, strict=True)
+    ]
     measured = Measurement.from_replicas(
-        np.stack(values, axis=1), {"exponent": exponents, "N": sizes}
+        replicas_first(seen["test"][:, :, 0]) / np.array(bayes)[:, None],
+        {"exponent": exponents, "N": sizes},
     )
     return compare(
         measured, stack(expected), name="hierarchical covariances", quantity="test loss / optimum"

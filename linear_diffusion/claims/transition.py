@@ -1,7 +1,6 @@
 """`linear/transition-at-dimension`: from memorisation to generalisation at N = d."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -15,15 +14,18 @@ from learning_dynamics.figures import (
     legend_below,
     new_figure,
 )
-from learning_dynamics.noise_schedule import NoiseSchedule
 from linear_diffusion import theory
+from linear_diffusion.claims.cells import (
+    generated_patches,
+    losses,
+    overlaps,
+    pool,
+    replicas_first,
+    sources,
+)
 from linear_diffusion.claims.common import PATCH, SOURCE, SPECTRA, Dense, finite_size, laws, stack
-from linear_diffusion.data import draw, draw_moments
-from linear_diffusion.learners import optimum
-from linear_diffusion.measures import nearest_neighbours
-from linear_diffusion.patches import from_coordinates, photograph_law
-from linear_diffusion.sampling import generate
-from linear_diffusion.simulation import draw_modes, losses_of_modes, root_overlap
+from linear_diffusion.data import draw
+from linear_diffusion.patches import from_coordinates
 
 ALPHA_BAR = 0.99
 SIGMA2 = (1 - ALPHA_BAR) / ALPHA_BAR
@@ -43,17 +45,21 @@ def transition(run: Run) -> Evidence:
     ratios = np.array([0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.5, 5.0, 10.0])
     sizes = np.rint(ratios * d).astype(int)
     replicas = 24 if run.quick else 256
-    drawn = [
-        draw_modes(law, sizes, replicas=replicas, key=jax.random.fold_in(run.key, i))
-        for i, law in enumerate(run.track(list(laws(run).values()), "training sets"))
-    ]
+    known = laws(run)
+    spectra = [law.spectrum for law in known.values()]
+    seen = run.sweep(
+        losses,
+        {"source": sources(run, known), "samples": sizes},
+        fixed={"replicas": replicas, "ridge": 0.0, "levels": (ALPHA_BAR,)},
+    )
     coordinates = {"spectrum": np.array(SPECTRA), "N_over_d": ratios}
-    seen = [losses_of_modes(m, 0.0, ALPHA_BAR) for m in drawn]
-    expected = [theory.losses(m.spectrum, sizes, 0.0, SIGMA2) for m in drawn]
+    expected = [theory.losses(s, sizes, 0.0, SIGMA2) for s in spectra]
     comparisons, measured = [], []
     for which, kind in enumerate(("training", "test")):
         measured.append(
-            Measurement.from_replicas(np.stack([s[which] for s in seen], axis=1), coordinates)
+            Measurement.from_replicas(
+                replicas_first(seen["train" if which == 0 else "test"][:, :, 0]), coordinates
+            )
         )
         predicted = stack([finite_size(e[which], sizes, d) for e in expected])
         comparisons.append(
@@ -61,10 +67,7 @@ def transition(run: Run) -> Evidence:
         )
     similar, similar_control = _similarity(run, sizes, ratios)
     shifted = stack(
-        [
-            finite_size(theory.losses(m.spectrum, 2 * sizes, 0.0, SIGMA2).test, sizes, d)
-            for m in drawn
-        ]
+        [finite_size(theory.losses(s, 2 * sizes, 0.0, SIGMA2).test, sizes, d) for s in spectra]
     ).labelled("transition at N = d/2")
     no_gap = stack([e.bayes for e in expected]).labelled("no gap")
     controls = [
@@ -74,7 +77,7 @@ def transition(run: Run) -> Evidence:
     ]
     patches, cosines = _patches(run)
     fine = np.unique(np.rint(np.geomspace(sizes[0], sizes[-1], 80)).astype(int))
-    curves = [theory.losses(m.spectrum, fine, 0.0, SIGMA2) for m in drawn]
+    curves = [theory.losses(s, fine, 0.0, SIGMA2) for s in spectra]
     dense = (fine / d, np.stack([c.test.values for c in curves]))
     dense_train = (fine / d, np.stack([c.train.values for c in curves]))
     panels = {
@@ -122,27 +125,25 @@ def _similarity(run: Run, sizes: np.ndarray, ratios: np.ndarray) -> tuple[Compar
     replicas, ridge = (12 if run.quick else 96), 1e-3
     every = slice(None, None, 2)
     chosen = {name: law for name, law in laws(run).items() if name != "k = 3"}
-    values, predictions, controls = [], [], []
-    for i, law in enumerate(run.track(list(chosen.values()), "pairs of models")):
-        pair = [
-            draw_modes(
-                law,
+    seen = run.sweep(
+        overlaps,
+        {"source": sources(run, chosen, 100), "samples": sizes[every]},
+        fixed={"replicas": replicas, "ridge": ridge},
+    )
+    predictions, controls = (
+        [
+            finite_size(
+                theory.similarity(law.spectrum, factor * sizes[every], ridge),
                 sizes[every],
-                replicas=replicas,
-                key=jax.random.fold_in(jax.random.fold_in(run.key, 100 + i), half),
+                law.spectrum.size,
             )
-            for half in (0, 1)
+            for law in chosen.values()
         ]
-        values.append(root_overlap(pair[0], pair[1], ridge=ridge))
-        d = law.spectrum.size
-        predictions.append(
-            finite_size(theory.similarity(law.spectrum, sizes[every], ridge), sizes[every], d)
-        )
-        controls.append(
-            finite_size(theory.similarity(law.spectrum, 2 * sizes[every], ridge), sizes[every], d)
-        )
+        for factor in (1, 2)
+    )
     measured = Measurement.from_replicas(
-        np.stack(values, axis=1), {"spectrum": np.array(list(chosen)), "N_over_d": ratios[every]}
+        replicas_first(seen["value"]),
+        {"spectrum": np.array(list(chosen)), "N_over_d": ratios[every]},
     )
     quantity = "cosine of two models' samples"
     return (
@@ -172,27 +173,22 @@ def _losses_figure(
 
 
 def _patches(run: Run) -> tuple[Figure, Figure]:
-    schedule = NoiseSchedule.linear(250, 4e-4, 8e-2)
-    law = photograph_law(PATCH, 20_000, jax.random.fold_in(run.key, 300))
-    d, shown, count = law.spectrum.size, 14, 128
+    shown, count = 14, 128
     ratios = np.array([0.1, 0.3, 1.0, 3.0, 10.0] if run.quick else [0.1, 0.2, 0.5, 1, 2, 5, 10])
-    data_key, fresh_key, noise_key = jax.random.split(jax.random.fold_in(run.key, 301), 3)
+    seen = run.sweep(
+        generated_patches,
+        {"ratio": ratios},
+        fixed={"pixels": PATCH, "count": count, "shown": shown, "key": run.key},
+    )
+    law = pool(PATCH, 20_000, jax.random.fold_in(run.key, 300))
+    fresh_key = jax.random.split(jax.random.fold_in(run.key, 301), 3)[1]
     rows = [from_coordinates(draw(law, fresh_key, shown))]
     labels = ["photographs"]
-    means, errors = np.empty((2, ratios.size)), np.empty((2, ratios.size))
-    for i, ratio in enumerate(run.track(list(ratios), "patches")):
-        N = round(float(ratio) * d)
-        mean, covariance = draw_moments(law, data_key, N, dtype=np.float32)
-        denoiser = optimum(mean + jnp.asarray(law.mean, np.float32), covariance, schedule.alpha_bar)
-        made = generate(denoiser, schedule, noise_key, count=count)
-        training, fresh = draw(law, data_key, N), draw(law, fresh_key, N)
-        found, _ = nearest_neighbours(made, training, fresh)
-        for j, cosine in enumerate((found.training_cosine, found.fresh_cosine)):
-            means[j, i] = np.mean(cosine)
-            errors[j, i] = np.std(cosine, ddof=1) / np.sqrt(count)
-        if ratio in (ratios[0], 1.0, ratios[-1]):
-            rows.append(from_coordinates(made[:shown]))
-            labels.append(f"generated, N = {ratio:g} d")
+    for ratio in (ratios[0], 1.0, ratios[-1]):
+        rows.append(from_coordinates(seen["patches"].sel(ratio=ratio).values))
+        labels.append(f"generated, N = {ratio:g} d")
+    cosines = np.stack([seen["training_cosine"].values, seen["fresh_cosine"].values])
+    means, errors = cosines.mean(axis=-1), cosines.std(axis=-1, ddof=1) / np.sqrt(count)
     figure, grid = new_figure(1, 1, width=6.0, height=4.0)
     axes = grid[0, 0]
     with figure_style():

@@ -43,6 +43,8 @@ class Contour(NamedTuple):
 
         The error is the distance to the rule with half the nodes plus the rounding error; the
         first overestimates, since the rule converges geometrically.
+
+        Equation: :eq:`eq:linear-contour`.
         """
         terms = values * (self.weights * measure)
         fine = terms.imag.sum(axis=-1)
@@ -57,6 +59,8 @@ class Contour(NamedTuple):
 
             E tr R_a Sigma^-1 R_b Sigma = (kappa_a kappa_b / (z_a z_b)) tr G_a G_b
                                           / (1 - tr Sigma G_a Sigma G_b / n).
+
+        Equation: :eq:`eq:linear-two-point`.
         """
         z = np.concatenate([self.nodes, self.nodes.conj()])
         kappa = np.concatenate([self.kappa, self.kappa.conj()])
@@ -96,6 +100,8 @@ def make_contour(
             for Re z > -delta within the opening. None lets the contour pass between zero and the
             spectrum, which is possible for n > d only.
         opening: largest angle of z + delta, below pi/2.
+
+    Equation: :eq:`eq:linear-contour`.
     """
     spread, scale = np.sqrt(s.size / freedom), freedom / samples
     lowest, largest = 0.0, s[0] * (1 + spread) ** 2 * scale
@@ -136,6 +142,8 @@ def trace_measure(weight: Array, s: Array, z: Complex, kappa: Complex, freedom: 
         (kappa/(-z)) { tr B r + [tr B r^3 - (df_2 - df_3) tr B r^2 / (n - df_2)] / (n - df_2) },
 
     r = Sigma (Sigma + kappa)^-1. The second term is the first correction for real Gaussian data.
+
+    Equation: :eq:`eq:linear-correction`.
     """
     ratio = s / (s + kappa[:, None])
     df2 = (ratio**2).sum(axis=1)

@@ -60,6 +60,8 @@ def exact_kl(
     Raises:
         ValueError: if an N is too small for the expectation to exist.
 
+    Equations: :eq:`eq:linear-psi`, :eq:`eq:linear-exact`.
+
     Source: derived here from the moments of the Wishart distribution.
     """
     d = positive_integer("dimension", dimension)
@@ -95,6 +97,8 @@ def kl_proportional(ratio: ArrayLike, *, direction: Direction) -> Prediction:
 
     Raises:
         ValueError: if a ratio leaves (0, 1).
+
+    Equation: :eq:`eq:linear-proportional`.
 
     Source: derived here (limit of `exact_kl`).
     """
@@ -137,6 +141,8 @@ def kl_slope(
     Raises:
         ValueError: on a bad spectrum, a negative ridge, or a fourth moment with a ridge or below
             its least value d^2.
+
+    Equations: :eq:`eq:linear-slope`, :eq:`eq:linear-fourth`.
 
     Source: derived here by second-order perturbation theory.
     """
@@ -226,6 +232,8 @@ def kl(
     first its derivative. At n = d they need c well above 1/d^2 in units of the spectrum. Without
     ridge the value is that of `exact_kl`.
 
+    Equations: :eq:`eq:linear-logdet`, :eq:`eq:linear-kl`.
+
     Source: derived here; relative corrections of order 1/d^2.
     """
     one_of("direction", direction, DIRECTIONS)
@@ -278,6 +286,8 @@ def optimal_ridge(
 
     Raises:
         ValueError: samples < 2 or a bad spectrum.
+
+    Equation: :eq:`eq:linear-kl`.
 
     Source: derived here (minimum of `kl`).
     """

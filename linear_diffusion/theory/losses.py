@@ -40,6 +40,8 @@ def bayes_loss(spectrum: ArrayLike, noise_to_signal: ArrayLike) -> Prediction:
     Raises:
         ValueError: on a bad spectrum or a ratio that is not positive.
 
+    Equation: :eq:`eq:linear-bayes`.
+
     Source: elementary (Wiener filter).
     """
     s, sigma2 = spectrum_array("spectrum", spectrum), noise_ratio(noise_to_signal)
@@ -87,6 +89,8 @@ def losses(
 
     Raises:
         ValueError: samples < 2, negative ridge, ratio not positive, bad spectrum.
+
+    Equations: :eq:`eq:linear-losses`, :eq:`eq:linear-traces`, :eq:`eq:linear-explode`.
 
     Source: derived here.
     """
@@ -153,6 +157,8 @@ def loss_excess(spectrum: ArrayLike, noise_to_signal: ArrayLike) -> Prediction:
 
     Raises:
         ValueError: on a bad spectrum or a ratio that is not positive.
+
+    Equation: :eq:`eq:linear-excess`.
 
     Source: derived here by second-order perturbation theory.
     """

@@ -95,7 +95,10 @@ class Equivalent(NamedTuple):
 
 
 def equivalent(s: Array, n: Array, target: Array) -> Equivalent:
-    """Solve kappa (n - df_1(kappa)) = target for arrays n, target of any equal shape."""
+    """Solve kappa (n - df_1(kappa)) = target for arrays n, target of any equal shape.
+
+    Equation: :eq:`eq:linear-kappa`.
+    """
     flat_n, flat_target = np.ravel(n), np.ravel(target)
     size = max(1, CHUNK // s.size)
     parts = [
@@ -125,6 +128,8 @@ def implicit_ridge(
     Raises:
         ValueError: samples < 2, negative ridge, non-positive or unsorted spectrum.
 
+    Equations: :eq:`eq:linear-kappa`, :eq:`eq:linear-equivalent`, :eq:`eq:linear-cavity`.
+
     Source: derived here (module docstring).
     """
     grid = make_grid(spectrum, samples, mean_known, ridge=ridge)
@@ -153,6 +158,8 @@ def power_law_kappa(
 
     Raises:
         ValueError: an exponent of at most one, an amplitude that is not positive, samples < 2.
+
+    Equation: :eq:`eq:linear-hierarchy`.
 
     Source: derived here; the cut-off at finite d adds corrections of relative order (n/d)^(k-1).
     """

@@ -59,6 +59,8 @@ def optimal_gains(eigenvalues: ArrayLike, schedule: NoiseSchedule, *, ridge: flo
     Raises:
         ValueError: if an eigenvalue or the ridge is negative.
 
+    Equation: :eq:`eq:linear-optimum`.
+
     Source: derived here (Wiener filter).
     """
     noise = schedule.noise_power
@@ -68,10 +70,17 @@ def optimal_gains(eigenvalues: ArrayLike, schedule: NoiseSchedule, *, ridge: flo
 def mode_factors(gains: NDArray, schedule: NoiseSchedule, sampler: Sampler) -> NDArray:
     """Factors F_t of one DDPM or DDIM step (module docstring), from gains of shape (..., T).
 
-    The gains may be complex (the contour integrals of training need that).
+    Args:
+        gains: w_t per mode, shape (..., T); complex in the contour integrals of training.
+        schedule: noise schedule with T steps.
+        sampler: "ddpm" or "ddim".
 
     Raises:
         ValueError: if the sampler is neither "ddpm" nor "ddim".
+
+    Equations: :eq:`eq:linear-recursion`, :eq:`eq:linear-ddim`.
+
+    Source: elementary, from the samplers of Ho, Jain and Abbeel (2020) and Song et al. (2021).
     """
     one_of("sampler", sampler, ("ddpm", "ddim"))
     beta, noise, signal = schedule.beta, schedule.noise_power, schedule.alpha_bar
@@ -110,6 +119,8 @@ def generated_variance(
 
     Raises:
         ValueError: negative eigenvalue or ridge, unknown sampler.
+
+    Equation: :eq:`eq:linear-ddpm`.
 
     Source: derived here.
     """
@@ -152,6 +163,8 @@ def generated_variance_recursion(
     Raises:
         ValueError: on another sampler.
 
+    Equation: :eq:`eq:linear-recursion`.
+
     Source: elementary.
     """
     factors = mode_factors(gains, schedule, sampler) ** 2
@@ -175,8 +188,16 @@ def mean_factor(
 
     The start N(0, 1) has mean zero instead of sqrt(alpha_bar_T) mu_hat, which costs this factor.
 
+    Args:
+        eigenvalues: s_hat >= 0, any shape.
+        schedule: noise schedule.
+        ridge: c >= 0.
+        sampler: "ddpm", "ddim" or "flow".
+
     Raises:
         ValueError: negative eigenvalue or ridge, unknown sampler.
+
+    Equation: :eq:`eq:linear-mean`.
 
     Source: derived here.
     """

@@ -101,6 +101,8 @@ def similarity(
         ValueError: samples < 2, negative ridge, bad spectrum, unknown sampler, a schedule that is
             missing or would be ignored.
 
+    Equation: :eq:`eq:linear-similarity`.
+
     Source: derived here.
     """
     one_of("sampler", sampler, ("flow", "ddpm"))

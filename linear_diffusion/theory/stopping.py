@@ -44,6 +44,8 @@ def optimal_stopping(
     Raises:
         ValueError: as in `training_losses`.
 
+    Equation: :eq:`eq:linear-curves`.
+
     Source: derived here.
     """
     grid = make_grid(spectrum, samples, mean_known, ridge=ridge)

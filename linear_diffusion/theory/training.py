@@ -34,6 +34,8 @@ def gain_growth(rate: NDArray, times: Array | float, step_size: float | None = N
         times: tau >= 0.
         step_size: h of gradient descent, tau = h j; gradient flow if not given.
 
+    Equation: :eq:`eq:linear-mode`.
+
     Source: elementary.
     """
     if step_size is None:
@@ -148,6 +150,8 @@ def training_losses(
             a step size above half the inverse of the fastest rate (the contour leaves the
             spectrum by as much) or that does not divide the times.
 
+    Equation: :eq:`eq:linear-curves`.
+
     Source: derived here.
     """
     grid = make_grid(spectrum, samples, mean_known, ridge=ridge)
@@ -198,6 +202,8 @@ def training_gains(
 
     Raises:
         ValueError: as in `training_losses`.
+
+    Equation: :eq:`eq:linear-contour`.
 
     Source: derived here.
     """

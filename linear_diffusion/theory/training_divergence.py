@@ -90,6 +90,8 @@ def training_kl(
     Raises:
         ValueError: samples < 2, negative ridge or time, bad spectrum, unknown sampler.
 
+    Equation: :eq:`eq:linear-training-kl`.
+
     Source: derived here.
     """
     one_of("direction", direction, DIRECTIONS)

@@ -35,6 +35,8 @@ def kurtosis_shift(
     Raises:
         ValueError: too few samples, or an excess kurtosis below -2.
 
+    Equation: :eq:`eq:linear-kurtosis`.
+
     Source: derived here; relative corrections of order 1/d.
     """
     one_of("direction", direction, DIRECTIONS)

@@ -222,6 +222,8 @@ def test_broken_normal_rule_is_exact_on_pieces():
         (lambda: ThreePoint(-0.1), "`mass`"),
         (lambda: TwoPoint(1.0), "`probability`"),
         (lambda: Student(4.0), "fourth cumulant"),
+        (lambda: Student(3.0), "`freedom` must exceed 4"),
+        (lambda: ThreePoint(0.7), "`mass`"),
         (lambda: Student(np.nan), "`freedom`"),
         (lambda: Dependent("fourth"), "`kind`"),
         (lambda: Coupling(0.8), "below 0.797885 in size"),

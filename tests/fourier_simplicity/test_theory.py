@@ -24,7 +24,7 @@ from fourier_simplicity.theory import (
     effective_dimension,
     leading_form,
     relations,
-    slope_variance,
+    slope_moments,
     visible_order,
 )
 from learning_dynamics.hermite import gauss_hermite, hermite
@@ -50,13 +50,13 @@ def test_coefficients_of_known_activations():
         expected = np.zeros(7)
         expected[k] = np.sqrt(special.factorial(k))
         np.testing.assert_allclose(c, expected, atol=1e-9)
-        assert slope_variance(name) == pytest.approx(k)  # E (He_k')^2 / k! = k
+        assert slope_moments(name)[0] == pytest.approx(k)  # E (He_k')^2 / k! = k
     # erf(u / sqrt 2): derivative sqrt(2/pi) exp(-u^2/2), whose Gaussian mean is 1 / sqrt(1 + s)
     for s in (0.5, 1.0, 2.0):
         c, _ = activation_coefficients("erf", 3, variance=s)
         assert c[1] == pytest.approx(np.sqrt(2 / np.pi) / np.sqrt(1 + s))
         assert c[3] == pytest.approx(-np.sqrt(2 / np.pi) * (1 + s) ** -1.5)
-    assert slope_variance("relu") == pytest.approx(0.5)
+    assert slope_moments("relu") == pytest.approx((0.5, 0.5))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from learning_dynamics.noise_schedule import forward_process
+from learning_dynamics.testing import assert_agrees
 from linear_diffusion import (
     Denoiser,
     denoiser_losses,
@@ -105,8 +106,7 @@ def test_losses_against_sampled_noise(key):
         noisy = np.asarray(forward_process(jnp.asarray(clean), jnp.asarray(eps), a))
         predicted = (noisy - np.sqrt(a) * np.asarray(bias)) @ W.T
         draws = ((predicted - eps) ** 2).sum(axis=-1).mean(axis=1) / D
-        error = draws.std(ddof=1) / np.sqrt(repeats)
-        assert abs(draws.mean() - float(loss)) < 5 * error + 1e-5 * float(loss)
+        assert_agrees(draws, float(loss), bias=1e-5 * float(loss))
 
 
 def test_losses_on_training_moments_are_the_objective():

@@ -5,6 +5,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import multivariate_normal, norm
 
+from learning_dynamics.testing import assert_agrees, must_fail
 from linear_diffusion import (
     estimate_kl,
     gaussian_kl,
@@ -44,7 +45,7 @@ def test_kl_against_inverses_determinants_and_densities():
     assert same == pytest.approx(0, abs=1e-13)
     rows = np.random.default_rng(2).multivariate_normal(m, A, 100_000)
     ratio = multivariate_normal(m, A).logpdf(rows) - multivariate_normal(n, B).logpdf(rows)
-    assert abs(ratio.mean() - found) < 5 * ratio.std() / np.sqrt(len(rows))
+    assert_agrees(ratio, found)
 
 
 def test_kl_of_a_singular_law_is_nan():
@@ -69,12 +70,11 @@ def test_bias_of_the_estimate(key):
         )
     leading = D * (D + 3) / (4 * count)
     for direction, values in zip(("forward", "reverse"), draws, strict=True):
-        error = values.std(ddof=1) / np.sqrt(repeats)
-        exact = float(theory.exact_kl(D, count, direction=direction).values)
-        assert error < 0.02 * leading
-        assert abs(values.mean() - exact) < 5 * error
-        assert abs(values.mean() - leading) < 5 * error + 0.05 * leading
-        assert abs(values.mean() - 2 * leading) > 8 * error  # control
+        exact = theory.exact_kl(D, count, direction=direction)
+        assert_agrees(values, exact, resolution=0.02 * leading)
+        assert_agrees(values, leading, bias=0.05 * leading)
+        with must_fail():
+            assert_agrees(values, 2 * leading, false_alarm=1e-15)
 
 
 def test_estimate_finds_a_wrong_law(key):

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from learning_dynamics.testing import assert_agrees, must_fail
 from linear_diffusion import (
     draw_modes,
     from_coordinates,
@@ -43,9 +44,10 @@ def test_kl_of_real_patches_has_the_slope_of_their_fourth_moment(equal_contrast)
     d, samples = 35, 7000
     modes = draw_modes(law, [samples], replicas=24, key=jax.random.key(2))
     draws = kl_of_modes(modes, modes.variance, direction="reverse")[:, 0] * samples
-    error = draws.std(ddof=1) / np.sqrt(24)
     own = theory.kl_slope(law.spectrum, direction="reverse", fourth_moment=law.fourth_moment).values
     universal = theory.kl_slope(law.spectrum, direction="reverse").values
     excess = law.fourth_moment / (d * (d + 2))
-    assert abs(draws.mean() - own) < 3 * error + 2 * excess * d / samples * own
-    assert draws.mean() - universal > 5 * error
+    allowed = 2 * excess * d / samples * own
+    assert_agrees(draws, own, bias=allowed, order="2 d/N, relative", false_alarm=0.0027)
+    with must_fail():
+        assert_agrees(draws, universal, false_alarm=1e-4)

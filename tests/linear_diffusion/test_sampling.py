@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.testing import assert_agrees
 from linear_diffusion import Denoiser, generate, generated_moments, optimum, theory
 from linear_diffusion.learners import noise_levels
 
@@ -95,8 +96,7 @@ def test_samples_of_a_trained_denoiser(key):
     projected = rows @ vectors
     p = theory.generated_variance(variance, schedule).values
     share = theory.mean_factor(variance, schedule).values
-    error = np.sqrt(p / len(rows))
-    assert np.all(np.abs(projected.mean(axis=0) - share * (vectors.T @ mean)) < 5 * error)
+    assert_agrees(projected, share * (vectors.T @ mean))
     assert np.all(np.abs(projected.var(axis=0) / p - 1) < 5 * np.sqrt(2 / len(rows)))
 
 

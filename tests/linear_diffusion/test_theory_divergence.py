@@ -4,6 +4,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 
+from learning_dynamics.testing import assert_agrees, assert_honest, assert_order, must_fail
 from linear_diffusion.theory import (
     exact_kl,
     implicit_ridge,
@@ -27,19 +28,19 @@ BOTH = ["forward", "reverse"]
 )
 def test_exact_kl_has_an_honest_error(dimension, samples):
     for direction, reference in zip(BOTH, w.exact_kl_reference(dimension, samples), strict=True):
-        w.assert_honest(exact_kl(dimension, samples, direction=direction), reference, 1e-9)
+        assert_honest(exact_kl(dimension, samples, direction=direction), reference, relative=1e-9)
 
 
 def test_exact_reverse_kl_next_to_the_threshold():
     for samples in (21, 22):
         reference = w.exact_kl_reference(20, samples)[1]
-        w.assert_honest(exact_kl(20, samples, direction="reverse"), reference, 1e-9)
+        assert_honest(exact_kl(20, samples, direction="reverse"), reference, relative=1e-9)
 
 
 def test_exact_kl_with_many_samples_keeps_its_digits():
     for direction, reference in zip(BOTH, w.exact_kl_reference(50, 10**7), strict=True):
         prediction = exact_kl(50, 10**7, direction=direction)
-        w.assert_honest(prediction, reference, 1e-3)
+        assert_honest(prediction, reference, relative=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -54,24 +55,25 @@ def test_exact_kl_with_many_samples_keeps_its_digits():
 def test_exact_kl_is_the_mean_over_data_of_any_covariance(name, dimension, samples, replicas):
     spectrum = w.spectrum(name, dimension)
     draws = w.kl_draws(spectrum, samples, np.zeros(1), replicas, 11)[:, 0]
-    error = draws.std(0) / np.sqrt(replicas)
     exact = [float(exact_kl(dimension, samples, direction=x).values) for x in BOTH]
-    assert np.all(np.abs(draws.mean(0) - exact) < 3 * error)
-    # control: one degree of freedom too many is outside
     wrong = [float(exact_kl(dimension, samples + 1, direction=x).values) for x in BOTH]
-    assert np.all(np.abs(draws.mean(0) - wrong) > 3 * error)
+    for side in range(2):  # control: one degree of freedom too many is outside
+        assert_agrees(draws[:, side], exact[side], false_alarm=0.0027)
+        with must_fail():
+            assert_agrees(draws[:, side], wrong[side], false_alarm=0.0027)
 
 
 @pytest.mark.parametrize("direction", BOTH)
 def test_proportional_limit_is_that_of_the_exact_law(direction):
     ratio = np.array([0.02, 0.2, 0.5, 0.8])
     limit = kl_proportional(ratio, direction=direction).values
-    gaps = []
-    for d in (400, 4000):
+    gaps, dimensions = [], np.array([400, 4000])
+    for d in dimensions:
         samples = np.rint(d / ratio).astype(int)
-        gaps.append(np.abs(exact_kl(d, samples, direction=direction).values / d / limit - 1))
+        gaps.append(np.abs(exact_kl(int(d), samples, direction=direction).values / d / limit - 1))
     assert np.all(gaps[1] < 0.005)
-    np.testing.assert_allclose(gaps[0] / gaps[1], 10, rtol=0.1)  # first order in 1/d
+    for gap in np.transpose(gaps):
+        assert_order(1 / dimensions, gap, 1, tolerance=0.04)
     small = kl_proportional(1e-4, direction=direction).values
     assert small == pytest.approx(1e-4 / 4, rel=1e-3)
 
@@ -82,8 +84,8 @@ def test_proportional_limit_has_an_honest_error():
             x = mp.mpf(r)
             log = (1 - x) / x * mp.log(1 - x)
             forward, reverse = (x / (1 - x) - 1 - log) / 2, (1 + log) / 2
-        w.assert_honest(kl_proportional(r, direction="forward"), forward, 1e-6)
-        w.assert_honest(kl_proportional(r, direction="reverse"), reverse, 1e-6)
+        assert_honest(kl_proportional(r, direction="forward"), forward, relative=1e-6)
+        assert_honest(kl_proportional(r, direction="reverse"), reverse, relative=1e-6)
 
 
 # ------------------------------------------------------------------ any ridge
@@ -151,7 +153,7 @@ def test_kl_has_an_honest_error(name, samples):
     for ridge in (1e-6, 1e-2, 3.0):
         reference = w.kl_reference(spectrum, samples, ridge)
         for direction, exact in zip(BOTH, reference, strict=True):
-            w.assert_honest(kl(spectrum, samples, ridge, direction=direction), exact, 1e-5)
+            assert_honest(kl(spectrum, samples, ridge, direction=direction), exact, relative=1e-5)
 
 
 @pytest.mark.parametrize("direction", BOTH)
@@ -184,11 +186,11 @@ def test_exact_kl_with_a_known_mean_is_the_mean_over_data(direction):
         pair = (np.eye(d), model) if side == 0 else (model, np.eye(d))
         solved = np.linalg.solve(pair[1], pair[0])
         draws.append((np.trace(solved) - d - np.linalg.slogdet(solved)[1]) / 2)
-    error = np.std(draws, ddof=1) / np.sqrt(len(draws))
     known = exact_kl(d, samples, direction=direction, mean_known=True).values
     estimated = exact_kl(d, samples, direction=direction).values
-    assert abs(np.mean(draws) - known) < 3 * error
-    assert abs(np.mean(draws) - estimated) > 5 * error
+    assert_agrees(draws, known, false_alarm=0.0027)
+    with must_fail():
+        assert_agrees(draws, estimated)
 
 
 def test_kl_without_data_limit_is_that_of_the_ridge_alone():
@@ -246,9 +248,8 @@ def test_optimal_ridge_brackets_the_minimum_within_its_error():
     grid = best.ridge.values * np.exp(np.linspace(-0.02, 0.02, 41))
     scan = kl(spectrum, 20, grid, direction="forward").values
     assert scan.min() >= best.kl.values - best.kl.numerical_error
-    vertex = np.polyfit(np.log(grid), scan, 4)
-    roots = np.roots(np.polyder(vertex))
+    fit = np.polyfit(np.log(grid), scan, 4)
+    roots = np.roots(np.polyder(fit))
     turn = roots[np.argmin(np.abs(roots - np.log(best.ridge.values)))].real
-    off = abs(np.exp(turn) - best.ridge.values)
-    assert off <= best.ridge.numerical_error + 1e-4 * best.ridge.values
-    assert best.ridge.numerical_error <= 1e-2 * best.ridge.values
+    vertex = np.exp(turn)
+    assert_honest(best.ridge, vertex, relative=1e-2, reference_error=1e-4 * vertex)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from learning_dynamics.testing import assert_honest
 from linear_diffusion.theory import implicit_ridge, loss_excess, losses
 
 from . import witnesses as w
@@ -46,7 +47,7 @@ def test_losses_have_honest_errors(name, samples):
             reference = w.loss_reference(spectrum, samples, ridge, s2)
             found = losses(spectrum, samples, ridge, s2)
             for part in ("train", "test", "bayes"):
-                w.assert_honest(getattr(found, part), getattr(reference, part), 1e-6)
+                assert_honest(getattr(found, part), getattr(reference, part), relative=1e-6)
 
 
 def test_losses_below_the_dimension_at_small_noise():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from learning_dynamics.testing import assert_honest
 from linear_diffusion.theory import degrees_of_freedom, implicit_ridge, power_law_kappa
 
 from . import witnesses as w
@@ -19,7 +20,7 @@ def test_kappa_has_an_honest_error(name, samples, mean_known):
     degrees = samples if mean_known else samples - 1
     reference = [w.implicit_ridge_reference(spectrum, samples, r, degrees) for r in ridges]
     kappa = implicit_ridge(spectrum, samples, ridges, mean_known=mean_known)
-    w.assert_honest(kappa, reference, 1e-8)  # at n = d kappa is a root of a small number
+    assert_honest(kappa, reference, relative=1e-8)  # at n = d kappa is a root of a small number
 
 
 @pytest.mark.parametrize("name", SPECTRA)
@@ -28,7 +29,7 @@ def test_kappa_without_ridge(name):
     samples = np.array([2, 5, 19, 20])
     kappa = implicit_ridge(spectrum, samples, 0.0)
     reference = [w.implicit_ridge_reference(spectrum, n, 0.0, n - 1) for n in samples]
-    w.assert_honest(kappa, reference, 1e-9)
+    assert_honest(kappa, reference, relative=1e-9)
     df1, _ = degrees_of_freedom(spectrum, kappa.values)
     np.testing.assert_allclose(df1, samples - 1, rtol=1e-9)
     assert np.all(implicit_ridge(spectrum, [21, 22, 500], 0.0).values == 0)

@@ -9,6 +9,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.testing import assert_honest
 from linear_diffusion import (
     LatentLaw,
     draw_modes,
@@ -82,8 +83,9 @@ def test_white_training_losses_have_honest_errors(samples, ridge):
         test.append(1 + s2 / d * ((1 + 1 / samples) * second + s2 * second - 2 * first))
     found = training_losses(np.ones(d), samples, ridge, a, times)
     for prediction, reference in ((found.train, train), (found.test, test)):
-        exact = [mp.mpf(float(x)) for x in reference]
-        w.assert_honest(prediction, exact, 1e-3, slack=1e-12)
+        assert_honest(
+            prediction, reference, relative=1e-3, reference_error=1e-12 * np.abs(reference)
+        )
 
 
 @pytest.mark.parametrize("samples", [5, 12, 40])
@@ -107,8 +109,8 @@ def test_power_law_training_losses_have_honest_errors(samples):
         train.append(1 + s2 / d * (own + s2 * square - 2 * first))
         test.append(1 + s2 / d * ((1 + mp.mpf(1) / samples) * weighted + s2 * square - 2 * first))
     found = training_losses(spectrum, samples, ridge, a, times)
-    w.assert_honest(found.train, train, 1e-3)
-    w.assert_honest(found.test, test, 1e-3)
+    assert_honest(found.train, train, relative=1e-3)
+    assert_honest(found.test, test, relative=1e-3)
 
 
 @pytest.mark.parametrize("name", ["white", "power2"])
@@ -154,9 +156,8 @@ def test_white_early_stopping_has_an_honest_error():
         test_loss, bounds=(0.1, 30), method="bounded", options={"xatol": 1e-7}
     )
     best = optimal_stopping(np.ones(d), samples, 0.0, a)
-    assert abs(best.test_loss.values - reference.fun) <= best.test_loss.numerical_error
-    assert abs(best.time.values - reference.x) <= best.time.numerical_error + 1e-5 * reference.x
-    assert best.time.numerical_error < 0.05 * reference.x
+    assert_honest(best.test_loss, reference.fun, relative=1e-6)
+    assert_honest(best.time, reference.x, relative=0.05, reference_error=1e-5 * reference.x)
 
 
 # ------------------------------------------------------------------ KL along training
@@ -214,9 +215,8 @@ def test_white_kl_along_training_has_an_honest_error(samples, ridge, sampler):
         found = training_kl(
             np.ones(100), samples, ridge, schedule, times, direction=direction, sampler=sampler
         )
-        off = np.abs(found.values - reference[:, side])
-        assert np.all(off <= found.numerical_error + 1e-10 * reference[:, side])
-        assert np.all(found.numerical_error < 1e-2 * np.abs(reference[:, side]))
+        exact = reference[:, side]
+        assert_honest(found, exact, relative=1e-2, reference_error=1e-10 * exact)
 
 
 @pytest.mark.parametrize("direction", BOTH)

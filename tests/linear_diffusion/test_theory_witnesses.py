@@ -4,6 +4,8 @@ import mpmath as mp
 import numpy as np
 import pytest
 
+from learning_dynamics.testing import assert_agrees
+
 from . import witnesses as w
 
 
@@ -105,21 +107,20 @@ def test_similarity_is_that_of_two_samplers_sharing_their_noise():
     inner = np.sum(first * second, axis=1)
     own = (np.sum(first**2, axis=1) + np.sum(second**2, axis=1)) / 2
     for draws, value in ((inner, row[0]), (own, row[1])):
-        assert abs(draws.mean() - value) < 4 * draws.std() / 200
+        assert_agrees(draws, value, false_alarm=6e-5)
 
 
 def test_exact_kl_reference_is_the_mean_over_data():
     draws = w.kl_draws(w.spectrum("power1", 5), 12, np.zeros(1), 6000, 7)[:, 0]
     reference = np.array([float(x) for x in w.exact_kl_reference(5, 12)])
-    assert np.all(np.abs(draws.mean(0) - reference) < 4 * draws.std(0) / np.sqrt(6000))
+    assert_agrees(draws, reference, false_alarm=1.2e-4)
 
 
 @pytest.mark.parametrize("ridge", [0.0, 0.3])
 def test_kl_slopes_are_those_of_the_draws(ridge):
     spectrum = w.spectrum("power1", 8)
     draws = w.kl_slope_draws(spectrum, 1000, ridge, 1500, 8)
-    error = draws.std(0) / np.sqrt(1500)
-    assert np.all(np.abs(draws.mean(0) - w.kl_slopes(spectrum, ridge)) < 4 * error + 0.15)
+    assert_agrees(draws, w.kl_slopes(spectrum, ridge), bias=0.15, false_alarm=1.2e-4)
 
 
 def test_marchenko_pastur_and_contour_agree():

@@ -1,0 +1,160 @@
+"""Mixed cumulant models with several spikes of each kind, and with many noise levels at once."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import learning_dynamics as ld
+from diffusion_theory.inputs import MixedCumulant, NoiseLevel, UnmixedLevel
+from learning_dynamics.kernel.latents import Latent
+from learning_dynamics.pytrees import configuration, is_traced
+from learning_dynamics.validation import finite_array, reject
+
+__all__ = ["ManyLevels", "SeveralSpikes"]
+
+
+@configuration
+class SeveralSpikes(ld.InputModel):
+    """Independent mixed cumulant models in orthogonal directions of one space.
+
+        x0 = sum_j [ sqrt(beta_u,j) lambda_j u_j + sqrt(beta_v,j) nu_j S v_j + ... ] + S xi
+
+    Spikes of different parts are independent of each other; within a part they may be coupled.
+
+    Attributes:
+        parts: models at one diffusion time.
+
+    Raises:
+        ValueError: if there is no part, something else among them, or times differ.
+    """
+
+    parts: tuple[MixedCumulant, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", tuple(self.parts))
+        if not self.parts or not all(isinstance(part, MixedCumulant) for part in self.parts):
+            raise reject("parts", "be one or more MixedCumulant", repr(self.parts))
+        times = [part.diffusion_time for part in self.parts]
+        if not is_traced(times) and any(float(a) != float(b) for a, b in pairwise(times)):
+            raise reject("parts", "share one diffusion_time", times)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the signal directions in the order of the overlaps: u1, v1, m1, u2, ..."""
+        return tuple(f"{name}{j}" for j, part in enumerate(self.parts, 1) for name in part.names)
+
+    @property
+    def directions(self) -> int:
+        """Number of spikes."""
+        return sum(part.directions for part in self.parts)
+
+    @property
+    def vectors(self) -> int:
+        """Two: the noisy input x and the noise z."""
+        return 2
+
+    @property
+    def noise_level(self) -> NoiseLevel:
+        """Amplitudes a = exp(-t) and b = (1 - a^2)^(1/2)."""
+        return self.parts[0].noise_level
+
+    def mixing(self) -> Any:
+        """Matrix of the noise space, the same for all parts."""
+        return self.parts[0].mixing()
+
+    def latents(self) -> dict[str, Latent]:
+        """Latents of all parts, numbered."""
+        found = [(j, part.latents()) for j, part in enumerate(self.parts, 1)]
+        return {f"{j} {name}": latent for j, own in found for name, latent in own.items()}
+
+    def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, NoiseLevel]:
+        """Coordinates of x and z along all spikes, shape (2, r), and the noise level."""
+        columns = []
+        for j, part in enumerate(self.parts, 1):
+            own = {name: latents[f"{j} {name}"] for name in part.latents()}
+            coordinates, level = part.signal(own)
+            columns.append(coordinates)
+        return jnp.concatenate(columns, axis=1), level
+
+    def gaussian(self) -> "SeveralSpikes":
+        """The Gaussian law of the same mean and covariance (covariance clone)."""
+        return SeveralSpikes(tuple(part.gaussian() for part in self.parts))
+
+
+@configuration
+class ManyLevels(ld.InputModel):
+    """A mixed cumulant model whose noise level is drawn anew for every sample.
+
+        x = a(t) x0 + b(t) z,   t one of `times` with the given probabilities
+
+    The two vectors of a sample are x0 and z; the label holds the level, by which a `TiedDenoiser`
+    mixes them (its kappa and skip follow the level unless they are given). For one denoiser per
+    level, train one at each `diffusion_time`.
+
+    Attributes:
+        inputs: the model; its own diffusion time is not used.
+        times: t, shape (levels,).
+        probabilities: of each level, uniform if None.
+
+    Raises:
+        ValueError: on times that are not positive or probabilities that do not sum to one.
+    """
+
+    inputs: MixedCumulant
+    times: Any
+    probabilities: Any = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.inputs, MixedCumulant):
+            raise reject("inputs", "be a MixedCumulant", repr(self.inputs))
+        if is_traced((self.times, self.probabilities)):
+            return
+        times = finite_array("times", self.times, ndim=1)
+        if times.size == 0 or np.any(times <= 0):
+            raise reject("times", "hold positive times", times.tolist())
+        object.__setattr__(self, "times", times)
+        if self.probabilities is not None:
+            shares = finite_array("probabilities", self.probabilities, ndim=1)
+            if shares.shape != times.shape or np.any(shares < 0) or abs(shares.sum() - 1) > 1e-9:
+                raise reject("probabilities", "be one per time and sum to one", shares.tolist())
+            object.__setattr__(self, "probabilities", shares)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the signal directions, in the order of the overlaps."""
+        return self.inputs.names
+
+    @property
+    def directions(self) -> int:
+        """Number of spikes."""
+        return self.inputs.directions
+
+    @property
+    def vectors(self) -> int:
+        """Two: the clean sample x0 and the noise z."""
+        return 2
+
+    def latents(self) -> dict[str, Latent]:
+        """Latents of the clean sample, the noise along the spikes, and the level."""
+        r, count = self.directions, int(np.shape(self.times)[0])
+        shares = np.full(count, 1 / count) if self.probabilities is None else self.probabilities
+        level: Latent = ld.Discrete(np.arange(count, dtype=np.float64), shares)
+        own = {"inner": ld.Normal((r,)), "added": ld.Normal((r,)), "level": level}
+        return {**self.inputs.latents_of_pair(), **own}
+
+    def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, UnmixedLevel]:
+        """Coordinates of x0 and z along the spikes, shape (2, r), and the level."""
+        inner, added = latents["inner"], latents["added"]
+        times = jnp.asarray(self.times, inner.dtype)
+        time = times[latents["level"].astype(jnp.int32)]
+        clean = self.inputs.clean_signal(latents)
+        level = UnmixedLevel(jnp.exp(-time), jnp.sqrt(-jnp.expm1(-2 * time)))
+        return jnp.stack([clean, added]), level
+
+    def gaussian(self) -> "ManyLevels":
+        """The Gaussian law of the same mean and covariance at every level (covariance clone)."""
+        return ManyLevels(self.inputs.gaussian(), self.times, self.probabilities)

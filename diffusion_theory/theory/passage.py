@@ -1,0 +1,284 @@
+"""Law of the time to weak recovery of one spike at finite d, as a one-dimensional diffusion."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
+from scipy.integrate import solve_ivp
+
+from diffusion_theory.inputs import MixedCumulant
+from diffusion_theory.learners import TiedDenoiser
+from diffusion_theory.theory.contrast import contrast, smooth_nodes
+from diffusion_theory.theory.exponent import information_exponents
+from diffusion_theory.theory.loss import loss_terms, pair_nodes
+from learning_dynamics.validation import finite_array, positive_integer, reject
+
+__all__ = ["PassageLaw", "noise_along", "passage_law", "search_passage_law"]
+
+Array = NDArray[np.float64]
+_ACROSS, _CHEBYSHEV, _CELLS = 5, 40, 1000
+_SIEGMUND = 0.5825971579390107  # -zeta(1/2) / sqrt(2 pi)
+_FAR = 60.0  # sqrt(d) |alpha| beyond which the explosion is deterministic
+
+
+@dataclass(frozen=True, eq=False)
+class PassageLaw:
+    """Distribution of the number of updates n* until |alpha| first reaches a threshold.
+
+    Attributes:
+        times: grid of n*, increasing; of n*/d^(k-1) for the limit law.
+        share: P(n* <= time), same shape.
+        error: change of the share on half as many cells.
+    """
+
+    times: Array
+    share: Array
+    error: float
+
+    def probability(self, times: ArrayLike) -> Array:
+        """P(n* <= time) at any times; the last value of the grid beyond it."""
+        return np.interp(np.asarray(times, np.float64), self.times, self.share, left=0.0)
+
+    def quantile(self, level: ArrayLike) -> Array:
+        """Times by which given shares have recovered, infinite beyond the grid."""
+        p = finite_array("level", level)
+        if np.any((p <= 0) | (p >= 1)):
+            raise reject("level", "lie strictly between 0 and 1", p.tolist())
+        found = np.interp(p, self.share, self.times)
+        return np.where(p > self.share[-1], np.inf, found)
+
+
+def noise_along(inputs: MixedCumulant, learner: TiedDenoiser, overlap: float) -> float:
+    """S(alpha) = E T^2, T = A_x (x_e - alpha w.x) + A_z (z_e - alpha w.z), one spike e.
+
+    T is the component along e of the spherical gradient of one sample,
+        A_x = -2 s [kappa sigma' ((p - skip) h + q w.z) + (p - skip) sigma] + 2 kappa sigma sigma',
+        A_z = -2 s q sigma,   h = w.x, s the sign of the denoiser.
+    Given x, T is linear in the Gaussian z and quadratic in the part of x orthogonal to w: only the
+    integral over h is left to panels. Equation: :eq:`eq:mcm-step`.
+
+    Args:
+        inputs: a model with one spike.
+        learner: a denoiser with one neuron.
+        overlap: alpha, a scalar.
+
+    Raises:
+        ValueError: unless there is exactly one spike, and |overlap| < 1.
+
+    Source: derived here.
+    """
+    psi = contrast(inputs, learner)
+    if inputs.directions != 1:
+        raise reject("inputs", "have exactly one spike", inputs.names)
+    alpha = float(finite_array("overlap", overlap, ndim=0))
+    if not abs(alpha) < 1:
+        raise reject("overlap", "lie strictly between -1 and 1", alpha)
+    means, masses, deviation = _along_spike(inputs)
+    across, weights = np.polynomial.hermite_e.hermegauss(_ACROSS)
+    weights = weights / weights.sum()
+    rest, a, b = np.sqrt(1 - alpha**2), psi.a, psi.b
+    width = np.hypot(alpha * deviation, rest)  # deviation of h given the latent
+    h, mass = smooth_nodes(alpha * means, np.full(means.shape, width))
+    h, mass = h[..., None], (mass * masses[:, None])[..., None] * weights
+    first = (h - alpha * means[:, None, None]) / width
+    inner = (alpha * deviation * first - rest * across) / width
+    other = (rest * first + alpha * deviation * across) / width
+    aside = means[:, None, None] + deviation * inner - alpha * h
+    value, slope = psi.sigma(h)
+    fixed = (psi.p - psi.skip) * (psi.kappa * slope * h + value)
+    fixed = (-2 * psi.sign * fixed + 2 * psi.kappa * value * slope) * aside
+    field = -2 * psi.sign * psi.q * psi.kappa * slope * aside  # times w.z
+    push = -2 * psi.sign * psi.q * value  # times z_e - alpha w.z
+    on_spike = field * alpha + push * (1 - alpha**2)
+    off_spike = field * rest - push * alpha * rest
+    shared = b / deviation
+    average = fixed + on_spike * shared * inner + off_spike * b * other
+    square = average**2 + on_spike**2 * (1 - shared**2) + off_spike**2 * a**2
+    return float(np.sum(mass * square))
+
+
+def _along_spike(inputs: MixedCumulant) -> tuple[Array, Array, float]:
+    """Means of x along the spike given the latent, their masses, and the deviation about them."""
+    a = float(inputs.noise_level.signal)
+    u, v, m = inputs.strengths()
+    if inputs.names == ("u",):
+        return np.zeros(1), np.ones(1), float(np.sqrt(1 + (a * u) ** 2))
+    if inputs.names == ("m",):
+        return np.array([a * m]), np.ones(1), 1.0
+    _, nu, masses = pair_nodes(inputs)
+    return a * v * nu, masses, float(np.sqrt(1 - (a * v) ** 2))
+
+
+def passage_law(
+    inputs: MixedCumulant,
+    learner: TiedDenoiser,
+    learning_rate: float,
+    dimension: int,
+    threshold: float,
+    longest: float,
+    batch: int = 1,
+) -> PassageLaw:
+    """Time for one spherical neuron to reach |alpha| = threshold from a random start, at finite d.
+
+    The overlap moves, per update, as a diffusion with the moments of one step (rate delta / d),
+
+        drift     -(delta/d)(1 - alpha^2) L'(alpha)
+                  - (delta^2 / (2 d^2 B)) alpha [(d - 2) V(alpha) + S(alpha) / (1 - alpha^2)],
+        variance  (delta/d)^2 S(alpha) / B,     alpha(0)^2 ~ Beta(1/2, (d - 1)/2),
+
+    with exact L', V and S: no expansion in alpha. The threshold is moved outward by the mean
+    overshoot of a random walk, 0.5826 standard deviations of a step (Siegmund 1979). What is left
+    out is relative of order (delta / d)^2. Solved as a Fokker-Planck equation.
+
+    Equation: :eq:`eq:mcm-passage`.
+
+    Args:
+        inputs: a model with one spike.
+        learner: a denoiser with one neuron.
+        learning_rate: delta.
+        dimension: d.
+        threshold: overlap that counts as recovery, between 0 and 1.
+        longest: largest number of updates looked at.
+        batch: samples per update, B.
+
+    Raises:
+        ValueError: on other models, or numbers out of range.
+
+    Source: derived here.
+    """
+    d, size = positive_integer("dimension", dimension), positive_integer("batch", batch)
+    if not 0 < threshold < 1:
+        raise reject("threshold", "lie strictly between 0 and 1", threshold)
+    for name, number in (("learning_rate", learning_rate), ("longest", longest)):
+        if not (np.isfinite(number) and number > 0):
+            raise reject(name, "be positive", number)
+    step = float(learning_rate) / d
+    overshoot = _SIEGMUND * step * (noise_along(inputs, learner, threshold) / size) ** 0.5
+    end = min(threshold + overshoot, (1 + threshold) / 2)
+    nodes = end * np.cos(np.pi * (np.arange(_CHEBYSHEV) + 0.5) / _CHEBYSHEV)
+    terms = [loss_terms(inputs, learner, [x]) for x in nodes]
+    noise = np.array([noise_along(inputs, learner, x) for x in nodes])
+    pull = np.array([t.gradient[0] for t in terms])
+    shrink = (d - 2) * np.array([t.norm for t in terms]) + noise / (1 - nodes**2)
+    drift = -step * (1 - nodes**2) * pull - step**2 / (2 * size) * shrink * nodes
+    fits = [
+        np.polynomial.chebyshev.Chebyshev.fit(nodes, y, _CHEBYSHEV - 1, [-end, end])
+        for y in (drift, step**2 / (2 * size) * noise)
+    ]
+
+    def start(alpha: Array) -> Array:
+        share = special.betainc(0.5, (d - 1) / 2, np.minimum(alpha**2, 1))
+        return np.asarray((1 + np.sign(alpha) * share) / 2)
+
+    scale = np.sqrt(d)
+    return _law(
+        lambda mu: scale * fits[0](mu / scale),
+        lambda mu: d * fits[1](mu / scale),
+        lambda mu: start(mu / scale),
+        scale * end,
+        float(longest),
+    )
+
+
+def search_passage_law(
+    inputs: MixedCumulant, learner: TiedDenoiser, rate: float, longest: float, batch: int = 1
+) -> PassageLaw:
+    """Limit law of n*/d^(k-1), one spike of information exponent k >= 3, step delta' d^(-(k-2)/2).
+
+        d mu = -delta' k L_k mu^(k-1) ds - (delta'^2 V / (2 B)) mu ds + delta' (S0 / B)^(1/2) dB
+
+    up to its explosion, mu(0) ~ N(0, 1): what the kernel's `search_law` draws, by Fokker-Planck.
+
+    Equation: :eq:`eq:mcm-search`.
+
+    Args:
+        inputs: a model with one spike.
+        learner: a denoiser with one neuron.
+        rate: delta'.
+        longest: largest n*/d^(k-1) looked at, in updates.
+        batch: samples per update, B.
+
+    Raises:
+        ValueError: unless the spike attracts at order three or more.
+
+    Source: derived here.
+    """
+    norm = loss_terms(inputs, learner, np.zeros(inputs.directions)).norm
+    noise = noise_along(inputs, learner, 0.0)  # also checks that there is one spike
+    (found,) = information_exponents(inputs, learner).values()
+    if found.verdict != "attracted" or found.order is None or found.order < 3:
+        raise reject("inputs", "attract at order three or more", found)
+    k, size = found.order, positive_integer("batch", batch)
+    for name, number in (("rate", rate), ("longest", longest)):
+        if not (np.isfinite(number) and number > 0):
+            raise reject(name, "be positive", number)
+    pull, shrink = rate * k * found.coefficient, rate**2 * norm / (2 * size)
+    return _law(
+        lambda mu: -pull * mu ** (k - 1) - shrink * mu,
+        lambda mu: np.full(mu.shape, rate**2 * noise / (2 * size)),
+        lambda mu: np.asarray(stats.norm.cdf(mu)),
+        _FAR,
+        float(longest),
+    )
+
+
+Coefficient = Callable[[Array], Array]
+
+
+def _law(
+    drift: Coefficient, half: Coefficient, start: Coefficient, end: float, longest: float
+) -> PassageLaw:
+    """P(passage of |mu| = end by t) for d mu = drift dt + (2 half)^(1/2) dB."""
+    times = np.concatenate([[0.0], np.geomspace(longest * 1e-4, longest, 400)])
+    fine, coarse = (_absorbed(drift, half, start, end, times, n) for n in (_CELLS, _CELLS // 2))
+    return PassageLaw(times, fine, float(np.max(np.abs(fine - coarse))))
+
+
+def _absorbed(
+    drift: Coefficient, half: Coefficient, start: Coefficient, end: float, times: Array, cells: int
+) -> Array:
+    """Birth-death chain on even cells in y = arsinh(mu), rates exponentially fitted.
+
+    Absorbing beyond both ends. Rates up and down are (D/h^2) B(-+ v h / D), B(x) = x / (e^x - 1),
+    which have the drift v exactly and the diffusion D up to order h^2.
+    """
+    top = np.arcsinh(end)
+    width = 2 * top / cells
+    edges = np.linspace(-top, top, cells + 1)
+    mu = np.sinh((edges[:-1] + edges[1:]) / 2)
+    slope = 1 / np.sqrt(1 + mu**2)  # dy/dmu, and -mu slope^3 is the second derivative
+    D = half(mu) * slope**2
+    v = drift(mu) * slope - half(mu) * mu * slope**3
+    x = v * width / D
+    up, down = (D / width**2 * _bernoulli(s * x) for s in (-1.0, 1.0))
+    out = up + down
+    first = np.diff(np.concatenate([[0.0], start(np.sinh(edges[1:-1])), [1.0]]))
+
+    def rate(_: float, p: Array) -> Array:
+        change = -out * p
+        change[1:] += (up * p)[:-1]
+        change[:-1] += (down * p)[1:]
+        return change
+
+    def jacobian(_: float, __: Array) -> Array:
+        banded = np.zeros((3, cells))
+        banded[0, 1:], banded[1], banded[2, :-1] = down[1:], -out, up[:-1]
+        return banded
+
+    # mass that starts beyond the ends counts as absorbed at once
+    outside = start(np.array([-end]))[0] + 1 - start(np.array([end]))[0]
+    first[0] -= start(np.array([-end]))[0]
+    first[-1] -= 1 - start(np.array([end]))[0]
+    found = solve_ivp(
+        rate, (0.0, times[-1]), first, "LSODA", times, rtol=1e-7, atol=1e-10,
+        jac=jacobian, lband=1, uband=1,
+    )  # fmt: skip
+    share = 1 - found.y.sum(axis=0)
+    share[0] = outside
+    return np.maximum.accumulate(np.clip(share, 0.0, 1.0))
+
+
+def _bernoulli(x: Array) -> Array:
+    return np.asarray(1 / special.exprel(x))

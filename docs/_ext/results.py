@@ -1,0 +1,147 @@
+"""Replaces `<!-- claims -->` by the recorded claims and `<!-- benchmarks -->` by the benchmarks.
+
+The claims are those of `docs/gallery`, a snapshot that `make gallery` takes of a report; the
+benchmarks are all files in `benchmarks/results`.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+
+from learning_dynamics.markup import duration, number, with_error
+
+DOCS = Path(__file__).parents[1]
+GALLERY = DOCS / "gallery"
+BENCHMARKS = DOCS.parent / "benchmarks" / "results"
+Record = dict[str, Any]
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first row is the heading."""
+    lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+# ------------------------------------------------------------------ claims
+
+
+def claims() -> str:
+    """The snapshot of a report as Markdown, one section for each claim."""
+    records = json.loads((GALLERY / "claims.json").read_text("utf-8"))
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record["package"], []).append(record)
+    sections = [_overview(records)]
+    for package, members in groups.items():
+        sections += [f"## {package}", *(part for r in members for part in _claim(r))]
+    return "\n\n".join(sections)
+
+
+def _overview(records: list[Record]) -> str:
+    rows = [["claim", "says", "verdict", "controls", "time"]]
+    for r in records:
+        control = "fail, as they must" if r["control_verdict"] == "fail" else "**pass**"
+        link = f"[`{r['id']}`](#{_anchor(r['id'])})"
+        rows.append([link, r["statement"], r["verdict"], control, duration(r["seconds"])])
+    return table(rows)
+
+
+def _anchor(id: str) -> str:
+    return "claim-" + id.replace("/", "-")
+
+
+def _claim(record: Record) -> Iterator[str]:
+    yield f"({_anchor(record['id'])})=\n### `{record['id']}`"
+    yield f"**{record['statement']}**"
+    controls = (
+        "controls fail, as they must"
+        if record["control_verdict"] == "fail"
+        else ("**a control passes**")
+    )
+    yield (
+        f"Verdict: **{record['verdict']}**, {controls}. {duration(record['seconds'])} on "
+        f"{record['versions']['device']}, {record['size']} size, {record['date'][:10]}. "
+        f"Source: {record['source']}."
+    )
+    for figure in record["figures"]:
+        alt = re.sub(r"[\[\]\"`$\\]", "", figure["caption"])
+        yield f"```{{figure}} /gallery/{figure['file']}\n:alt: {alt}\n\n{figure['caption']}\n```"
+    yield _comparisons(record)
+    for note in record["notes"]:
+        yield f"* {note}"
+    yield f"```console\n$ learning-dynamics report {record['id']} --size {record['size']}\n```"
+
+
+def _comparisons(record: Record) -> str:
+    rows = [["at its worst point", "measured", "predicted", "residual", "accepted", "verdict"]]
+    for kind in ("comparisons", "controls"):
+        for c in record[kind]:
+            name = c["name"] if kind == "comparisons" else f"control: {c['name']}"
+            rows.append(
+                [
+                    f"{name}, {c['quantity']}",
+                    with_error(c["measured"], c["standard_error"]),
+                    number(c["predicted"]),
+                    number(c["residual"], 2),
+                    number(c["critical"], 2),
+                    c["verdict"],
+                ]
+            )
+    return table(rows)
+
+
+# ------------------------------------------------------------------ benchmarks
+
+
+def benchmarks() -> str:
+    """All benchmark results as Markdown: what was measured, and on which machine."""
+    return "\n\n".join(_benchmark(path) for path in sorted(BENCHMARKS.glob("*.json")))
+
+
+def _benchmark(path: Path) -> str:
+    found = json.loads(path.read_text("utf-8"))
+    machine = found["environment"]
+    versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items() if v)
+    parts = [
+        f"## `{found['name']}`",
+        f"{machine['processor']}, {machine['cores']} cores, device {machine['device']}, "
+        f"{machine['date'][:10]}; {versions}.",
+    ]
+    for key, rows in found.items():
+        if isinstance(rows, list) and rows and isinstance(rows[0], dict):
+            parts += [f"**{key.replace('_', ' ')}**", _rows(rows)]
+    return "\n\n".join(parts)
+
+
+def _rows(rows: list[Record]) -> str:
+    """A table of the columns that hold single values."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    shown = [n for n in names if not any(isinstance(row.get(n), dict | list) for row in rows)]
+    heading = [
+        name.replace("_per_s", " / s").replace("_s", " (s)").replace("_", " ") for name in shown
+    ]
+    cells = [[_cell(row.get(name)) for name in shown] for row in rows]
+    return table([heading, *cells])
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, str | bool) else number(value, 3)
+
+
+def expand(app: Sphinx, document: str, source: list[str]) -> None:
+    """Expand the lines in the text of a page."""
+    for mark, make in (("<!-- claims -->", claims), ("<!-- benchmarks -->", benchmarks)):
+        if mark in source[0]:
+            source[0] = source[0].replace(mark, make())
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect the expansion."""
+    app.connect("source-read", expand)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

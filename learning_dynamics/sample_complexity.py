@@ -1,0 +1,485 @@
+"""Sample complexity measured: times to recovery over a grid of dimensions, exponents, collapse."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from learning_dynamics.comparison import Measurement
+from learning_dynamics.kernel.problem import Problem
+from learning_dynamics.kernel.simulate import simulate
+from learning_dynamics.kernel.state import Overlaps
+from learning_dynamics.kernel.stopping import Stop
+from learning_dynamics.random import check_key
+from learning_dynamics.validation import finite_array, integers, positive_integer, reject
+
+if TYPE_CHECKING:  # imported where it is used: the command line must start fast
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "ExponentFit",
+    "Recoveries",
+    "collapse",
+    "common_starts",
+    "fit_exponent",
+    "plot_collapse",
+    "plot_samples",
+    "recovered_quantiles",
+    "recovered_share",
+    "recovery_times",
+]
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+class Recoveries(NamedTuple):
+    """Numbers of samples to recovery.
+
+    Attributes:
+        dimensions: N, shape (sizes,).
+        samples: n*, NaN where a replica did not recover, shape (replicas, sizes).
+        followed: samples after which runs were given up, shape (sizes,).
+        lost: replicas that overflowed (they count as not recovered), shape (sizes,).
+    """
+
+    dimensions: Integers
+    samples: Array
+    followed: Array
+    lost: Integers
+
+    @property
+    def fraction(self) -> Array:
+        """Fraction of replicas that recovered, shape (sizes,)."""
+        return np.asarray(np.isfinite(self.samples).mean(axis=0))
+
+
+def recovery_times(
+    problem: Callable[[int], Problem],
+    *,
+    dimensions: Sequence[int],
+    replicas: int,
+    longest: Callable[[int], float],
+    stop: Callable[[int], Stop],
+    key: jax.Array,
+    tracker: Callable[[Iterable, str], Iterable] | None = None,
+) -> Recoveries:
+    """Samples until a quantity stays above its threshold, on the overlap chain, over a grid of N.
+
+    Replica i starts from the same scaled overlaps sqrt(N) m(0) at every N (`common_starts`): times
+    are heavy-tailed in the start, and common starts keep that scatter out of the growth with N.
+
+    Args:
+        problem: N -> problem (the step may depend on N).
+        dimensions: N, increasing.
+        replicas: independent runs at each N.
+        longest: N -> number of samples after which a run is given up.
+        stop: N -> what counts as recovery, sustained for long enough not to be diffusion.
+        key: typed random key.
+        tracker: progress bar, called as `tracker(iterable, description)`.
+
+    Raises:
+        ValueError: on dimensions that do not increase, or as `simulate` and `common_starts` do.
+    """
+    sizes = _dimensions(dimensions)
+    count = positive_integer("replicas", replicas)
+    check_key(key)
+    shape = (count, sizes.size)
+    samples, followed, lost = np.full(shape, np.nan), np.zeros(sizes.size), np.zeros(sizes.size)
+    indices: Iterable[int] = range(sizes.size)
+    for i in tracker(indices, "dimensions") if tracker else indices:
+        n = int(sizes[i])
+        made = problem(n)
+        updates = max(1, int(np.ceil(float(longest(n)) / made.batch)))
+        seen = simulate(
+            made,
+            dimension=n,
+            times=[updates / n],
+            replicas=count,
+            level="overlaps",
+            key=jax.random.fold_in(key, n),
+            start=common_starts(made, dimension=n, replicas=count, key=key),
+            stop=stop(n),
+        )
+        stopped = np.zeros(0) if seen.stopped is None else seen.stopped
+        found = stopped > 0
+        samples[found, i] = stopped[found] * made.batch
+        lost[i] = np.sum(stopped == -2)
+        followed[i] = updates * made.batch
+    return Recoveries(sizes, samples, followed, lost.astype(np.int64))
+
+
+def common_starts(problem: Problem, *, dimension: int, replicas: int, key: jax.Array) -> Overlaps:
+    """Order parameters of random weights, whose random numbers are the same at every N.
+
+    Rows of W are N(0, s^2/N) vectors (of norm one unless updates are plain): sqrt(N) M, up to the
+    norm, is the same normal draw at every N, and W W^T in the noise space a Bartlett factor whose
+    chi variables are quantiles at the same levels. The law is that of `random_starts`, exactly.
+
+    Args:
+        problem: definition, as in `simulate`.
+        dimension: N.
+        replicas: number of starts.
+        key: typed random key.
+
+    Raises:
+        ValueError: with several noise blocks, or fewer than K noise dimensions.
+    """
+    n, count = positive_integer("dimension", dimension), positive_integer("replicas", replicas)
+    K, r = problem.learner.neurons, problem.inputs.directions
+    groups = problem.inputs.blocks(n)
+    if len(groups) != 1 or np.shape(groups[0].variances) != (1,):
+        raise reject("problem.inputs", "have a single noise block for common starts", groups)
+    if n - r < K:
+        raise reject("dimension", f"be at least r + K = {r + K}", n)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).astype(np.uint32).ravel())
+    signal = rng.standard_normal((count, K, r))
+    factor = np.tril(rng.standard_normal((count, K, K)), -1)
+    levels = rng.random((count, K))
+    diagonal = np.sqrt(special.chdtri((n - r - np.arange(K)).astype(np.float64), levels))
+    factor[:, np.arange(K), np.arange(K)] = diagonal
+    size = float(1.0 if problem.initial_norm is None else problem.initial_norm) / np.sqrt(n)
+    scale = np.full((count, K), size)
+    if problem.update != "plain":
+        scale = 1 / np.sqrt(np.sum(signal**2, axis=-1) + np.sum(factor**2, axis=-1))
+    signal, factor = signal * scale[..., None], factor * scale[..., None]
+    return Overlaps(signal, (factor @ np.swapaxes(factor, -1, -2))[:, None], {})
+
+
+class ExponentFit(NamedTuple):
+    """Growth of a quantile of n* with N; intervals are percentiles of a bootstrap over replicas.
+
+    Attributes:
+        exponent: slope of log n* (or of log(n* / log N)) against log N, least squares.
+        interval: its confidence interval, shape (2,).
+        local: slopes between neighbouring N, shape (sizes - 1,).
+        local_intervals: shape (sizes - 1, 2).
+        quantile: the quantile of n* at each N, shape (sizes,).
+        quantile_intervals: shape (sizes, 2).
+        errors: bootstrap standard errors of (exponent, *local), shape (sizes,).
+        fraction: fraction of replicas that recovered, shape (sizes,).
+        dimensions: N, shape (sizes,).
+        replicas: smallest number of replicas at any N.
+    """
+
+    exponent: float
+    interval: Array
+    local: Array
+    local_intervals: Array
+    quantile: Array
+    quantile_intervals: Array
+    errors: Array
+    fraction: Array
+    dimensions: Array
+    replicas: int
+
+    def measurement(self) -> Measurement:
+        """The overall slope and the local ones with bootstrap errors, coordinate `range`."""
+        ends = [(0, -1), *((i, i + 1) for i in range(self.dimensions.size - 1))]
+        names = [f"{self.dimensions[i]:g} to {self.dimensions[j]:g}" for i, j in ends]
+        if self.dimensions.size == 2:  # one slope, twice
+            names = names[:1]
+        values = np.concatenate([[self.exponent], self.local])[: len(names)]
+        axes = {"range": np.array(names)}
+        none = np.zeros(len(names), np.int64)
+        return Measurement(values, self.errors[: len(names)], self.replicas, axes, none)
+
+
+def fit_exponent(
+    dimensions: ArrayLike,
+    times: ArrayLike | Sequence[ArrayLike],
+    *,
+    level: float = 0.5,
+    logarithm: bool = False,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> ExponentFit:
+    """Exponent p of n* ~ N^p (or N^p log N) from a quantile of recovery times.
+
+    Replicas are resampled jointly across N where their numbers agree (common starts), else apart.
+    The bootstrap of a quantile errs to the wide side, by a tenth to a third where the common starts
+    decide nearly everything.
+
+    Args:
+        dimensions: N, increasing, shape (sizes,).
+        times: n*, NaN or infinite where not recovered, shape (replicas, sizes), or one array per N.
+        level: quantile of n* followed; replicas that did not recover come last.
+        logarithm: whether to fit n* / log N.
+        confidence: probability content of the intervals.
+        resamples: bootstrap samples.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: unless there are two N, and more than `level` of the replicas recovered at each.
+    """
+    sizes = _dimensions(dimensions).astype(np.float64)
+    columns = _columns(times, sizes.size)
+    for name, value in (("level", level), ("confidence", confidence)):
+        if not 0 < value < 1:
+            raise reject(name, "lie strictly between 0 and 1", value)
+    draws = positive_integer("resamples", resamples)
+    if sizes.size < 2:
+        raise reject("dimensions", "hold at least two", sizes.tolist())
+    found = np.array([_quantile(c, level) for c in columns])
+    if not np.all(np.isfinite(found)):
+        shares = [float(np.isfinite(c).mean()) for c in columns]
+        raise reject("level", "be below the fraction of replicas that recovered", (level, shares))
+    again = np.stack([_quantile(c[i], level) for c, i in _resampled(columns, draws, seed)], axis=1)
+    if logarithm and sizes[0] < 3:
+        raise reject("dimensions", "be at least 3 with a logarithm", sizes[0])
+    base = np.log(np.log(sizes)) if logarithm else np.zeros(sizes.size)
+    slopes = _slopes(sizes, np.log(found) - base)
+    spread = _slopes(sizes, np.log(again) - base)
+    tails = _interval(spread, confidence)
+    with np.errstate(invalid="ignore"):
+        errors = spread.std(axis=0, ddof=1)
+    return ExponentFit(
+        float(slopes[0]),
+        tails[0],
+        slopes[1:],
+        tails[1:],
+        found,
+        _interval(again, confidence),
+        np.where(np.isfinite(errors), errors, np.inf),
+        np.array([np.isfinite(c).mean() for c in columns]),
+        sizes,
+        min(c.size for c in columns),
+    )
+
+
+def recovered_quantiles(
+    dimensions: ArrayLike,
+    times: ArrayLike | Sequence[ArrayLike],
+    levels: ArrayLike,
+    *,
+    resamples: int = 400,
+    seed: int = 0,
+    label: str = "overlap chain",
+) -> Measurement:
+    """Quantiles of times with bootstrap errors, coordinates (quantile, dimension).
+
+    A quantile is infinite where too few replicas recovered.
+
+    Args:
+        dimensions: N, shape (sizes,).
+        times: as in `fit_exponent`, in any units, shape (replicas, sizes) or one array per N.
+        levels: of the quantiles, shape (levels,).
+        resamples: bootstrap samples.
+        seed: of the bootstrap.
+        label: of the measurement.
+
+    Raises:
+        ValueError: on levels outside (0, 1), or times that are not positive.
+    """
+    sizes, marks = _dimensions(dimensions), finite_array("levels", levels, ndim=1)
+    if np.any((marks <= 0) | (marks >= 1)):
+        raise reject("levels", "lie strictly between 0 and 1", marks.tolist())
+    columns = _columns(times, sizes.size)
+    pairs = _resampled(columns, positive_integer("resamples", resamples), seed)
+    values = np.array([[_quantile(c, p) for c in columns] for p in marks])
+    errors = np.empty_like(values)
+    with np.errstate(invalid="ignore"):
+        for j, (column, index) in enumerate(pairs):
+            again = column[index]
+            errors[:, j] = [_quantile(again, p).std(ddof=1) for p in marks]
+    axes = {"quantile": marks, "dimension": sizes.astype(np.float64)}
+    lost = np.zeros(values.shape, np.int64)
+    return Measurement(values, errors, min(c.size for c in columns), axes, lost, label)
+
+
+def recovered_share(
+    dimensions: ArrayLike,
+    times: ArrayLike | Sequence[ArrayLike],
+    at: ArrayLike,
+    *,
+    label: str = "overlap chain",
+) -> Measurement:
+    """Fraction of replicas recovered by given times, coordinates (dimension, time).
+
+    The error is binomial, sqrt((p (1 - p) + 1/R) / R), so that a share of zero has one too.
+
+    Args:
+        dimensions: N, shape (sizes,).
+        times: as in `fit_exponent`, shape (replicas, sizes) or one array per N; scaled by
+            `collapse` to compare all N with one law.
+        at: times in the same units, increasing, shape (points,).
+        label: of the measurement.
+    """
+    sizes, grid = _dimensions(dimensions), finite_array("at", at, ndim=1)
+    columns = _columns(times, sizes.size)
+    shares = np.array([(c[:, None] <= grid).mean(axis=0) for c in columns])
+    counts = np.array([c.size for c in columns], np.float64)[:, None]
+    errors = np.sqrt((shares * (1 - shares) + 1 / counts) / counts)
+    axes = {"dimension": sizes, "time": grid}
+    lost = np.zeros(shares.shape, np.int64)
+    return Measurement(shares, errors, int(counts.min()), axes, lost, label)
+
+
+def collapse(
+    dimensions: ArrayLike,
+    times: ArrayLike | Sequence[ArrayLike],
+    exponent: float,
+    *,
+    logarithm: bool = False,
+) -> list[Array]:
+    """Times over N^p (or N^p log N), sorted, infinite where not recovered; one array per N.
+
+    With the right p their distributions fall on one curve at large N.
+
+    Args:
+        dimensions: N, shape (sizes,).
+        times: as in `fit_exponent`, shape (replicas, sizes) or one array per N.
+        exponent: p.
+        logarithm: whether to divide by log N too.
+    """
+    sizes = _dimensions(dimensions).astype(np.float64)
+    scale = sizes ** float(exponent) * (np.log(sizes) if logarithm else 1.0)
+    return [np.sort(c) / s for c, s in zip(_columns(times, sizes.size), scale, strict=True)]
+
+
+def plot_collapse(
+    dimensions: ArrayLike,
+    scaled: Sequence[ArrayLike],
+    laws: Sequence[tuple[str, ArrayLike, ArrayLike]] = (),
+    *,
+    x_label: str = "n / N",
+    symbol: str = "N",
+    logx: bool = True,
+) -> "Figure":
+    """Draw the share of replicas recovered against scaled time: steps per N, lines for laws.
+
+    Args:
+        dimensions: N, shape (sizes,).
+        scaled: from `collapse`, one array of shape (replicas,) per N.
+        laws: (label, scaled times, shares) of each law.
+        x_label: axis label of the scaled time.
+        symbol: letter of the dimension.
+        logx: logarithmic axis.
+    """
+    from learning_dynamics.figures import figure_style, legend_below, new_figure, series_style
+
+    sizes = _dimensions(dimensions)
+    columns = _columns(scaled, sizes.size)
+    figure, grid = new_figure(1, 1, width=6.4, height=4.8)
+    axes = grid[0, 0]
+    with figure_style():
+        for i, (n, column) in enumerate(zip(sizes, columns, strict=True)):
+            found = np.sort(column[np.isfinite(column)])
+            share = np.arange(1, found.size + 1) / column.size
+            colour = series_style(i).colour
+            axes.step(found, share, where="post", color=colour, label=f"{symbol} = {n}")
+        for i, (label, across, chance) in enumerate(laws):
+            style = ("--", ":", "-.")[i % 3]
+            axes.plot(np.asarray(across), np.asarray(chance), style, color="black", label=label)
+        if logx:
+            axes.set_xscale("log")
+            kept = [c[np.isfinite(c)] for c in columns if np.isfinite(c).any()]
+            if kept:  # a few early runs must not squeeze all others
+                low = min(float(np.quantile(c, 0.02)) for c in kept)
+                axes.set_xlim(low / 1.5, max(float(c.max()) for c in kept) * 1.3)
+        axes.set(xlabel=x_label, ylabel="share of runs recovered", ylim=(0, 1.02))
+    legend_below(figure, columns=4)
+    return figure
+
+
+def plot_samples(
+    measured: Measurement,
+    lines: Sequence[tuple[str, ArrayLike, ArrayLike]],
+    *,
+    y_label: str = "samples to recovery n*",
+    x_label: str = "dimension N",
+) -> "Figure":
+    """Draw quantiles of n* against N on logarithmic axes: markers per level, lines for laws.
+
+    Args:
+        measured: from `recovered_quantiles`.
+        lines: (label, N, values) with values of shape (levels, points), in the colours of the
+            levels, or (points,), in grey.
+        y_label: axis label of the values.
+        x_label: axis label of N.
+    """
+    from learning_dynamics.drawing import GREY
+    from learning_dynamics.figures import (
+        draw_simulation,
+        figure_style,
+        legend_below,
+        new_figure,
+        series_style,
+    )
+
+    figure, grid = new_figure(1, 1, width=6.4, height=5.0)
+    axes = grid[0, 0]
+    sizes = measured.coordinates["dimension"]
+    for i, level in enumerate(measured.coordinates["quantile"]):
+        label = f"{measured.label}, quantile {level:g}"
+        draw_simulation(
+            axes, sizes, measured.values[i], measured.standard_error[i], index=i, label=label
+        )
+    with figure_style():
+        for j, (label, across, values) in enumerate(lines):
+            rows, style = np.atleast_2d(np.asarray(values, np.float64)), ("-", "--", ":")[j % 3]
+            for i, row in enumerate(rows):
+                colour = series_style(i).colour if rows.shape[0] > 1 else GREY
+                axes.plot(across, row, style, color=colour, zorder=2)
+            axes.plot([], [], style, color=GREY, label=label)
+        axes.set(xscale="log", yscale="log", xlabel=x_label, ylabel=y_label)
+        axes.set_xticks(sizes, [f"{n:g}" for n in sizes])
+        axes.minorticks_off()
+    legend_below(figure, columns=2)
+    return figure
+
+
+def _dimensions(dimensions: ArrayLike) -> Integers:
+    sizes = integers("dimensions", dimensions, least=1)
+    if sizes.ndim != 1 or sizes.size == 0 or np.any(np.diff(sizes) <= 0):
+        raise reject("dimensions", "be a list that increases strictly", sizes.tolist())
+    return sizes
+
+
+def _columns(times: ArrayLike | Sequence[ArrayLike], sizes: int) -> list[Array]:
+    """One array per N, infinite where not recovered."""
+    if isinstance(times, np.ndarray) and times.ndim == 2:
+        times = list(times.T)
+    columns = [np.array(column, np.float64) for column in times]  # type: ignore[union-attr]
+    if len(columns) != sizes or any(c.ndim != 1 or c.size == 0 for c in columns):
+        shapes = [c.shape for c in columns]
+        raise reject("times", f"hold replicas for each of {sizes} dimensions", shapes)
+    for column in columns:
+        if np.any(column <= 0):
+            raise reject("times", "be positive, NaN where not recovered", column.min())
+    return [np.where(np.isfinite(c), c, np.inf) for c in columns]
+
+
+def _quantile(times: Array, level: float) -> Array:
+    """Order statistic along the last axis; infinite times come last."""
+    rank = int(np.clip(np.ceil(level * times.shape[-1]) - 1, 0, None))
+    return np.asarray(np.partition(times, rank, axis=-1)[..., rank])
+
+
+def _resampled(columns: list[Array], draws: int, seed: int) -> list[tuple[Array, Integers]]:
+    """Indices of bootstrap samples: the same for columns of the same length."""
+    rng = np.random.default_rng(seed)
+    drawn = {n: rng.integers(n, size=(draws, n)) for n in sorted({c.size for c in columns})}
+    return [(c, drawn[c.size]) for c in columns]
+
+
+def _slopes(sizes: Array, logs: Array) -> Array:
+    """Least-squares slope against log N, then the local ones; (..., sizes) -> (..., sizes)."""
+    x = np.log(sizes)
+    weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
+    with np.errstate(invalid="ignore"):
+        local = np.diff(logs, axis=-1) / np.diff(x)
+        return np.concatenate([(logs @ weights)[..., None], local], axis=-1)
+
+
+def _interval(draws: Array, confidence: float) -> Array:
+    """Percentiles along the first axis; draws without a finite value widen both ends."""
+    finite = np.isfinite(draws)
+    tail = (1 - confidence) / 2
+    low = np.quantile(np.where(finite, draws, -np.inf), tail, axis=0, method="lower")
+    high = np.quantile(np.where(finite, draws, np.inf), 1 - tail, axis=0, method="higher")
+    return np.stack([low, high], axis=-1)

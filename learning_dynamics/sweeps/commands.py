@@ -1,0 +1,107 @@
+"""The commands `learning-dynamics sweep` and `learning-dynamics show`."""
+
+import argparse
+import importlib
+import multiprocessing
+import sys
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from learning_dynamics.records import replacing
+from learning_dynamics.sweeps.run import MissingCells
+from learning_dynamics.sweeps.run import sweep as run_sweep
+from learning_dynamics.sweeps.show import State, states
+from learning_dynamics.sweeps.store import Store, StoreError
+from learning_dynamics.sweeps.worker import share_compiled
+
+__all__ = ["show", "sweep"]
+
+OPTIONS = ("fixed", "together", "batch_size", "attempts", "version", "units")
+
+
+def sweep(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    """Run the sweep of a file; 0: every cell is there; 1: some failed or cannot be stored."""
+    try:
+        module = _load(options.file)
+        given = {name: getattr(module, name) for name in OPTIONS if hasattr(module, name)}
+        store = Store(options.store)
+    except ValueError as error:
+        parser.error(str(error))
+    with ExitStack() as stack, warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always", MissingCells)
+        if options.workers:
+            context = multiprocessing.get_context("spawn")
+            pool = ProcessPoolExecutor(options.workers, mp_context=context)
+            given |= {"executor": stack.enter_context(pool), "cores": 1}
+        else:
+            share_compiled(store)
+        try:
+            found = run_sweep(module.measure, module.over, store=options.store, **given)
+        except ValueError as error:
+            parser.error(str(error))
+        except (StoreError, RuntimeError) as error:
+            print(error, file=sys.stderr)
+            return 1
+    missing = [warning for warning in seen if issubclass(warning.category, MissingCells)]
+    for warning in seen:
+        print(warning.message, file=sys.stderr)
+    print(found)
+    if options.out is not None:
+        with replacing(options.out) as temporary:
+            found.to_netcdf(temporary, engine="h5netcdf")
+        print(f"wrote {options.out}")
+    return int(bool(missing))
+
+
+def _load(file: Path) -> ModuleType:
+    """Import a file as the module of its name, which worker processes can import as well.
+
+    Raises:
+        ValueError: if there is no such file, its name is taken or no name, or it defines no
+            `measure` and `over`.
+    """
+    path = file.resolve()
+    if not path.is_file() or path.suffix != ".py" or not path.stem.isidentifier():
+        raise ValueError(f"FILE.py must be a Python file with a name to import, but got {file}")
+    sys.path.insert(0, str(path.parent))
+    module = importlib.import_module(path.stem)
+    if Path(getattr(module, "__file__", None) or "").resolve() != path:
+        raise ValueError(f"FILE.py must not have the name of another module, but got {file}")
+    for name in ("measure", "over"):
+        if not hasattr(module, name):
+            raise ValueError(f"{file} must define `measure` and `over`, but has no `{name}`")
+    return module
+
+
+def show(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    """Print the state of a store; 0: every cell is there; 1: not yet."""
+    try:
+        found = states(options.store)
+    except ValueError as error:
+        parser.error(str(error))
+    for state in found:
+        _print(state)
+    return int(any(state.done < state.cells for state in found))
+
+
+def _print(state: State) -> None:
+    manifest: dict[str, Any] = state.manifest
+    axes = " × ".join(f"{len(labels)} {name}" for name, labels in manifest["axes"].items())
+    print(f"{manifest['measure']} over {axes}")
+    print(
+        f"  {state.done} of {state.cells} cells done, {state.running} running, "
+        f"{len(state.failed)} failed, {len(state.missing)} missing"
+        + (f"; {state.left}" if state.left else "")
+    )
+    for label, reason in list(state.failed.items())[:10]:
+        print(f"  failed   {label}: {reason}")
+    for label in state.missing[:3]:
+        print(f"  missing  {label}")
+    if len(state.missing) > 3:
+        print(f"  missing  … and {len(state.missing) - 3} more")
+    if manifest["uncovered"]:
+        print(f"  not part of the key: {', '.join(manifest['uncovered'])}")

@@ -1,0 +1,134 @@
+"""What runs in a process of an executor: settle in, then `ensure` the units of a task."""
+
+import os
+import pickle
+import platform
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from learning_dynamics.sweeps.plan import Plan, Unit, flagged, flags, settings
+from learning_dynamics.sweeps.store import Store
+from learning_dynamics.sweeps.work import Report, ensure
+
+__all__ = ["forget_marks", "marks", "package", "run_remote"]
+
+_settled: list[Any] = []  # what this process holds as long as it lives
+
+
+def package(plan: Plan, units: Sequence[Unit], store: Store, cores: int | None) -> bytes:
+    """A task as bytes, so that nothing touches JAX before `run_remote` has settled in."""
+    task = (plan.measure, tuple(units), flags(), settings())
+    module = plan.measure.__module__ if hasattr(plan.measure, "__module__") else ""
+    dumps = pickle.dumps
+    if module == "__main__" and "cloudpickle" in sys.modules:
+        dumps = sys.modules["cloudpickle"].dumps  # an executor that is here cannot find a script
+    return pickle.dumps((str(store.folder), cores, os.getpid(), list(sys.path), dumps(task)))
+
+
+def run_remote(payload: bytes) -> list[Report]:
+    """Run the units of a task.
+
+    Raises:
+        RuntimeError: if this process has other versions or settings than the one that asked.
+        StoreError: if the store cannot be written.
+    """
+    folder, cores, parent, path, task = pickle.loads(payload)
+    store = Store(folder)
+    if os.getpid() != parent and not _settled:
+        sys.path.extend(entry for entry in path if entry not in sys.path)
+        settle(store, cores)
+    measure, units, known, expected = pickle.loads(task)
+    with flagged(known):
+        found = settings()
+        if found != expected:
+            differing = {k: (v, found.get(k)) for k, v in expected.items() if found.get(k) != v}
+            raise RuntimeError(f"this worker differs from the process that asked: {differing}")
+        reports = []
+        for unit in units:
+            _mark(store, unit.keys[0])
+            reports.append(ensure(measure, unit, store))
+            forget_marks(store, [unit.keys[0]])
+    return reports
+
+
+def settle(store: Store, cores: int | None) -> None:
+    """Take processor cores and a compilation cache, before JAX starts."""
+    _settled.append(True)
+    if cores is not None:
+        take_cores(store, cores)
+    share_compiled(store)
+
+
+def take_cores(store: Store, cores: int) -> None:
+    """Bind this process to cores that no other worker on this host has taken.
+
+    XLA sizes its threads by the cores it may use; two workers on two cores would otherwise fight.
+    """
+    import fcntl
+
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    allowed = sorted(os.sched_getaffinity(0))
+    file = (store.folder / f"cores-{platform.node()}").open("ab")
+    taken: list[int] = []
+    for core in allowed:
+        if len(taken) == cores:
+            break
+        with suppress(OSError):
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, core)
+            taken.append(core)
+    if len(taken) == cores:
+        _settled.append(file)  # the locks last as long as the file is open
+        os.sched_setaffinity(0, taken)
+    else:
+        file.close()
+
+
+def share_compiled(store: Store) -> None:
+    """Let JAX keep compiled programs in the store, unless it keeps them elsewhere."""
+    import jax
+
+    if getattr(jax.config, "jax_compilation_cache_dir", None):
+        return
+    model = re.sub(r"\W+", "-", _processor())
+    folder = store.folder / "compiled" / f"jaxlib-{version('jaxlib')}-{model}"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _mark_file(store: Store, key: str) -> Path:
+    return store.folder / "failed" / f"{key}.started"
+
+
+def _mark(store: Store, key: str) -> None:
+    with suppress(OSError), _mark_file(store, key).open("ab") as file:
+        file.write(b".")
+
+
+def marks(store: Store, key: str) -> int:
+    """How often a unit was started and neither finished nor failed."""
+    try:
+        return _mark_file(store, key).stat().st_size
+    except OSError:
+        return 0
+
+
+def forget_marks(store: Store, keys: Iterable[str]) -> None:
+    """Forget earlier starts of units."""
+    for key in keys:
+        with suppress(OSError):
+            _mark_file(store, key).unlink(missing_ok=True)

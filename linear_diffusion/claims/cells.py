@@ -1,0 +1,143 @@
+"""Measures of the sweeps over N: each draws its data sets and returns one number per replica."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from learning_dynamics.claims import Run
+from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.spectra import power_law
+from linear_diffusion.data import EmpiricalLaw, LatentLaw, draw, draw_moments
+from linear_diffusion.learners import optimum
+from linear_diffusion.measures import nearest_neighbours
+from linear_diffusion.patches import photograph_law
+from linear_diffusion.sampling import generate
+from linear_diffusion.simulation import draw_modes, kl_of_modes, losses_of_modes, root_overlap
+from linear_diffusion.theory import Direction
+
+__all__ = [
+    "DIRECTIONS",
+    "Source",
+    "divergences",
+    "exact_divergences",
+    "generated_patches",
+    "losses",
+    "overlaps",
+    "patch_divergence",
+    "pool",
+    "replicas_first",
+    "sources",
+]
+
+Array = NDArray[np.float64]
+DIRECTIONS: tuple[Direction, ...] = ("forward", "reverse")
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A law with the key from which its data sets are drawn."""
+
+    law: LatentLaw
+    key: jax.Array
+
+
+def sources(run: Run, laws: dict[str, LatentLaw], first: int = 0) -> dict[str, Source]:
+    """The laws with independent keys, numbered from `first`."""
+    return {
+        name: Source(law, jax.random.fold_in(run.key, first + i))
+        for i, (name, law) in enumerate(laws.items())
+    }
+
+
+def replicas_first(values: object) -> Array:
+    """Array with the replicas, the last axis of a sweep over cells, in front."""
+    return np.moveaxis(np.asarray(values, np.float64), -1, 0)
+
+
+def losses(
+    source: Source, samples: int, replicas: int, ridge: float, levels: tuple[float, ...]
+) -> dict[str, Array]:
+    """Training and test loss per dimension, shape (noise levels, replicas)."""
+    modes = draw_modes(source.law, [samples], replicas=replicas, key=source.key)
+    train, test = losses_of_modes(modes, ridge, np.array(levels))
+    return {"train": train[:, 0].T, "test": test[:, 0].T}
+
+
+def overlaps(source: Source, samples: int, replicas: int, ridge: float) -> Array:
+    """Overlap of two models trained on disjoint samples, shape (replicas,)."""
+    first, second = (
+        draw_modes(
+            source.law,
+            [samples],
+            replicas=replicas,
+            key=jax.random.fold_in(source.key, half),
+        )
+        for half in (0, 1)
+    )
+    return root_overlap(first, second, ridge=ridge)[:, 0]
+
+
+def divergences(source: Source, samples: int, replicas: int) -> dict[str, Array]:
+    """KL in both directions without ridge, shape (replicas,)."""
+    modes = draw_modes(source.law, [samples], replicas=replicas, key=source.key)
+    return {
+        direction: kl_of_modes(modes, modes.variance, direction=direction)[:, 0]
+        for direction in DIRECTIONS
+    }
+
+
+def exact_divergences(
+    dimension: int, oversampling: float, replicas: int, key: jax.Array
+) -> dict[str, Array]:
+    """The same for Gaussian data with spectrum exponent 1, at N = oversampling * dimension."""
+    source = Source(LatentLaw(power_law(dimension, 1.0)), jax.random.fold_in(key, dimension))
+    return divergences(source, round(oversampling * dimension), replicas)
+
+
+@lru_cache(maxsize=2)
+def _pool(pixels: int, count: int, words: tuple[int, ...], equal_contrast: bool) -> EmpiricalLaw:
+    key = jax.random.wrap_key_data(jnp.array(words, np.uint32))
+    return photograph_law(pixels, count, key, equal_contrast=equal_contrast)
+
+
+def pool(pixels: int, count: int, key: jax.Array, equal_contrast: bool = False) -> EmpiricalLaw:
+    """Law of photograph patches; too large for the key of a cell, it is made again from `key`."""
+    words = tuple(int(word) for word in np.asarray(jax.random.key_data(key)))
+    return _pool(pixels, count, words, equal_contrast)
+
+
+def patch_divergence(equal_contrast: bool, samples: int, replicas: int, key: jax.Array) -> Array:
+    """Reverse KL with photograph patches of 8 x 8 pixels as data, shape (replicas,)."""
+    offset = int(equal_contrast)
+    law = pool(8, 30_000, jax.random.fold_in(key, 40 + offset), equal_contrast)
+    run = jax.random.fold_in(key, 42 + offset)
+    modes = draw_modes(law, [samples], replicas=replicas, key=run)
+    return kl_of_modes(modes, modes.variance, direction="reverse")[:, 0]
+
+
+def generated_patches(
+    ratio: float, pixels: int, count: int, shown: int, key: jax.Array
+) -> dict[str, Array]:
+    """Patches made by DDPM from a model trained on N = ratio * d patches.
+
+    Returns:
+        Some of them, shape (shown, d), and the cosine of each of `count` to its nearest neighbour
+        in the training set and in a fresh set, shape (count,).
+    """
+    law = pool(pixels, 20_000, jax.random.fold_in(key, 300))
+    data_key, fresh_key, noise_key = jax.random.split(jax.random.fold_in(key, 301), 3)
+    schedule = NoiseSchedule.linear(250, 4e-4, 8e-2)
+    N = round(ratio * law.spectrum.size)
+    mean, covariance = draw_moments(law, data_key, N, dtype=np.float32)
+    denoiser = optimum(mean + jnp.asarray(law.mean, np.float32), covariance, schedule.alpha_bar)
+    made = generate(denoiser, schedule, noise_key, count=count)
+    found, _ = nearest_neighbours(made, draw(law, data_key, N), draw(law, fresh_key, N))
+    return {
+        "patches": np.asarray(made[:shown]),
+        "training_cosine": np.asarray(found.training_cosine),
+        "fresh_cosine": np.asarray(found.fresh_cosine),
+    }

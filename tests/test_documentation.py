@@ -1,0 +1,220 @@
+"""The pages and the docstrings belong together: equations, sources, shapes, errors, examples."""
+
+import importlib
+import importlib.util
+import inspect
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+THEORY_PAGES = [page for page in PAGES if page.stem.startswith("theory_")]
+LABEL = re.compile(r"\$\$ \((eq:[\w-]+)\)")
+MENTION = re.compile(r"\{eq\}`([^`]+)`")
+THEORIES = ("linear_diffusion.theory", "diffusion_theory.theory")
+# What a user imports: the offers of these packages and all of these modules.
+OFFERING = ("learning_dynamics.testing", "learning_dynamics.images", "linear_diffusion")
+OFFERING += ("diffusion_theory", *THEORIES)
+MODULES = ("comparison", "drawing", "figures", "hermite", "loop", "noise_schedule", "spectra")
+MODULES += ("sample_complexity",)
+
+
+def _extension(name):
+    """A module of `docs/_ext` that needs no documentation tool."""
+    path = ROOT / "docs/_ext" / f"{name}.py"
+    specification = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+docstrings = _extension("docstrings")
+PUBLIC = {
+    name: entry
+    for package in docstrings.PACKAGES
+    for name, entry in docstrings.public_objects(package).items()
+}
+
+
+def labels(page):
+    return LABEL.findall(page.read_text("utf-8"))
+
+
+ALL_LABELS = [label for page in PAGES for label in labels(page)]
+
+
+def test_labels_are_unique_and_mentions_lead_somewhere():
+    assert len(ALL_LABELS) == len(set(ALL_LABELS)) > 30
+    for page in PAGES:
+        for label in MENTION.findall(page.read_text("utf-8")):
+            assert label in ALL_LABELS, f"{page.name} mentions {label}"
+
+
+@pytest.mark.parametrize("page", THEORY_PAGES, ids=lambda page: page.stem)
+def test_displayed_equations_of_theory_pages_are_numbered(page):
+    pieces = page.read_text("utf-8").split("$$")
+    ends = [piece.split("\n")[0] for piece in pieces[2::2]]  # what stands behind a closing $$
+    assert ends
+    assert all(LABEL.match(f"$${end}") for end in ends), ends
+
+
+@pytest.mark.parametrize("page", THEORY_PAGES, ids=lambda page: page.stem)
+def test_every_equation_is_computed_by_a_public_function(page):
+    computed = docstrings.computed_by()
+    without = [label for label in labels(page) if label not in computed]
+    assert labels(page)
+    assert not without
+
+
+def test_docstrings_link_to_equations_that_exist():
+    for label, names in docstrings.computed_by().items():
+        assert label in ALL_LABELS, f"{names} link to {label}"
+
+
+def _theory_functions():
+    return [
+        name
+        for name, entry in PUBLIC.items()
+        if name.startswith(THEORIES) and inspect.isfunction(entry) and _offered(name)
+    ]
+
+
+def _offered(name):
+    """Whether the theory package itself offers the function."""
+    package = next(theory for theory in THEORIES if name.startswith(theory))
+    return name.rsplit(".", 1)[1] in importlib.import_module(package).__all__
+
+
+@pytest.mark.parametrize("name", _theory_functions())
+def test_theory_function_names_its_equation_and_source(name):
+    text = inspect.getdoc(PUBLIC[name])
+    assert docstrings.equations_of(PUBLIC[name]), "no equation"
+    assert "Source: " in text
+
+
+# ------------------------------------------------------------------ rules of docstrings
+
+
+def _held():
+    """Full names of what a user imports."""
+    for package in OFFERING:
+        module = importlib.import_module(package)
+        for name in module.__all__:
+            entry = getattr(module, name)
+            if f"{getattr(entry, '__module__', '')}.{name}" in PUBLIC:
+                yield f"{entry.__module__}.{name}"
+    for module in MODULES:
+        yield from (name for name in PUBLIC if name.startswith(f"learning_dynamics.{module}."))
+
+
+HELD_NAMES = sorted(set(_held()))
+ARRAYS = re.compile(r"Array|ndarray")
+
+
+def test_all_packages_are_looked_at():
+    assert len(PUBLIC) > 150
+    assert {name.split(".")[0] for name in PUBLIC} == set(docstrings.PACKAGES)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_docstring_begins_with_a_sentence(name):
+    text = inspect.getdoc(PUBLIC[name]) or ""
+    first = text.split("\n\n")[0]
+    assert first.strip(), "no docstring"
+    assert re.search(r"[.:!?]$", first), first
+    assert not text.startswith("Alias for field")
+
+
+def complaints(function):
+    """What the docstring of a public function leaves out."""
+    text = inspect.getdoc(function)
+    if re.search(r"^\s+raise ", inspect.getsource(function), re.M) and "Raises:" not in text:
+        yield "it raises what the docstring does not tell"
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in ("self", "cls"):
+            continue
+        if not re.search(rf"\b{name}\b|as in `", text):
+            yield f"`{name}` is not told"
+        told = re.search(rf"^\s+{name}: (.*(?:\n\s{{8,}}.*)*)", text, re.M)
+        kind = str(parameter.annotation)
+        array = name != "key" and ARRAYS.search(kind) and "Callable" not in kind
+        # an entry may leave its shape to the one to which it broadcasts
+        shaped = (told and re.search(r"shape|scalar|as for|\(", told[1])) or "broadcast" in text
+        if told and array and not shaped:
+            yield f"`{name}` is an array of unknown shape"
+
+
+@pytest.mark.parametrize("name", HELD_NAMES)
+def test_docstring_tells_arguments_shapes_and_errors(name):
+    if inspect.isfunction(PUBLIC[name]):
+        assert not list(complaints(PUBLIC[name]))
+
+
+def test_a_poor_docstring_is_found():
+    def poor(values: np.ndarray, other: float, third: int) -> None:
+        """Do something with third.
+
+        Args:
+            values: numbers.
+        """
+        if other:
+            raise ValueError(values)
+
+    assert list(complaints(poor)) == [
+        "it raises what the docstring does not tell",
+        "`values` is an array of unknown shape",
+        "`other` is not told",
+    ]
+
+
+def test_every_public_module_is_in_the_reference():
+    text = "".join(page.read_text("utf-8") for page in (ROOT / "docs/api").glob("*.md"))
+    lines = re.findall(r"<!-- modules of ([\w.]+)(?: except ([\w. ]+))? -->", text)
+    shown = {package for package, _ in lines}
+    assert shown >= set(docstrings.PACKAGES)
+    for _, left_out in lines:
+        assert shown >= set(left_out.split())
+
+
+# ------------------------------------------------------------------ examples
+
+
+def test_every_example_is_shown_somewhere():
+    text = "\n".join(page.read_text("utf-8") for page in PAGES)
+    for script in (ROOT / "docs/examples").glob("*.py"):
+        assert re.search(rf"\{{example\}} {script.stem}\b|{script.stem} -->", text), script.name
+
+
+# ------------------------------------------------------------------ built pages
+
+
+def test_broken_links_and_foreign_files_are_found(tmp_path):
+    check = _extension("check_pages")
+    good = '<a href="b.html#here">b</a> <a href="https://arxiv.org">abstract</a>'
+    (tmp_path / "b.html").write_text('<p id="here"></p>')
+    (tmp_path / "a.html").write_text(good)
+    assert check.problems(tmp_path) == []
+    bad = '<a href="b.html#there">b</a><a href="c.html">c</a><script src="https://x.org/y.js">'
+    (tmp_path / "a.html").write_text(bad)
+    assert check.problems(tmp_path) == [
+        "a.html: loads https://x.org/y.js",
+        "a.html: no anchor b.html#there",
+        "a.html: no file c.html",
+    ]
+
+
+def test_recorded_claims_hold():
+    records = json.loads((ROOT / "docs/gallery/claims.json").read_text("utf-8"))
+    assert records
+    for record in records:
+        assert (record["verdict"], record["control_verdict"]) == ("pass", "fail"), record["id"]
+        for figure in record["figures"]:
+            assert (ROOT / "docs/gallery" / figure["file"]).stat().st_size > 1000
+    size = sum(file.stat().st_size for file in (ROOT / "docs/gallery").rglob("*.*"))
+    assert size < 3_000_000

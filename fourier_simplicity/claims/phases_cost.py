@@ -93,7 +93,7 @@ def phases_cost(run: Run) -> Evidence:
             case.rate,
             key=jax.random.fold_in(run.key, i),
             draws=draws,
-            longest=40.0,
+            longest=20.0,
         )
         for i, case in enumerate(run.track([HARMONIC, TRIAD], "laws of the search phase"))
     }

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 import learning_dynamics as ld
 from fourier_simplicity.claims.input_model import SOURCE
+from fourier_simplicity.claims.levels import three_levels
 from fourier_simplicity.diffusion import neuron_diffusion
 from fourier_simplicity.inputs import FourierInputs
 from fourier_simplicity.modes import power_law_spectrum
@@ -151,7 +152,16 @@ def power_law(run: Run) -> Evidence:
             "Exponent of n* in N for tied modes at the low end of the spectrum.",
         ),
     }
-    return Evidence([prefactors, onto, exponents, blind], [against, cubic, as_whole], panels, NOTES)
+    comparisons, controls = [prefactors, onto, exponents, blind], [against, cubic, as_whole]
+    if not run.quick:
+        levels, slower, trajectories = three_levels(run)
+        comparisons, controls = [*comparisons, levels], [*controls, slower]
+        panels["levels"] = Panel(
+            trajectories,
+            "A neuron started on a triad at γ = 0.5, N = 64: all weights, the overlap chain with "
+            "one noise block per untied mode, and the limit equations of these blocks.",
+        )
+    return Evidence(comparisons, controls, panels, NOTES)
 
 
 NOTES = (
@@ -391,6 +401,5 @@ def _figure(
                     axes.plot(x, theory, line, color=style.colour, marker="_", markersize=11)
         left.set(xscale="log", yscale="log", xlabel="N", ylabel="samples n* (half know the tie)")
         right.set(xscale="log", yscale="log", xlabel="N_eff = tr Σ / λ_S")
-        right.legend(loc="upper left")
     legend_below(figure, columns=3)
     return figure

@@ -78,7 +78,7 @@ HARMONIC = Case(
     (12, 24, 48),
     (8, 16, 32, 64, 128),
     128,
-    0.55,
+    0.62,
 )
 TRIAD = Case(
     FourierInputs(64, triad(1, 2)), "he3", 3, 0.25, 0.5, (48, 96), (24, 48, 96, 192, 384), 192, 0.8
@@ -293,11 +293,11 @@ def _medians(found: dict[Case, Recoveries], laws: dict[Case, Array]) -> Comparis
     for case, times in found.items():
         n = int(times.dimensions[-1])
         law = float(np.median(laws[case])) * n ** (case.order - 1.0)
-        fit = fit_exponent(times.dimensions, times.samples)
+        fit = fit_exponent(times.dimensions, times.samples, confidence=0.68)
         names.append(f"{'harmonic' if case is HARMONIC else 'triad'}, N = {n}")
         values.append(fit.quantile[-1] / law)
         low, high = fit.quantile_intervals[-1] / law
-        errors.append((high - low) / (2 * 1.96))
+        errors.append((high - low) / 2)
     count = np.zeros(len(names), np.int64)
     few = min(case.replicas for case in found)
     measured = Measurement(np.array(values), np.array(errors), few, {"tie": np.array(names)}, count)

@@ -42,7 +42,9 @@ def expand(app: Sphinx, document: str, source: list[str]) -> None:
     """Expand the line in the text of a page."""
 
     def sections(match: re.Match[str]) -> str:
-        return "\n".join(_section(module) for module in _modules(match[1], (match[2] or "").split()))
+        return "\n".join(
+            _section(module) for module in _modules(match[1], (match[2] or "").split())
+        )
 
     source[0] = LINE.sub(sections, source[0])
 

@@ -62,6 +62,7 @@ bench: $(VENV)/.bench
 
 docs: $(VENV)/.docs
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -d docs/_build/doctrees docs docs/_build/html
+	$(BIN)/python docs/_ext/check_pages.py docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
 figures: $(VENV)/.package

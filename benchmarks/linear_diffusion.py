@@ -1,10 +1,12 @@
 """Linear diffusion models: theory beside Monte Carlo, training and sampling beside plain PyTorch.
 
-Run as `python -m benchmarks.linear_diffusion`. PyTorch is optional: without it its columns stay
-empty. Both sides run in float32 on the CPU; PyTorch runs with one thread or all of them, whichever
-is faster on the case at hand. A ratio is ours / theirs: below one, ours is faster.
+Run as `python -m benchmarks.linear_diffusion`, or with the names of some parts. PyTorch is
+optional: without it its columns stay empty. Both sides run in float32 on the CPU; PyTorch runs with
+one thread or all of them, whichever is faster on the case at hand. A ratio is ours / theirs: below
+one, ours is faster.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -342,19 +344,30 @@ def image_rows() -> list[Row]:
     ]
 
 
-def main() -> None:
-    """Run everything, print the table, write the file."""
+PARTS: dict[str, Callable[[], list[Row]]] = {
+    "theory": theory_rows,
+    "descent": lambda: descent_rows(64, 1000, RUNS) + descent_rows(128, 1000, 3),
+    "sgd": sgd_rows,
+    "sampling": sampling_rows,
+    "images": image_rows,
+}
+
+
+def main(parts: list[str]) -> None:
+    """Run everything, or some parts, print the table, write the file."""
     start = environment()  # before the benchmark loads the machine itself
-    rows = theory_rows()
-    rows += descent_rows(64, 1000, RUNS)
-    rows += descent_rows(128, 1000, 3)
-    rows += sgd_rows() + sampling_rows() + image_rows()
+    rows = [row for part in parts or PARTS for row in PARTS[part]()]
     hidden = ("measured", "extrapolated")
     table = [{key: row[key] for key in row if key not in hidden} for row in rows]
     show("Linear diffusion models (ratio = ours / theirs)", table)
-    path = write("linear_diffusion", rows, runs=RUNS, load_average_at_start=start["load_average"])
+    path = write(
+        "_".join(["linear_diffusion", *parts]),
+        rows,
+        runs=RUNS,
+        load_average_at_start=start["load_average"],
+    )
     print(f"written to {path.name}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -37,6 +37,8 @@ def field_densities(
 ) -> tuple[Array, Array, Array]:
     """Densities of the field in standard deviations, u / sqrt(s), for both classes.
 
+    Equation: :eq:`eq:phases-field`.
+
     Args:
         inputs: input model with Rayleigh amplitudes.
         overlaps: m, real, (Re m_1, Im m_1, ..), shape (..., r), in the order of `inputs.tied()`.
@@ -112,6 +114,8 @@ def detection_auc(
     highest: int = HIGHEST,
 ) -> Array:
     """Area under the ROC curve of sigma(u) as a score for structured inputs; 1/2 is chance.
+
+    Equation: :eq:`eq:phases-auc`.
 
     Args:
         inputs: input model with Rayleigh amplitudes.

@@ -92,6 +92,8 @@ def neuron_diffusion(
     restored after each; the clock follows the fastest of contraction and drift, so that the cost
     does not grow with the number of samples.
 
+    Equation: :eq:`eq:phases-diffusion`.
+
     Args:
         problem: as made by `phase_problem`, Rayleigh amplitudes.
         dimension: N.

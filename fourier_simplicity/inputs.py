@@ -42,6 +42,8 @@ class FourierInputs(ld.InputModel):
     otherwise one block of dimension 2 per mode). With deterministic amplitudes nothing is
     Gaussian: all modes are signal directions, tied ones first, and only the ambient level applies.
 
+    Equation: :eq:`eq:phases-input`.
+
     Attributes:
         shape: sides of the grid, one or two even numbers.
         ties: one tie or several, on disjoint modes.

@@ -63,6 +63,8 @@ class SingleNeuron(ld.Learner):
     With `normalised` the preactivation is u = w.x / sqrt(w' Sigma w), so that an anisotropic input
     covariance Sigma cannot change its variance.
 
+    Equation: :eq:`eq:phases-learner`.
+
     Attributes:
         activation: name (see `activation_function`) or elementwise JAX function.
         normalised: whether to normalise the preactivation.
@@ -110,6 +112,8 @@ class TwoLayer(ld.Learner):
     The even part holds f in check and knows no label. Derived here.
 
     Parameters "readout" (a) and "bias" (b) learn at the rates given to the problem.
+
+    Equation: :eq:`eq:phases-network`.
 
     Attributes:
         width: number K of neurons.

@@ -41,6 +41,8 @@ def mode_moment(
         E prod_k Z_k^(p_k) conj(Z_k)^(q_k) = prod_k lambda_k^((p_k + q_k)/2) E rho^(p_k + q_k)
                                              E exp(i sum_k (p_k - q_k) phi_k)
 
+    Equation: :eq:`eq:phases-moment`.
+
     Raises:
         ValueError: on wave vectors beyond the Nyquist frequency or without phase.
     """

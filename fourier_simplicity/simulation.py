@@ -118,6 +118,8 @@ def recovery_law(
     Explosion times of d mu = -delta' grad L_k ds - (delta'^2 V / 2) mu ds + delta' S0^(1/2) dB with
     L_k = `leading_form`, S0 = V 1, V = E sigma'(g)^2; learning rate delta' N^(-(k-2)/2).
 
+    Equation: :eq:`eq:phases-search`.
+
     Args:
         inputs: isotropic inputs with Rayleigh amplitudes.
         activation: see `activation_function`.

@@ -121,6 +121,8 @@ def amplitude_only(images: ArrayLike, key: jax.Array, *, periodic: bool = True) 
     xi has the symmetry of a real field and is the same for all channels, so that their cross
     spectra, and with them the covariance of the colours at any distance, are those of the image.
 
+    Equation: :eq:`eq:phases-surrogate`.
+
     Args:
         images: shape (n, height, width) or (n, height, width, channels); uint8 is divided by 255.
         key: typed random key; image i uses `fold_in(key, i)`.
@@ -149,6 +151,8 @@ def _phases_with(images: jax.Array, amplitude: jax.Array) -> jax.Array:
 
 def phase_only(images: ArrayLike, amplitude: ArrayLike, *, periodic: bool = True) -> jax.Array:
     """Phases kept, one amplitude for all: inverse FFT of Abar exp(i arg X).
+
+    Equation: :eq:`eq:phases-surrogate`.
 
     Args:
         images: shape (n, height, width) or (n, height, width, channels); uint8 is divided by 255.
@@ -188,6 +192,8 @@ def spectrum_sweep(images: ArrayLike, exponents: ArrayLike, *, periodic: bool = 
     Every channel keeps its own mean and variance. beta = 0 whitens, beta = 1 is the amplitude
     spectrum of natural images (power |k|^-2).
 
+    Equation: :eq:`eq:phases-surrogate`.
+
     Args:
         images: shape (n, height, width) or (n, height, width, channels); uint8 is divided by 255.
         exponents: beta >= 0, shape (exponents,).
@@ -213,6 +219,8 @@ def _swapped(amplitudes: jax.Array, phases: jax.Array) -> jax.Array:
 
 def swap(amplitudes: ArrayLike, phases: ArrayLike, *, periodic: bool = True) -> jax.Array:
     """Cue conflict: the amplitudes of one image with the phases of another, pair by pair.
+
+    Equation: :eq:`eq:phases-surrogate`.
 
     Args:
         amplitudes: images of shape (n, height, width[, channels]) that give |X|.

@@ -66,6 +66,8 @@ def activation_coefficients(
 ) -> tuple[Array, Array]:
     """c_k = E[sigma(sqrt(s) g) He_k(g)] s^(-k/2), k = 0 .. highest, and their numerical errors.
 
+    Equation: :eq:`eq:phases-coefficients`.
+
     Args:
         activation: see `activation_function`; kinks at zero cost no accuracy.
         highest: highest order.
@@ -93,6 +95,8 @@ def slope_moments(activation: Activation, *, variance: float = 1.0) -> tuple[flo
     """E sigma'(sqrt(s) g)^2 and s E g^2 sigma'(sqrt(s) g)^2: squared steps at zero overlap.
 
     The first is the step per dimension of unit variance, the second that along Sigma w / s - w.
+
+    Equation: :eq:`eq:phases-noise`.
 
     Raises:
         ValueError: on an unknown activation, or one whose slope is not finite.
@@ -187,6 +191,8 @@ def correlation(
 ) -> Array:
     """E[y sigma(w.x)] = 1 - population loss, as a series in the overlaps of a neuron.
 
+    Equation: :eq:`eq:phases-correlation`.
+
     Args:
         inputs: input model with Rayleigh amplitudes.
         activation: see `activation_function`; exact for polynomials of degree <= highest.
@@ -238,6 +244,8 @@ def visible_order(
     j = 0 is the rule "c_|n| != 0"; where that coefficient vanishes, the next one of the same
     parity sees the same relation through an amplitude: a triad with c_3 = 0 shows at order 5.
 
+    Equation: :eq:`eq:phases-order`.
+
     Raises:
         ValueError: on an unknown activation.
     """
@@ -276,6 +284,8 @@ def leading_form(inputs: FourierInputs, activation: Activation) -> Form:
 
     The kernel's `Form`, a polynomial in (Re m_1, Im m_1, ..), here in closed form.
 
+    Equation: :eq:`eq:phases-form`.
+
     Raises:
         ValueError: if the activation is blind to the ties.
     """
@@ -306,6 +316,8 @@ def effective_dimension(inputs: FourierInputs) -> float:
     lambda_S is the geometric mean of the eigenvalues of the tied modes, each counted |n_j| times, for the
     shortest relation: the whitened overlaps of a random start have squares of size 1 / N_eff. Isotropic
     inputs have N_eff = N. With several relations of that length, the cheapest one counts.
+
+    Equation: :eq:`eq:phases-effective`.
 
     Raises:
         ValueError: if no relation holds.

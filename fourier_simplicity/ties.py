@@ -153,7 +153,10 @@ class Tie:
         return jnp.insert(angles, at, solved, axis=-1)
 
     def character(self, powers: ArrayLike) -> float:
-        """E exp(i powers . phi): sin(qa)/(qa) for powers = q n, else zero."""
+        """E exp(i powers . phi): sin(qa)/(qa) for powers = q n, else zero.
+
+        Equation: :eq:`eq:phases-jitter`.
+        """
         p, n = np.asarray(powers, np.int64), np.asarray(self.coefficients)
         q, rest = divmod(int(p[0]), int(n[0]))
         if rest or not np.array_equal(p, q * n):
@@ -161,7 +164,10 @@ class Tie:
         return float(np.sinc(q * float(self.jitter) / np.pi))
 
     def momentum(self) -> NDArray[np.int64]:
-        """sum_j n_j k_j."""
+        """sum_j n_j k_j.
+
+        Equation: :eq:`eq:phases-invariance`.
+        """
         return np.asarray(self.coefficients) @ np.asarray(self.modes)
 
 

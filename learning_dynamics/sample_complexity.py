@@ -119,6 +119,12 @@ def common_starts(problem: Problem, *, dimension: int, replicas: int, key: jax.A
     norm, is the same normal draw at every N, and W W^T in the noise space a Bartlett factor whose
     chi variables are quantiles at the same levels. The law is that of `random_starts`, exactly.
 
+    Args:
+        problem: definition, as in `simulate`.
+        dimension: N.
+        replicas: number of starts.
+        key: typed random key.
+
     Raises:
         ValueError: with several noise blocks, or fewer than K noise dimensions.
     """
@@ -260,7 +266,7 @@ def recovered_quantiles(
 
     Args:
         dimensions: N, shape (sizes,).
-        times: as in `fit_exponent`, in any units.
+        times: as in `fit_exponent`, in any units, shape (replicas, sizes) or one array per N.
         levels: of the quantiles, shape (levels,).
         resamples: bootstrap samples.
         seed: of the bootstrap.
@@ -298,7 +304,8 @@ def recovered_share(
 
     Args:
         dimensions: N, shape (sizes,).
-        times: as in `fit_exponent`; scaled by `collapse` to compare all N with one law.
+        times: as in `fit_exponent`, shape (replicas, sizes) or one array per N; scaled by
+            `collapse` to compare all N with one law.
         at: times in the same units, increasing, shape (points,).
         label: of the measurement.
     """
@@ -322,6 +329,12 @@ def collapse(
     """Times over N^p (or N^p log N), sorted, infinite where not recovered; one array per N.
 
     With the right p their distributions fall on one curve at large N.
+
+    Args:
+        dimensions: N, shape (sizes,).
+        times: as in `fit_exponent`, shape (replicas, sizes) or one array per N.
+        exponent: p.
+        logarithm: whether to divide by log N too.
     """
     sizes = _dimensions(dimensions).astype(np.float64)
     scale = sizes ** float(exponent) * (np.log(sizes) if logarithm else 1.0)
@@ -341,7 +354,7 @@ def plot_collapse(
 
     Args:
         dimensions: N, shape (sizes,).
-        scaled: from `collapse`, one array per N.
+        scaled: from `collapse`, one array of shape (replicas,) per N.
         laws: (label, scaled times, shares) of each law.
         x_label: axis label of the scaled time.
         symbol: letter of the dimension.
@@ -355,19 +368,19 @@ def plot_collapse(
     axes = grid[0, 0]
     with figure_style():
         for i, (n, column) in enumerate(zip(sizes, columns, strict=True)):
-            kept = np.sort(column[np.isfinite(column)])
-            share = np.arange(1, kept.size + 1) / column.size
+            found = np.sort(column[np.isfinite(column)])
+            share = np.arange(1, found.size + 1) / column.size
             colour = series_style(i).colour
-            axes.step(kept, share, where="post", color=colour, label=f"{symbol} = {n}")
+            axes.step(found, share, where="post", color=colour, label=f"{symbol} = {n}")
         for i, (label, across, chance) in enumerate(laws):
             style = ("--", ":", "-.")[i % 3]
             axes.plot(np.asarray(across), np.asarray(chance), style, color="black", label=label)
         if logx:
             axes.set_xscale("log")
-            low = [c[np.isfinite(c)].min() for c in columns if np.isfinite(c).any()]
-            high = [c[np.isfinite(c)].max() for c in columns if np.isfinite(c).any()]
-            if low:
-                axes.set_xlim(min(low) / 1.3, max(high) * 1.3)
+            kept = [c[np.isfinite(c)] for c in columns if np.isfinite(c).any()]
+            if kept:  # a few early runs must not squeeze all others
+                low = min(float(np.quantile(c, 0.02)) for c in kept)
+                axes.set_xlim(low / 1.5, max(float(c.max()) for c in kept) * 1.3)
         axes.set(xlabel=x_label, ylabel="share of runs recovered", ylim=(0, 1.02))
     legend_below(figure, columns=4)
     return figure

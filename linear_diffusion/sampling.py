@@ -4,13 +4,12 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
-from learning_dynamics import random
 from learning_dynamics.noise_schedule import NoiseSchedule
-from learning_dynamics.validation import one_of, positive_integer, reject
+from learning_dynamics.sampling import Coefficients, reverse_coefficients, reverse_process
+from learning_dynamics.validation import positive_integer, reject
 from linear_diffusion.learners import Denoiser
 
 __all__ = ["generate", "generated_moments"]
@@ -20,45 +19,30 @@ HIGHEST = lax.Precision.HIGHEST
 
 def _coefficients(
     schedule: NoiseSchedule, sampler: str, denoiser: Denoiser, dtype: DTypeLike
-) -> tuple[jax.Array, ...]:
+) -> Coefficients:
     """u_(t-1) = keep_t u_t - remove_t eps(u_t, t) + added_t noise, each of shape (T,)."""
-    one_of("sampler", sampler, ("ddpm", "ddim"))
     if denoiser.weights.shape[0] != schedule.steps:
         raise reject(
             "denoiser",
             f"hold one matrix for each of the schedule's {schedule.steps} steps",
             f"{denoiser.weights.shape[0]}",
         )
-    beta, noise, signal = schedule.beta, schedule.noise_power, schedule.alpha_bar
-    if sampler == "ddpm":
-        keep = 1 / np.sqrt(1 - beta)
-        remove, added = beta / np.sqrt(noise) * keep, np.sqrt(beta)
-    else:
-        noise_before = np.concatenate([[0.0], noise[:-1]])
-        keep = np.sqrt(np.concatenate([[1.0], signal[:-1]]) / signal)
-        remove, added = keep * np.sqrt(noise) - np.sqrt(noise_before), np.zeros_like(beta)
-    return tuple(jnp.asarray(column, dtype) for column in (keep, remove, added))
+    found = reverse_coefficients(schedule, sampler)
+    keep, remove, added = (jnp.asarray(column, dtype) for column in found)
+    return keep, remove, added
 
 
 @partial(jax.jit, static_argnames=("count",))
 def _generate(
-    denoiser: Denoiser, coefficients: tuple[jax.Array, ...], key: jax.Array, count: int
+    denoiser: Denoiser, coefficients: Coefficients, key: jax.Array, count: int
 ) -> jax.Array:
-    d = denoiser.bias.shape[0]
-    dtype = denoiser.weights.dtype
-    start_key, step_key = random.fold_in(key, 0), random.fold_in(key, 1)
-    start = random.normal(start_key, (count, d), dtype)
-    steps = jnp.arange(denoiser.weights.shape[0], dtype=jnp.int32)
-
-    def step(u: jax.Array, inputs: tuple) -> tuple[jax.Array, None]:
-        W, signal, t, keep, remove, added = inputs
+    def predict(u: jax.Array, level: tuple[jax.Array, jax.Array]) -> jax.Array:
+        W, signal = level
         centred = u - (jnp.sqrt(signal) * denoiser.bias)[None, :]
-        eps = jnp.matmul(centred, W.T, precision=HIGHEST)
-        noise = random.normal(random.fold_in(step_key, t), (count, d), dtype)
-        return keep * u - remove * eps + added * noise, None
+        return jnp.matmul(centred, W.T, precision=HIGHEST)
 
-    inputs = (denoiser.weights, denoiser.levels.signal, steps, *coefficients)
-    return lax.scan(step, start, inputs, reverse=True)[0]
+    levels = (denoiser.weights, denoiser.levels.signal)
+    return reverse_process(predict, levels, coefficients, (count, denoiser.bias.shape[0]), key)
 
 
 def generate(
@@ -94,7 +78,7 @@ def generate(
 
 
 @jax.jit
-def _moments(denoiser: Denoiser, coefficients: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+def _moments(denoiser: Denoiser, coefficients: Coefficients) -> tuple[jax.Array, ...]:
     d = denoiser.bias.shape[0]
     dtype = denoiser.weights.dtype
     identity = jnp.eye(d, dtype=dtype)

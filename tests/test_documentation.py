@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import inspect
+import json
 import re
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ THEORIES = ("linear_diffusion.theory", "diffusion_theory.theory")
 OFFERING = ("learning_dynamics.testing", "learning_dynamics.images", "linear_diffusion")
 OFFERING += ("diffusion_theory", *THEORIES)
 MODULES = ("comparison", "drawing", "figures", "hermite", "loop", "noise_schedule", "spectra")
+MODULES += ("sample_complexity",)
 
 
 def _extension(name):
@@ -171,6 +173,15 @@ def test_a_poor_docstring_is_found():
     ]
 
 
+def test_every_public_module_is_in_the_reference():
+    text = "".join(page.read_text("utf-8") for page in (ROOT / "docs/api").glob("*.md"))
+    lines = re.findall(r"<!-- modules of ([\w.]+)(?: except ([\w. ]+))? -->", text)
+    shown = {package for package, _ in lines}
+    assert shown >= set(docstrings.PACKAGES)
+    for _, left_out in lines:
+        assert shown >= set(left_out.split())
+
+
 # ------------------------------------------------------------------ examples
 
 
@@ -178,3 +189,32 @@ def test_every_example_is_shown_somewhere():
     text = "\n".join(page.read_text("utf-8") for page in PAGES)
     for script in (ROOT / "docs/examples").glob("*.py"):
         assert re.search(rf"\{{example\}} {script.stem}\b|{script.stem} -->", text), script.name
+
+
+# ------------------------------------------------------------------ built pages
+
+
+def test_broken_links_and_foreign_files_are_found(tmp_path):
+    check = _extension("check_pages")
+    good = '<a href="b.html#here">b</a> <a href="https://arxiv.org">abstract</a>'
+    (tmp_path / "b.html").write_text('<p id="here"></p>')
+    (tmp_path / "a.html").write_text(good)
+    assert check.problems(tmp_path) == []
+    bad = '<a href="b.html#there">b</a><a href="c.html">c</a><script src="https://x.org/y.js">'
+    (tmp_path / "a.html").write_text(bad)
+    assert check.problems(tmp_path) == [
+        "a.html: loads https://x.org/y.js",
+        "a.html: no anchor b.html#there",
+        "a.html: no file c.html",
+    ]
+
+
+def test_recorded_claims_hold():
+    records = json.loads((ROOT / "docs/gallery/claims.json").read_text("utf-8"))
+    assert records
+    for record in records:
+        assert (record["verdict"], record["control_verdict"]) == ("pass", "fail"), record["id"]
+        for figure in record["figures"]:
+            assert (ROOT / "docs/gallery" / figure["file"]).stat().st_size > 1000
+    size = sum(file.stat().st_size for file in (ROOT / "docs/gallery").rglob("*.*"))
+    assert size < 3_000_000

@@ -9,10 +9,20 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "docs/examples").glob("*.py"))
+LONG = {
+    "cubic_search",
+    "parting_of_clones",
+    "ten_lines",
+    "time_to_recovery",
+}  # `make docs` runs them
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(p, marks=pytest.mark.slow) if p.stem in LONG else p for p in EXAMPLES],
+    ids=[path.stem for path in EXAMPLES],
+)
 def test_example_runs_and_prints_what_the_pages_show(example, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(example)])
     monkeypatch.chdir(tmp_path)

@@ -1,7 +1,7 @@
 """The denoising loss as a contrast of one variable, and its Hermite coefficients."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from diffusion_theory.learners import TiedDenoiser, denoiser_numbers
 from learning_dynamics.hermite import hermite
 from learning_dynamics.validation import finite_array, integers, reject
 
-__all__ = ["Coefficients", "Contrast", "contrast", "smooth_nodes"]
+__all__ = ["Coefficients", "Contrast", "alone", "contrast", "smooth_nodes"]
 
 Array = NDArray[np.float64]
 _FINE, _COARSE = 24, 16  # Gauss-Legendre points per panel
@@ -132,6 +132,24 @@ def contrast(inputs: MixedCumulant, learner: TiedDenoiser) -> Contrast:
     a, b, kappa, s = denoiser_numbers(inputs, learner)
     p, q = (0.0, 1.0) if learner.target == "eps" else (1 / a, -b / a)
     return Contrast(learner.activation, int(np.squeeze(learner.sign)), a, b, kappa, s, p, q)
+
+
+def alone(learner: TiedDenoiser) -> TiedDenoiser:
+    """One neuron of a denoiser whose neurons all have the same sign.
+
+    Neurons of orthogonal weights do not see each other: their mean outputs and their part of the
+    residual along another neuron vanish with the overlaps. At small overlaps, and in number small
+    against d, each of them does what it would do alone.
+
+    Raises:
+        ValueError: if the neurons have both signs.
+    """
+    if not isinstance(learner, TiedDenoiser):
+        raise reject("learner", "be a TiedDenoiser", repr(learner))
+    signs = np.unique(np.asarray(learner.sign))
+    if signs.size != 1:
+        raise reject("learner.sign", "be the same for all neurons", np.asarray(learner.sign))
+    return replace(learner, neurons=1, sign=int(signs[0]))
 
 
 @lru_cache(maxsize=8)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
-from diffusion_theory.theory.contrast import contrast
+from diffusion_theory.theory.contrast import alone, contrast
 from diffusion_theory.theory.loss import gradient_norm
 from learning_dynamics.validation import finite_array, one_of, reject
 
@@ -84,12 +84,12 @@ def information_exponents(
 
     Args:
         inputs: the model.
-        learner: a denoiser with one neuron.
+        learner: a denoiser; of several neurons, each moves so while overlaps are small.
 
     Source: the notion is that of Bardone, Merger and Goldt (arXiv 2603.12901); formulas derived
     here.
     """
-    c = contrast(inputs, learner).coefficients(_ORDERS)
+    c = contrast(inputs, alone(learner)).coefficients(_ORDERS)
     found = {name: _leading(c, _hermite_along(inputs, name)) for name in inputs.names}
     if {"u", "v"} <= set(inputs.names) and abs(inputs.pair.rho) > 1e-12:
         form = _quadratic(inputs)
@@ -143,7 +143,7 @@ def growth(inputs: MixedCumulant, learner: TiedDenoiser, learning_rate: float) -
 
     Args:
         inputs: the model.
-        learner: a denoiser with one neuron.
+        learner: a denoiser; of several neurons, each moves so while overlaps are small.
         learning_rate: delta.
 
     Raises:
@@ -155,6 +155,7 @@ def growth(inputs: MixedCumulant, learner: TiedDenoiser, learning_rate: float) -
     delta = float(finite_array("learning_rate", learning_rate, ndim=0))
     if not delta > 0:
         raise reject("learning_rate", "be positive", learning_rate)
+    learner = alone(learner)
     c = contrast(inputs, learner).coefficients(2)
     if "m" in inputs.names and abs(c.values[1]) > 5 * c.error[1]:
         raise reject("inputs.mean", "be None: the mean attracts at order one", inputs.mean)
@@ -185,7 +186,7 @@ def sample_complexity(
 
     Args:
         inputs: the model.
-        learner: a denoiser with one neuron.
+        learner: a denoiser; of several neurons, each moves so while overlaps are small.
         direction: one of `information_exponents`.
         learning_rate: delta (k = 2) or delta' (k >= 3).
         dimension: d, any shape.

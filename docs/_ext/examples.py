@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 DOCS = Path(__file__).parents[1]
 SCRIPTS = DOCS / "examples"
 RESULTS = DOCS / "_build" / "examples"
-LIMIT = 120  # seconds for one script
+LIMIT = 600  # seconds for one script, on a busy machine
 
 
 def _stamp(script: Path) -> str:
@@ -54,7 +54,12 @@ def _run(script: Path) -> str:
         return ""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONWARNINGS": "error"}
+    environment = {
+        **os.environ,
+        "MPLBACKEND": "Agg",
+        "PYTHONWARNINGS": "error",
+        "JAX_COMPILATION_CACHE_DIR": str(DOCS / "_build" / "compiled"),
+    }
     try:
         done = subprocess.run(
             [sys.executable, str(script)], cwd=folder, env=environment, timeout=LIMIT,

@@ -1,6 +1,7 @@
 """Take a snapshot of a report for the pages: `python docs/_ext/make_gallery.py REPORT`.
 
-Copies the records and figures of the report's folder to `docs/gallery`, where they are committed.
+Copies the records of the report and the first figure of each claim to `docs/gallery`, where
+they are committed.
 """
 
 import re
@@ -23,8 +24,10 @@ def _rounded(path: re.Match[str]) -> str:
 
 
 def shorter(svg: str) -> str:
-    """The drawing with paths to a hundredth of a point, which nobody sees."""
-    return re.sub(r'\bd="[^"]*"', _rounded, svg)
+    """The drawing without comments, and with paths to a hundredth of a point, which nobody sees."""
+    bare = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    thin = re.sub(r"\s*\n\s*", " ", re.sub(r">\s+<", "><", bare)).strip()
+    return re.sub(r'\bd="[^"]*"', _rounded, thin) + "\n"
 
 
 def main(report: Path) -> None:
@@ -35,6 +38,7 @@ def main(report: Path) -> None:
     shutil.rmtree(GALLERY, ignore_errors=True)
     (GALLERY / "figures").mkdir(parents=True)
     for record in records:
+        record["figures"] = record["figures"][:1]
         for figure in record["figures"]:
             source, target = report / figure["file"], GALLERY / figure["file"]
             if source.suffix == ".svg":

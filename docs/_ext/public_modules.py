@@ -1,6 +1,6 @@
 """Replaces the line `<!-- modules of PACKAGE -->` by one section for each of its public modules.
 
-`<!-- modules of PACKAGE except SUBPACKAGE -->` leaves a subpackage to another page.
+`<!-- modules of PACKAGE except ONE TWO -->` leaves subpackages to other pages.
 """
 
 import importlib
@@ -12,11 +12,11 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-LINE = re.compile(r"^<!-- modules of ([\w.]+)(?: except ([\w.]+))? -->$", re.MULTILINE)
+LINE = re.compile(r"^<!-- modules of ([\w.]+)(?: except ([\w. ]+))? -->$", re.MULTILINE)
 
 
-def _modules(name: str, left_out: str | None) -> Iterator[ModuleType]:
-    if name == left_out:
+def _modules(name: str, left_out: list[str]) -> Iterator[ModuleType]:
+    if name in left_out:
         return
     module = importlib.import_module(name)
     yield module
@@ -42,7 +42,9 @@ def expand(app: Sphinx, document: str, source: list[str]) -> None:
     """Expand the line in the text of a page."""
 
     def sections(match: re.Match[str]) -> str:
-        return "\n".join(_section(module) for module in _modules(match[1], match[2]))
+        return "\n".join(
+            _section(module) for module in _modules(match[1], (match[2] or "").split())
+        )
 
     source[0] = LINE.sub(sections, source[0])
 

@@ -113,7 +113,7 @@ def _benchmark(path: Path) -> str:
     ]
     for key, rows in found.items():
         if isinstance(rows, list) and rows and isinstance(rows[0], dict):
-            parts += [f"**{key.replace('_', ' ')}**", _rows(rows)]
+            parts += [f"**{key.replace('_', ' ')}**"] * (key != "rows") + [_rows(rows)]
     return "\n\n".join(parts)
 
 
@@ -121,17 +121,24 @@ def _rows(rows: list[Record]) -> str:
     """A table of the columns that hold single values."""
     names = dict.fromkeys(name for row in rows for name in row)
     shown = [n for n in names if not any(isinstance(row.get(n), dict | list) for row in rows)]
-    heading = [
-        name.replace("_per_s", " / s").replace("_s", " (s)").replace("_", " ") for name in shown
-    ]
+    heading = [_heading(name) for name in shown]
     cells = [[_cell(row.get(name)) for name in shown] for row in rows]
     return table([heading, *cells])
+
+
+def _heading(name: str) -> str:
+    unit = re.sub(r"_(seconds|s)$", " (s)", re.sub(r"_per_s$", " / s", name))
+    return unit.replace("_", " ")
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return str(value) if isinstance(value, str | bool) else number(value, 3)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str) or (isinstance(value, int) and abs(value) < 10**7):
+        return str(value)
+    return number(value, 3)
 
 
 def expand(app: Sphinx, document: str, source: list[str]) -> None:

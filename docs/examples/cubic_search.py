@@ -1,4 +1,4 @@
-"""A whitened spike costs of order d^3 samples: runs at three dimensions beside the law at each."""
+"""A whitened spike costs of order d^3 samples: runs at two dimensions beside the law at each."""
 
 # %%
 import jax
@@ -11,11 +11,11 @@ inputs, learner, rate = MixedCumulant(pair=ThreePoint(0.03)), TiedDenoiser("tanh
 exponent = theory.information_exponents(inputs, learner)["v"]
 print(f"v is {exponent.verdict} at order {exponent.order}")
 
-# %% 150 runs of the exact overlap process at each d, from the same scaled starts
+# %% 200 runs of the exact overlap process at each d, from the same scaled starts
 found = recovery_times(
     lambda d: ld.Problem(inputs, learner, rate / d, update="spherical"),
-    dimensions=[16, 32, 48],
-    replicas=150,
+    dimensions=[16, 32],
+    replicas=200,
     longest=lambda d: 0.3 * d**3,
     stop=lambda d: ld.Stop(lambda overlaps: abs(overlaps.signal[0, 0]), 0.6),
     key=jax.random.key(0),
@@ -27,6 +27,6 @@ print(f"n* grows as d to the power {fit.exponent:.1f}, 95 % interval {low:.1f} t
 # %% No constant is free in the law
 limit = theory.search_passage_law(inputs, learner, rate, longest=1.0)
 print(f"median of n* / d^3: {float(limit.quantile(0.5)):.2f} for large d")
-for d, median in zip([16, 32, 48], fit.quantile, strict=True):
+for d, median in zip([16, 32], fit.quantile, strict=True):
     law = theory.passage_law(inputs, learner, rate / d, d, 0.6, longest=0.3 * d**3)
     print(f"d = {d}: {median / d**3:.2f} measured, {float(law.quantile(0.5)) / d**3:.2f} in law")

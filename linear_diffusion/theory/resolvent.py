@@ -128,7 +128,7 @@ def implicit_ridge(
     Raises:
         ValueError: samples < 2, negative ridge, non-positive or unsorted spectrum.
 
-    Equations: :eq:`eq:linear-kappa`, :eq:`eq:linear-equivalent`.
+    Equations: :eq:`eq:linear-kappa`, :eq:`eq:linear-equivalent`, :eq:`eq:linear-cavity`.
 
     Source: derived here (module docstring).
     """

@@ -143,7 +143,8 @@ def test_the_chain_has_the_law_of_the_passage(inputs, learner, rate, d, replicas
     grid = law.quantile(law.share[-1] * np.array([0.2, 0.4, 0.6, 0.8, 0.99]))
     share = (times[:, None] <= grid).mean(axis=0)
     error = np.sqrt(share * (1 - share) / replicas)
-    assert np.all(np.abs(share - law.probability(grid)) < 4 * error + law.error + rate**2 / 2)
+    allowed = min(rate**2 / 2, 0.01)  # the law leaves out the square of a step
+    assert np.all(np.abs(share - law.probability(grid)) < 4 * error + law.error + allowed)
     wrong = TiedDenoiser(learner.activation, sign=-learner.sign)
     repelled = passage_law(inputs, wrong, rate, d, 0.6, longest)
     assert np.max(np.abs(share - repelled.probability(grid)) / error) > 10

@@ -4,7 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import optimize
 
+import learning_dynamics as ld
 from diffusion_theory import (
     Coupling,
     Gaussian,
@@ -29,6 +31,8 @@ from diffusion_theory.theory import (
     population_loss,
     sample_complexity,
 )
+from diffusion_theory.theory.exponent import _hermite_along
+from diffusion_theory.theory.loss import pair_nodes
 from learning_dynamics.hermite import hermite, hermite_coefficients
 from tests.diffusion_theory.witness import draw_pair, noisy_samples
 
@@ -226,6 +230,55 @@ def test_growth_is_the_jacobian_of_the_flow(name):
         found.directions @ found.directions.T, np.eye(len(steps)), atol=1e-12
     )
     assert np.all(np.diff(found.rates) <= 0)
+
+
+def test_neurons_of_orthogonal_weights_grow_alone():
+    """Right-hand side of the kernel for two neurons on the sphere, at small overlaps."""
+    inputs = MixedCumulant(2.0, None)
+    learner = TiedDenoiser("tanh", sign=-1, neurons=2, kappa=0.5, skip=0.3)
+    problem = ld.Problem(inputs, learner, 0.3, update="spherical")
+    found = growth(inputs, learner, 0.3).matrix[0, 0]
+    rates = []
+    for size in (0.1, 0.05):
+        overlaps = size * np.array([[1.0], [-0.7]])
+        norms = np.eye(2) + overlaps @ overlaps.T * (1 - np.eye(2))  # orthogonal in the noise
+        start = ld.order_parameters(overlaps, norms)
+        rate, _ = ld.right_hand_side(problem, start, points=2**19, method="tensor")
+        rates.append(rate.signal[:, 0] / overlaps[:, 0])
+    extrapolated = (4 * rates[1] - rates[0]) / 3  # corrections are of third order
+    np.testing.assert_allclose(extrapolated, found, rtol=2e-3)
+    assert np.all(np.abs(rates[0] - found) > np.abs(rates[1] - found))
+    assert information_exponents(inputs, learner)["u"].order == 2
+    with pytest.raises(ValueError, match="the same for all neurons"):
+        growth(inputs, TiedDenoiser("tanh", sign=np.array([1, -1]), neurons=2), 0.3)
+
+
+@pytest.mark.parametrize("pair", [TwoPoint(0.3), ThreePoint(0.1), "rademacher"])
+def test_moments_along_v_up_to_order_six(pair):
+    inputs = MixedCumulant(cumulant=4.0, pair=pair, diffusion_time=0.2)
+    _, nu, weights = pair_nodes(inputs)
+    size = float(inputs.noise_level.signal) * inputs.strengths()[1]
+    points, mass = np.polynomial.hermite_e.hermegauss(12)
+    x = size * nu[:, None] + np.sqrt(1 - size**2) * points
+    moments = [weights @ hermite(k, x) @ mass / mass.sum() for k in range(7)]
+    np.testing.assert_allclose(_hermite_along(inputs, "v"), moments, atol=1e-10)
+
+
+def test_an_exponent_of_order_six():
+    """The scale of the activation at which c_4 changes its sign."""
+    inputs = MixedCumulant(diffusion_time=0.1)
+
+    def fourth(kappa):
+        learner = TiedDenoiser("tanh", target="x0", kappa=kappa)
+        return contrast(inputs, learner).coefficients(4).values[4]
+
+    root = optimize.brentq(fourth, 1.0, 2.0, xtol=1e-15, rtol=1e-15)
+    learner = TiedDenoiser("tanh", target="x0", kappa=root)
+    found = information_exponents(inputs, learner)["v"]
+    assert found.order == 6
+    rise = population_loss(inputs, learner, [0.3]) - population_loss(inputs, learner, [0.0])
+    assert rise == pytest.approx(found.coefficient * 0.3**6, rel=0.2)
+    assert (found.verdict == "attracted") == (rise < 0)
 
 
 def flow_time(inputs, learner, delta, first, last):

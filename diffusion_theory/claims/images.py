@@ -1,0 +1,247 @@
+"""`diffusion/images-pairwise-first`: on photographs, pairwise statistics come first."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from diffusion_theory.claims.common import SOURCE as PAPER
+from diffusion_theory.networks import (
+    DenoiserLearning,
+    UNet,
+    clones,
+    covariance_distance,
+    cumulant_distance,
+    draw_along,
+    learn_denoiser,
+    linear_optimum,
+    photograph_patches,
+)
+from learning_dynamics.claims import Evidence, Panel, Run, claim
+from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.drawing import GREY
+from learning_dynamics.figures import (
+    draw_simulation,
+    draw_theory,
+    figure_style,
+    legend_below,
+    new_figure,
+)
+from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.training import log_steps, passing_steps
+
+Array = NDArray[Any]
+SOURCE = PAPER.split(";")[0] + "; the measurement was built here"
+SIZE = 8
+SCHEDULE = NoiseSchedule.linear(50, 2e-3, 0.4)
+FIXED = (2, 8, 18)
+APART = 0.2  # relative difference of losses that counts as parted
+SETS = ("photographs", "mean clone", "covariance clone")
+
+
+def network(rngs: Any) -> UNet:
+    """A small U-Net for patches of 8 x 8 pixels."""
+    return UNet((SIZE, SIZE), widths=(8, 16), embedding=16, rngs=rngs)
+
+
+def full_network(rngs: Any) -> UNet:
+    """A U-Net for full runs."""
+    return UNet((SIZE, SIZE), widths=(32, 64, 64), embedding=32, rngs=rngs)
+
+
+@claim(
+    "diffusion/images-pairwise-first",
+    statement=(
+        "A diffusion model trained on photographs learns their pairwise statistics before their "
+        "higher-order ones."
+    ),
+    source=SOURCE,
+)
+def images_pairwise_first(run: Run) -> Evidence:
+    """Losses of one network on photographs and on their Gaussian clones, along training."""
+    end, seeds = (1500, 5) if run.quick else (30_000, 8)
+    steps = log_steps(end, points=14, first=8)
+    train, test = photograph_patches(
+        SIZE, train=40_000, test=1000 if run.quick else 4000, key=jax.random.fold_in(run.key, 0)
+    )
+    gaussian = clones(test, key=jax.random.fold_in(run.key, 1))
+    tests = dict(zip(SETS, (test, gaussian.mean, gaussian.covariance), strict=True))
+    copies = clones(train, key=jax.random.fold_in(run.key, 2))
+    best = linear_optimum(gaussian.spectrum, SCHEDULE)
+    build = network if run.quick else full_network
+    learn = partial(
+        learn_denoiser, build, tests=tests, schedule=SCHEDULE, steps=steps, fixed=FIXED,
+        seeds=seeds, tracker=run.tracker,
+    )  # fmt: skip
+    real = learn(train, key=jax.random.fold_in(run.key, 3))
+    cloned = learn(copies.covariance, key=jax.random.fold_in(run.key, 4))
+    order, together = _order(real)
+    below, beyond = _beside_optimum(real, float(best.mean()))
+    never = _never_below(cloned, float(best.mean()))
+    samples = _samples(run, real)
+    panels = {
+        "losses": Panel(
+            _losses(real, best),
+            "Loss of the same network on photographs (held out) and on Gaussian images with their "
+            "mean, or with their mean and covariance. While two losses agree the network uses "
+            "nothing by which the two sets differ. Grey line: the best affine denoiser, exact.",
+        ),
+        "clone": Panel(
+            _losses(cloned, best),
+            "Control: trained on a covariance clone of the training patches. The best affine "
+            "denoiser is never beaten.",
+        ),
+        "samples": Panel(
+            _sheet(samples, test, real.steps),
+            "Patches that one network generates, from the same noise at every step of training.",
+        ),
+        "distances": Panel(
+            _distances(samples, train, real.steps),
+            "Relative distance of generated patches from the training data: of their covariances, "
+            "and of the fourth cumulant summed over pairs of pixels (1 for Gaussian patches).",
+        ),
+    }
+    return Evidence([order, below, never], [together, beyond], panels, NOTES)
+
+
+NOTES = (
+    f"Bundled photographs at half size, grey, {SIZE} x {SIZE} patches without their mean; training "
+    "and test patches share no photograph, and each photograph gives equally many. Clones and "
+    "optimum have the mean and covariance of the test patches, exactly: on any affine denoiser "
+    "covariance clone and photographs have the same loss, and no affine denoiser is below the line "
+    "on either.",
+    f"{SCHEDULE.steps} noise levels, network small enough for a processor, tested with an "
+    "exponential mean of its parameters (decay 0.99).",
+    f"Clone and photographs have parted when their losses differ by {APART:.0%} of the loss on "
+    "photographs from then on. One-sided: any positive logarithm of the ratio of steps is accepted "
+    "(a clone that never parts counts as the end of training). Controls: both clones part at the "
+    "same step; photographs never denoised better than by the best affine denoiser.",
+)
+
+
+def _one_sided(low: Array, high: Array, label: str) -> Prediction:
+    """Anything from `low` to `high` agrees."""
+    half = (high - low) / 2
+    return Prediction(low + half, np.zeros(half.shape), half, "one-sided", label)
+
+
+def parting_steps(learning: DenoiserLearning, name: str) -> Array:
+    """Step from which on the losses on clone and photographs differ, shape (seeds,)."""
+    real = learning.loss[SETS[0]]
+    return passing_steps(learning.steps, np.abs(learning.loss[name] / real - 1), APART)
+
+
+def _order(real: DenoiserLearning) -> tuple[Comparison, Comparison]:
+    end = float(real.steps[-1])
+    first, second = (np.clip(parting_steps(real, name), 1, end) for name in SETS[1:])
+    axis = {"order": np.array(["covariance clone after mean clone"])}
+    ratio = np.log10(second / first)
+    seen = Measurement.from_replicas(ratio[:, None], axis, label="network")
+    make = partial(compare, seen, quantity="log10 of the ratio of parting steps")
+    most = _one_sided(np.zeros(1), np.full(1, np.log10(end)), "mean first")
+    same = Prediction(np.zeros(1), np.zeros(1), label="at once")
+    return make(most, name="mean clone parts first"), make(same, name="clones part at once")
+
+
+def _beside_optimum(real: DenoiserLearning, best: float) -> tuple[Comparison, Comparison]:
+    """Excess over the best affine denoiser on photographs at the end of training."""
+    excess = real.loss[SETS[0]][:, -1:] / best - 1
+    axis = {"step": real.steps[-1:]}
+    seen = Measurement.from_replicas(excess, axis, label="on photographs")
+    make = partial(compare, seen, quantity="loss / best affine loss - 1")
+    below = _one_sided(-np.ones(1), np.zeros(1), "below")
+    above = _one_sided(np.zeros(1), np.full(1, 10.0), "not below")
+    return (
+        make(below, name="photographs, below the best affine denoiser"),
+        make(above, name="photographs, never below"),
+    )
+
+
+def _never_below(cloned: DenoiserLearning, best: float) -> Comparison:
+    """A network trained on Gaussian images stays above the optimum, on Gaussian images."""
+    excess = cloned.loss[SETS[2]] / best - 1
+    seen = Measurement.from_replicas(excess, {"step": cloned.steps}, label="on covariance clone")
+    above = _one_sided(np.zeros(len(cloned.steps)), np.full(len(cloned.steps), 10.0), "not below")
+    return compare(
+        seen, above, name="covariance clone, never below", quantity="loss / best affine loss - 1"
+    )
+
+
+def _samples(run: Run, real: DenoiserLearning) -> dict[int, list[Array]]:
+    """Generated patches by observation, a list over seeds."""
+    count, seeds = (400, 3) if run.quick else (4000, len(real.parameters))
+    last = len(real.steps) - 1
+    shown = [last - 3 * i for i in range(4) if last - 3 * i > 0][::-1]
+    return {
+        at: [
+            draw_along(
+                real, SCHEDULE, (count, SIZE, SIZE), observation=at, seed=seed,
+                key=jax.random.fold_in(run.key, 100 + seed),
+            )
+            for seed in range(seeds)
+        ]
+        for at in run.track(shown, "samples")
+    }  # fmt: skip
+
+
+def _losses(learning: DenoiserLearning, best: Array) -> Figure:
+    figure, grid = new_figure(2, 2, width=8.6, height=6.6, sharex=True)
+    panels = [("all noise levels", learning.loss, float(best.mean()))]
+    for i, t in enumerate(learning.fixed):
+        at = {name: loss[:, :, i] for name, loss in learning.at_level.items()}
+        panels.append((f"ᾱ = {SCHEDULE.alpha_bar[t]:.2f}", at, float(best[t])))
+    for axes, (title, losses, line) in zip(grid.ravel(), panels, strict=True):
+        for i, name in enumerate(SETS):
+            seen = Measurement.from_replicas(losses[name], {"step": learning.steps})
+            draw_simulation(
+                axes, learning.steps, seen.values, seen.standard_error, index=i, label=name
+            )
+            draw_theory(axes, learning.steps, seen.values, index=i)
+        with figure_style():
+            axes.axhline(
+                line, color=GREY, linewidth=1.2, linestyle="--", label="best affine denoiser"
+            )
+            axes.set_title(title)
+            axes.set_xscale("symlog", linthresh=float(learning.steps[1]))
+            axes.set_xlim(0, 1.3 * learning.steps[-1])
+            axes.set_yscale("log")
+    for axes in grid[1]:
+        axes.set_xlabel("updates")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("loss per pixel")
+    legend_below(figure, columns=4)
+    return figure
+
+
+def _sheet(samples: dict[int, list[Array]], test: Array, steps: Array) -> Figure:
+    """One row of patches for each step, photographs below."""
+    columns = 12
+    rows = {f"{steps[at]} updates": found[0] for at, found in samples.items()}
+    rows["photographs"] = test
+    figure, grid = new_figure(len(rows), columns, width=8.6, height=0.78 * len(rows))
+    for line, (name, images) in zip(grid, rows.items(), strict=True):
+        for axes, image in zip(line, images[:columns], strict=True):
+            width = 2.5 * max(float(np.std(image)), 1e-6)
+            axes.imshow(image, cmap="gray", vmin=-width, vmax=width, interpolation="nearest")
+            axes.set_axis_off()
+        line[0].set_title(name, loc="left", fontsize=9)
+    return figure
+
+
+def _distances(samples: dict[int, list[Array]], train: Array, steps: Array) -> Figure:
+    figure, grid = new_figure(1, 1, width=6.4, height=4.2)
+    axes = grid[0, 0]
+    at = np.array([steps[i] for i in samples])
+    for i, (name, distance) in enumerate(
+        (("covariance", covariance_distance), ("fourth cumulant", cumulant_distance))
+    ):
+        draws = np.array([[distance(x, train) for x in found] for found in samples.values()]).T
+        seen = Measurement.from_replicas(draws, {"step": at})
+        draw_simulation(axes, at, seen.values, seen.standard_error, index=i, label=name)
+        draw_theory(axes, at, seen.values, index=i)
+    axes.set(xscale="log", yscale="log", xlabel="updates", ylabel="relative distance to data")
+    legend_below(figure)
+    return figure

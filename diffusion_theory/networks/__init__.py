@@ -1,0 +1,41 @@
+"""Denoising networks on real images: which statistics they learn, and when."""
+
+from diffusion_theory.networks.distances import (
+    contracted_cumulant,
+    covariance_distance,
+    cumulant_distance,
+)
+from diffusion_theory.networks.learning import DenoiserLearning, draw_along, learn_denoiser
+from diffusion_theory.networks.photographs import (
+    Clones,
+    clones,
+    linear_optimum,
+    photograph_patches,
+)
+from diffusion_theory.networks.unet import (
+    Levels,
+    UNet,
+    draw_images,
+    noise_levels,
+    noise_loss,
+    noisy,
+)
+
+__all__ = [
+    "Clones",
+    "DenoiserLearning",
+    "Levels",
+    "UNet",
+    "clones",
+    "contracted_cumulant",
+    "covariance_distance",
+    "cumulant_distance",
+    "draw_along",
+    "draw_images",
+    "learn_denoiser",
+    "linear_optimum",
+    "noise_levels",
+    "noise_loss",
+    "noisy",
+    "photograph_patches",
+]

@@ -1,0 +1,225 @@
+"""Which statistics a denoising network uses: losses on data and clones along training."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from numpy.typing import ArrayLike, NDArray
+
+from diffusion_theory.networks.unet import Levels, draw_images, noise_levels, noise_loss, noisy
+from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.pytrees import configuration, static
+from learning_dynamics.training import Minibatches, Training, log_steps, train
+from learning_dynamics.training.batches import Augmentation
+from learning_dynamics.validation import integers, reject
+
+__all__ = ["DenoiserLearning", "draw_along", "learn_denoiser"]
+
+Array = NDArray[Any]
+ROWS = 500  # test images at once
+ADAM = optax.adam(2e-3)  # one object, so that runs share their compilation
+
+
+@configuration
+class _Noisy:
+    """Minibatches with the noise levels beside them, as `noise_loss` wants them."""
+
+    rows: Minibatches
+    levels: Levels
+
+    def __call__(self, key: jax.Array) -> tuple[jax.Array, Levels]:
+        return self.rows(key), self.levels
+
+
+@configuration
+class _Tests:
+    """Test images by name, and the noise levels."""
+
+    images: dict[str, jax.Array]
+    levels: Levels
+    fixed: tuple[int, ...] = static(default=())
+
+
+@dataclass(frozen=True, eq=False)
+class DenoiserLearning:
+    """Denoising losses along training.
+
+    Attributes:
+        steps: updates made at each observation, shape (observations,).
+        loss: test set -> mean over all noise levels, shape (seeds, observations).
+        at_level: test set -> at the fixed levels, shape (seeds, observations, levels).
+        fixed: indices of the fixed levels in the schedule, from zero.
+        parameters: parameters at each observation, shape (seeds, observations, parameters).
+        training: the finished networks.
+    """
+
+    steps: NDArray[np.int64]
+    loss: Mapping[str, Array]
+    at_level: Mapping[str, Array]
+    fixed: tuple[int, ...]
+    parameters: Array
+    training: Training
+
+
+def _observe(network: Any, tests: _Tests, key: jax.Array) -> dict[str, jax.Array]:
+    """Losses with the same noise on every test set; all levels are spread over the rows."""
+    images = jnp.stack(list(tests.images.values()))
+    sets, n = images.shape[:2]
+    steps = tests.levels.signal.shape[0]
+    spread = (jnp.arange(n, dtype=jnp.int32) * steps) // n
+    at = jnp.stack([spread, *(jnp.full((n,), t, jnp.int32) for t in tests.fixed)])
+    eps = jax.random.normal(key, images.shape[1:], images.dtype)
+    pieces = -(-n // ROWS)
+    chunk = n // pieces  # a few rows may be left out
+
+    def error(job: jax.Array) -> jax.Array:
+        """One piece of the rows of one set at one choice of levels: the network compiles once."""
+        which, level, piece = job[0], job[1], job[2] * chunk
+        clean, noise, t = (
+            jax.lax.dynamic_slice_in_dim(a, piece, chunk) for a in (images[which], eps, at[level])
+        )
+        found = network(noisy(clean, noise, tests.levels, t), tests.levels.noise[t])
+        return jnp.mean((found - noise) ** 2)
+
+    grid = np.indices((sets, at.shape[0], pieces), np.int32).reshape(3, -1).T
+    losses = jax.lax.map(error, jnp.asarray(grid)).reshape(sets, -1, pieces).mean(axis=-1)
+    found = {}
+    for i, name in enumerate(tests.images):
+        found[f"loss:{name}"], found[f"level:{name}"] = losses[i, 0], losses[i, 1:]
+    leaves = jax.tree.leaves(nnx.state(network, nnx.Param))
+    found["parameters"] = jnp.concatenate([leaf.ravel() for leaf in leaves])
+    return found
+
+
+def learn_denoiser(
+    build: Callable[[nnx.Rngs], Any],
+    images: ArrayLike,
+    tests: Mapping[str, ArrayLike],
+    schedule: NoiseSchedule,
+    *,
+    steps: ArrayLike | None = None,
+    fixed: ArrayLike = (),
+    seeds: int = 5,
+    together: int | None = 1,
+    batch: int = 64,
+    optimiser: optax.GradientTransformation = ADAM,
+    average: float | None = 0.99,
+    augment: Augmentation | None = None,
+    key: jax.Array,
+    **options: Any,
+) -> DenoiserLearning:
+    """Train noise predictors on images and test them on several sets along the way.
+
+    Args:
+        build: makes the network, `build(rngs)`, called as `network(images, noise)`.
+        images: training images, shape (n, height, width[, channels]).
+        tests: name -> test images of that shape, all equally many; they are met with the same
+            noise. All noise levels are spread evenly over their rows.
+        schedule: noise schedule.
+        steps: numbers of updates at which to test; by default 14 up to 3000.
+        fixed: noise levels that are looked at one by one, indices from zero.
+        seeds: number of networks.
+        together: networks trained at once, as of `train`.
+        batch: images per update.
+        optimiser: an optax transformation.
+        average: decay of the exponential mean of the parameters, which is what is tested.
+        augment: as of `Minibatches`.
+        key: typed random key.
+        **options: `checkpoint` and `tracker` of `train`.
+
+    Raises:
+        ValueError: as `Minibatches` and `train`; if tests differ in number, or a level is none of
+            the schedule's.
+    """
+    at = log_steps(3000, points=14, first=10) if steps is None else np.asarray(steps)
+    levels = noise_levels(schedule)
+    chosen = tuple(int(t) for t in integers("fixed", fixed, least=0)) if np.size(fixed) else ()
+    if any(t >= schedule.steps for t in chosen):
+        raise reject("fixed", f"lie below the schedule's {schedule.steps} steps", chosen)
+    sets = {name: jnp.asarray(np.asarray(x, np.float32)) for name, x in tests.items()}
+    if len({x.shape for x in sets.values()}) != 1:
+        raise reject("tests", "have one shape", [x.shape for x in sets.values()])
+    training = train(
+        build,
+        noise_loss,
+        _Noisy(Minibatches(np.asarray(images, np.float32), batch, augment), levels),
+        optimiser=optimiser,
+        steps=at,
+        observe=_observe,
+        tests=_Tests(sets, levels, chosen),
+        key=key,
+        replicas=seeds,
+        together=together,
+        average=average,
+        **options,
+    )
+    seen = training.values
+    return DenoiserLearning(
+        training.steps,
+        {name: seen[f"loss:{name}"] for name in sets},
+        {name: seen[f"level:{name}"] for name in sets},
+        chosen,
+        seen["parameters"],
+        training,
+    )
+
+
+@partial(jax.jit, static_argnames=("graph", "structure", "shapes", "schedule", "shape", "sampler"))
+def _draw(
+    graph: Any, structure: Any, shapes: Any, schedule: Any, shape: Any, sampler: str,
+    others: Any, row: jax.Array, key: jax.Array,
+) -> jax.Array:  # fmt: skip
+    ends = np.cumsum([int(np.prod(s)) for s in shapes])
+    leaves = [part.reshape(s) for part, s in zip(jnp.split(row, ends[:-1]), shapes, strict=True)]
+    network = nnx.merge(graph, jax.tree.unflatten(structure, leaves), others)
+    network.eval()
+    return draw_images(network, schedule, shape, key, sampler=sampler)
+
+
+def draw_along(
+    learning: DenoiserLearning,
+    schedule: NoiseSchedule,
+    shape: tuple[int, ...],
+    *,
+    observation: int,
+    seed: int = 0,
+    sampler: str = "ddpm",
+    key: jax.Array,
+) -> Array:
+    """Images that a network generates as it was at one observation of its training.
+
+    Args:
+        learning: of `learn_denoiser`.
+        schedule: the schedule it was trained with.
+        shape: (count, height, width[, channels]).
+        observation: index into `learning.steps`.
+        seed: which network.
+        sampler: "ddpm" or "ddim".
+        key: typed random key; the same key gives the same noise to all networks.
+
+    Raises:
+        ValueError: on an unknown sampler.
+    """
+    state = learning.training.states
+    leaves, structure = jax.tree.flatten(state.parameters)
+    shapes = tuple(leaf.shape[1:] for leaf in leaves)
+    others = jax.tree.map(lambda leaf: leaf[seed], state.others)
+    row = jnp.asarray(learning.parameters[seed, observation])
+    found = _draw(
+        learning.training.graph,
+        structure,
+        shapes,
+        schedule,
+        tuple(shape),
+        sampler,
+        others,
+        row,
+        key,
+    )
+    return np.asarray(found)

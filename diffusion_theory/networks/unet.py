@@ -1,0 +1,211 @@
+"""U-Net that predicts the noise in an image, its loss and its samples."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.sampling import reverse_coefficients, reverse_process
+from learning_dynamics.training import Convolution
+from learning_dynamics.validation import positive_integer, reject
+
+__all__ = ["Levels", "UNet", "draw_images", "noise_levels", "noise_loss", "noisy"]
+
+HIGHEST = jax.lax.Precision.HIGHEST
+
+
+class Levels(NamedTuple):
+    """Noise levels of a schedule, float32, shape (T,).
+
+    Attributes:
+        signal: sqrt(alpha_bar_t).
+        noise: sqrt(1 - alpha_bar_t).
+    """
+
+    signal: jax.Array
+    noise: jax.Array
+
+
+def noise_levels(schedule: NoiseSchedule) -> Levels:
+    """Signal and noise amplitudes of all steps of a schedule."""
+    signal, noise = np.sqrt(schedule.alpha_bar), np.sqrt(schedule.noise_power)
+    return Levels(jnp.asarray(signal, jnp.float32), jnp.asarray(noise, jnp.float32))
+
+
+def _norm(features: int, rngs: nnx.Rngs) -> nnx.GroupNorm:
+    groups = next(g for g in (8, 4, 2, 1) if features % (2 * g) == 0 or g == 1)
+    return nnx.GroupNorm(features, num_groups=groups, rngs=rngs)
+
+
+class _Block(nnx.Module):
+    """Two normalised convolutions; the noise level shifts and scales between them."""
+
+    def __init__(self, channels: int, features: int, embedding: int, *, rngs: nnx.Rngs) -> None:
+        zero = jax.nn.initializers.zeros
+        self.first_norm, self.second_norm = _norm(channels, rngs), _norm(features, rngs)
+        self.first = Convolution(channels, features, rngs=rngs)
+        self.second = Convolution(features, features, initial=zero, rngs=rngs)
+        self.level = nnx.Linear(embedding, 2 * features, precision=HIGHEST, rngs=rngs)
+        changes = channels != features
+        self.shortcut = Convolution(channels, features, size=1, rngs=rngs) if changes else None
+
+    def __call__(self, seen: jax.Array, embedded: jax.Array) -> jax.Array:
+        inner = self.first(nnx.silu(self.first_norm(seen)))
+        scale, shift = jnp.split(self.level(embedded)[:, None, None], 2, axis=-1)
+        inner = self.second(nnx.silu(self.second_norm(inner) * (1 + scale) + shift))
+        return inner + (seen if self.shortcut is None else self.shortcut(seen))
+
+
+class UNet(nnx.Module):
+    """U-Net with an embedding of the noise level, eps(x, alpha_bar).
+
+    Residual blocks at falling resolutions, 2 x 2 means between them, and back up with the features
+    of the way down beside those from below.
+
+    Args:
+        shape: of an image, (height, width) or (height, width, channels).
+        widths: features at each resolution; the image is halved once less than there are widths.
+            The default halves twice, so that sides must be multiples of 4.
+        blocks: residual blocks at each resolution on each way.
+        embedding: numbers that describe the noise level.
+        rngs: random streams.
+
+    Raises:
+        ValueError: if a side is no multiple of 2^(len(widths) - 1), or a number is not positive.
+
+    Source: Ronneberger, Fischer and Brox (2015); residual blocks, group normalisation and noise
+    level as in Ho, Jain and Abbeel (2020), without attention.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        *,
+        widths: tuple[int, ...] = (32, 64, 64),
+        blocks: int = 1,
+        embedding: int = 32,
+        rngs: nnx.Rngs,
+    ) -> None:
+        if len(shape) not in (2, 3) or min(shape) < 1:
+            raise reject("shape", "be (height, width) or (height, width, channels)", shape)
+        factor = 2 ** (len(widths) - 1)
+        if not widths or shape[0] % factor or shape[1] % factor:
+            raise reject("shape", f"have sides that are multiples of {factor}", shape)
+        blocks = positive_integer("blocks", blocks)
+        self.gray = len(shape) == 2
+        self.features = positive_integer("embedding", embedding)
+        channels = 1 if self.gray else shape[2]
+        linear = partial(nnx.Linear, precision=HIGHEST, rngs=rngs)
+        block = partial(_Block, embedding=embedding, rngs=rngs)
+        self.embed = nnx.List([linear(embedding, embedding), linear(embedding, embedding)])
+        self.first = Convolution(channels, widths[0], rngs=rngs)
+        down, up, before = [], [], widths[0]
+        for features in widths:
+            down.append(nnx.List([block(before if not b else features, features)
+                                  for b in range(blocks)]))  # fmt: skip
+            before = features
+        for features in reversed(widths[:-1]):
+            up.append(nnx.List([block(before + features if not b else features, features)
+                                for b in range(blocks)]))  # fmt: skip
+            before = features
+        self.down, self.up = nnx.List(down), nnx.List(up)
+        self.norm = _norm(before, rngs)
+        zero = jax.nn.initializers.zeros
+        self.last = Convolution(before, channels, initial=zero, rngs=rngs)
+
+    def _embedded(self, noise: jax.Array) -> jax.Array:
+        """Waves in the logarithm of noise to signal, then two dense layers."""
+        ratio = jnp.log(noise) - jnp.log1p(-(noise**2)) / 2
+        half = self.features // 2
+        frequencies = jnp.asarray(np.geomspace(0.125, 4.0, half), jnp.float32)
+        angles = ratio[:, None] * frequencies[None]
+        waves = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+        waves = jnp.pad(waves, ((0, 0), (0, self.features - 2 * half)))
+        return nnx.silu(self.embed[1](nnx.silu(self.embed[0](waves))))
+
+    def __call__(self, images: jax.Array, noise: jax.Array) -> jax.Array:
+        """Predicted noise.
+
+        Args:
+            images: shape (n, height, width[, channels]).
+            noise: sqrt(1 - alpha_bar) of each image, shape (n,), inside (0, 1).
+        """
+        seen = self.first(images[..., None] if self.gray else images)
+        embedded, kept = self._embedded(noise), []
+        for depth, stage in enumerate(self.down):
+            if depth:
+                kept.append(seen)
+                seen = _halved(seen)
+            for block in stage:
+                seen = block(seen, embedded)
+        for stage in self.up:
+            seen = jnp.concatenate([_doubled(seen), kept.pop()], axis=-1)
+            for block in stage:
+                seen = block(seen, embedded)
+        found = self.last(nnx.silu(self.norm(seen)))
+        return found[..., 0] if self.gray else found
+
+
+def _halved(images: jax.Array) -> jax.Array:
+    n, height, width, channels = images.shape
+    return images.reshape(n, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
+
+
+def _doubled(images: jax.Array) -> jax.Array:
+    n, height, width, channels = images.shape
+    grown = jnp.broadcast_to(images[:, :, None, :, None], (n, height, 2, width, 2, channels))
+    return grown.reshape(n, 2 * height, 2 * width, channels)
+
+
+def noisy(clean: jax.Array, noise: jax.Array, levels: Levels, t: jax.Array) -> jax.Array:
+    """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, t of shape (n,) from zero."""
+    axes = tuple(range(1, clean.ndim))
+    signal, strength = (jnp.expand_dims(level[t], axes) for level in levels)
+    return signal * clean + strength * noise
+
+
+def noise_loss(network: Any, batch: tuple[jax.Array, Levels], key: jax.Array) -> jax.Array:
+    """Denoising loss of a batch, mean over pixels and images, t uniform on 1..T.
+
+        L = E |eps - eps(x_t, t)|^2 / d
+
+    Args:
+        network: `network(images, noise)`.
+        batch: clean images of shape (n, height, width[, channels]), and the levels.
+        key: typed random key of t and eps.
+    """
+    clean, levels = batch
+    draw, chosen = jax.random.split(key)
+    noise = jax.random.normal(draw, clean.shape, clean.dtype)
+    t = jax.random.randint(chosen, clean.shape[:1], 0, levels.signal.shape[0], jnp.int32)
+    error = network(noisy(clean, noise, levels, t), levels.noise[t]) - noise
+    return jnp.mean(error**2)
+
+
+def draw_images(
+    network: Any,
+    schedule: NoiseSchedule,
+    shape: tuple[int, ...],
+    key: jax.Array,
+    *,
+    sampler: str = "ddpm",
+) -> jax.Array:
+    """Generate images of `shape` (count, height, width[, channels]) by the reverse process.
+
+    For use inside `jax.jit`; `learning_dynamics.sampling` has the formulas.
+
+    Raises:
+        ValueError: on an unknown sampler.
+    """
+    found = reverse_coefficients(schedule, sampler)
+    keep, remove, added = (jnp.asarray(column, jnp.float32) for column in found)
+
+    def predict(u: jax.Array, noise: jax.Array) -> jax.Array:
+        return network(u, jnp.broadcast_to(noise, shape[:1]))
+
+    strength = noise_levels(schedule).noise
+    return reverse_process(predict, strength, (keep, remove, added), shape, key)

@@ -1,0 +1,29 @@
+"""Networks on real images: which cues of the Fourier domain they learn, and when."""
+
+from fourier_simplicity.networks.architectures import (
+    ConvNet,
+    ResNet,
+    TwoLayer,
+    accuracy,
+    cross_entropy,
+    resnet18,
+)
+from fourier_simplicity.networks.cues import CueSets, cue_sets, sweep_sets
+from fourier_simplicity.networks.learning import CueLearning, learn_cues
+from fourier_simplicity.networks.second_order import angular_covariance, pairwise_accuracy
+
+__all__ = [
+    "ConvNet",
+    "CueLearning",
+    "CueSets",
+    "ResNet",
+    "TwoLayer",
+    "accuracy",
+    "angular_covariance",
+    "cross_entropy",
+    "cue_sets",
+    "learn_cues",
+    "pairwise_accuracy",
+    "resnet18",
+    "sweep_sets",
+]

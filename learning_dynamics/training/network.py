@@ -1,0 +1,308 @@
+"""One compiled loop for every flax network: update, average, observe."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from numpy.typing import ArrayLike, NDArray
+
+from learning_dynamics.comparison import Measurement
+from learning_dynamics.kernel.checkpoint import fingerprint, restore, save
+from learning_dynamics.loop import observation_gaps, observed_scan
+from learning_dynamics.validation import finite_array, positive_integer, reject
+
+__all__ = ["Training", "log_steps", "train"]
+
+Array = NDArray[Any]
+Loss = Callable[[Any, Any, jax.Array], jax.Array]
+Observe = Callable[[Any, Any, jax.Array], Mapping[str, jax.Array]]
+Tracker = Callable[[Iterable, str], Iterable]
+
+
+class State(NamedTuple):
+    """What changes during training; with several replicas each leaf has a leading axis."""
+
+    parameters: Any  # trained
+    others: Any  # running means of normalisation, counters of random streams
+    optimiser: Any
+    average: Any  # exponential mean of the parameters, or None
+
+
+class Recipe(NamedTuple):
+    """What is compiled in; equal recipes share one compilation."""
+
+    graph: Any
+    loss: Loss
+    observe: Observe
+    optimiser: optax.GradientTransformation
+    average: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """Networks trained from different seeds, and what was seen of them.
+
+    Attributes:
+        steps: updates made at each observation, shape (observations,).
+        values: name -> what `observe` returned, shape (replicas, observations, ...).
+        states: states at the end, with a leading axis over replicas.
+        graph: structure of the network.
+        seconds: wall time, compilation included.
+    """
+
+    steps: NDArray[np.int64]
+    values: Mapping[str, Array]
+    states: State
+    graph: Any
+    seconds: float
+
+    @property
+    def replicas(self) -> int:
+        """Number of networks."""
+        return int(next(iter(self.values.values())).shape[0])
+
+    def network(self, replica: int = 0) -> Any:
+        """Return one network at the end of training, in evaluation mode (averaged if asked for)."""
+        state = jax.tree.map(lambda leaf: leaf[replica], self.states)
+        return _network(self.graph, state)
+
+    def measurement(self, names: Iterable[str] | None = None, *, axis: str = "set") -> Measurement:
+        """Mean over replicas of scalars, coordinates (`axis`, step); all scalars by default.
+
+        Raises:
+            ValueError: if a name is unknown or what was observed under it is no scalar.
+        """
+        scalars = [name for name, array in self.values.items() if array.ndim == 2]
+        chosen = scalars if names is None else list(names)
+        if not chosen or not set(chosen) <= set(scalars):
+            raise reject("names", f"name some of the scalars {scalars}", chosen)
+        draws = np.stack([self.values[name] for name in chosen], axis=1)
+        return Measurement.from_replicas(
+            draws, {axis: np.array(chosen), "step": self.steps}, label="network"
+        )
+
+
+def log_steps(end: int, *, points: int = 20, first: int = 1) -> NDArray[np.int64]:
+    """Step numbers 0, `first`, ..., `end`, evenly spaced in the logarithm where they can be.
+
+    Raises:
+        ValueError: unless 1 <= first < end and points >= 3.
+    """
+    first, end = positive_integer("first", first), positive_integer("end", end)
+    if not first < end:
+        raise reject("first", f"be smaller than end = {end}", first)
+    if points < 3:
+        raise reject("points", "be at least 3", points)
+    spaced = np.rint(np.geomspace(first, end, points - 1)).astype(np.int64)
+    return np.unique(np.concatenate([[0], spaced]))
+
+
+def _network(graph: Any, state: State) -> Any:
+    parameters = state.parameters if state.average is None else state.average
+    network = nnx.merge(graph, parameters, state.others)
+    network.eval()
+    return network
+
+
+@contextmanager
+def _lenient() -> Iterator[None]:
+    """Allow the mixed types and ranks that optax relies on, under strict settings too."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def _split(network: Any) -> tuple[Any, Any, Any]:
+    """Structure, trained parameters, all other state."""
+    parts: Any = nnx.split(network, nnx.Param, ...)
+    return parts[0], parts[1], parts[2]
+
+
+@partial(jax.jit, static_argnames=("build", "optimiser", "average"))
+def _start(
+    build: Callable[[nnx.Rngs], Any], optimiser: Any, average: float | None, key: jax.Array
+) -> State:
+    """One network before training.
+
+    Its weights come from XLA's own generator: a network has dozens of arrays, and a second of
+    compilation for each would be the longest part of a short run.
+    """
+    words = jax.random.key_data(key)
+    rbg = jax.random.wrap_key_data(jnp.concatenate([words, words]), impl="rbg")
+    _, parameters, others = _split(build(nnx.Rngs(rbg)))
+    mean = None if average is None else parameters
+    with _lenient():
+        return State(parameters, others, optimiser.init(parameters), mean)
+
+
+def _update(recipe: Recipe, batches: Any, state: State, key: jax.Array, step: jax.Array) -> State:
+    draw, noise = jax.random.split(key)
+    batch = batches(draw)
+
+    def loss(parameters: Any) -> tuple[jax.Array, Any]:
+        network = nnx.merge(recipe.graph, parameters, state.others)
+        network.train()
+        value = recipe.loss(network, batch, noise)
+        return value, _split(network)[2]
+
+    gradient, others = jax.grad(loss, has_aux=True)(state.parameters)
+    with _lenient():
+        changes, optimiser = recipe.optimiser.update(gradient, state.optimiser, state.parameters)
+        parameters = optax.apply_updates(state.parameters, changes)
+    mean = state.average
+    if recipe.average is not None:
+        # a mean with full memory would keep the random start for 1 / (1 - decay) steps
+        age = step.astype(jnp.float32)
+        weight = jnp.maximum(1 - recipe.average, 9 / (10 + age))
+        mean = optax.incremental_update(parameters, mean, weight)
+    return State(parameters, others, optimiser, mean)
+
+
+@partial(jax.jit, static_argnames=("recipe",))
+def _advance(
+    recipe: Recipe,
+    states: State,
+    batches: Any,
+    tests: Any,
+    keys: tuple[jax.Array, jax.Array],
+    gap: jax.Array,
+    done: jax.Array,
+) -> tuple[State, Any]:
+    """Updates up to the next observation, and the observation, for a batch of replicas."""
+
+    def one(state: State, train_key: jax.Array, test_key: jax.Array) -> tuple[State, Any]:
+        def observe(state: State) -> Any:
+            return recipe.observe(_network(recipe.graph, state), tests, test_key)
+
+        update = partial(_update, recipe, batches)
+        state, seen = observed_scan(update, observe, state, train_key, gap[None], done)
+        return state, jax.tree.map(lambda leaf: leaf[0], seen)
+
+    if keys[0].shape[0] > 1:
+        return jax.vmap(one)(states, *keys)
+    alone = jax.tree.map(lambda leaf: leaf[0], states)  # no batch axis of one in convolutions
+    found = one(alone, keys[0][0], keys[1][0])
+    return jax.tree.map(lambda leaf: leaf[None], found)
+
+
+def train(
+    build: Callable[[nnx.Rngs], Any],
+    loss: Loss,
+    batches: Callable[[jax.Array], Any] | list[Any],
+    *,
+    optimiser: optax.GradientTransformation,
+    steps: ArrayLike,
+    observe: Observe,
+    tests: Any = None,
+    key: jax.Array,
+    replicas: int = 1,
+    together: int | None = None,
+    average: float | None = None,
+    checkpoint: str | Path | None = None,
+    tracker: Tracker = lambda items, _: items,
+) -> Training:
+    """Train a flax network from several seeds and observe it at given steps.
+
+    Parameters and optimiser are the state of one compiled loop. Update j of replica r draws its
+    minibatch with a key folded from (`key`, r, j), so that a run cut in two and continued is the
+    same run, bit by bit. The compilation is shared by calls with the same network, functions and
+    optimiser and with data of the same shapes: keep these objects, do not make them anew.
+
+    Args:
+        build: makes the network, `build(rngs)`.
+        loss: scalar `loss(network, batch, key)`, network in training mode.
+        batches: minibatch `batches(key)`; a pytree, such as `Minibatches` or any configuration
+            with `__call__`. A list holds one for each replica.
+        optimiser: an optax transformation.
+        steps: numbers of updates at which to observe, increasing; 0 is allowed.
+        observe: `observe(network, tests, key)` returns named arrays; the network is in evaluation
+            mode and the key of a replica is the same at all steps.
+        tests: pytree of test data; a list of one for each replica if `batches` is one.
+        key: typed random key (threefry).
+        replicas: number of networks.
+        together: replicas trained in one batched computation (all by default). With 1 they take
+            turns, which needs less memory and is faster for convolutions on a CPU.
+        average: decay of an exponential mean of the parameters, which is then what is observed;
+            after j steps it is min(`average`, (1 + j) / (10 + j)). None observes the parameters.
+        checkpoint: file that is written after every observation and resumed from. It belongs to
+            the run's network, data, key and steps; numbers inside `optimiser` are not checked.
+        tracker: wraps an iterable in a progress bar, as `Run.track` of a claim does.
+
+    Raises:
+        ValueError: if the steps do not increase, a count is not positive, `together` does not
+            divide `replicas`, `average` leaves (0, 1) or the checkpoint belongs to another run.
+    """
+    began = time.perf_counter()
+    gaps = observation_gaps(steps)
+    replicas = positive_integer("replicas", replicas)
+    group = replicas if together is None else positive_integer("together", together)
+    if replicas % group:
+        raise reject("together", f"divide replicas = {replicas}", group)
+    if average is not None and not 0 < float(finite_array("average", average, ndim=0)) < 1:
+        raise reject("average", "lie strictly between 0 and 1", average)
+    each = _for_replicas(batches, tests, replicas, group)
+    graph = nnx.graphdef(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+    recipe = Recipe(graph, loss, observe, optimiser, average)
+    numbers = jnp.arange(replicas, dtype=jnp.int32)
+    seeds = jax.vmap(partial(jax.random.fold_in, key))(numbers)
+    starts, train_keys, test_keys = jax.vmap(lambda k: jax.random.split(k, 3), out_axes=1)(seeds)
+    made = [_start(build, optimiser, average, start) for start in starts]
+    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *made)
+
+    identity = fingerprint(None, states, train_keys, each, gaps, average, loss, observe)
+    done, plain, parts = restore(checkpoint, identity, _plain(states), None)
+    states = _like(states, plain)
+    count = np.cumsum(gaps)
+    for i in tracker(range(done, len(gaps)), "training"):
+        gap, before = jnp.asarray(gaps[i]), jnp.asarray(count[i] - gaps[i])
+        # all are started before the first is waited for: groups run side by side where they can
+        jobs = []
+        for first in range(0, replicas, group):
+            mine = slice(first, first + group)
+            state = jax.tree.map(lambda leaf, mine=mine: leaf[mine], states)
+            data = each[0 if len(each) == 1 else first]
+            keys = (train_keys[mine], test_keys[mine])
+            jobs.append(_advance(recipe, state, *data, keys, gap, before))
+        states = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[job[0] for job in jobs])
+        found = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[job[1] for job in jobs])
+        parts.append(dict(found))
+        save(checkpoint, identity, len(parts), _plain(states), parts)
+    values = {name: np.stack([part[name] for part in parts], axis=1) for name in parts[0]}
+    return Training(count.astype(np.int64), values, states, graph, time.perf_counter() - began)
+
+
+def _for_replicas(batches: Any, tests: Any, replicas: int, group: int) -> list[tuple[Any, Any]]:
+    """Minibatches and tests of each replica, or one pair for all."""
+    if not isinstance(batches, list):
+        return [(batches, tests)]
+    if len(batches) != replicas or not isinstance(tests, list) or len(tests) != replicas:
+        raise reject("batches", f"be a list of {replicas}, as the tests", len(batches))
+    if group > 1:
+        raise reject("together", "be 1 when replicas have data of their own", group)
+    return list(zip(batches, tests, strict=True))
+
+
+def _is_key(leaf: jax.Array) -> bool:
+    return bool(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))
+
+
+def _plain(states: State) -> list[jax.Array]:
+    """Leaves as arrays of numbers: random keys become their data."""
+    return [jax.random.key_data(x) if _is_key(x) else x for x in jax.tree.leaves(states)]
+
+
+def _like(states: State, plain: list[jax.Array]) -> State:
+    leaves, structure = jax.tree.flatten(states)
+    back = [
+        jax.random.wrap_key_data(found, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else found
+        for leaf, found in zip(leaves, plain, strict=True)
+    ]
+    return jax.tree.unflatten(structure, back)

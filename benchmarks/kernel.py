@@ -243,9 +243,9 @@ def overlap_rows() -> list[Row]:
 
 def limit_rows() -> list[Row]:
     """(d): adaptive steps against forward Euler with steps of 0.01, tau up to 10."""
-    from learning_dynamics.kernel.limit import device_nodes, limit_medium
     from learning_dynamics.kernel.moments import velocity
     from learning_dynamics.kernel.quadrature import expectation_nodes
+    from learning_dynamics.kernel.starts import device_nodes, limit_medium
 
     start = ld.order_parameters([[0.3], [0.1]], [[1.0, 0.2], [0.2, 0.8]])
     nodes, _ = expectation_nodes(PROBLEM, points=2**12, method="tensor")

@@ -35,7 +35,7 @@ from fourier_simplicity.theory import (
     slope_moments,
     visible_order,
 )
-from learning_dynamics.kernel.exponent import Form
+from learning_dynamics.kernel.forms import Form
 from learning_dynamics.kernel.problem import noise_blocks
 from learning_dynamics.kernel.stopping import check_stop
 from learning_dynamics.random import check_key

@@ -12,7 +12,7 @@ import learning_dynamics as ld
 from fourier_simplicity.inputs import FourierInputs
 from fourier_simplicity.learners import Activation, SingleNeuron, TwoLayer
 from fourier_simplicity.theory import leading_form, relations, slope_moments, visible_order
-from learning_dynamics.kernel.search import explosion_times
+from learning_dynamics.kernel.explosion import explosion_times
 from learning_dynamics.validation import reject
 
 __all__ = ["TieOverlap", "even_start", "network_problem", "phase_problem", "recovery_law"]

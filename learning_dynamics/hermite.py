@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.validation import finite_array, integers, positive_integer, reject
 
-__all__ = ["gauss_hermite", "hermite", "hermite_coefficients"]
+__all__ = ["gauss_hermite", "hermite", "hermite_coefficients", "trapezoid"]
 
 Array = NDArray[np.float64]
 
@@ -34,6 +34,32 @@ def gauss_hermite(nodes: int) -> tuple[Array, Array]:
     if count > 250:
         raise reject("nodes", "be at most 250", count)
     return _rule(count)
+
+
+def trapezoid(step: float, dimensions: int = 1) -> tuple[Array, Array]:
+    """Trapezoidal rule for standard normal variables: grid, shape (points, d), and weights.
+
+    Its error is of order exp(-2 pi c / step) for integrands analytic in a strip of half-width c,
+    where Gauss-Hermite rules manage exp(-c (2 n)^(1/2)); step^2 at kinks. Cut off at 9.5.
+
+    Args:
+        step: distance of neighbouring points.
+        dimensions: d.
+
+    Raises:
+        ValueError: if the step is not between 0 and 1.
+    """
+    if not 0 < step <= 1:
+        raise reject("step", "lie between 0 and 1", step)
+    half = int(9.5 / step)
+    points = step * np.arange(-half, half + 1)
+    weights = np.exp(-(points**2) / 2)
+    weights = weights / weights.sum()
+    grid = np.stack(np.meshgrid(*[points] * dimensions, indexing="ij"), axis=-1)
+    mass = np.ones(1)
+    for _ in range(dimensions):
+        mass = np.multiply.outer(mass, weights).ravel()
+    return grid.reshape(-1, dimensions), mass
 
 
 def hermite(order: int, x: ArrayLike) -> Array:
@@ -63,8 +89,8 @@ def hermite_coefficients(
         nodes: quadrature nodes.
 
     Returns:
-        The coefficients and an estimate of their error: three times the largest change from
-        rules with 0.7 and 0.5 times as many nodes (slow convergence at kinks shows up here).
+        The coefficients and an estimate of their error: twice the largest change from rules with
+        one node less and with 0.7 times as many (slow convergence at kinks shows up here).
 
     Raises:
         ValueError: if f is not finite at the nodes.
@@ -78,7 +104,8 @@ def hermite_coefficients(
         return np.asarray(basis @ (weights * values))
 
     fine = coefficients(nodes)
-    coarser = [np.abs(fine - coefficients(max(int(f * nodes), 1))) for f in (0.7, 0.5)]
+    others = (max(nodes - 1, 1), max(int(0.7 * nodes), 1))
+    coarser = [np.abs(fine - coefficients(count)) for count in others]
     scale = np.sqrt([float(factorial(k)) for k in range(highest + 1)])
     rounding = 1e-14 * scale * max(1.0, float(np.max(np.abs(fine / scale))))
-    return fine, 3 * np.maximum(*coarser) + rounding
+    return fine, 2 * np.maximum(*coarser) + rounding

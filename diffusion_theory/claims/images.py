@@ -12,12 +12,12 @@ from diffusion_theory.claims.common import SOURCE as PAPER
 from diffusion_theory.networks import (
     DenoiserLearning,
     UNet,
+    best_affine_loss,
     clones,
     covariance_distance,
     cumulant_distance,
     draw_along,
     learn_denoiser,
-    linear_optimum,
     photograph_patches,
 )
 from learning_dynamics.claims import Evidence, Panel, Run, claim
@@ -70,7 +70,7 @@ def images_pairwise_first(run: Run) -> Evidence:
     gaussian = clones(test, key=jax.random.fold_in(run.key, 1))
     tests = dict(zip(SETS, (test, gaussian.mean, gaussian.covariance), strict=True))
     copies = clones(train, key=jax.random.fold_in(run.key, 2))
-    best = linear_optimum(gaussian.spectrum, SCHEDULE)
+    best = best_affine_loss(gaussian.spectrum, SCHEDULE)
     build = network if run.quick else full_network
     learn = partial(
         learn_denoiser, build, tests=tests, schedule=SCHEDULE, steps=steps, fixed=FIXED,

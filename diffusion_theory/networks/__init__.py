@@ -8,8 +8,8 @@ from diffusion_theory.networks.distances import (
 from diffusion_theory.networks.learning import DenoiserLearning, draw_along, learn_denoiser
 from diffusion_theory.networks.photographs import (
     Clones,
+    best_affine_loss,
     clones,
-    linear_optimum,
     photograph_patches,
 )
 from diffusion_theory.networks.unet import (
@@ -26,6 +26,7 @@ __all__ = [
     "DenoiserLearning",
     "Levels",
     "UNet",
+    "best_affine_loss",
     "clones",
     "contracted_cumulant",
     "covariance_distance",
@@ -33,7 +34,6 @@ __all__ = [
     "draw_along",
     "draw_images",
     "learn_denoiser",
-    "linear_optimum",
     "noise_levels",
     "noise_loss",
     "noisy",

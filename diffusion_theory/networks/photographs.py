@@ -18,7 +18,7 @@ from learning_dynamics.images.patches import generator
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
-__all__ = ["Clones", "clones", "linear_optimum", "photograph_patches"]
+__all__ = ["Clones", "best_affine_loss", "clones", "photograph_patches"]
 
 Array = NDArray[Any]
 FLAT = 0.02  # standard deviation below which a patch holds mostly quantisation noise
@@ -154,7 +154,7 @@ def clones(images: ArrayLike, *, count: int | None = None, exact: bool = True, k
     return Clones(found[0], found[1], centre, np.maximum(spectrum, 0))
 
 
-def linear_optimum(spectrum: ArrayLike, schedule: NoiseSchedule) -> NDArray[np.float64]:
+def best_affine_loss(spectrum: ArrayLike, schedule: NoiseSchedule) -> NDArray[np.float64]:
     """Denoising loss of the best affine predictor of the noise at each step, shape (T,).
 
         L_t = (1/d) sum_i abar_t lambda_i / (abar_t lambda_i + 1 - abar_t)

@@ -32,7 +32,7 @@ __all__ = ["Detection", "detect"]
 Array = NDArray[np.float64]
 INPUTS = FourierInputs(64, harmonic(1))
 RATE, SHARE = 0.25, 0.25
-TIMES = np.array([0.01, 0.1, 1.0, 3.0, 6.0, 12.0, 24.0])  # n / N^3
+TIMES = np.array([0.02, 0.2, 1.0, 3.0, 8.0])  # n / N^3
 HELD_OUT = 600  # inputs of each class, per run
 FINITE = 2.5
 
@@ -75,7 +75,7 @@ class Detection:
 
 def detect(run: Run) -> tuple[Detection, Comparison]:
     """Train at two N, test on fresh inputs of both classes; the control is chance."""
-    sizes, replicas, paths = ((12, 24), 96, 256) if run.quick else ((12, 24, 48), 256, 1024)
+    sizes, replicas, paths = ((12, 24), 96, 192) if run.quick else ((12, 24, 48), 256, 1024)
     watched = TieOverlap(INPUTS)
     rows: list[Array] = []
     columns: dict[str, list[Array]] = {name: [] for name in ("theory", "error", "known", "paths")}
@@ -84,7 +84,7 @@ def detect(run: Run) -> tuple[Detection, Comparison]:
         key = jax.random.fold_in(run.key, 5000 + n)
         problem = phase_problem(INPUTS, "he4", learning_rate=RATE / n)
         law = neuron_diffusion(
-            problem, dimension=n, times=TIMES * n**2, paths=max(paths, replicas), key=key, step=0.06
+            problem, dimension=n, times=TIMES * n**2, paths=max(paths, replicas), key=key, step=0.1
         )
         start = jax.tree.map(lambda a: a[:replicas], law.start)
         seen = ld.simulate(

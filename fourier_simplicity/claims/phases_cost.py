@@ -41,7 +41,7 @@ class Case:
     Attributes:
         share: part of the largest overlap product that counts as recovery.
         sizes: N at quick size.
-        more: further N at full size.
+        full: N at full size.
         replicas: number of runs at each N, at quick size.
         until: quantile of the law at which runs are given up.
     """
@@ -52,7 +52,7 @@ class Case:
     rate: float
     share: float
     sizes: tuple[int, ...]
-    more: tuple[int, ...]
+    full: tuple[int, ...]
     replicas: int
     until: float
 
@@ -70,9 +70,19 @@ class Case:
 
 
 HARMONIC = Case(
-    FourierInputs(64, harmonic(1)), "he4", 4, 0.4, 0.25, (12, 24, 48), (96, 192), 128, 0.55
+    FourierInputs(64, harmonic(1)),
+    "he4",
+    4,
+    0.4,
+    0.25,
+    (12, 24, 48),
+    (8, 16, 32, 64, 128),
+    128,
+    0.62,
 )
-TRIAD = Case(FourierInputs(64, triad(1, 2)), "he3", 3, 0.25, 0.5, (48, 96), (192, 384), 192, 0.8)
+TRIAD = Case(
+    FourierInputs(64, triad(1, 2)), "he3", 3, 0.25, 0.5, (48, 96), (24, 48, 96, 192, 384), 192, 0.8
+)
 
 
 @claim(
@@ -170,7 +180,7 @@ def _times(run: Run, case: Case, longest: float) -> Recoveries:
     """Samples to recovery, the same scaled starts at every N."""
     return recovery_times(
         case.problem,
-        dimensions=case.sizes if run.quick else case.sizes + case.more,
+        dimensions=case.sizes if run.quick else case.full,
         replicas=case.replicas,
         longest=lambda n: longest * n ** (case.order - 1.0),
         stop=lambda n: case.stop(),
@@ -283,11 +293,11 @@ def _medians(found: dict[Case, Recoveries], laws: dict[Case, Array]) -> Comparis
     for case, times in found.items():
         n = int(times.dimensions[-1])
         law = float(np.median(laws[case])) * n ** (case.order - 1.0)
-        fit = fit_exponent(times.dimensions, times.samples)
+        fit = fit_exponent(times.dimensions, times.samples, confidence=0.68)
         names.append(f"{'harmonic' if case is HARMONIC else 'triad'}, N = {n}")
         values.append(fit.quantile[-1] / law)
         low, high = fit.quantile_intervals[-1] / law
-        errors.append((high - low) / (2 * 1.96))
+        errors.append((high - low) / 2)
     count = np.zeros(len(names), np.int64)
     few = min(case.replicas for case in found)
     measured = Measurement(np.array(values), np.array(errors), few, {"tie": np.array(names)}, count)

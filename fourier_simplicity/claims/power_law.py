@@ -144,7 +144,7 @@ def power_law(run: Run) -> Evidence:
             "isotropic prediction at N = N_eff. Lines: diffusion, nothing is fitted.",
         ),
         "prefactors": Panel(
-            prefactors.plot(logy=False, x_label="spectrum, place of the tied modes, N"),
+            _tilted(prefactors.plot(logy=False, x_label="spectrum, place of the tied modes, N")),
             "Prefactors n*/N_eff³ of all cases beside those of the small-step diffusion.",
         ),
         "exponents": Panel(
@@ -180,6 +180,12 @@ NOTES = (
     "Controls: n* of isotropic inputs at the same N; exponent 3 whatever the spectrum; the tie "
     "broken by full jitter against the law of the whole one.",
 )
+
+
+def _tilted(figure: Figure) -> Figure:
+    """Long names along x need room."""
+    figure.axes[-1].tick_params(axis="x", labelrotation=50, labelsize=8)
+    return figure
 
 
 def _like(one: Case, other: Case) -> bool:

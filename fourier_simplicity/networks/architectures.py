@@ -52,7 +52,7 @@ class TwoLayer(nnx.Module):
         activation: Callable[[jax.Array], jax.Array] = jax.nn.relu,
         rngs: nnx.Rngs,
     ) -> None:
-        inputs = shape[0] * shape[1] * _channels(shape)
+        inputs = _channels(shape) * shape[0] * shape[1]
         linear = partial(nnx.Linear, precision=HIGHEST, rngs=rngs)
         self.first = linear(inputs, positive_integer("hidden", hidden), kernel_init=He)
         self.second = linear(hidden, classes)

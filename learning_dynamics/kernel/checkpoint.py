@@ -3,6 +3,8 @@
 import hashlib
 import os
 import platform
+from dataclasses import is_dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from learning_dynamics.kernel.stopping import Stop
 from learning_dynamics.validation import reject
 
 __all__ = ["fingerprint", "provenance", "restore", "save"]
@@ -44,18 +47,25 @@ def fingerprint(problem: Any, *parts: Any) -> str:
                 leaf = jax.random.key_data(leaf)
             if isinstance(leaf, np.ndarray | jax.Array):
                 digest.update(np.asarray(leaf).tobytes())
-            elif callable(leaf):
-                digest.update(getattr(leaf, "__qualname__", type(leaf).__name__).encode())
+            elif isinstance(leaf, Stop):
+                text = f"{_name(leaf.quantity)} {leaf.threshold!r} {leaf.sustained}"
+                digest.update(text.encode())
             else:
-                digest.update(_plain(leaf).encode())
+                digest.update((_name(leaf) if callable(leaf) else repr(leaf)).encode())
     return digest.hexdigest()
 
 
-def _plain(leaf: Any) -> str:
-    quantity = getattr(leaf, "quantity", None)
-    if quantity is not None:  # a Stop: its function has no stable text
-        return f"{quantity.__qualname__} {leaf.threshold!r} {leaf.sustained}"
-    return repr(leaf)
+def _name(function: Any) -> str:
+    """Text of a function or callable object that is the same in another process."""
+    name = getattr(function, "__qualname__", None)
+    if name is not None:
+        return str(name)
+    if isinstance(function, partial):
+        rest = [*function.args, *sorted(function.keywords.items())]
+        return f"{_name(function.func)} {rest!r}"
+    if is_dataclass(function):  # its fields tell it from others of its class
+        return repr(function)
+    return type(function).__qualname__
 
 
 def save(

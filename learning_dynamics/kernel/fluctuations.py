@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import diffrax
 import jax
@@ -12,22 +12,20 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.kernel.limit import (
-    device_nodes,
-    limit_medium,
-    starting_points,
-)
+from learning_dynamics.kernel.finite import drift_of_one_update, residual_noise
 from learning_dynamics.kernel.moments import Medium, flow, samples, velocity
 from learning_dynamics.kernel.problem import Problem
-from learning_dynamics.kernel.quadrature import Method, Nodes, expectation_nodes
+from learning_dynamics.kernel.quadrature import Method, Nodes, expectation_nodes, same_length
 from learning_dynamics.kernel.simulate import observables
-from learning_dynamics.kernel.state import Overlaps, State, overlaps_of
-from learning_dynamics.kernel.step import Draw, Layout, layout, update
-from learning_dynamics.validation import finite_array, reject
+from learning_dynamics.kernel.starts import device_nodes, limit_medium, starting_points
+from learning_dynamics.kernel.state import Overlaps
+from learning_dynamics.kernel.step import Layout, layout
+from learning_dynamics.validation import finite_array, one_of, reject
 
 __all__ = ["Fluctuations", "fluctuations"]
 
 Array = NDArray[np.float64]
+Derivatives = Literal["auto", "fields", "law"]
 _LARGE = 10**5  # N at which the 1/N part of the drift of one update is read off
 
 
@@ -40,12 +38,18 @@ class Fluctuations:
         covariance: N times the covariance of (M, R, theta) flattened, shape (times, n, n).
         spread: name -> sqrt(N) times the standard deviation, shape (times, ...).
         shift: name -> N times (mean - limit), shape (times, ...).
+        spread_error: name -> change of the spread under another quadrature rule, likewise.
+        shift_error: the same of the shift.
+        derivatives: "fields" or "law", see `fluctuations`.
     """
 
     times: Array
     covariance: Array
     spread: Mapping[str, Array]
     shift: Mapping[str, Array]
+    spread_error: Mapping[str, Array]
+    shift_error: Mapping[str, Array]
+    derivatives: str
 
 
 def fluctuations(
@@ -53,11 +57,13 @@ def fluctuations(
     *,
     times: ArrayLike,
     start: Overlaps,
+    dimension: int | None = None,
     start_covariance: ArrayLike | None = None,
     observe: Mapping[str, Callable[[Overlaps], jax.Array]] | None = None,
     tolerance: float = 1e-6,
     points: int = 2**12,
     method: Method = "auto",
+    derivatives: Derivatives = "auto",
 ) -> Fluctuations:
     """Leading corrections to the limit, from the same loss.
 
@@ -69,35 +75,42 @@ def fluctuations(
 
     covariance = Sigma / N, mean = x + b / N. f_1 / N is what one update of finite N adds to the
     drift, read off from the update itself; the last term turns a map with steps 1/N into a flow.
-    (van Kampen's expansion in the system size; f_1 for these learners: derived here.)
+    (van Kampen's expansion in the system size; f_1 for these learners: derived here.) Given the
+    fields, the shares of the noise blocks in them fluctuate on; see `residual_noise`. A batch b
+    divides Cov[u] by b.
 
-    The derivatives go through the quadrature nodes: activations with kinks are not supported.
+    Equations: :eq:`eq:kernel-fluctuations`, :eq:`eq:kernel-residual`, :eq:`eq:kernel-batch`.
 
     Args:
-        problem: with one noise block.
+        problem: definition, as in `simulate`.
         times: tau, increasing.
         start: one set of order parameters.
+        dimension: N that fixes the noise blocks; a single block needs none.
         start_covariance: N times the covariance of the flattened start; zero if left out.
         observe: further functions of the order parameters.
         tolerance: of the adaptive solver.
         points: quadrature nodes.
         method: quadrature, see `expectation_nodes`.
+        derivatives: "fields" differentiates the gradient of the loss, "law" the Gaussian law of
+            the fields, which is right for gradients with jumps or kinks (sign, ReLU) but less
+            accurate for the same number of nodes; "auto" takes "law" where the two disagree.
 
     Raises:
-        ValueError: with several noise blocks or starts, a batch, or shapes that do not fit.
+        ValueError: with several starts, or shapes that do not fit.
     """
     array = finite_array("times", times, ndim=1)
     if array.size == 0 or array[0] < 0 or np.any(np.diff(array) <= 0):
         raise reject("times", "be non-negative and increase strictly", array.tolist())
-    if problem.batch != 1:
-        raise reject("problem.batch", "be 1", problem.batch)
     if np.ndim(start.signal) != 2:
         raise reject("start.signal", "have shape (K, r)", f"shape {np.shape(start.signal)}")
-    rules, _ = expectation_nodes(problem, points=points, method=method)
+    one_of("derivatives", derivatives, ("auto", "fields", "law"))
+    rules, kind = expectation_nodes(problem, points=points, method=method)
     with jax.enable_x64(True):
-        place = limit_medium(problem, None)
+        place = limit_medium(problem, dimension)
         cast = problem.cast(jnp.float64)
-        plan = layout(problem, problem.inputs.directions + _LARGE, "overlaps")
+        several = place.variances.shape[0] > 1
+        large = dimension if several else problem.inputs.directions + _LARGE
+        plan = layout(problem, int(large or 0), "overlaps")
         watched = observables(problem, plan, observe)
         held, starts = starting_points(cast, place, rules[0], start)
         first = jax.tree.map(lambda leaf: leaf[0], starts)
@@ -106,15 +119,80 @@ def fluctuations(
         sigma = finite_array("start_covariance", sigma, ndim=2)
         if sigma.shape != (size, size):
             raise reject("start_covariance", f"have shape {(size, size)}", f"{sigma.shape}")
-        found = _solve(
-            device_nodes(rules[0]), first, cast, place, jnp.asarray(sigma), jnp.asarray(array),
-            jnp.float64(tolerance), held=held, watched=watched, plan=plan,
-        )  # fmt: skip
-        covariance, spread, shift = jax.tree.map(np.asarray, found)
-    return Fluctuations(array, covariance, spread, shift)
+        if kind == "sobol":  # two independent halves
+            rules = [_joined(rules[::2]), _joined(rules[1::2])]
+        rules = same_length(rules[:2])  # so that they share compiled code
+        if derivatives == "auto":
+            agree = _agree(cast, place, rules[0], rules[1], first, held)
+            derivatives = "fields" if agree else "law"
+        law = derivatives == "law"
+        two = []
+        for rule in rules:
+            found = _solve(
+                device_nodes(rule), first, cast, place, jnp.asarray(sigma), jnp.asarray(array),
+                jnp.float64(tolerance), held=held, watched=watched, plan=plan, law=law,
+            )  # fmt: skip
+            two.append(jax.tree.map(np.asarray, found))
+    if kind == "sobol":
+        value = jax.tree.map(lambda a, b: (a + b) / 2, *two)
+        error = jax.tree.map(lambda a, b: np.abs(a - b) / 2, *two)
+    else:
+        value, error = two[0], jax.tree.map(lambda a, b: 2 * np.abs(a - b), *two)
+    covariance, spread, shift = value
+    return Fluctuations(array, covariance, spread, shift, error[1], error[2], derivatives)
 
 
-@partial(jax.jit, static_argnames=("held", "watched", "plan"))
+def _joined(rules: list[Nodes]) -> Nodes:
+    """One rule of several sets with equal weight."""
+    joined: Nodes = jax.tree.map(lambda *leaves: np.concatenate(leaves), *rules)
+    return joined._replace(weights=joined.weights / len(rules))
+
+
+def _agree(
+    problem: Problem,
+    place: Medium,
+    rule: Nodes,
+    other: Nodes,
+    start: Overlaps,
+    held: frozenset[str],
+) -> bool:
+    """Whether first and second derivatives of the velocity are the same in both ways."""
+    x0, unravel = ravel_pytree(start)
+    along = jnp.asarray(np.random.default_rng(0).normal(size=x0.size))
+
+    @partial(jax.jit, static_argnames="law")
+    def slopes(nodes: Nodes, law: bool) -> tuple[jax.Array, jax.Array]:
+        def f(x: jax.Array) -> jax.Array:
+            return ravel_pytree(velocity(problem, place, nodes, unravel(x), held, law))[0]
+
+        def once(x: jax.Array) -> jax.Array:
+            return jax.jvp(f, (x,), (along,))[1]
+
+        return jax.jvp(once, (x0,), (along,))
+
+    nodes = device_nodes(rule)
+    fields, one = slopes(nodes, law=False), slopes(nodes, law=True)
+    two = slopes(device_nodes(other), law=True)
+    for a, b, c in zip(fields, one, two, strict=True):
+        # the quadrature error is known from one difference per entry only: take the largest
+        allowed = 10 * np.max(np.abs(b - c)) + 1e-3 * np.max(np.abs(b)) + 1e-9
+        if np.max(np.abs(a - b)) > allowed:
+            return False
+    return True
+
+
+def unit_rows(problem: Problem, x: jax.Array, unravel: Any) -> jax.Array:
+    """Flattened order parameters with rows of W scaled to norm one, unless updates are plain."""
+    if problem.update == "plain":
+        return x
+    overlaps = unravel(x)
+    scale = jax.lax.rsqrt(jnp.diagonal(overlaps.norms))
+    blocks = overlaps.blocks * (scale[:, None] * scale[None])[None]
+    scaled = Overlaps(overlaps.signal * scale[:, None], blocks, overlaps.parameters)
+    return ravel_pytree(scaled)[0]
+
+
+@partial(jax.jit, static_argnames=("held", "watched", "plan", "law"))
 def _solve(
     nodes: Nodes,
     start: Overlaps,
@@ -127,13 +205,14 @@ def _solve(
     held: frozenset[str],
     watched: Any,
     plan: Layout,
+    law: bool,
 ) -> Any:
     x0, unravel = ravel_pytree(start)
     dot = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     axes = jnp.eye(x0.size, dtype=x0.dtype)
 
     def f(x: jax.Array) -> jax.Array:
-        return ravel_pytree(velocity(problem, place, nodes, unravel(x), held))[0]
+        return ravel_pytree(velocity(problem, place, nodes, unravel(x), held, law))[0]
 
     def noise(x: jax.Array) -> jax.Array:
         overlaps = unravel(x)
@@ -145,7 +224,11 @@ def _solve(
 
         u = jax.vmap(change)(each._replace(factor=each.loss))  # the factor is common to all
         u = u - dot(nodes.weights, u)[None]
-        return dot(u.T * nodes.weights[None], u)
+        spread = dot(u.T * nodes.weights[None], u)
+        if overlaps.blocks.shape[0] > 1:
+            step = jnp.tensordot(nodes.weights, each.step, 1, precision=jax.lax.Precision.HIGHEST)
+            spread = spread + residual_noise(problem, place, overlaps, step)
+        return spread / problem.batch
 
     def rate(_: Any, y: Any, __: Any) -> Any:
         x, sigma, b = y
@@ -156,7 +239,12 @@ def _solve(
             return jax.jvp(lambda z: jax.jvp(f, (z,), (axis,))[1], (x,), (along,))[1]
 
         curvature = jnp.sum(jax.vmap(bent)(sigma.T, axes), axis=0) / 2
-        extra = plan.dimension * _drift(problem, plan, nodes, unravel(x), held, change)
+        # the update scales rows to norm one: what the solver lost of it would count N^2 times
+        there = unit_rows(problem, x, unravel)
+        still = change if problem.update == "plain" else f(there)
+        extra = plan.dimension * drift_of_one_update(
+            problem, place, plan, nodes, unravel(there), held, still
+        )
         spread = dot(jacobian, sigma)
         return (
             change,
@@ -194,42 +282,3 @@ def _solve(
 
     spread, shift = jax.vmap(look)(*solution.ys)
     return solution.ys[1], spread, shift
-
-
-def _drift(
-    problem: Problem,
-    plan: Layout,
-    nodes: Nodes,
-    overlaps: Overlaps,
-    held: frozenset[str],
-    limit: jax.Array,
-) -> jax.Array:
-    """Mean change in one update times N, minus the limit: f_1 / N, from the update itself.
-
-    The noise outside the weights enters by the mean of its Gram matrix alone, which is exact to
-    this order.
-    """
-    neurons, size = problem.learner.neurons, plan.sizes[0]
-    factor = jnp.linalg.cholesky(overlaps.blocks)
-    state = State(overlaps.signal, (factor,), overlaps.parameters)
-    rest = jnp.sqrt(jnp.asarray(size - neurons, factor.dtype))
-    latents: Any = nodes.latents
-    signal, label = jax.vmap(problem.signal)(latents)
-
-    def moved(signal: Any, label: Any, zeta: Any) -> jax.Array:
-        q = zeta.shape[1]
-        z = jnp.concatenate([zeta.T, rest * jnp.eye(q, dtype=zeta.dtype)], axis=1)
-        lead = jax.tree.map(lambda leaf: leaf[None], Draw(signal, label, (z,)))
-        after = overlaps_of(update(problem, plan, state, lead))
-        return ravel_pytree(after)[0]
-
-    after = jnp.tensordot(
-        nodes.weights,
-        jax.vmap(moved)(signal, label, nodes.zeta),
-        1,
-        precision=jax.lax.Precision.HIGHEST,
-    )
-    change = plan.dimension * (after - ravel_pytree(overlaps)[0])
-    moves = jax.tree.map(jnp.ones_like, overlaps)
-    moves.parameters.update({name: 0 * moves.parameters[name] for name in held})
-    return (change - limit) * ravel_pytree(moves)[0]

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import diffrax
@@ -11,13 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize
 
 from learning_dynamics.comparison import Prediction
-from learning_dynamics.kernel.moments import Medium, medium, moments, velocity
+from learning_dynamics.kernel.moments import Medium, moments, velocity
 from learning_dynamics.kernel.problem import Problem
-from learning_dynamics.kernel.quadrature import Method, Nodes, expectation_nodes, same_length
+from learning_dynamics.kernel.quadrature import (
+    Method,
+    Nodes,
+    combine,
+    expectation_nodes,
+    same_length,
+)
 from learning_dynamics.kernel.simulate import observables, whole_updates
+from learning_dynamics.kernel.starts import device_nodes, limit_medium, starting_points
 from learning_dynamics.kernel.state import Overlaps
 from learning_dynamics.kernel.step import layout
 from learning_dynamics.kernel.trajectory import Trajectory, chosen, component_names
@@ -26,8 +32,7 @@ from learning_dynamics.validation import finite_array, positive_integer, reject
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Limit", "device_nodes", "expected_loss", "integrate", "limit_medium"]
-__all__ += ["right_hand_side", "starting_points"]
+__all__ = ["Limit", "expected_loss", "integrate", "right_hand_side"]
 
 Array = NDArray[np.float64]
 _LOOSER = 100.0  # tolerance ratio of the run behind the integrator's error
@@ -43,10 +48,9 @@ class Limit:
         quadrature_error: name -> estimate for the error of the expectations, same shape.
         integrator_error: name -> estimate for the error of the time steps, same shape.
         paths: name -> shape (starts, times, ...).
-        bias: name -> size of the allowed 1/N deviation, shape (times, ...); empty without one.
-        bias_order: that size in words.
         attributes: configuration, versions, method, steps, seconds.
         solution: dense solution; see `at`.
+        work_out_bias: what `bias` calls when it is first asked for; None where there is no bias.
     """
 
     times: Array
@@ -56,8 +60,15 @@ class Limit:
     paths: Mapping[str, Array]
     attributes: Mapping[str, Any] = field(default_factory=dict)
     solution: Any = field(default=None, repr=False)
-    bias: Mapping[str, Array] = field(default_factory=dict)
-    bias_order: str = ""
+    work_out_bias: Callable[[], Mapping[str, Array]] | None = field(default=None, repr=False)
+
+    @cached_property
+    def bias(self) -> Mapping[str, Array]:
+        """Name -> size of the allowed 1/N deviation, shape (times, ...); empty without one.
+
+        Worked out when first asked for, by `prediction` at the latest.
+        """
+        return {} if self.work_out_bias is None else self.work_out_bias()
 
     def at(self, times: ArrayLike) -> Overlaps:
         """Order parameters at any times within the range, leading axes (starts, times).
@@ -89,7 +100,8 @@ class Limit:
         if not self.bias:
             return limit
         bias = np.concatenate([self.bias[name].reshape(count, -1) for name in names], axis=-1)
-        return limit.with_bias(bias, self.bias_order) if np.any(bias > 0) else limit
+        largest = float(bias.max(initial=0.0)) * self.attributes["dimension"]
+        return limit.with_bias(bias, f"up to {largest:.2g}/N") if largest > 0 else limit
 
     def to_xarray(self) -> "xr.Dataset":
         """Labelled arrays: values, and their errors as NAME_error."""
@@ -124,6 +136,8 @@ def integrate(
 ) -> Limit:
     """Integrate the limit N -> infinity of a problem.
 
+    Equations: :eq:`eq:kernel-limit-signal`, :eq:`eq:kernel-limit-blocks`.
+
     Args:
         problem: the definition that `simulate` takes.
         times: tau, increasing; rounded to whole updates as in `simulate` if `start` is one.
@@ -136,14 +150,16 @@ def integrate(
         points: quadrature nodes per expectation.
         method: quadrature, see `expectation_nodes`.
         max_steps: bound on the time steps per start.
-        finite_size: whether to work out the mean shift b / N (see `fluctuations`) and to allow 1.5
-            times its size as the bias of the limit in comparisons; it takes a simulation as start
-            with equal replicas, one noise block and no batch. By default, whenever that is given.
+        finite_size: whether comparisons allow 1.5 times the shift b / N of `fluctuations` as
+            bias of the limit; it is worked out when a comparison asks for it, and takes a
+            simulation with equal replicas as start. By default, whenever that is given and there
+            are at most 8 noise blocks.
 
     Returns:
-        Means over the starts. The quadrature error is the change under a coarser tensor rule, or
-        the standard error over scrambled Sobol sets; the integrator error is the change under 100
-        times the tolerance and 3.7 times the first step (it bounds the error of the finer run).
+        Means over the starts. The quadrature error is that of `combine`: twice the change under
+        other tensor rules, or the standard error over scrambled Sobol sets; the integrator error is
+        the change under 100 times the tolerance and 3.7 times the first step (it bounds the error
+        of the finer run).
 
     Raises:
         ValueError: on values that make no sense; if a parameter has no limit at its order.
@@ -156,9 +172,9 @@ def integrate(
         raise reject("tolerance", "lie between 0 and 0.01", tolerance)
     positive_integer("max_steps", max_steps)
     simulated = start if isinstance(start, Trajectory) else None
-    corrected = _has_shift(problem, simulated) if finite_size is None else finite_size
-    if corrected and not _has_shift(problem, simulated):
-        demand = "be left out unless a simulation with equal starts and one noise block is given"
+    corrected = _has_shift(simulated, 8) if finite_size is None else finite_size
+    if corrected and not _has_shift(simulated):
+        demand = "be left out unless a simulation with equal starts is given"
         raise reject("finite_size", demand, finite_size)
     if isinstance(start, Trajectory):
         dimension = start.dimension if dimension is None else dimension
@@ -186,14 +202,9 @@ def integrate(
         fine, solution = paths[0], runs[0][1]
         values, quadrature, integrator = {}, {}, {}
         for name in fine:
-            means = np.stack([path[name].mean(axis=0) for path in paths])
+            means = [path[name].mean(axis=0) for path in paths]
             integrator[name] = np.abs(np.asarray(loose[name]).mean(axis=0) - means[0])
-            if chosen_method == "tensor":
-                values[name] = means[0]
-                quadrature[name] = np.abs(means[0] - means[1])
-            else:
-                values[name] = means.mean(axis=0)
-                quadrature[name] = means.std(axis=0, ddof=1) / np.sqrt(len(means))
+            values[name], quadrature[name] = combine(means, chosen_method)
         if chosen_method == "sobol":
             fine = {name: np.mean([path[name] for path in paths], axis=0) for name in fine}
         steps = np.asarray(solution.stats["num_accepted_steps"])
@@ -208,28 +219,32 @@ def integrate(
         "jax": jax.__version__,
         "diffrax": diffrax.__version__,
     }
-    limit = Limit(array, values, quadrature, integrator, fine, attributes, solution)
+    if dimension is not None:
+        attributes["dimension"] = dimension
+    later = None
     if corrected and simulated is not None:
-        return _with_shift(limit, problem, simulated, observe)
-    return limit
+        later = partial(_bias, problem, simulated, array, observe)
+    return Limit(array, values, quadrature, integrator, fine, attributes, solution, later)
 
 
-def _has_shift(problem: Problem, simulated: Trajectory | None) -> bool:
-    """Whether the 1/N shift of the limit can be worked out for a simulation."""
-    if simulated is None or problem.batch != 1 or simulated.start.blocks.shape[1] != 1:
+def _has_shift(simulated: Trajectory | None, blocks: float = np.inf) -> bool:
+    """Whether the 1/N shift of the limit can be worked out for a simulation with so many blocks."""
+    if simulated is None or simulated.start.blocks.shape[1] > blocks:
         return False
     spread = [np.ptp(leaf, axis=0).max(initial=0.0) for leaf in jax.tree.leaves(simulated.start)]
     return max(spread) < 1e-9
 
 
-def _with_shift(limit: Limit, problem: Problem, simulated: Trajectory, observe: Any) -> Limit:
+def _bias(problem: Problem, simulated: Trajectory, times: Array, observe: Any) -> dict[str, Array]:
+    """1.5 |b| / N, b to about a per cent: few nodes and a loose tolerance do."""
     from learning_dynamics.kernel.fluctuations import fluctuations
 
     first = jax.tree.map(lambda leaf: leaf[0], simulated.start)
-    found = fluctuations(problem, times=limit.times, start=first, observe=observe)
-    bias = {n: 1.5 * np.abs(b) / simulated.dimension for n, b in found.shift.items()}
-    largest = max(float(b.max(initial=0.0)) for b in bias.values()) * simulated.dimension
-    return replace(limit, bias=bias, bias_order=f"up to {largest:.2g}/N")
+    found = fluctuations(
+        problem, times=times, start=first, dimension=simulated.dimension, observe=observe,
+        tolerance=1e-4, points=2**11,
+    )  # fmt: skip
+    return {name: 1.5 * np.abs(b) / simulated.dimension for name, b in found.shift.items()}
 
 
 @partial(jax.jit, static_argnames=("held", "watched", "max_steps"))
@@ -272,120 +287,6 @@ def _solve(
     return jax.lax.map(one, starts)
 
 
-def device_nodes(nodes: Nodes) -> Nodes:
-    """The nodes as JAX arrays."""
-    moved: Nodes = jax.tree.map(jnp.asarray, nodes)
-    return moved
-
-
-def limit_medium(problem: Problem, dimension: int | None) -> Medium:
-    """Noise blocks of the limit.
-
-    Raises:
-        ValueError: if a model with several blocks is given no dimension.
-    """
-    if dimension is not None:
-        positive_integer("dimension", dimension)
-        if len(np.atleast_1d(medium(problem, dimension).fractions)) == 1:
-            dimension = None
-    if dimension is None:
-        probe = problem.inputs.blocks(1000 + problem.inputs.directions)
-        if sum(np.shape(group.variances)[0] for group in probe) != 1:
-            raise reject("dimension", "be given: the noise has several blocks", None)
-    return medium(problem, dimension)
-
-
-def starting_points(
-    problem: Problem, place: Medium, nodes: Nodes, start: Overlaps
-) -> tuple[frozenset[str], Overlaps]:
-    """Starts with a leading axis, parameters filled in and the fast ones at their fixed point.
-
-    A parameter is fast when its drift per update does not vanish with N: order 1 or less and a
-    loss with a part linear in the gram. It is then held at the zero of that part.
-
-    Raises:
-        ValueError: on shapes that do not fit, or a parameter of order 0 without such a part.
-    """
-    neurons, r = problem.learner.neurons, problem.inputs.directions
-    signal = finite_array("start.signal", start.signal)
-    blocks = finite_array("start.blocks", start.blocks)
-    count = place.variances.shape[0]
-    if signal.shape[-2:] != (neurons, r) or signal.ndim not in (2, 3):
-        raise reject("start.signal", f"have shape (..., {neurons}, {r})", f"shape {signal.shape}")
-    if blocks.shape != (*signal.shape[:-2], count, neurons, neurons):
-        demand = f"have shape (..., {count}, {neurons}, {neurons})"
-        raise reject("start.blocks", demand, f"shape {blocks.shape}")
-    signal, blocks = signal.reshape(-1, neurons, r), blocks.reshape(-1, count, neurons, neurons)
-    initial = problem.initial_parameters(jnp.float64)
-    parameters = {}
-    for name, value in initial.items():
-        given = np.asarray(start.parameters.get(name, value), np.float64)
-        given = given.reshape(-1, *value.shape)
-        parameters[name] = np.broadcast_to(given, (signal.shape[0], *value.shape)).copy()
-    whole = Overlaps(
-        jnp.asarray(signal), jnp.asarray(blocks), jax.tree.map(jnp.asarray, parameters)
-    )
-    if not problem.parameter_rates:
-        return frozenset(), whole
-    first = jax.tree.map(lambda leaf: leaf[0], whole)
-    stiff = jax.jit(lambda y: moments(problem, place, device_nodes(nodes), y).stiff)(first)
-    held = set()
-    for name in problem.parameter_rates:
-        moves = bool(np.any(np.abs(np.asarray(stiff[name])) > 0)) or _responds(
-            problem, place, nodes, first, name
-        )
-        if problem.order(name) <= 1 and moves:
-            held.add(name)
-        elif problem.order(name) == 0:
-            raise reject("parameter_orders", "be at least 1 for a limit to exist", {name: 0})
-    if held:
-        fixed = _fixed_point(problem, place, nodes, first, sorted(held))
-        for name in held:
-            parameters[name] = np.broadcast_to(fixed[name], parameters[name].shape).copy()
-        whole = whole._replace(parameters=jax.tree.map(jnp.asarray, parameters))
-    return frozenset(held), whole
-
-
-def _responds(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, name: str) -> bool:
-    """Whether the stiff drift of a parameter changes when the parameter does."""
-    few = Nodes(*jax.tree.map(lambda a: jnp.asarray(a[:2]), nodes))
-    moved = dict(overlaps.parameters)
-    moved[name] = moved[name] + 0.37
-    shifted = overlaps._replace(parameters=moved)
-    stiff = jax.jit(lambda y: moments(problem, place, few, y).stiff[name])(shifted)
-    return bool(np.any(np.abs(np.asarray(stiff)) > 0))
-
-
-def _fixed_point(
-    problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, names: list[str]
-) -> dict[str, Array]:
-    few = Nodes(*jax.tree.map(lambda a: jnp.asarray(a[:2]), nodes))
-    few = few._replace(weights=few.weights / few.weights.sum())
-    shapes = {name: overlaps.parameters[name].shape for name in names}
-    sizes = np.cumsum([0] + [int(np.prod(shapes[name])) for name in names])
-
-    def unpack(flat: Any) -> dict[str, Any]:
-        parts = zip(names, sizes[:-1], sizes[1:], strict=True)
-        return {name: flat[a:b].reshape(shapes[name]) for name, a, b in parts}
-
-    @jax.jit
-    def drift(flat: jax.Array) -> jax.Array:
-        moved = overlaps._replace(parameters={**overlaps.parameters, **unpack(flat)})
-        stiff = moments(problem, place, few, moved).stiff
-        return jnp.concatenate([stiff[name].ravel() for name in names])
-
-    guess = np.concatenate([np.asarray(overlaps.parameters[n]).ravel() for n in names])
-    found = optimize.root(
-        lambda x: np.asarray(drift(jnp.asarray(x))),
-        guess,
-        jac=lambda x: np.asarray(jax.jacfwd(drift)(jnp.asarray(x))),
-        tol=1e-12,
-    )
-    if not found.success:
-        raise reject("parameter_orders", "let fast parameters have a fixed point", names)
-    return unpack(found.x)
-
-
 def right_hand_side(
     problem: Problem,
     overlaps: Overlaps,
@@ -405,15 +306,7 @@ def right_hand_side(
         first = jax.tree.map(lambda leaf: leaf[0], starts)
         rate = jax.jit(partial(velocity, held=held))
         found = [jax.tree.map(np.asarray, rate(cast, place, device_nodes(n), first)) for n in rules]
-    return _average(found, kind)
-
-
-def _average(found: list[Any], kind: str) -> tuple[Any, Any]:
-    if kind == "tensor":
-        return found[0], jax.tree.map(lambda a, b: np.abs(a - b), *found)
-    mean = jax.tree.map(lambda *a: np.mean(a, axis=0), *found)
-    root = np.sqrt(len(found))
-    return mean, jax.tree.map(lambda *a: np.std(a, axis=0, ddof=1) / root, *found)
+    return combine(found, kind)
 
 
 def expected_loss(
@@ -448,5 +341,5 @@ def expected_loss(
             return jax.lax.map(lambda y: moments(cast, place, nodes, y).loss, flat)
 
         found = [np.asarray(losses(device_nodes(nodes))).reshape(lead) for nodes in rules]
-    mean, error = _average(found, kind)
+    mean, error = combine(found, kind)
     return mean, error

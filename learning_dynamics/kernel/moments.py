@@ -86,9 +86,11 @@ def field_factor(covariance: jax.Array) -> jax.Array:
     return jnp.linalg.cholesky(covariance + floor * jnp.eye(neurons, dtype=covariance.dtype))
 
 
-def moments(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps) -> Moments:
+def moments(
+    problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, law: bool = False
+) -> Moments:
     """All expectations by quadrature; float64 arrays, differentiable in the order parameters."""
-    values = samples(problem, place, nodes, overlaps)
+    values = samples(problem, place, nodes, overlaps, law)
 
     def mean(leaf: jax.Array) -> jax.Array:
         return jnp.tensordot(nodes.weights, leaf, 1, precision=jax.lax.Precision.HIGHEST)
@@ -96,8 +98,15 @@ def moments(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps) -
     return jax.tree.map(mean, values._replace(factor=values.loss))._replace(factor=values.factor)
 
 
-def samples(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps) -> Moments:
-    """The same quantities at every node, leading axis nodes (`factor` is common to all)."""
+def samples(
+    problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, law: bool = False
+) -> Moments:
+    """The same quantities at every node, leading axis nodes (`factor` is common to all).
+
+    With `law` their derivatives with respect to the order parameters are those of the Gaussian law
+    of the fields and not those of the loss: the fields stay where they are, and every node is
+    weighted by p(F; M, R) / p(F) = 1. Equal in the mean, and right for gradients with jumps.
+    """
     signal, blocks, parameters = overlaps
     mixing = mixing_matrix(problem, signal.dtype)
     covariance = jnp.sum(place.variances[:, None, None] * blocks, axis=0)
@@ -108,11 +117,16 @@ def samples(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps) -
     gamma = exact("aq,bq->ab", mixing, mixing)
     # gram per dimension: Gamma times the mean variance of the noise
     gram = gamma * jnp.sum(place.fractions * place.variances)
+    inverse = jnp.linalg.pinv(mixing) if law else mixing.T
 
     def one(latents: Any, zeta: Any) -> Moments:
         coordinates, label = problem.signal(latents)
         fields = exact("kr,pr->kp", signal, coordinates)
         fields = fields + exact("kl,lq,pq->kp", factor, zeta, mixing)
+        weight = jnp.ones_like(fields[0, 0])
+        if law:
+            shift = exact("kr,pr->kp", signal, coordinates)
+            fields, zeta, weight = _frozen(fields, zeta, shift, factor, mixing, inverse)
 
         def slopes(gram: jax.Array) -> Any:
             return gradient(problem, fields, norms, parameters, Sample(label, gram))
@@ -121,7 +135,7 @@ def samples(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps) -
         slope, change = jax.jvp(slopes, (nothing,), (gram,))
         a = slope.fields
         loss = problem.learner.loss(fields, norms, parameters, Sample(label, nothing))
-        return Moments(
+        values = Moments(
             exact("kp,pr->kr", a, coordinates),
             exact("kp,pq,lq->kl", a, mixing, zeta),
             exact("kp,lp->kl", a, fields),
@@ -132,13 +146,47 @@ def samples(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps) -
             loss,
             loss,
         )
+        weighted: Moments = jax.tree.map(lambda leaf: weight * leaf, values)
+        return weighted
 
     values = jax.vmap(one)(nodes.latents, nodes.zeta)
     return values._replace(factor=factor)
 
 
+def _frozen(
+    fields: jax.Array,
+    zeta: jax.Array,
+    shift: jax.Array,
+    factor: jax.Array,
+    mixing: jax.Array,
+    inverse: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Fields that do not move with the order parameters, zeta that makes up for it, the weight.
+
+    zeta = L^-1 (F - M C^T) B^-T on the range of B; outside of it the fields follow M C^T. The
+    weight is exp(-|zeta|^2 / 2) / |L|^rank(B), divided by its value.
+    """
+    still, dot = jax.lax.stop_gradient, partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    outside = jnp.eye(mixing.shape[0], dtype=mixing.dtype) - dot(mixing, inverse)
+    noise = still(fields) - shift
+    if factor.shape[0] == 1:
+        standard = noise / factor
+    else:
+        standard = jax.scipy.linalg.solve_triangular(factor, noise, lower=True)
+    zeta = zeta + dot(standard - still(standard), inverse.T)
+    rank = jnp.trace(dot(inverse, mixing))
+    logarithm = -jnp.sum(zeta**2) / 2 - rank * jnp.sum(jnp.log(jnp.diagonal(factor)))
+    fields = still(fields) + dot(shift - still(shift), outside)
+    return fields, zeta, jnp.exp(logarithm - still(logarithm))
+
+
 def velocity(
-    problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, held: frozenset[str]
+    problem: Problem,
+    place: Medium,
+    nodes: Nodes,
+    overlaps: Overlaps,
+    held: frozenset[str],
+    law: bool = False,
 ) -> Overlaps:
     """Right-hand side of the limit N -> infinity.
 
@@ -152,7 +200,7 @@ def velocity(
     norm one lose their radial velocity. Parameters of order 2 feel the part linear in the
     gram, those of order 1 the rest.
     """
-    return flow(problem, place, overlaps, moments(problem, place, nodes, overlaps), held)
+    return flow(problem, place, overlaps, moments(problem, place, nodes, overlaps, law), held)
 
 
 def flow(

@@ -1,5 +1,6 @@
 """What a user writes down: inputs with signal directions in Gaussian noise, a learner, rates."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -75,6 +76,14 @@ class InputModel(ABC):
     def mixing(self) -> Any:
         """Fixed matrix B, shape (p, q), from q noise vectors to the p vectors; identity here."""
         return np.eye(self.vectors)
+
+    def noise_nodes(self) -> tuple[int | None, ...] | None:
+        """Gauss-Hermite nodes that suffice for each of the q noise vectors' fields, if known.
+
+        A loss of degree d in a noise vector's field needs d + 1 nodes; fewer nodes there leave more
+        for the other variables. None (an entry, or all) lets the rule choose.
+        """
+        return None
 
     def blocks(self, dimension: int) -> tuple[NoiseBlocks, ...]:
         """Groups of noise blocks at N = `dimension`; sizes add up to N - r. One block here."""
@@ -277,6 +286,14 @@ class Problem:
             "norms": id(slots[1]) in used,
             "gram": id(slots[3].gram) in used,
         }
+
+
+def changed(problem: Problem, **fields: Any) -> Problem:
+    """A copy with other fields, not checked again: for traced numbers, and inside float64."""
+    other = copy.copy(problem)
+    for name, value in fields.items():
+        object.__setattr__(other, name, value)
+    return other
 
 
 def mixing_matrix(problem: Problem, dtype: Any) -> jax.Array:

@@ -148,7 +148,9 @@ def _update(recipe: Recipe, batches: Any, state: State, key: jax.Array, step: ja
     batch = batches(draw)
 
     def loss(parameters: Any) -> tuple[jax.Array, Any]:
-        network = nnx.merge(recipe.graph, parameters, state.others)
+        # made anew: flax lets nothing change that comes from outside this derivative
+        others = jax.tree.map(lambda leaf: leaf, state.others)
+        network = nnx.merge(recipe.graph, parameters, others)
         network.train()
         value = recipe.loss(network, batch, noise)
         return value, _split(network)[2]

@@ -68,6 +68,7 @@ def test_a_single_part_has_the_flow_of_the_model():
     assert np.all(np.abs(one[0].signal - same[0].signal) < scale)
 
 
+@pytest.mark.slow
 def test_a_neuron_that_sees_one_part_moves_as_if_it_were_alone():
     learner = TiedDenoiser("tanh", sign=-1)
     alone = rates(ONE, learner, np.array([[0.5, 0.3]]))
@@ -85,6 +86,7 @@ def test_one_level_among_many_is_the_model_itself():
     assert np.max(np.abs(alone[0].signal)) > 3 * np.max(scale)
 
 
+@pytest.mark.slow
 def test_many_levels_average_the_flows():
     learner, overlaps = TiedDenoiser("tanh", sign=-1, kappa=1.0), np.array([[0.5, 0.4]])
     times, shares = [0.2, 0.5, 1.0], [0.5, 0.25, 0.25]
@@ -113,6 +115,7 @@ def test_loss_of_unmixed_vectors_is_the_squared_error():
         assert loss == pytest.approx(np.sum((wanted - answer) ** 2), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_chain_runs_with_many_levels(key):
     """Drift of the overlap after a short time, beside the right-hand side of the limit."""
     inputs, learner = (

@@ -11,6 +11,7 @@ from flax import nnx
 
 from diffusion_theory.networks import (
     UNet,
+    best_affine_loss,
     clones,
     contracted_cumulant,
     covariance_distance,
@@ -18,7 +19,6 @@ from diffusion_theory.networks import (
     draw_along,
     draw_images,
     learn_denoiser,
-    linear_optimum,
     noise_levels,
     noise_loss,
     noisy,
@@ -117,7 +117,7 @@ def test_the_loss_of_known_denoisers(key):
     silent = float(noise_loss(Zero(), (clean, levels), draws[1]))
     assert abs(silent - 1) < 5 * np.sqrt(2 / clean.size)
     found = float(noise_loss(Best(spectrum), (clean, levels), draws[1]))
-    expected = linear_optimum(np.sort(spectrum.ravel())[::-1], SCHEDULE).mean()
+    expected = best_affine_loss(np.sort(spectrum.ravel())[::-1], SCHEDULE).mean()
     assert abs(found - expected) < 5 * np.sqrt(2 / clean.size)
 
 
@@ -126,7 +126,7 @@ def test_the_optimum_is_that_of_linear_diffusion():
     covariance = jnp.diag(jnp.asarray(spectrum, jnp.float32))
     denoiser = optimum(jnp.zeros(12), covariance, SCHEDULE.alpha_bar)
     losses = denoiser_losses(denoiser, jnp.zeros(12), covariance)
-    np.testing.assert_allclose(linear_optimum(spectrum, SCHEDULE), losses, rtol=1e-3)
+    np.testing.assert_allclose(best_affine_loss(spectrum, SCHEDULE), losses, rtol=1e-3)
 
 
 def test_noise_is_mixed_in_by_the_schedule(key):
@@ -222,7 +222,7 @@ def test_an_affine_denoiser_cannot_tell_photographs_from_their_covariance_clone(
     )  # fmt: skip
     assert seen.loss["data"].shape == (6, 2)
     assert seen.at_level["data"].shape == (6, 2, 2)
-    best = linear_optimum(gaussian.spectrum, SCHEDULE).mean()
+    best = best_affine_loss(gaussian.spectrum, SCHEDULE).mean()
     apart = seen.at_level["data"][:, 1] - seen.at_level["covariance"][:, 1]
     error = apart.std(axis=0, ddof=1) / np.sqrt(6)
     assert np.all(np.abs(apart.mean(axis=0)) < 6 * error)  # t with 5 degrees of freedom

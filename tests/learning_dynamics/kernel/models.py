@@ -120,3 +120,28 @@ class Blocks(Teacher):
 
     def signal_variances(self):
         return np.ones(self.directions)
+
+
+@ld.configuration
+class Bands(Teacher):
+    """Noise in bands of given sizes (as shares of N) and variances."""
+
+    shares: tuple = ld.static(default=(0.5, 0.5), kw_only=True)
+    variances: object = ld.static(default=(1.0, 1.0), kw_only=True)
+
+    def blocks(self, dimension):
+        rest = dimension - self.directions
+        sizes = [int(share * rest) for share in self.shares[1:]]
+        sizes = [rest - sum(sizes), *sizes]
+        pairs = zip(sizes, self.variances, strict=True)
+        return tuple(ld.NoiseBlocks(n, np.array([v])) for n, v in pairs)
+
+
+@ld.configuration
+class Absolute(ld.Learner):
+    """Absolute error |w.x - y|, whose gradient jumps."""
+
+    neurons = 1
+
+    def loss(self, fields, norms, parameters, sample):
+        return jnp.abs(fields[0, 0] - sample.label)

@@ -117,3 +117,43 @@ class Quartet(ld.InputModel):
 
 def quartet_problem(rate, exact=False):
     return ld.Problem(Quartet(exact), Correlator(4), rate, update="spherical")
+
+
+@ld.configuration
+class NormalisedCorrelator(Correlator):
+    """Loss -y He_k(h) / sqrt(k!) of the preactivation h = w.x over its standard deviation."""
+
+    normaliser = "inputs"
+
+    def loss(self, fields, norms, parameters, sample):
+        unit = fields / jnp.sqrt(norms[0, 0])
+        return super().loss(unit, norms, parameters, sample)
+
+
+@ld.configuration
+class BandMonomial(Monomial):
+    """The same label, noise in two bands."""
+
+    shares: tuple = ld.static(default=(0.5, 0.5), kw_only=True)
+    variances: tuple = ld.static(default=(0.4, 1.6), kw_only=True)
+
+    def blocks(self, dimension):
+        rest = dimension - 1
+        second = int(self.shares[1] * rest)
+        sizes = (rest - second, second)
+        return tuple(
+            ld.NoiseBlocks(n, np.array([v])) for n, v in zip(sizes, self.variances, strict=True)
+        )
+
+
+@ld.configuration
+class Pair(Correlator):
+    """Two neurons with a loss each."""
+
+    @property
+    def neurons(self):
+        return 2
+
+    def loss(self, fields, norms, parameters, sample):
+        first = super().loss(fields[:1], norms, parameters, sample)
+        return first + super().loss(fields[1:], norms, parameters, sample)

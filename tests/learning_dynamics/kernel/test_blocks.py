@@ -7,22 +7,7 @@ import pytest
 from jax.scipy.special import erf
 
 import learning_dynamics as ld
-from tests.learning_dynamics.kernel.models import Committee, Teacher
-
-
-@ld.configuration
-class Bands(Teacher):
-    """Noise in bands of given sizes (as shares of N) and variances."""
-
-    shares: tuple = ld.static(default=(0.5, 0.5), kw_only=True)
-    variances: object = ld.static(default=(1.0, 1.0), kw_only=True)
-
-    def blocks(self, dimension):
-        rest = dimension - self.directions
-        sizes = [int(share * rest) for share in self.shares[1:]]
-        sizes = [rest - sum(sizes), *sizes]
-        pairs = zip(sizes, self.variances, strict=True)
-        return tuple(ld.NoiseBlocks(n, np.array([v])) for n, v in pairs)
+from tests.learning_dynamics.kernel.models import Bands, Committee, Teacher
 
 
 @ld.configuration

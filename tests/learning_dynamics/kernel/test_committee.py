@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import special
 
 import learning_dynamics as ld
 from tests.learning_dynamics.kernel.models import Committee, Teacher
@@ -26,8 +27,24 @@ def rates(neurons, teachers, seed, points, method):
     dq_error = error.blocks[0] + 2 * np.abs(error.signal).max() * np.abs(m).sum()
     expected = committee_rates(m, q, v, a, 0.7, 0.4, 0.3)
     return (
-        zip((found.signal, d_q, found.parameters["v"]), expected, strict=True),
+        list(zip((found.signal, d_q, found.parameters["v"]), expected, strict=True)),
         (error.signal, dq_error, error.parameters["v"]),
+    )
+
+
+def random_points_error(neurons, teachers, seed, points):
+    """Standard error of the means of eta A C and eta A h^T from independent samples."""
+    m, q, v, a = random_overlaps(neurons, teachers, seed)
+    rng, count = np.random.default_rng(0), 50_000
+    x = rng.normal(size=(count, teachers))
+    noise = rng.normal(size=(count, neurons)) @ np.linalg.cholesky(q - m @ m.T).T
+    h = x @ m.T + noise
+    label = special.erf(x / np.sqrt(2)) @ a + 0.3 * rng.normal(size=count)
+    miss = special.erf(h / np.sqrt(2)) @ v - label
+    slope = 0.7 * miss[:, None] * v * np.sqrt(2 / np.pi) * np.exp(-(h**2) / 2)
+    return (
+        np.std(slope[:, :, None] * x[:, None], axis=0).max() / np.sqrt(points),
+        np.std(slope[:, :, None] * h[:, None], axis=0).max() / np.sqrt(points),
     )
 
 
@@ -46,8 +63,13 @@ def test_tensor_rule_reaches_closed_form(neurons, teachers, points, accuracy):
 )
 def test_sobol_points_agree_within_their_reported_error(neurons, teachers):
     pairs, errors = rates(neurons, teachers, 3 * neurons + teachers, 2**16, "sobol")
+    # in up to 9 dimensions Sobol points are worth at least nine times as many random ones; the
+    # error of dQ exceeds that of its parts, being a bound on their sum over directions
+    m = random_overlaps(neurons, teachers, 3 * neurons + teachers)[0]
+    random = random_points_error(neurons, teachers, 3 * neurons + teachers, 2**16)
+    assert np.max(errors[0]) < random[0] / 3
+    assert np.max(errors[1]) < 2 * random[1] / 3 + 2 * np.abs(m).sum() * random[0] / 3
     for (found, expected), error in zip(pairs, errors, strict=True):
-        assert np.max(error) < 1e-2
         # 8 scramblings: the t quantile at 1e-6 for at most 16 components
         assert np.max(np.abs(found - expected) / (error + 1e-12)) < 13
 
@@ -56,7 +78,7 @@ def test_reported_tensor_error_is_honest():
     for points in (2**10, 2**12, 2**14):
         pairs, errors = rates(2, 1, 9, points, "tensor")
         for (found, expected), error in zip(pairs, errors, strict=True):
-            assert np.max(np.abs(found - expected)) <= 3 * np.max(error) + 1e-12
+            assert np.all(np.abs(found - expected) <= error + 1e-12)
 
 
 def test_trajectory_follows_closed_form():

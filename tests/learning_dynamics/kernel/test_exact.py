@@ -60,6 +60,43 @@ def test_limit_of_the_linear_learner_is_exact():
 
 
 @pytest.mark.slow
+def test_bias_falls_as_one_over_n(key):
+    """Slope of log |mean - limit| in log N, within its error of -1, from large N.
+
+    The weighted fit below allows for 1 / N^2; here N is large enough that it adds less than 0.1 to
+    the slope: spread 1 / N^(1/2) over (replicas)^(1/2) against a bias of 1 / N.
+    """
+    problem = linear_problem(eta=1.0, noise=0.4)
+    start = ld.order_parameters([[0.2]], [[1.1]])
+    sizes, replicas = np.array([20, 40, 80]), np.array([60_000, 120_000, 240_000])
+    limit = ld.integrate(
+        problem, times=[1.0], start=start, observe={"error": error_of}, points=500,
+        method="tensor", tolerance=1e-10,
+    ).values["error"][0]  # fmt: skip
+    bias, error = [], []
+    for n, count in zip(sizes, replicas, strict=True):
+        seen = ld.simulate(
+            problem, dimension=int(n), times=[1.0], replicas=int(count), key=key, level="overlaps",
+            start=start, observe={"error": error_of},
+        )  # fmt: skip
+        draws = seen.values["error"][:, 0]
+        bias.append(draws.mean() - limit)
+        error.append(draws.std() / np.sqrt(count))
+    x, y = np.log(sizes), np.log(np.abs(bias))
+    weight = (np.array(bias) / error) ** 2  # of log |bias|
+    centre = np.sum(weight * x) / np.sum(weight)
+    spread = np.sum(weight * (x - centre) ** 2)
+    slope, uncertainty = np.sum(weight * (x - centre) * y) / spread, 1 / np.sqrt(spread)
+    exact = [linear_error(1.0, 0.4, n, n, 1.7) - limit for n in sizes]
+    known = np.sum(weight * (x - centre) * np.log(np.abs(exact))) / spread
+    print("slope", slope, "+-", uncertainty, "exact", known)
+    assert uncertainty < 0.1
+    assert abs(slope - known) < 5 * uncertainty
+    assert abs(slope + 1) < 5 * uncertainty + 0.1
+    assert abs(known + 1) < 0.1
+
+
+@pytest.mark.slow
 def test_bias_falls_as_one_over_n_and_spread_as_one_over_root_n(key):
     """Slopes in log N of |mean - limit| and of the standard deviation, with their errors."""
     problem = ld.Problem(Teacher(np.array([1.0, 0.5])), Committee(1), 1.5)

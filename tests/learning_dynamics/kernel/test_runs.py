@@ -1,11 +1,15 @@
 """Identity of replicas, resuming, stopping, divergence, results."""
 
+from dataclasses import dataclass
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import learning_dynamics as ld
+from learning_dynamics.kernel.checkpoint import fingerprint
 from learning_dynamics.kernel.simulate import whole_updates
 from tests.learning_dynamics.kernel.models import Committee, Teacher
 
@@ -170,6 +174,40 @@ def test_interrupted_run_continues_bit_for_bit(tmp_path):
     path.write_bytes(b"broken")
     with pytest.raises(ValueError, match="checkpoint"):
         run(times=times, checkpoint=path)
+
+
+@dataclass(frozen=True)
+class Reaches:
+    """A quantity for `Stop` that is an object, without a `__qualname__` of its own."""
+
+    direction: int
+
+    def __call__(self, overlaps):
+        return overlaps.signal[0, self.direction]
+
+
+def test_callable_objects_name_a_run(tmp_path):
+    """Objects and partial functions as quantities: told apart by what they hold."""
+    prints = [
+        fingerprint(None, ld.Stop(quantity, 0.5))
+        for quantity in (
+            Reaches(0), Reaches(0), Reaches(1), partial(_along, 0), partial(_along, 0),
+            partial(_along, 1), _along,
+        )
+    ]  # fmt: skip
+    assert prints[0] == prints[1]
+    assert prints[3] == prints[4]
+    assert len(set(prints)) == 5
+    path = tmp_path / "run.npz"
+    one = run(times=[0.5], stop=ld.Stop(Reaches(0), 0.9), checkpoint=path)
+    two = run(times=[0.5], stop=ld.Stop(Reaches(0), 0.9), checkpoint=path)
+    np.testing.assert_array_equal(one.stopped, two.stopped)
+    with pytest.raises(ValueError, match="checkpoint"):
+        run(times=[0.5], stop=ld.Stop(Reaches(0), 0.8), checkpoint=path)
+
+
+def _along(direction, overlaps):
+    return overlaps.signal[0, direction]
 
 
 BAD_RUNS = {

@@ -12,7 +12,6 @@ import numpy as np
 import xarray as xr
 
 import learning_dynamics as ld
-from diffusion_theory import MixedCumulant, TiedDenoiser
 
 
 class Moments(NamedTuple):
@@ -71,8 +70,21 @@ def labelled(dimension):
     )
 
 
+def saving(x, checkpoint, folder):
+    """Takes two steps, the first of which is not repeated after an interruption."""
+    if not checkpoint.exists():
+        count(Path(folder), f"{x}")
+        np.savez(checkpoint, first=np.float64(x))
+    if (Path(folder) / "stop").exists():
+        raise KeyboardInterrupt
+    with np.load(checkpoint) as saved:
+        return saved["first"] * 2
+
+
 def trajectory(dimension, seed, checkpoint):
     """A simulation that saves itself."""
+    from diffusion_theory import MixedCumulant, TiedDenoiser  # workers start without them
+
     problem = ld.Problem(
         inputs=MixedCumulant(covariance=9.0), learner=TiedDenoiser("tanh"), learning_rate=0.2
     )

@@ -71,6 +71,7 @@ def test_show_sees_what_runs_and_what_is_missing(file, tmp_path, capsys):
     assert "… and 2 more" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_sweep_by_worker_processes(file, tmp_path):
     assert main(["sweep", str(file), "--store", str(tmp_path / "s"), "--workers", "2"]) == 0
     store = Store(tmp_path / "s")

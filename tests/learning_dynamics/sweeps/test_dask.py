@@ -8,6 +8,7 @@ from learning_dynamics.sweeps.store import Store
 from tests.learning_dynamics.sweeps import measures
 
 distributed = pytest.importorskip("distributed")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -61,6 +61,7 @@ def spawning():
     return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_nothing_but_time(tmp_path):
     with spawning() as own:
         found = ld.sweep(

@@ -98,7 +98,7 @@ def test_damaged_and_foreign_files_are_reported_moved_and_recomputed(tmp_path):
     assert len(list((tmp_path / "s" / "rejected").iterdir())) == 3
 
 
-def test_locks_keep_threads_and_processes_apart(store, tmp_path):
+def test_locks_keep_threads_and_processes_apart(store, tmp_path, other_process):
     other = "f" * 32
     with store.claim([KEY]) as mine:
         assert mine
@@ -115,38 +115,45 @@ def test_locks_keep_threads_and_processes_apart(store, tmp_path):
         thread.join()
         assert taken == [False]
         assert not store.busy(other)  # nothing is kept of a claim that failed
-        assert _in_another_process(tmp_path, [KEY]) == "False"
-        assert _in_another_process(tmp_path, [other]) == "True"
+        assert other_process("try", KEY) == "False"
+        assert other_process("try", other) == "True"
     assert not store.busy(KEY)
-    assert _in_another_process(tmp_path, [KEY]) == "True"
-
-
-def _in_another_process(folder, keys):
-    program = textwrap.dedent(f"""
-        from learning_dynamics.sweeps.store import Store
-        with Store({str(folder)!r}).claim({keys!r}) as free:
-            print(free)
-    """)
-    return subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    ).stdout.strip()
-
-
-def test_a_killed_process_leaves_no_lock(store, tmp_path):
-    program = textwrap.dedent(f"""
-        import time
-        from learning_dynamics.sweeps.store import Store
-        with Store({str(tmp_path)!r}).claim([{KEY!r}]) as free:
-            print(free, flush=True)
-            time.sleep(60)
-    """)
-    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    assert child.stdout.readline() == "True\n"
+    assert other_process("try", KEY) == "True"
+    assert other_process("hold", KEY) == "True"
     assert store.busy(KEY)
-    child.kill()
-    child.wait()
-    child.stdout.close()
-    assert not store.busy(KEY)
+    other_process.child.kill()
+    other_process.child.wait()
+    assert not store.busy(KEY)  # the locks of a dead process are free
+
+
+@pytest.fixture
+def other_process(tmp_path):
+    """A process that claims keys of the store."""
+    program = textwrap.dedent(f"""
+        import sys
+        from learning_dynamics.sweeps.store import Store
+        store, held = Store({str(tmp_path)!r}), []
+        for line in sys.stdin:
+            what, key = line.split()
+            claim = store.claim([key])
+            print(claim.__enter__(), flush=True)
+            held.append(claim)
+            if what == "try":
+                held.pop().__exit__(None, None, None)
+    """)
+    child = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+    def ask(what, key):
+        child.stdin.write(f"{what} {key}\n")
+        child.stdin.flush()
+        return child.stdout.readline().strip()
+
+    ask.child = child
+    with child:
+        yield ask
+        child.kill()
 
 
 def test_a_file_system_without_locks_is_told_and_works(tmp_path, monkeypatch):

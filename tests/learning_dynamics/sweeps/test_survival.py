@@ -245,7 +245,7 @@ def test_a_write_error_stops_it_and_it_goes_on(tmp_path, calls, monkeypatch, err
 
     def failing(handle):
         flushes.append(handle)
-        if len(flushes) > 26:
+        if len(flushes) > 12:
             raise OSError(number, error)
         original(handle)
 

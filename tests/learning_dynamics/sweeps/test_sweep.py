@@ -80,16 +80,17 @@ def test_without_a_store_everything_is_computed(calls):
 
 
 def test_cells_together_equal_cells_one_by_one(tmp_path):
+    grid = {"dimension": [5, 8], "gamma": [0.5, 1.0], "seed": range(3)}
     together = ld.sweep(
-        measures.traceable, GRID, store=tmp_path / "a", together=("gamma", "seed"), batch_size=5
+        measures.traceable, grid, store=tmp_path / "a", together=("gamma", "seed"), batch_size=4
     )
-    single = ld.sweep(measures.traceable, GRID, store=tmp_path / "b")
+    single = ld.sweep(measures.traceable, grid, store=tmp_path / "b")
     for name, array in values(single).items():
         np.testing.assert_allclose(values(together)[name], array, rtol=1e-6)
     # order of the axes is that of `over`, whichever run together
     other = ld.sweep(
         measures.traceable,
-        {"seed": range(4), "dimension": [5, 8], "gamma": [0.0, 0.5, 1.0]},
+        {"seed": range(3), "dimension": [5, 8], "gamma": [0.5, 1.0]},
         together="seed",
     )
     assert other["mean"].dims == ("seed", "dimension", "gamma")
@@ -201,6 +202,20 @@ def test_labelled_results_keep_units_and_coordinates(tmp_path):
         np.testing.assert_array_equal(back["loss"], found["loss"])
 
 
+def test_a_cell_goes_on_from_its_checkpoint(tmp_path):
+    options = {"fixed": {"folder": str(tmp_path)}, "store": tmp_path / "s"}
+    (tmp_path / "stop").touch()
+    with pytest.raises(KeyboardInterrupt):
+        ld.sweep(measures.saving, {"x": [1, 2]}, **options)
+    assert len(list((tmp_path / "s" / "checkpoints").iterdir())) == 1
+    (tmp_path / "stop").unlink()
+    found = ld.sweep(measures.saving, {"x": [1, 2]}, **options)
+    np.testing.assert_array_equal(found["value"], [2.0, 4.0])
+    assert measures.counted(tmp_path, "1") == 1
+    assert not list((tmp_path / "s" / "checkpoints").iterdir())
+
+
+@pytest.mark.slow
 def test_simulations_are_results_and_resume_from_their_checkpoint(tmp_path, monkeypatch):
     grid = {"dimension": [20, 33], "seed": [0, 1]}
     found = ld.sweep(measures.trajectory, grid, store=tmp_path / "a")

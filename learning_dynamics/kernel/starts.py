@@ -1,0 +1,150 @@
+"""Where the limit starts: checked order parameters, fast parameters at their fixed point."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize
+
+from learning_dynamics.kernel.moments import Medium, medium, moments
+from learning_dynamics.kernel.problem import Problem
+from learning_dynamics.kernel.quadrature import (
+    Nodes,
+)
+from learning_dynamics.kernel.state import Overlaps
+from learning_dynamics.validation import finite_array, positive_integer, reject
+
+__all__ = ["device_nodes", "limit_medium", "starting_points"]
+
+Array = NDArray[np.float64]
+
+
+def device_nodes(nodes: Nodes) -> Nodes:
+    """The nodes as JAX arrays."""
+    moved: Nodes = jax.tree.map(jnp.asarray, nodes)
+    return moved
+
+
+def limit_medium(problem: Problem, dimension: int | None) -> Medium:
+    """Noise blocks of the limit.
+
+    Raises:
+        ValueError: if a model with several blocks is given no dimension.
+    """
+    if dimension is not None:
+        positive_integer("dimension", dimension)
+        if len(np.atleast_1d(medium(problem, dimension).fractions)) == 1:
+            dimension = None
+    if dimension is None:
+        probe = problem.inputs.blocks(1000 + problem.inputs.directions)
+        if sum(np.shape(group.variances)[0] for group in probe) != 1:
+            raise reject("dimension", "be given: the noise has several blocks", None)
+    return medium(problem, dimension)
+
+
+def starting_points(
+    problem: Problem, place: Medium, nodes: Nodes, start: Overlaps
+) -> tuple[frozenset[str], Overlaps]:
+    """Starts with a leading axis, parameters filled in and the fast ones at their fixed point.
+
+    A parameter is fast when its drift per update does not vanish with N: order 1 and a loss with a
+    part linear in the gram. It is then held at the zero of that part.
+
+    A parameter of order 0 has no limit of this kind. Without a part linear in the gram its change
+    in one update is of order one, and random: it never averages, its law stays broad at every N.
+    With one, the change is of order N, and no fixed rate is stable.
+
+    Raises:
+        ValueError: on shapes that do not fit, a moving parameter of order 0, or a fast one whose
+            rate is too large to settle.
+    """
+    neurons, r = problem.learner.neurons, problem.inputs.directions
+    signal = finite_array("start.signal", start.signal)
+    blocks = finite_array("start.blocks", start.blocks)
+    count = place.variances.shape[0]
+    if signal.shape[-2:] != (neurons, r) or signal.ndim not in (2, 3):
+        raise reject("start.signal", f"have shape (..., {neurons}, {r})", f"shape {signal.shape}")
+    if blocks.shape != (*signal.shape[:-2], count, neurons, neurons):
+        demand = f"have shape (..., {count}, {neurons}, {neurons})"
+        raise reject("start.blocks", demand, f"shape {blocks.shape}")
+    signal, blocks = signal.reshape(-1, neurons, r), blocks.reshape(-1, count, neurons, neurons)
+    initial = problem.initial_parameters(jnp.float64)
+    parameters = {}
+    for name, value in initial.items():
+        given = np.asarray(start.parameters.get(name, value), np.float64)
+        given = given.reshape(-1, *value.shape)
+        parameters[name] = np.broadcast_to(given, (signal.shape[0], *value.shape)).copy()
+    whole = Overlaps(
+        jnp.asarray(signal), jnp.asarray(blocks), jax.tree.map(jnp.asarray, parameters)
+    )
+    if not problem.parameter_rates:
+        return frozenset(), whole
+    for name in problem.parameter_rates:
+        if problem.order(name) == 0:
+            raise reject("parameter_orders", "be at least 1 for a limit to exist", {name: 0})
+    first = jax.tree.map(lambda leaf: leaf[0], whole)
+    stiff = jax.jit(lambda y: moments(problem, place, device_nodes(nodes), y).stiff)(first)
+    held = set()
+    for name in problem.parameter_rates:
+        moves = bool(np.any(np.abs(np.asarray(stiff[name])) > 0)) or _responds(
+            problem, place, nodes, first, name
+        )
+        if problem.order(name) == 1 and moves:
+            held.add(name)
+    if held:
+        fixed = _fixed_point(problem, place, nodes, first, sorted(held))
+        for name in held:
+            parameters[name] = np.broadcast_to(fixed[name], parameters[name].shape).copy()
+        whole = whole._replace(parameters=jax.tree.map(jnp.asarray, parameters))
+    return frozenset(held), whole
+
+
+def _responds(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, name: str) -> bool:
+    """Whether the stiff drift of a parameter changes when the parameter does."""
+    few = Nodes(*jax.tree.map(lambda a: jnp.asarray(a[:2]), nodes))
+    moved = dict(overlaps.parameters)
+    moved[name] = moved[name] + 0.37
+    shifted = overlaps._replace(parameters=moved)
+    stiff = jax.jit(lambda y: moments(problem, place, few, y).stiff[name])(shifted)
+    return bool(np.any(np.abs(np.asarray(stiff)) > 0))
+
+
+def _fixed_point(
+    problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, names: list[str]
+) -> dict[str, Array]:
+    few = Nodes(*jax.tree.map(lambda a: jnp.asarray(a[:2]), nodes))
+    few = few._replace(weights=few.weights / few.weights.sum())
+    shapes = {name: overlaps.parameters[name].shape for name in names}
+    sizes = np.cumsum([0] + [int(np.prod(shapes[name])) for name in names])
+
+    def unpack(flat: Any) -> dict[str, Any]:
+        parts = zip(names, sizes[:-1], sizes[1:], strict=True)
+        return {name: flat[a:b].reshape(shapes[name]) for name, a, b in parts}
+
+    @jax.jit
+    def drift(flat: jax.Array) -> jax.Array:
+        moved = overlaps._replace(parameters={**overlaps.parameters, **unpack(flat)})
+        stiff = moments(problem, place, few, moved).stiff
+        return jnp.concatenate([stiff[name].ravel() for name in names])
+
+    guess = np.concatenate([np.asarray(overlaps.parameters[n]).ravel() for n in names])
+    found = optimize.root(
+        lambda x: np.asarray(drift(jnp.asarray(x))),
+        guess,
+        jac=lambda x: np.asarray(jax.jacfwd(drift)(jnp.asarray(x))),
+        tol=1e-12,
+    )
+    if not found.success:
+        raise reject("parameter_orders", "let fast parameters have a fixed point", names)
+    rates = np.concatenate(
+        [np.full(int(np.prod(shapes[n])), float(problem.parameter_rates[n])) for n in names]
+    )
+    # one update near the fixed point: theta' - theta* = (1 - rate J) (theta - theta*)
+    step = np.eye(rates.size) - rates[:, None] * np.asarray(jax.jacfwd(drift)(jnp.asarray(found.x)))
+    largest = float(np.max(np.abs(np.linalg.eigvals(step))))
+    if largest >= 1:
+        demand = "let fast parameters settle (one update must shrink their distance)"
+        raise reject("parameter_rates", demand, f"a factor {largest:.3g} for {names}")
+    return unpack(found.x)

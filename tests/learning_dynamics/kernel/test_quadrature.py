@@ -1,0 +1,175 @@
+"""Quadrature: the reported error is honest, declared nodes are used, the flow keeps norms."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import integrate
+
+import learning_dynamics as ld
+from learning_dynamics.hermite import gauss_hermite, hermite_coefficients, trapezoid
+from learning_dynamics.kernel.quadrature import combine, expectation_nodes
+from tests.learning_dynamics.kernel.models import Absolute, Committee, Denoiser, Spike, Teacher
+
+INTEGRANDS = {
+    "kink": lambda x: np.abs(x - 0.37),
+    "relu": lambda x: np.maximum(x, 0) * x**2,
+    "jump": lambda x: np.sign(x - 0.6),
+    "half": lambda x: (x > 0.2) * x,
+    "two kinks": lambda x: np.abs(np.abs(x) - 1),
+    "steep": lambda x: np.tanh(4 * x) ** 2,
+    "tanh": lambda x: np.tanh(1.64 * x) ** 2,
+    "pole": lambda x: 1 / (1 + 9 * x**2),
+    "cosine": lambda x: np.cos(3 * x),
+    "polynomial": lambda x: x**6 - x,
+    "exponential": np.exp,
+}
+BREAKS = (-1.0, -0.6, 0.0, 0.2, 0.37, 0.6, 1.0)
+
+
+def expectation(function, shift):
+    def density(x):
+        return function(x + shift) * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+
+    edges = [-12.0, *sorted(b - shift for b in BREAKS), 12.0]
+    parts = [
+        integrate.quad(density, a, b, epsabs=1e-14, epsrel=1e-13, limit=200)[0]
+        for a, b in itertools.pairwise(edges)
+    ]
+    return sum(parts)
+
+
+@pytest.mark.parametrize("name", INTEGRANDS)
+def test_error_of_tensor_rules_is_honest(name):
+    """True error <= reported error, whatever the phase of the kink and the number of nodes."""
+    function, ratios = INTEGRANDS[name], []
+    for shift in np.linspace(0, 0.5, 6):
+        exact = expectation(function, shift)
+        for nodes in (8, 10, 12, 15, 20, 25, 30, 40, 60, 90, 120):
+            found = []
+            for count in (nodes, nodes - 1, int(0.7 * nodes)):
+                points, weights = gauss_hermite(count)
+                found.append(np.asarray(np.sum(weights * function(points + shift))))
+            value, error = combine(found, "tensor")
+            ratios.append(abs(value - exact) / (error + 1e-11))
+    assert max(ratios) < 1
+    assert np.median(ratios) > 0.02 or name in ("cosine", "polynomial", "exponential", "tanh")
+
+
+def test_error_of_sobol_sets_is_honest():
+    """|mean - exact| over the reported error is like Student's t with 7 degrees of freedom."""
+    problem = ld.Problem(Teacher(np.array([1.0]), "linear"), Absolute(), 1.0, label_noise=0.5)
+    start = ld.order_parameters([[0.3]], [[1.0]])
+    exact = np.sqrt(2 / np.pi * (1 - 0.6 + 1 + 0.25))
+    ratios = []
+    for seed in range(40):
+        rules, kind = expectation_nodes(problem, points=2**10, method="sobol", seed=seed)
+        found = []
+        for rule in rules:
+            field = 0.3 * rule.latents["x"][:, 0] + np.sqrt(0.91) * rule.zeta[:, 0, 0]
+            label = rule.latents["x"][:, 0] + 0.5 * rule.latents["label noise"]
+            found.append(np.asarray(np.sum(rule.weights * np.abs(field - label))))
+        value, error = combine(found, kind)
+        ratios.append((value - exact) / error)
+    # variance of Student's t with 7 degrees of freedom: 7 / 5
+    assert 0.6 < np.std(ratios) < 1.9
+    assert np.max(np.abs(ratios)) < 6
+    loss, error = ld.expected_loss(problem, start, points=2**14)
+    assert abs(loss - exact) < 5 * error
+
+
+def test_combine_keeps_the_structure():
+    value, error = combine([{"a": np.ones(2)}, {"a": np.zeros(2)}, {"a": np.ones(2)}], "tensor")
+    np.testing.assert_array_equal(value["a"], 1)
+    np.testing.assert_array_equal(error["a"], 2)
+
+
+def test_trapezoid_beats_gauss_hermite_for_steep_functions():
+    """E tanh(4 g)^2 to rounding by 320 points; 120 Gauss-Hermite nodes leave 1e-5."""
+    exact = expectation(INTEGRANDS["steep"], 0.0)
+    points, weights = trapezoid(0.06)
+    assert abs(np.sum(weights * INTEGRANDS["steep"](points[:, 0])) - exact) < 1e-13
+    points, weights = gauss_hermite(120)
+    assert abs(np.sum(weights * INTEGRANDS["steep"](points)) - exact) > 1e-7
+    grid, mass = trapezoid(0.5, 2)
+    np.testing.assert_allclose((grid.T * mass) @ grid, np.eye(2), atol=1e-12)
+    with pytest.raises(ValueError, match="step"):
+        trapezoid(0.0)
+
+
+def test_error_of_hermite_coefficients_is_honest():
+    """E |g| He_2(g) = sqrt(2 / pi), a kink."""
+    values, errors = hermite_coefficients(np.abs, 2)
+    assert abs(values[2] - np.sqrt(2 / np.pi)) < errors[2] < 0.05
+
+
+@ld.configuration
+class Declared(Spike):
+    """The same sample, the noise fields in triangular form: the second one drives z alone."""
+
+    few: int = ld.static(default=0)
+
+    def mixing(self):
+        root = np.hypot(0.8, 0.6)
+        return np.array([[root, 0.0], [0.6 / root, 0.8 / root]])
+
+    def noise_nodes(self):
+        return (None, self.few) if self.few else None
+
+
+def test_nodes_declared_per_noise_vector():
+    """The loss is linear in the second noise field: three nodes are exact, and leave more."""
+    learner = Denoiser(1)
+    state = ld.order_parameters([[0.4]], [[1.0]])
+    free, few = (ld.Problem(Declared(few=n), learner, 1.0) for n in (0, 3))
+    rules, kind = expectation_nodes(few, points=2**14)
+    assert kind == "tensor"
+    assert np.unique(rules[0].zeta[:, 0, 1]).size == 3
+    assert np.unique(rules[0].zeta[:, 0, 0]).size > 12
+    assert expectation_nodes(free, points=2**14)[1] == "sobol"
+    one, error = ld.right_hand_side(few, state, points=2**17)
+    two, sampling = ld.right_hand_side(free, state, points=2**17)
+    assert abs(one.signal - two.signal) < 5 * sampling.signal + error.signal
+    assert error.signal < 0.5 * sampling.signal
+
+    @ld.configuration
+    class Wrong(Declared):
+        def noise_nodes(self):
+            return (3,)
+
+    with pytest.raises(ValueError, match="noise_nodes"):
+        expectation_nodes(ld.Problem(Wrong(), learner, 1.0))
+
+
+@pytest.mark.parametrize("update", ["spherical", "projected"])
+@pytest.mark.parametrize("norm", [1.0, 0.9])
+def test_flow_keeps_the_norm_of_rows_even_off_one(update, norm):
+    """d|w|^2 / dtau = 0: the radial velocity is over |row|^2, so that rounding does not grow."""
+    problem = ld.Problem(Teacher(np.array([1.0, 0.5])), Committee(2), 1.5, update=update)
+    m = np.array([[0.4, -0.2], [0.1, 0.3]])
+    start = ld.order_parameters(m, np.array([[1.0, 0.2], [0.2, 1.0]]) * norm)
+    moved, _ = ld.right_hand_side(problem, start, points=2**10)
+    change = 2 * np.sum(m * moved.signal, axis=1) + np.einsum("bkk->k", moved.blocks)
+    np.testing.assert_allclose(change, 0, atol=1e-14)
+    assert np.abs(moved.signal).max() > 0.01
+
+
+def test_order_zero_and_unstable_fast_parameters_have_no_limit():
+    start = ld.order_parameters([[0.5]], [[1.0]], {"skip": 0.3})
+    options = {"times": [0.5], "start": start, "points": 2**10}
+    base = {"inputs": Spike(), "learner": Denoiser(1), "learning_rate": 0.4}
+    with pytest.raises(ValueError, match="parameter_orders"):
+        ld.integrate(
+            ld.Problem(**base, parameter_rates={"skip": 0.2}, parameter_orders={"skip": 0}),
+            **options,
+        )
+    committee = ld.Problem(
+        Teacher(np.ones(1)), Committee(1), 1.0, parameter_rates={"v": 0.1},
+        parameter_orders={"v": 0},
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="parameter_orders"):
+        ld.integrate(committee, times=[1.0], start=ld.order_parameters([[0.5]], [[1.0]]))
+    # one update multiplies the distance of the skip by 1 - 2 rate
+    with pytest.raises(ValueError, match="parameter_rates"):
+        ld.integrate(ld.Problem(**base, parameter_rates={"skip": 1.1}), **options)
+    assert ld.integrate(ld.Problem(**base, parameter_rates={"skip": 0.9}), **options)

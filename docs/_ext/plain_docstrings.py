@@ -41,7 +41,7 @@ def _table(rows: list[str]) -> list[str]:
 def rewrite(lines: list[str]) -> list[str]:
     """Return the docstring's lines in markup that says what the source shows."""
     done: list[str] = []
-    section, literal, rows = False, False, []
+    section, literal, formula, rows = False, False, False, []
     for line in [*lines, ""]:
         indented = line.startswith(" ")
         if line.startswith("|"):
@@ -51,11 +51,16 @@ def rewrite(lines: list[str]) -> list[str]:
             done += _table(rows)
             rows = []
         if line and not indented:
+            if formula and done[-1]:
+                done.append("")
             # code of an example stays as it is
             section, literal = bool(SECTION.match(line)), line.startswith("Example")
-        elif indented and not section and not literal and (not done or not done[-1]):
-            done += ["::", ""]
-            literal = True
+            formula = False
+        elif indented and not section and not literal:
+            deep = line.startswith("    ")  # less is the second line of an entry in a list
+            if not done or not done[-1] or deep:
+                done += [""] * bool(done and done[-1]) + ["::", ""]
+                literal = formula = True
         done.append(line if literal else _escape(line))
     return done[:-1]
 

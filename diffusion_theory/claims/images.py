@@ -37,7 +37,7 @@ Array = NDArray[Any]
 SOURCE = PAPER.split(";")[0] + "; the measurement was built here"
 SIZE = 8
 SCHEDULE = NoiseSchedule.linear(50, 2e-3, 0.4)
-FIXED = (2, 8, 18)
+FIXED, BATCH = (2, 8, 18), 32
 APART = 0.2  # relative difference of losses that counts as parted
 SETS = ("photographs", "mean clone", "covariance clone")
 
@@ -62,10 +62,10 @@ def full_network(rngs: Any) -> UNet:
 )
 def images_pairwise_first(run: Run) -> Evidence:
     """Losses of one network on photographs and on their Gaussian clones, along training."""
-    end, seeds = (1500, 5) if run.quick else (30_000, 8)
-    steps = log_steps(end, points=14, first=8)
+    end, seeds, copied = (1000, 4, 3) if run.quick else (30_000, 8, 5)
+    steps = log_steps(end, points=12, first=8)
     train, test = photograph_patches(
-        SIZE, train=40_000, test=1000 if run.quick else 4000, key=jax.random.fold_in(run.key, 0)
+        SIZE, train=40_000, test=500 if run.quick else 4000, key=jax.random.fold_in(run.key, 0)
     )
     gaussian = clones(test, key=jax.random.fold_in(run.key, 1))
     tests = dict(zip(SETS, (test, gaussian.mean, gaussian.covariance), strict=True))
@@ -74,10 +74,10 @@ def images_pairwise_first(run: Run) -> Evidence:
     build = network if run.quick else full_network
     learn = partial(
         learn_denoiser, build, tests=tests, schedule=SCHEDULE, steps=steps, fixed=FIXED,
-        seeds=seeds, tracker=run.tracker,
+        batch=BATCH, tracker=run.tracker,
     )  # fmt: skip
-    real = learn(train, key=jax.random.fold_in(run.key, 3))
-    cloned = learn(copies.covariance, key=jax.random.fold_in(run.key, 4))
+    real = learn(train, seeds=seeds, key=jax.random.fold_in(run.key, 3))
+    cloned = learn(copies.covariance, seeds=copied, key=jax.random.fold_in(run.key, 4))
     order, together = _order(real)
     below, beyond = _beside_optimum(real, float(best.mean()))
     never = _never_below(cloned, float(best.mean()))

@@ -5,6 +5,12 @@ of neural networks" (arXiv 2605.16913), of which only the abstract was at hand. 
 the learner and the formulas that test the statements were built and derived here.
 """
 
-from fourier_simplicity.claims import amplitudes_first, input_model, phases_cost, power_law
+from fourier_simplicity.claims import (
+    amplitudes_first,
+    deep_networks,
+    input_model,
+    phases_cost,
+    power_law,
+)
 
-__all__ = ["amplitudes_first", "input_model", "phases_cost", "power_law"]
+__all__ = ["amplitudes_first", "deep_networks", "input_model", "phases_cost", "power_law"]

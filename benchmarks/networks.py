@@ -1,0 +1,276 @@
+"""One training step of the U-Net and of ResNet-18, beside the same networks in plain PyTorch.
+
+Run as `python -m benchmarks.networks`. PyTorch is optional: without it its columns stay empty.
+Both sides run in float32 on the CPU with Adam and the same shapes. Ours counts a step inside the
+compiled loop, compilation stated apart. A ratio is ours / theirs: below one, ours is faster.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from benchmarks.harness import compile_seconds, first_call, interleave, show, write
+from diffusion_theory.networks import UNet, noise_levels, noise_loss
+from fourier_simplicity.networks import ResNet, cross_entropy
+from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.pytrees import configuration
+from learning_dynamics.training import train
+
+try:
+    import torch
+    from torch import nn
+except ImportError:
+    torch = nn = None
+
+RUNS = 5
+STEPS = 3  # of one timed call
+ADAM = optax.adam(1e-3)
+SCHEDULE = NoiseSchedule.linear(50, 2e-3, 0.4)
+Row = dict[str, Any]
+
+
+@configuration
+class Fixed:
+    """The same batch at every step."""
+
+    batch: Any
+
+    def __call__(self, key: jax.Array) -> Any:
+        """Return the batch."""
+        return self.batch
+
+
+def nothing(network: Any, tests: Any, key: jax.Array) -> dict[str, jax.Array]:
+    return {"none": jnp.zeros(())}
+
+
+def ours(build: Callable[..., Any], loss: Callable[..., Any], batch: Any) -> Callable[[], Any]:
+    """STEPS updates in the compiled loop, and the time of starting them left out."""
+    options = {"optimiser": ADAM, "observe": nothing, "key": jax.random.key(0)}
+    run = partial(train, build, loss, Fixed(batch), **options)
+    return lambda: run(steps=[STEPS]).states
+
+
+def unet(shape: tuple[int, ...], widths: tuple[int, ...], rngs: nnx.Rngs) -> UNet:
+    return UNet(shape, widths=widths, embedding=32, rngs=rngs)
+
+
+def parameters(build: Callable[..., Any]) -> int:
+    state = nnx.state(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param)
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(state))
+
+
+# ------------------------------------------------------------------- the same in PyTorch
+
+if torch is not None:
+
+    def _groups(features: int) -> int:
+        return next(g for g in (8, 4, 2, 1) if features % (2 * g) == 0 or g == 1)
+
+    class TorchBlock(nn.Module):
+        """Residual block of the U-Net."""
+
+        def __init__(self, channels: int, features: int, embedding: int) -> None:
+            super().__init__()
+            self.norms = nn.ModuleList(
+                [
+                    nn.GroupNorm(_groups(channels), channels),
+                    nn.GroupNorm(_groups(features), features),
+                ]
+            )
+            self.first = nn.Conv2d(channels, features, 3, padding=1)
+            self.second = nn.Conv2d(features, features, 3, padding=1)
+            self.level = nn.Linear(embedding, 2 * features)
+            self.shortcut = nn.Conv2d(channels, features, 1) if channels != features else None
+
+        def forward(self, x: Any, embedded: Any) -> Any:
+            """Add the block's change to x."""
+            inner = self.first(nn.functional.silu(self.norms[0](x)))
+            scale, shift = self.level(embedded)[:, :, None, None].chunk(2, dim=1)
+            inner = self.second(nn.functional.silu(self.norms[1](inner) * (1 + scale) + shift))
+            return inner + (x if self.shortcut is None else self.shortcut(x))
+
+    class TorchUNet(nn.Module):
+        """The U-Net of `diffusion_theory.networks`."""
+
+        def __init__(self, channels: int, widths: tuple[int, ...], embedding: int = 32) -> None:
+            super().__init__()
+            self.embed = nn.Sequential(
+                nn.Linear(embedding, embedding),
+                nn.SiLU(),
+                nn.Linear(embedding, embedding),
+                nn.SiLU(),
+            )
+            self.first = nn.Conv2d(channels, widths[0], 3, padding=1)
+            before, down, up = widths[0], [], []
+            for features in widths:
+                down.append(TorchBlock(before, features, embedding))
+                before = features
+            for features in reversed(widths[:-1]):
+                up.append(TorchBlock(before + features, features, embedding))
+                before = features
+            self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
+            self.norm = nn.GroupNorm(_groups(before), before)
+            self.last = nn.Conv2d(before, channels, 3, padding=1)
+            self.register_buffer("frequencies", torch.logspace(-3, 2, embedding // 2, base=2.0))
+
+        def forward(self, x: Any, noise: Any) -> Any:
+            """Predict the noise."""
+            ratio = torch.log(noise) - torch.log1p(-(noise**2)) / 2
+            angles = ratio[:, None] * self.frequencies
+            embedded = self.embed(torch.cat([angles.sin(), angles.cos()], dim=1))
+            seen, kept = self.first(x), []
+            for depth, block in enumerate(self.down):
+                if depth:
+                    kept.append(seen)
+                    seen = nn.functional.avg_pool2d(seen, 2)
+                seen = block(seen, embedded)
+            for block in self.up:
+                seen = nn.functional.interpolate(seen, scale_factor=2)
+                seen = block(torch.cat([seen, kept.pop()], dim=1), embedded)
+            return self.last(nn.functional.silu(self.norm(seen)))
+
+    class TorchResidual(nn.Module):
+        """Basic block of a residual network."""
+
+        def __init__(self, channels: int, features: int, stride: int) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(channels, features, 3, stride, 1, bias=False)
+            self.second = nn.Conv2d(features, features, 3, 1, 1, bias=False)
+            self.norms = nn.ModuleList([nn.BatchNorm2d(features), nn.BatchNorm2d(features)])
+            changes = stride > 1 or channels != features
+            self.shortcut = (
+                nn.Sequential(
+                    nn.Conv2d(channels, features, 1, stride, bias=False), nn.BatchNorm2d(features)
+                )
+                if changes
+                else nn.Identity()
+            )
+
+        def forward(self, x: Any) -> Any:
+            """Add the block's change to x."""
+            inner = nn.functional.relu(self.norms[0](self.first(x)))
+            return nn.functional.relu(self.norms[1](self.second(inner)) + self.shortcut(x))
+
+    def torch_resnet(widths: tuple[int, ...], classes: int) -> Any:
+        layers: list[Any] = [
+            nn.Conv2d(3, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
+        ]  # fmt: skip
+        before = widths[0]
+        for stage, features in enumerate(widths):
+            for number in range(2):
+                layers.append(TorchResidual(before, features, 2 if stage and not number else 1))
+                before = features
+        pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes)]
+        return nn.Sequential(*layers, *pool)
+
+    def torch_steps(network: Any, loss: Callable[[Any], Any], threads: int) -> Callable[[], Any]:
+        optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+
+        def run() -> float:
+            torch.set_num_threads(threads)
+            for _ in range(STEPS):
+                optimiser.zero_grad()
+                value = loss(network)
+                value.backward()
+                optimiser.step()
+            return float(value.detach())
+
+        return run
+
+
+# -------------------------------------------------------------------------------- cases
+
+
+def case(name: str, build: Any, loss: Any, batch: Any, theirs: Any) -> Row:
+    """Compile ours, then take turns with theirs at one thread and at all."""
+    mine = ours(build, loss, batch)
+    before = compile_seconds()
+    first_call(mine)
+    compiled = compile_seconds() - before
+    functions: dict[str, Callable[[], Any]] = {"ours": mine}
+    if theirs is not None:
+        for threads in sorted({1, torch.get_num_threads()}):
+            functions[f"PyTorch, {threads}"] = theirs(threads)
+            first_call(functions[f"PyTorch, {threads}"])
+    seconds = {key: value / STEPS for key, value in interleave(functions, RUNS).items()}
+    best = min((v for k, v in seconds.items() if k != "ours"), default=None)
+    return {
+        "case": name,
+        "parameters": parameters(build),
+        "step, ms": 1e3 * seconds["ours"],
+        "PyTorch step, ms": None if best is None else 1e3 * best,
+        "ratio": None if best is None else seconds["ours"] / best,
+        "compile, s": compiled,
+    }
+
+
+def unet_row(size: int, widths: tuple[int, ...], rows: int) -> Row:
+    draws = np.random.default_rng(0)
+    images = draws.normal(size=(rows, size, size)).astype(np.float32)
+    batch = (jnp.asarray(images), noise_levels(SCHEDULE))
+    theirs = None
+    if torch is not None:
+        signal, noise = (
+            torch.tensor(np.sqrt(a), dtype=torch.float32)
+            for a in (SCHEDULE.alpha_bar, SCHEDULE.noise_power)
+        )
+        clean = torch.from_numpy(images)[:, None]
+
+        def loss(network: Any) -> Any:
+            t = torch.randint(0, SCHEDULE.steps, (rows,))
+            eps = torch.randn_like(clean)
+            x = signal[t, None, None, None] * clean + noise[t, None, None, None] * eps
+            return ((network(x, noise[t]) - eps) ** 2).mean()
+
+        def theirs(threads: int) -> Any:
+            return torch_steps(TorchUNet(1, widths), loss, threads)
+
+    name = f"U-Net {widths}, {rows} of {size} x {size}"
+    return case(name, partial(unet, (size, size), widths), noise_loss, batch, theirs)
+
+
+def resnet_row(widths: tuple[int, ...], rows: int) -> Row:
+    draws = np.random.default_rng(0)
+    images = draws.normal(size=(rows, 32, 32, 3)).astype(np.float32)
+    labels = (np.arange(rows) % 10).astype(np.int32)
+
+    def build(rngs: nnx.Rngs) -> ResNet:
+        return ResNet((32, 32, 3), 10, widths=widths, rngs=rngs)
+
+    theirs = None
+    if torch is not None:
+        x, y = (
+            torch.from_numpy(images.transpose(0, 3, 1, 2).copy()),
+            torch.from_numpy(labels).long(),
+        )
+
+        def theirs(threads: int) -> Any:
+            def loss(network: Any) -> Any:
+                return nn.functional.cross_entropy(network(x), y)
+
+            return torch_steps(torch_resnet(widths, 10), loss, threads)
+
+    name = f"ResNet-18, widths {widths}, {rows} of 32 x 32"
+    return case(name, build, cross_entropy, (jnp.asarray(images), jnp.asarray(labels)), theirs)
+
+
+def main() -> None:
+    rows = [
+        unet_row(8, (8, 16), 32),
+        unet_row(16, (32, 64, 64), 32),
+        resnet_row((16, 32, 64, 128), 32),
+        resnet_row((64, 128, 256, 512), 16),
+    ]
+    show("One training step", rows)
+    write("networks", rows)
+
+
+if __name__ == "__main__":
+    main()

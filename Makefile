@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 SIZE ?= quick
+WORKERS ?= -n auto --maxprocesses 8 --dist loadfile
 OUT ?= report
 
 .PHONY: help report test test-slow lint format types bench docs figures gallery clean
@@ -39,10 +40,10 @@ report: $(VENV)/.package
 	$(BIN)/learning-dynamics report --size $(SIZE) --out $(OUT)
 
 test: $(VENV)/.development
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow"
 
 test-slow: $(VENV)/.development
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest $(WORKERS) -m slow
 
 lint: $(VENV)/.development types
 	$(BIN)/ruff check .

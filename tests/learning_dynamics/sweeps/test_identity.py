@@ -47,7 +47,6 @@ def named(x):
         (named, max),
         (MixedCumulant(covariance=9.0), MixedCumulant(covariance=8.0)),
     ],
-    ids=str,
 )
 def test_values_that_differ_are_described_differently(one, other):
     assert describe("x", one) != describe("x", other)

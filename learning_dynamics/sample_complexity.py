@@ -1,152 +1,34 @@
-"""Sample complexity measured: times to recovery over a grid of dimensions, exponents, collapse."""
+"""Sample complexity from times to recovery: exponents, quantiles, shares, collapse."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from learning_dynamics.comparison import Measurement
-from learning_dynamics.kernel.problem import Problem
-from learning_dynamics.kernel.simulate import simulate
-from learning_dynamics.kernel.state import Overlaps
-from learning_dynamics.kernel.stopping import Stop
-from learning_dynamics.random import check_key
-from learning_dynamics.validation import finite_array, integers, positive_integer, reject
+from learning_dynamics.validation import (
+    finite_array,
+    increasing_integers,
+    positive_integer,
+    reject,
+)
 
 if TYPE_CHECKING:  # imported where it is used: the command line must start fast
     from matplotlib.figure import Figure
 
 __all__ = [
     "ExponentFit",
-    "Recoveries",
     "collapse",
-    "common_starts",
     "fit_exponent",
     "plot_collapse",
     "plot_samples",
     "recovered_quantiles",
     "recovered_share",
-    "recovery_times",
 ]
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
-
-
-class Recoveries(NamedTuple):
-    """Numbers of samples to recovery.
-
-    Attributes:
-        dimensions: N, shape (sizes,).
-        samples: n*, NaN where a replica did not recover, shape (replicas, sizes).
-        followed: samples after which runs were given up, shape (sizes,).
-        lost: replicas that overflowed (they count as not recovered), shape (sizes,).
-    """
-
-    dimensions: Integers
-    samples: Array
-    followed: Array
-    lost: Integers
-
-    @property
-    def fraction(self) -> Array:
-        """Fraction of replicas that recovered, shape (sizes,)."""
-        return np.asarray(np.isfinite(self.samples).mean(axis=0))
-
-
-def recovery_times(
-    problem: Callable[[int], Problem],
-    *,
-    dimensions: Sequence[int],
-    replicas: int,
-    longest: Callable[[int], float],
-    stop: Callable[[int], Stop],
-    key: jax.Array,
-    tracker: Callable[[Iterable, str], Iterable] | None = None,
-) -> Recoveries:
-    """Samples until a quantity stays above its threshold, on the overlap chain, over a grid of N.
-
-    Replica i starts from the same scaled overlaps sqrt(N) m(0) at every N (`common_starts`): times
-    are heavy-tailed in the start, and common starts keep that scatter out of the growth with N.
-
-    Args:
-        problem: N -> problem (the step may depend on N).
-        dimensions: N, increasing.
-        replicas: independent runs at each N.
-        longest: N -> number of samples after which a run is given up.
-        stop: N -> what counts as recovery, sustained for long enough not to be diffusion.
-        key: typed random key.
-        tracker: progress bar, called as `tracker(iterable, description)`.
-
-    Raises:
-        ValueError: on dimensions that do not increase, or as `simulate` and `common_starts` do.
-    """
-    sizes = _dimensions(dimensions)
-    count = positive_integer("replicas", replicas)
-    check_key(key)
-    shape = (count, sizes.size)
-    samples, followed, lost = np.full(shape, np.nan), np.zeros(sizes.size), np.zeros(sizes.size)
-    indices: Iterable[int] = range(sizes.size)
-    for i in tracker(indices, "dimensions") if tracker else indices:
-        n = int(sizes[i])
-        made = problem(n)
-        updates = max(1, int(np.ceil(float(longest(n)) / made.batch)))
-        seen = simulate(
-            made,
-            dimension=n,
-            times=[updates / n],
-            replicas=count,
-            level="overlaps",
-            key=jax.random.fold_in(key, n),
-            start=common_starts(made, dimension=n, replicas=count, key=key),
-            stop=stop(n),
-        )
-        stopped = np.zeros(0) if seen.stopped is None else seen.stopped
-        found = stopped > 0
-        samples[found, i] = stopped[found] * made.batch
-        lost[i] = np.sum(stopped == -2)
-        followed[i] = updates * made.batch
-    return Recoveries(sizes, samples, followed, lost.astype(np.int64))
-
-
-def common_starts(problem: Problem, *, dimension: int, replicas: int, key: jax.Array) -> Overlaps:
-    """Order parameters of random weights, whose random numbers are the same at every N.
-
-    Rows of W are N(0, s^2/N) vectors (of norm one unless updates are plain): sqrt(N) M, up to the
-    norm, is the same normal draw at every N, and W W^T in the noise space a Bartlett factor whose
-    chi variables are quantiles at the same levels. The law is that of `random_starts`, exactly.
-
-    Args:
-        problem: definition, as in `simulate`.
-        dimension: N.
-        replicas: number of starts.
-        key: typed random key.
-
-    Raises:
-        ValueError: with several noise blocks, or fewer than K noise dimensions.
-    """
-    n, count = positive_integer("dimension", dimension), positive_integer("replicas", replicas)
-    K, r = problem.learner.neurons, problem.inputs.directions
-    groups = problem.inputs.blocks(n)
-    if len(groups) != 1 or np.shape(groups[0].variances) != (1,):
-        raise reject("problem.inputs", "have a single noise block for common starts", groups)
-    if n - r < K:
-        raise reject("dimension", f"be at least r + K = {r + K}", n)
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).astype(np.uint32).ravel())
-    signal = rng.standard_normal((count, K, r))
-    factor = np.tril(rng.standard_normal((count, K, K)), -1)
-    levels = rng.random((count, K))
-    diagonal = np.sqrt(special.chdtri((n - r - np.arange(K)).astype(np.float64), levels))
-    factor[:, np.arange(K), np.arange(K)] = diagonal
-    size = float(1.0 if problem.initial_norm is None else problem.initial_norm) / np.sqrt(n)
-    scale = np.full((count, K), size)
-    if problem.update != "plain":
-        scale = 1 / np.sqrt(np.sum(signal**2, axis=-1) + np.sum(factor**2, axis=-1))
-    signal, factor = signal * scale[..., None], factor * scale[..., None]
-    return Overlaps(signal, (factor @ np.swapaxes(factor, -1, -2))[:, None], {})
 
 
 class ExponentFit(NamedTuple):
@@ -216,7 +98,7 @@ def fit_exponent(
     Raises:
         ValueError: unless there are two N, and more than `level` of the replicas recovered at each.
     """
-    sizes = _dimensions(dimensions).astype(np.float64)
+    sizes = increasing_integers("dimensions", dimensions).astype(np.float64)
     columns = _columns(times, sizes.size)
     for name, value in (("level", level), ("confidence", confidence)):
         if not 0 < value < 1:
@@ -275,7 +157,10 @@ def recovered_quantiles(
     Raises:
         ValueError: on levels outside (0, 1), or times that are not positive.
     """
-    sizes, marks = _dimensions(dimensions), finite_array("levels", levels, ndim=1)
+    sizes, marks = (
+        increasing_integers("dimensions", dimensions),
+        finite_array("levels", levels, ndim=1),
+    )
     if np.any((marks <= 0) | (marks >= 1)):
         raise reject("levels", "lie strictly between 0 and 1", marks.tolist())
     columns = _columns(times, sizes.size)
@@ -309,7 +194,7 @@ def recovered_share(
         at: times in the same units, increasing, shape (points,).
         label: of the measurement.
     """
-    sizes, grid = _dimensions(dimensions), finite_array("at", at, ndim=1)
+    sizes, grid = increasing_integers("dimensions", dimensions), finite_array("at", at, ndim=1)
     columns = _columns(times, sizes.size)
     shares = np.array([(c[:, None] <= grid).mean(axis=0) for c in columns])
     counts = np.array([c.size for c in columns], np.float64)[:, None]
@@ -336,7 +221,7 @@ def collapse(
         exponent: p.
         logarithm: whether to divide by log N too.
     """
-    sizes = _dimensions(dimensions).astype(np.float64)
+    sizes = increasing_integers("dimensions", dimensions).astype(np.float64)
     scale = sizes ** float(exponent) * (np.log(sizes) if logarithm else 1.0)
     return [np.sort(c) / s for c, s in zip(_columns(times, sizes.size), scale, strict=True)]
 
@@ -362,7 +247,7 @@ def plot_collapse(
     """
     from learning_dynamics.figures import figure_style, legend_below, new_figure, series_style
 
-    sizes = _dimensions(dimensions)
+    sizes = increasing_integers("dimensions", dimensions)
     columns = _columns(scaled, sizes.size)
     figure, grid = new_figure(1, 1, width=6.4, height=4.8)
     axes = grid[0, 0]
@@ -431,13 +316,6 @@ def plot_samples(
         axes.minorticks_off()
     legend_below(figure, columns=2)
     return figure
-
-
-def _dimensions(dimensions: ArrayLike) -> Integers:
-    sizes = integers("dimensions", dimensions, least=1)
-    if sizes.ndim != 1 or sizes.size == 0 or np.any(np.diff(sizes) <= 0):
-        raise reject("dimensions", "be a list that increases strictly", sizes.tolist())
-    return sizes
 
 
 def _columns(times: ArrayLike | Sequence[ArrayLike], sizes: int) -> list[Array]:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "finite_array",
+    "increasing_integers",
     "integers",
     "non_negative",
     "one_of",
@@ -64,6 +65,18 @@ def integers(argument: str, value: Any, *, least: int) -> NDArray[np.int64]:
     if np.any(whole < least):
         raise reject(argument, f"be at least {least}", f"{whole.min()}")
     return whole
+
+
+def increasing_integers(argument: str, value: Any) -> NDArray[np.int64]:
+    """Return `value` as a list of positive whole numbers that increase strictly.
+
+    Raises:
+        ValueError: if it is none, or empty.
+    """
+    array = integers(argument, value, least=1)
+    if array.ndim != 1 or array.size == 0 or np.any(np.diff(array) <= 0):
+        raise reject(argument, "be a list that increases strictly", array.tolist())
+    return array
 
 
 def positive_integer(argument: str, value: Any) -> int:

@@ -1,5 +1,7 @@
 """`diffusion/cumulant-is-cubic`: a whitened cumulant spike costs of order d^3 samples."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,15 +16,14 @@ from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.theory.passage import PassageLaw
 from learning_dynamics.claims import Evidence, Panel, Run, claim
 from learning_dynamics.comparison import Measurement, Prediction, compare
+from learning_dynamics.recovery import Recoveries, recovery_times
 from learning_dynamics.sample_complexity import (
-    Recoveries,
     collapse,
     fit_exponent,
     plot_collapse,
     plot_samples,
     recovered_quantiles,
     recovered_share,
-    recovery_times,
 )
 
 Array = NDArray[np.float64]
@@ -120,14 +121,26 @@ def _times(
     run: Run, learner: TiedDenoiser, dimensions: list[int], replicas: int, longest: float
 ) -> Recoveries:
     return recovery_times(
-        lambda d: ld.Problem(INPUTS, learner, RATE / d, update="spherical"),
+        partial(_problem, learner=learner),
         dimensions=dimensions,
         replicas=replicas,
-        longest=lambda d: longest * d**3,
-        stop=lambda d: ld.Stop(_overlap, THRESHOLD),
+        longest=partial(_longest, factor=longest),
+        stop=_stop,
         key=run.key,
-        tracker=run.track,
+        sweep=run.sweep,
     )
+
+
+def _problem(d: int, learner: TiedDenoiser) -> ld.Problem:
+    return ld.Problem(INPUTS, learner, RATE / d, update="spherical")
+
+
+def _longest(d: int, factor: float) -> float:
+    return factor * d**3
+
+
+def _stop(d: int) -> ld.Stop:
+    return ld.Stop(_overlap, THRESHOLD)
 
 
 def _laws(dimensions: list[int], longest: float) -> list[PassageLaw]:

@@ -1,5 +1,7 @@
 """`diffusion/covariance-is-linear` and `diffusion/correlated-latents-are-linear`."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,13 +16,8 @@ from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.theory.escape import EscapeLaw
 from learning_dynamics.claims import Evidence, Panel, Run, claim
 from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
-from learning_dynamics.sample_complexity import (
-    Recoveries,
-    fit_exponent,
-    plot_collapse,
-    recovered_quantiles,
-    recovery_times,
-)
+from learning_dynamics.recovery import Recoveries, recovery_times
+from learning_dynamics.sample_complexity import fit_exponent, plot_collapse, recovered_quantiles
 
 Array = NDArray[np.float64]
 LEARNER = TiedDenoiser("tanh", sign=-1)
@@ -41,8 +38,8 @@ QUANTITY = r"samples to recovery $n^* / d$"
 def covariance_is_linear(run: Run) -> Evidence:
     """Quartiles, exponent and prefactor of the recovery time over a decade and a half in d."""
     inputs = MixedCumulant(4.0, None)
-    law = theory.escape_law(inputs, LEARNER, RATE, THRESHOLD)
-    found = _recovery_times(run, inputs, law)
+    law = Growing(inputs).law
+    found = _recovery_times(run, inputs)
     d = found.dimensions
     finite = [
         theory.passage_law(inputs, LEARNER, RATE, n, THRESHOLD, t)
@@ -76,13 +73,13 @@ def covariance_is_linear(run: Run) -> Evidence:
 def correlated_latents_are_linear(run: Run) -> Evidence:
     """Recovery times of the growing mixture of u and v; both overlaps along a run."""
     inputs, apart = MixedCumulant(2.0, pair="sign"), MixedCumulant(2.0)
-    law = theory.escape_law(inputs, LEARNER, RATE, THRESHOLD)
-    found = _recovery_times(run, inputs, law)
+    law = Growing(inputs).law
+    found = _recovery_times(run, inputs)
     measured, exponents, cubic, median, words = _growth(found, law)
     right = compare(
         measured, _quantiles(law, measured), name="recovery of u with v", quantity=QUANTITY
     )
-    alone = theory.escape_law(apart, LEARNER, RATE, THRESHOLD)
+    alone = Growing(apart).law
     wrong = compare(
         measured, _quantiles(alone, measured), name="uncorrelated latents", quantity=QUANTITY
     )
@@ -126,22 +123,47 @@ def _dimensions(run: Run) -> NDArray[np.int64]:
     return np.array([128, 512, 4096] if run.quick else [128, 256, 512, 1024, 2048, 4096, 8192])
 
 
-def _recovery_times(run: Run, inputs: MixedCumulant, law: EscapeLaw) -> Recoveries:
+def _recovery_times(run: Run, inputs: MixedCumulant) -> Recoveries:
     """Samples until the overlap with the growing direction stays above the threshold."""
-    direction = jnp.asarray(law.direction, jnp.float32)
-
-    def overlap(state: ld.Overlaps) -> jax.Array:
-        return jnp.abs(jnp.sum(state.signal[0] * direction))
-
+    growing = Growing(inputs)
     return recovery_times(
-        lambda _: ld.Problem(inputs, LEARNER, RATE, update="spherical"),
+        growing.problem,
         dimensions=_dimensions(run).tolist(),
         replicas=256 if run.quick else 2048,
-        longest=lambda d: (1.2 * float(law.quantile(0.95, d)) + 1) * d,
-        stop=lambda d: ld.Stop(overlap, THRESHOLD, sustained=max(1, d // 50)),
+        longest=growing.longest,
+        stop=growing.stop,
         key=run.key,
-        tracker=run.track,
+        sweep=run.sweep,
     )
+
+
+@dataclass(frozen=True)
+class Growing:
+    """Runs until the mixture of spikes that grows is found."""
+
+    inputs: MixedCumulant
+
+    @property
+    def law(self) -> EscapeLaw:
+        """Times to recovery for d to infinity."""
+        return theory.escape_law(self.inputs, LEARNER, RATE, THRESHOLD)
+
+    def problem(self, d: int) -> ld.Problem:
+        """One neuron, the same step at every d."""
+        return ld.Problem(self.inputs, LEARNER, RATE, update="spherical")
+
+    def longest(self, d: int) -> float:
+        """Samples after which nearly every run has recovered."""
+        return (1.2 * float(self.law.quantile(0.95, d)) + 1) * d
+
+    def stop(self, d: int) -> ld.Stop:
+        """Sustained crossing."""
+        return ld.Stop(self.overlap, THRESHOLD, sustained=max(1, d // 50))
+
+    def overlap(self, state: ld.Overlaps) -> jax.Array:
+        """Size of the overlap with the growing mixture."""
+        direction = jnp.asarray(self.law.direction, jnp.float32)
+        return jnp.abs(jnp.sum(state.signal[0] * direction))
 
 
 def _growth(

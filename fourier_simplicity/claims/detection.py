@@ -75,33 +75,12 @@ class Detection:
 
 def detect(run: Run) -> tuple[Detection, Comparison]:
     """Train at two N, test on fresh inputs of both classes; the control is chance."""
-    sizes, replicas, paths = ((12, 24), 96, 192) if run.quick else ((12, 24, 48), 256, 1024)
-    watched = TieOverlap(INPUTS)
-    rows: list[Array] = []
-    columns: dict[str, list[Array]] = {name: [] for name in ("theory", "error", "known", "paths")}
-    lost = []
-    for n in run.track(list(sizes), "detection"):
-        key = jax.random.fold_in(run.key, 5000 + n)
-        problem = phase_problem(INPUTS, "he4", learning_rate=RATE / n)
-        law = neuron_diffusion(
-            problem, dimension=n, times=TIMES * n**2, paths=max(paths, replicas), key=key, step=0.1
-        )
-        start = jax.tree.map(lambda a: a[:replicas], law.start)
-        seen = ld.simulate(
-            problem, dimension=n, times=TIMES * n**2, replicas=replicas, level="overlaps",
-            key=jax.random.fold_in(key, 1), start=start,
-        )  # fmt: skip
-        signal, paths_signal = (t.values["signal"][:, :, 0] for t in (seen, law))
-        rows.append(held_out_auc(signal, jax.random.fold_in(key, 2)))
-        expected = detection_auc(INPUTS, "he4", paths_signal)
-        columns["theory"].append(expected.mean(axis=0))
-        columns["error"].append(expected.std(axis=0) / np.sqrt(len(expected)))
-        for name, m in (("known", signal), ("paths", paths_signal)):
-            columns[name].append((watched.along(m) >= SHARE * watched.largest).mean(axis=0))
-        lost.append(int(seen.lost.sum()))
+    sizes, replicas, paths = ([12, 24], 96, 192) if run.quick else ([12, 24, 48], 256, 1024)
+    fixed = {"replicas": replicas, "paths": paths, "key": run.key}
+    seen = run.sweep(_trained, {"dimension": sizes}, fixed=fixed)
+    table = {name: np.asarray(seen[name]) for name in ("theory", "error", "known", "paths")}
     axes = {"N": np.array(sizes), "time": TIMES}
-    measured = Measurement.from_replicas(np.stack(rows, axis=1), axes)
-    table = {name: np.stack(column) for name, column in columns.items()}
+    measured = Measurement.from_replicas(np.asarray(seen["auc"]).swapaxes(0, 1), axes)
     bias = FINITE / np.array(sizes)[:, None] * np.abs(table["theory"] - 0.5) + 1e-4
     theory = Prediction(table["theory"], table["error"], bias, "2.5/N of AUC - 1/2", "diffusion")
     chance = Prediction(np.full(bias.shape, 0.5), np.zeros(bias.shape), label="chance")
@@ -111,6 +90,34 @@ def detect(run: Run) -> tuple[Detection, Comparison]:
         Detection(found, table["known"], table["paths"]),
         compare(measured, chance, name="no detection at any n", quantity=quantity),
     )
+
+
+def _trained(dimension: int, replicas: int, paths: int, key: jax.Array) -> dict[str, Array]:
+    """AUC of neurons, shape (replicas, times), and means over the diffusion, shape (times,)."""
+    n, watched = dimension, TieOverlap(INPUTS)
+    key = jax.random.fold_in(key, 5000 + n)
+    problem = phase_problem(INPUTS, "he4", learning_rate=RATE / n)
+    law = neuron_diffusion(
+        problem, dimension=n, times=TIMES * n**2, paths=max(paths, replicas), key=key, step=0.1
+    )
+    start = jax.tree.map(lambda a: a[:replicas], law.start)
+    seen = ld.simulate(
+        problem, dimension=n, times=TIMES * n**2, replicas=replicas, level="overlaps",
+        key=jax.random.fold_in(key, 1), start=start,
+    )  # fmt: skip
+    signal, expected_signal = (t.values["signal"][:, :, 0] for t in (seen, law))
+    expected = detection_auc(INPUTS, "he4", expected_signal)
+    known, predicted = (
+        (watched.along(m) >= SHARE * watched.largest).mean(axis=0)
+        for m in (signal, expected_signal)
+    )
+    return {
+        "auc": held_out_auc(signal, jax.random.fold_in(key, 2)),
+        "theory": expected.mean(axis=0),
+        "error": expected.std(axis=0) / np.sqrt(len(expected)),
+        "known": known,
+        "paths": predicted,
+    }
 
 
 def held_out_auc(signal: Array, key: jax.Array) -> Array:

@@ -21,12 +21,8 @@ from fourier_simplicity.ties import harmonic, triad
 from learning_dynamics.claims import Evidence, Panel, Run, claim
 from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
 from learning_dynamics.figures import figure_style, legend_below, new_figure
-from learning_dynamics.sample_complexity import (
-    Recoveries,
-    collapse,
-    fit_exponent,
-    recovery_times,
-)
+from learning_dynamics.recovery import Recoveries, recovery_times
+from learning_dynamics.sample_complexity import collapse, fit_exponent
 
 Array = NDArray[np.float64]
 LEVELS = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
@@ -63,8 +59,8 @@ class Case:
             warnings.simplefilter("ignore", UserWarning)  # blind on purpose
             return phase_problem(self.inputs, activation or self.activation, learning_rate=rate)
 
-    def stop(self) -> ld.Stop:
-        """What counts as recovery."""
+    def stop(self, n: int) -> ld.Stop:
+        """What counts as recovery, the same at every N."""
         watched = TieOverlap(self.inputs)
         return ld.Stop(watched, self.share * watched.largest)
 
@@ -182,10 +178,15 @@ def _times(run: Run, case: Case, longest: float) -> Recoveries:
         case.problem,
         dimensions=case.sizes if run.quick else case.full,
         replicas=case.replicas,
-        longest=lambda n: longest * n ** (case.order - 1.0),
-        stop=lambda n: case.stop(),
+        longest=partial(_longest, case=case, scaled=longest),
+        stop=case.stop,
         key=jax.random.fold_in(run.key, 1000 * case.order),
+        sweep=run.sweep,
     )
+
+
+def _longest(n: int, case: Case, scaled: float) -> float:
+    return float(scaled * n ** (case.order - 1.0))
 
 
 def _scaled(case: Case, times: Recoveries) -> list[Array]:
@@ -249,8 +250,12 @@ def _exponents(run: Run, found: dict[Case, Recoveries]) -> tuple[Comparison, Com
         sizes = times.dimensions
         fit = fit_exponent(sizes, times.samples, level=AT)
         own = fit.measurement()
-        paths = [_path_times(run, case, int(n), i) for n in sizes]
-        theory = fit_exponent(sizes, paths, level=AT)
+        paths = run.sweep(
+            _path_times,
+            {"dimension": sizes.tolist()},
+            fixed={"case": case, "key": jax.random.fold_in(run.key, 300 + i)},
+        )
+        theory = fit_exponent(sizes, np.asarray(paths["samples"]).T, level=AT)
         count = own.values.size
         exponent = np.array([theory.exponent, *theory.local])[:count]
         left_out = FINITE / sizes.astype(np.float64)
@@ -277,14 +282,15 @@ def _exponents(run: Run, found: dict[Case, Recoveries]) -> tuple[Comparison, Com
     )
 
 
-def _path_times(run: Run, case: Case, n: int, index: int) -> Array:
-    """Recovery times of the small-step diffusion at N."""
+def _path_times(dimension: int, case: Case, key: jax.Array) -> dict[str, Array]:
+    """Recovery times of the small-step diffusion at N, shape (paths,)."""
+    n = dimension
     seen = neuron_diffusion(
         case.problem(n), dimension=n, times=[20.0 * n ** (case.order - 2.0)], paths=768,
-        key=jax.random.fold_in(run.key, 300 + index), stop=case.stop(), step=0.06,
+        key=key, stop=case.stop(n), step=0.06,
     )  # fmt: skip
     stopped = np.zeros(0) if seen.stopped is None else seen.stopped.astype(np.float64)
-    return np.where(stopped > 0, stopped, np.inf)
+    return {"samples": np.where(stopped > 0, stopped, np.inf)}
 
 
 def _medians(found: dict[Case, Recoveries], laws: dict[Case, Array]) -> Comparison:
@@ -313,7 +319,8 @@ def _medians(found: dict[Case, Recoveries], laws: dict[Case, Array]) -> Comparis
 
 def _blind(run: Run, law: Array) -> tuple[Comparison, Comparison]:
     """Odd activation, and a tie that full jitter breaks: nobody recovers."""
-    n, replicas, stop = 24, 128, HARMONIC.stop()
+    n, replicas = 24, 128
+    stop = HARMONIC.stop(n)
     longest = float(np.quantile(law, LEVELS[-1]))
     broken = FourierInputs(64, harmonic(1, jitter=np.pi))
     cases = {"erf": (HARMONIC.inputs, "erf"), "broken tie": (broken, "he4")}

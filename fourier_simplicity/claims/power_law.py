@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -69,7 +70,8 @@ class Case:
     @property
     def label(self) -> str:
         """Name in tables."""
-        return f"γ={self.gamma:g} {'low' if self.low else 'high'} N={self.dimension}"
+        place = f"{'low' if self.low else 'high'}{' broken' * self.broken}"
+        return f"γ={self.gamma:g} {place} N={self.dimension}"
 
     def problem(self) -> ld.Problem:
         """One neuron, step 0.3 min(1, N / N_eff) / N_eff."""
@@ -97,21 +99,24 @@ HORIZON = 4.5  # in units of N_eff^3 max(1, N_eff / N)
 BROKEN = Case(1.0, 24, True, 128, broken=True)
 
 
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """Share of neurons that know the tie at each observation, of runs and of paths.
+class _Seen(NamedTuple):
+    """What was found for a spectrum.
 
     Attributes:
         samples: n of the observations.
-        known: whether a run knows the tie, shape (replicas, observations).
+        measured: n* of the runs, and resamples of it, see `_bootstrap`.
         predicted: the same for paths of the diffusion.
+        known: share of runs that know the tie at each observation.
+        expected: the same for paths.
         lost: number of runs that diverged.
     """
 
     samples: Array
-    known: NDArray[np.bool_]
-    predicted: NDArray[np.bool_]
-    lost: int
+    measured: Array
+    predicted: Array
+    known: Array
+    expected: Array
+    lost: Array
 
 
 @claim(
@@ -126,16 +131,24 @@ class _Seen:
 def power_law(run: Run) -> Evidence:
     """Samples to recovery for several spectra, against the diffusion, N_eff and N."""
     cases = list(QUICK if run.quick else FULL)
-    seen = {case: _run(run, case) for case in run.track(cases, "spectra")}
-    broken = _run(run, BROKEN)
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(run.key)))
-    measured = {c: _bootstrap(rng, s.samples, s.known) for c, s in seen.items()}
-    predicted = {c: _bootstrap(rng, s.samples, s.predicted) for c, s in seen.items()}
+    paths = 384 if run.quick else 2048
+    table = run.sweep(
+        _recovery,
+        {"case": {case.label: case for case in (*cases, BROKEN)}},
+        fixed={"paths": paths, "key": run.key},
+    )
+    *found, broken = (
+        _Seen(**{name: np.asarray(table[name])[i] for name in _Seen._fields})
+        for i in range(len(cases) + 1)
+    )
+    seen = dict(zip(cases, found, strict=True))
+    measured = {c: s.measured for c, s in seen.items()}
+    predicted = {c: s.predicted for c, s in seen.items()}
     flat = _isotropic(run, cases)
     prefactors = _prefactors(seen, measured, predicted)
     onto, against = _collapse(seen, measured, predicted, flat)
     exponents, cubic = _exponents(seen, measured, predicted)
-    blind, as_whole = _blind(broken, seen)
+    blind, as_whole = _blind(broken, seen, max(BROKEN.replicas, paths))
     panels = {
         "samples": Panel(
             _figure(seen, measured, predicted, flat),
@@ -197,13 +210,13 @@ def _blocks(overlaps: ld.Overlaps) -> jax.Array:
     return squares
 
 
-def _run(run: Run, case: Case) -> _Seen:
-    """Runs and paths observed at the same times, from the same starts."""
+def _recovery(case: Case, paths: int, key: jax.Array) -> dict[str, Array]:
+    """Runs and paths observed at the same times, from the same starts; fields of `_Seen`."""
     whole = Case(case.gamma, case.dimension, case.low, case.replicas)
     problem, n, watched = case.problem(), case.dimension, TieOverlap(whole.inputs)
     number = round(10 * case.gamma) + 100 * n + 10**6 * case.low + 2 * 10**6 * case.broken
-    key = jax.random.fold_in(run.key, number)
-    paths = max(case.replicas, 384 if run.quick else 2048)
+    key = jax.random.fold_in(key, number)
+    paths = max(case.replicas, paths)
     last = HORIZON * case.effective**3 * max(1.0, case.effective / n)
     samples = np.rint(np.geomspace(last / 30, last, POINTS))
     start, predicted = _paths(problem, watched, n, samples, paths, jax.random.fold_in(key, 1))
@@ -218,7 +231,15 @@ def _run(run: Run, case: Case) -> _Seen:
     own = np.asarray(case.inputs.signal_variances())
     variance = (signal**2) @ own + blocks @ np.asarray(groups[0].variances)
     known = watched.along(signal, variance) >= SHARE * watched.largest
-    return _Seen(samples, known, predicted, int(found.lost.sum()))
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    return {
+        "samples": samples,
+        "measured": _bootstrap(rng, samples, known),
+        "predicted": _bootstrap(rng, samples, predicted),
+        "known": known.mean(axis=0),
+        "expected": predicted.mean(axis=0),
+        "lost": np.array(float(found.lost.sum())),
+    }
 
 
 def _paths(
@@ -261,13 +282,16 @@ def _isotropic(run: Run, cases: list[Case]) -> tuple[Array, Array]:
     effective = [c.effective for c in cases]
     low, high = int(min(effective)), int(np.ceil(max(*effective, *(c.dimension for c in cases))))
     sizes = np.unique(np.rint(np.geomspace(low, high, 4 if run.quick else 8)).astype(int))
-    watched, found = TieOverlap(Case(0.0, 12, True, 1).inputs), []
-    for n in run.track(sizes.tolist(), "isotropic inputs"):
-        problem = Case(0.0, n, True, 1).problem()
-        samples = n**3 * np.geomspace(0.2, HORIZON, POINTS)
-        known = _paths(problem, watched, n, samples, 512, jax.random.fold_in(run.key, 7))[1]
-        found.append(_half(samples, known))
-    return sizes.astype(np.float64), np.array(found)
+    key = jax.random.fold_in(run.key, 7)
+    found = run.sweep(_isotropic_half, {"dimension": sizes.tolist()}, fixed={"key": key})
+    return sizes.astype(np.float64), np.asarray(found["samples"])
+
+
+def _isotropic_half(dimension: int, key: jax.Array) -> dict[str, float]:
+    case = Case(0.0, dimension, True, 1)
+    samples = dimension**3 * np.geomspace(0.2, HORIZON, POINTS)
+    known = _paths(case.problem(), TieOverlap(case.inputs), dimension, samples, 512, key)[1]
+    return {"samples": _half(samples, known)}
 
 
 def _prefactors(
@@ -281,7 +305,7 @@ def _prefactors(
     error = np.hypot([_error(np.log(predicted[c])) for c in cases], STEP_ERROR) * theory
     bias = theory * FINITE / np.array([c.effective for c in cases])
     axes = {"case": np.array([c.label for c in cases])}
-    lost = np.array([seen[c].lost for c in cases])
+    lost = np.array([int(seen[c].lost) for c in cases])
     few = min(c.replicas for c in cases)
     return compare(
         Measurement(values, errors, few, axes, lost),
@@ -302,7 +326,7 @@ def _collapse(
         logs = np.array([np.log(measured[c][0]) for c in cases]) - isotropic
         errors = np.array([np.hypot(_error(np.log(measured[c])), STEP_ERROR) for c in cases])
         axes = {"case": np.array([c.label for c in cases])}
-        lost = np.array([seen[c].lost for c in cases])
+        lost = np.array([int(seen[c].lost) for c in cases])
         few = min(c.replicas for c in cases)
         return Measurement(logs / np.log(2), errors / np.log(2), few, axes, lost)
 
@@ -350,24 +374,23 @@ def _exponents(
     )
 
 
-def _blind(broken: _Seen, seen: dict[Case, _Seen]) -> tuple[Comparison, Comparison]:
+def _blind(broken: _Seen, seen: dict[Case, _Seen], paths: int) -> tuple[Comparison, Comparison]:
     """The tie broken by jitter: diffusion alone, and nothing like the law of the whole tie."""
     whole = next(s for c, s in seen.items() if _like(c, BROKEN))
-
-    def share(known: NDArray[np.bool_]) -> tuple[Array, Array]:
-        p, count = known.mean(axis=0), len(known)
-        return p, np.sqrt((p * (1 - p) + 1 / count) / count)
-
     at = slice(9, None, 5)
-    values, errors = (a[at] for a in share(broken.known))
+
+    def error(p: Array, count: int) -> Array:
+        return np.sqrt((p * (1 - p) + 1 / count) / count)
+
+    values = broken.known[at]
+    errors = error(values, BROKEN.replicas)
     axes = {"samples": broken.samples[at]}
-    lost = np.full(values.size, broken.lost)
-    found = Measurement(values, errors, len(broken.known), axes, lost)
-    theories = []
-    for known, label in ((broken.predicted, "diffusion without drift"), (whole.predicted, "whole")):
-        p, error = share(known)
-        theories.append(Prediction(p[at], error[at], label=label))
-    own, law = theories
+    lost = np.full(values.size, int(broken.lost))
+    found = Measurement(values, errors, BROKEN.replicas, axes, lost)
+    own, law = (
+        Prediction(p[at], error(p[at], paths), label=label)
+        for p, label in ((broken.expected, "diffusion without drift"), (whole.expected, "whole"))
+    )
     quantity = "share that seems to know the tie"
     return (
         compare(found, own, name="broken tie", quantity=quantity),

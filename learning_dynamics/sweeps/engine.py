@@ -184,9 +184,17 @@ def run_elsewhere(
     barren, revived = 0, None
     try:
         while left:
+            for unit in [u for u in left.values() if _finished(u, store)]:
+                del left[unit.keys[0]]  # by another process
+                yield unit, Report("done")
             # who was there when a worker died runs on its own, after all others
             suspects = [unit for key, unit in left.items() if marks(store, key)]
             units = [u for u in left.values() if u not in suspects] or suspects[:1]
+            # a task that finds its cells taken ends at once, and a queue should not see many
+            units = [unit for unit in units if not _taken(unit, store)]
+            if not units:
+                time.sleep(PAUSE)
+                continue
             count = min(tasks or len(units), len(units))
             shares = [units[i::count] for i in range(count)]  # every task sees all sizes
             broken: BaseException | None = None
@@ -241,6 +249,15 @@ def run_elsewhere(
             revived.shutdown(wait=True, cancel_futures=True)
 
 
+def _finished(unit: Unit, store: Store) -> bool:
+    return all(store.has(key) for key in unit.keys)
+
+
+def _taken(unit: Unit, store: Store) -> bool:
+    """Whether another process works on a unit."""
+    return any(store.busy(key) for key in unit.keys)
+
+
 def _fresh(pool: ProcessPoolExecutor) -> ProcessPoolExecutor:
     """A pool like a broken one, which accepts no work any more."""
     old: Any = pool
@@ -278,8 +295,7 @@ def _collect(
                 # what was finished before the worker vanished counts
                 for unit in share:
                     if unit.keys[0] in left:
-                        done = all(store.has(key) for key in unit.keys)
-                        yield unit, Report("done") if done else error
+                        yield unit, Report("done") if _finished(unit, store) else error
                 continue
             for unit, report in zip(share, reports, strict=True):
                 if unit.keys[0] in left:
@@ -290,7 +306,7 @@ def _collect(
         if time.monotonic() - looked > 1.0:  # tasks of many units are long
             looked = time.monotonic()
             for unit in [u for share in open_futures.values() if len(share) > 1 for u in share]:
-                if unit.keys[0] in left and all(store.has(key) for key in unit.keys):
+                if unit.keys[0] in left and _finished(unit, store):
                     yield unit, Report("done")
         time.sleep(pause)
         pause = min(2 * pause, 0.1)

@@ -25,7 +25,7 @@ from diffusion_theory.theory import (
     search_passage_law,
 )
 from diffusion_theory.theory.passage import _law
-from learning_dynamics.sample_complexity import recovery_times
+from learning_dynamics.recovery import recovery_times
 from tests.diffusion_theory.witness import draw_pair, noisy_samples
 
 HEAVY = MixedCumulant(pair=ThreePoint(0.03))

@@ -1,21 +1,10 @@
-"""Exponents on synthetic times of known law; starts and times against the kernel's own."""
+"""Exponents, quantiles and shares on synthetic times of known law."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
-import learning_dynamics as ld
-from learning_dynamics.sample_complexity import (
-    collapse,
-    common_starts,
-    fit_exponent,
-    recovered_share,
-    recovery_times,
-)
-from tests.learning_dynamics.kernel.models import Blocks, Committee, Teacher
-from tests.learning_dynamics.kernel.searching import Correlator, Monomial, Oja, Spiked
+from learning_dynamics.sample_complexity import collapse, fit_exponent, recovered_share
 
 SIZES = np.array([20, 60, 200])
 
@@ -107,96 +96,6 @@ def test_collapse_scales_and_sorts():
     assert left[0] == pytest.approx(2 / np.log(2))
 
 
-@pytest.mark.parametrize("update", ["plain", "spherical"])
-def test_common_starts_have_the_law_of_random_starts(update, key):
-    problem = ld.Problem(Teacher((1.0, -0.5)), Committee(2), 0.1, update=update)
-    options = {"dimension": 7, "replicas": 4000}
-    own = common_starts(problem, key=key, **options)
-    other = ld.random_starts(problem, key=jax.random.key(3), **options)
-    columns = [
-        np.concatenate([s.signal.reshape(4000, -1), s.blocks.reshape(4000, -1)], axis=1)
-        for s in (own, other)
-    ]
-    one, two = (np.round(np.concatenate([c, c[:, :1] * c], axis=1), 5) for c in columns)
-    p = [stats.ks_2samp(one[:, i], two[:, i]).pvalue for i in range(one.shape[1])]
-    assert min(p) > 1e-5 / len(p)
-
-
-def test_common_starts_are_the_same_at_every_dimension(key):
-    problem = ld.Problem(Teacher((1.0, 1.0)), Committee(2), 0.1)
-    starts = [common_starts(problem, dimension=n, replicas=50, key=key) for n in (8, 5000)]
-    np.testing.assert_allclose(8**0.5 * starts[0].signal, 5000**0.5 * starts[1].signal)
-    sphere = ld.Problem(Spiked(1.0), Oja(), 0.1, update="spherical")
-    near, far = (common_starts(sphere, dimension=n, replicas=50, key=key) for n in (400, 40_000))
-    scaled = [20 * near.signal.ravel(), 200 * far.signal.ravel()]
-    assert np.max(np.abs(scaled[0] - scaled[1])) < 0.4
-    assert np.corrcoef(*scaled)[0, 1] > 0.99
-
-
-def overlap(state):
-    return jnp.abs(state.signal[0, 0])
-
-
-def test_times_of_a_linear_search(key):
-    """Oja's neuron: medians on the search law, slope one with the logarithm."""
-    rate = 0.5
-    found = recovery_times(
-        lambda n: ld.Problem(Spiked(2.0), Oja(), rate, update="spherical"),
-        dimensions=[250, 2000],
-        replicas=200,
-        longest=lambda n: n * (8 + 3 * np.log(n)),
-        stop=lambda n: ld.Stop(overlap, 0.5, sustained=n // 50),
-        key=key,
-    )
-    assert np.all(found.lost == 0)
-    assert np.all(found.fraction > 0.9)
-    fit = fit_exponent(found.dimensions, found.samples, logarithm=True)
-    law = ld.search_law(
-        ld.Problem(Spiked(2.0), Oja(), rate, update="spherical"),
-        key=key, threshold=0.5, points=2**12,
-    )  # fmt: skip
-    medians = np.array([np.median(law.updates(n)) for n in found.dimensions])
-    assert np.all(medians > fit.quantile_intervals[:, 0] - 0.1 * medians)
-    assert np.all(medians < fit.quantile_intervals[:, 1] + 0.1 * medians)
-    predicted = fit_exponent(found.dimensions, [law.updates(n) for n in found.dimensions],
-                             logarithm=True).exponent  # fmt: skip
-    assert abs(fit.exponent - predicted) < 4 * fit.errors[0]
-
-
-def test_runs_that_cannot_recover_are_counted(key):
-    found = recovery_times(
-        lambda n: ld.Problem(Monomial(3), Correlator(3, -1.0), 0.05, update="spherical", batch=2),
-        dimensions=[30],
-        replicas=6,
-        longest=lambda n: 4 * n,
-        stop=lambda n: ld.Stop(_never, 2.0),
-        key=key,
-    )
-    np.testing.assert_array_equal(found.fraction, 0)
-    np.testing.assert_array_equal(found.followed, [120])
-    lost = recovery_times(
-        lambda n: ld.Problem(Monomial(3), Correlator(3), 0.05, update="spherical"),
-        dimensions=[30],
-        replicas=4,
-        longest=lambda n: n,
-        stop=lambda n: ld.Stop(_undefined, 2.0),
-        key=key,
-    )
-    np.testing.assert_array_equal(lost.lost, 4)
-    assert np.all(np.isnan(lost.samples))
-
-
-def _never(state):
-    return state.signal[0, 0]
-
-
-def _undefined(state):
-    return state.signal[0, 0] * jnp.nan
-
-
-PROBLEM = ld.Problem(Spiked(1.0), Oja(), 0.1, update="spherical")
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -209,19 +108,8 @@ PROBLEM = ld.Problem(Spiked(1.0), Oja(), 0.1, update="spherical")
         (lambda: fit_exponent([10, 20], np.ones((5, 2)), resamples=0), "`resamples`"),
         (lambda: fit_exponent([2, 20], np.ones((5, 2)), logarithm=True), "at least 3"),
         (lambda: recovered_share([10], [np.ones(3)], [np.nan]), "`at` must be finite"),
-        (
-            lambda: common_starts(PROBLEM, dimension=1, replicas=2, key=jax.random.key(0)),
-            "`dimension` must be at least r",
-        ),
-        (
-            lambda: common_starts(
-                ld.Problem(Blocks((1.0,)), Committee(1), 0.1),
-                dimension=12, replicas=2, key=jax.random.key(0),
-            ),
-            "single noise block",
-        ),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()

@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 import learning_dynamics as ld
 from learning_dynamics.sweeps import engine
+from learning_dynamics.sweeps.plan import make_plan
 from learning_dynamics.sweeps.store import Store
 from tests.learning_dynamics.sweeps import measures
 
@@ -105,6 +107,41 @@ def test_a_full_disk_in_a_worker_stops_the_sweep(tmp_path, monkeypatch):
         monkeypatch.setattr(Store, "publish", lambda *_: full())
         with pytest.raises(ld.StoreError, match="No space left"):
             ld.sweep(measures.process, {"x": [1, 2, 3]}, store=tmp_path, executor=threads)
+
+
+class Counting:
+    """Counts its tasks."""
+
+    def __init__(self, executor):
+        self.executor, self.tasks = executor, 0
+
+    def submit(self, function, *arguments):
+        self.tasks += 1
+        return self.executor.submit(function, *arguments)
+
+
+def test_cells_of_another_process_are_waited_for_before_tasks_are_submitted(tmp_path):
+    store = Store(tmp_path)
+    store.prepare()
+    taken = make_plan(
+        measures.process, {"x": [1]}, fixed={}, together=(), batch_size=None, version=""
+    ).units[0]
+    with ThreadPoolExecutor(1) as own, ThreadPoolExecutor(1) as waiting:
+        executor = Counting(own)
+        with store.claim(taken.keys) as free:
+            assert free
+            sweep = waiting.submit(
+                ld.sweep, measures.process, {"x": [0, 1, 2]}, store=tmp_path, executor=executor
+            )
+            deadline = time.monotonic() + 60
+            while len(store.keys()) < 2 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(5 * engine.PAUSE)
+            assert executor.tasks == 2
+            assert not sweep.done()
+        found = sweep.result(60)
+    assert executor.tasks == 3
+    assert found["process"].notnull().all()
 
 
 class Useless:

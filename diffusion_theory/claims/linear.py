@@ -158,12 +158,19 @@ class Growing:
 
     def stop(self, d: int) -> ld.Stop:
         """Sustained crossing."""
-        return ld.Stop(self.overlap, THRESHOLD, sustained=max(1, d // 50))
+        mixture = Along(tuple(self.law.direction.tolist()))
+        return ld.Stop(mixture, THRESHOLD, sustained=max(1, d // 50))
 
-    def overlap(self, state: ld.Overlaps) -> jax.Array:
-        """Size of the overlap with the growing mixture."""
-        direction = jnp.asarray(self.law.direction, jnp.float32)
-        return jnp.abs(jnp.sum(state.signal[0] * direction))
+
+@dataclass(frozen=True)
+class Along:
+    """Size of the overlap with a mixture of the spikes."""
+
+    direction: tuple[float, ...]
+
+    def __call__(self, state: ld.Overlaps) -> jax.Array:
+        """Scalar, of one neuron."""
+        return jnp.abs(jnp.sum(state.signal[0] * jnp.asarray(self.direction, jnp.float32)))
 
 
 def _growth(

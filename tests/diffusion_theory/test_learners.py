@@ -157,22 +157,6 @@ def test_levels_against_sgd_on_the_weights(case, level, key):
     assert min(p) > 1e-5 / len(p)
 
 
-def test_the_ten_lines_run(tmp_path):
-    problem = ld.Problem(
-        inputs=MixedCumulant(covariance=9.0, pair="sign"),
-        learner=TiedDenoiser("tanh", sign=-1),
-        learning_rate=0.2,
-    )
-    times = ld.log_times(1.0, points=3)
-    seen = ld.simulate(problem, dimension=50, times=times, replicas=4, key=jax.random.key(0))
-    exact = ld.simulate(
-        problem, dimension=50, times=times, replicas=64, level="overlaps", key=jax.random.key(1)
-    )
-    limit = ld.integrate(problem, times=times, start=seen, points=2**10, tolerance=1e-4)
-    ld.compare(seen, exact, limit).plot(tmp_path / "mixed_cumulant.png")
-    assert (tmp_path / "mixed_cumulant.png").stat().st_size > 1000
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [

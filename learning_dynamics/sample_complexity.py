@@ -239,7 +239,8 @@ def plot_collapse(
 
     Args:
         dimensions: N, shape (sizes,).
-        scaled: from `collapse`, one array of shape (replicas,) per N.
+        scaled: from `collapse`, one array of shape (replicas,) per N; positive on a logarithmic
+            axis.
         laws: (label, scaled times, shares) of each law.
         x_label: axis label of the scaled time.
         symbol: letter of the dimension.
@@ -248,7 +249,7 @@ def plot_collapse(
     from learning_dynamics.figures import figure_style, legend_below, new_figure, series_style
 
     sizes = increasing_integers("dimensions", dimensions)
-    columns = _columns(scaled, sizes.size)
+    columns = _columns(scaled, sizes.size, positive=logx)
     figure, grid = new_figure(1, 1, width=6.4, height=4.8)
     axes = grid[0, 0]
     with figure_style():
@@ -318,7 +319,9 @@ def plot_samples(
     return figure
 
 
-def _columns(times: ArrayLike | Sequence[ArrayLike], sizes: int) -> list[Array]:
+def _columns(
+    times: ArrayLike | Sequence[ArrayLike], sizes: int, *, positive: bool = True
+) -> list[Array]:
     """One array per N, infinite where not recovered."""
     if isinstance(times, np.ndarray) and times.ndim == 2:
         times = list(times.T)
@@ -327,8 +330,8 @@ def _columns(times: ArrayLike | Sequence[ArrayLike], sizes: int) -> list[Array]:
         shapes = [c.shape for c in columns]
         raise reject("times", f"hold replicas for each of {sizes} dimensions", shapes)
     for column in columns:
-        if np.any(column <= 0):
-            raise reject("times", "be positive, NaN where not recovered", column.min())
+        if positive and np.any(column <= 0):
+            raise reject("times", "be positive, NaN where not recovered", np.nanmin(column))
     return [np.where(np.isfinite(c), c, np.inf) for c in columns]
 
 

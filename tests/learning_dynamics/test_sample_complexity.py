@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from learning_dynamics.sample_complexity import collapse, fit_exponent, recovered_share
+from learning_dynamics.sample_complexity import (
+    collapse,
+    fit_exponent,
+    plot_collapse,
+    recovered_share,
+)
 
 SIZES = np.array([20, 60, 200])
 
@@ -94,6 +99,14 @@ def test_collapse_scales_and_sorts():
     np.testing.assert_array_equal(right, [1.0, 2.0])
     left, _ = collapse([2, 3], times, 2.0, logarithm=True)
     assert left[0] == pytest.approx(2 / np.log(2))
+
+
+def test_a_collapse_less_its_logarithm_may_be_negative():
+    early = [np.array([-0.5, 0.2, np.nan]), np.array([0.1, 0.3, 0.4])]
+    axes = plot_collapse([10, 20], early, logx=False).axes[0]
+    np.testing.assert_allclose(axes.lines[0].get_xdata(), [-0.5, 0.2])
+    with pytest.raises(ValueError, match="positive"):
+        plot_collapse([10, 20], early)
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,7 @@ def power_law(run: Run) -> Evidence:
     onto, against = _collapse(seen, measured, predicted, flat)
     exponents, cubic = _exponents(seen, measured, predicted)
     blind, as_whole = _blind(broken, seen, max(BROKEN.replicas, paths))
+    levels, slower, trajectories = three_levels(run)
     panels = {
         "samples": Panel(
             _figure(seen, measured, predicted, flat),
@@ -171,17 +172,18 @@ def power_law(run: Run) -> Evidence:
             exponents.plot(x="gamma", logx=False, logy=False, x_label="exponent γ of the spectrum"),
             "Exponent of n* in N for tied modes at the low end of the spectrum.",
         ),
-    }
-    comparisons, controls = [prefactors, onto, exponents, blind], [against, cubic, as_whole]
-    if not run.quick:
-        levels, slower, trajectories = three_levels(run)
-        comparisons, controls = [*comparisons, levels], [*controls, slower]
-        panels["levels"] = Panel(
+        "levels": Panel(
             trajectories,
             "A neuron started on a triad at γ = 0.5, N = 64: all weights, the overlap chain with "
             "one noise block per untied mode, and the limit equations of these blocks.",
-        )
-    return Evidence(comparisons, controls, panels, NOTES)
+        ),
+    }
+    return Evidence(
+        [prefactors, onto, exponents, blind, *levels],
+        [against, cubic, as_whole, slower],
+        panels,
+        NOTES,
+    )
 
 
 NOTES = (

@@ -1,4 +1,4 @@
-"""Three levels of description, a part of `fourier/power-law-speeds-up-phases`."""
+"""Three levels of description, a part of `fourier/phases-cost-n-cubed`."""
 
 from typing import Any, Literal
 
@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 import learning_dynamics as ld
 from fourier_simplicity.inputs import FourierInputs
-from fourier_simplicity.modes import power_law_spectrum
 from fourier_simplicity.simulation import TieOverlap, even_start, phase_problem
 from fourier_simplicity.ties import triad
 from learning_dynamics.claims import Run
@@ -23,23 +22,23 @@ from learning_dynamics.figures import (
 
 __all__ = ["three_levels"]
 
-SITES, RATE, OVERLAP = 66, 0.1, 0.45
-TIMES = np.linspace(5.0, 35.0, 5)
+N, RATE, OVERLAP = 64, 0.03, 0.6
+TIMES = np.linspace(24.0, 120.0, 5)
 
 
 def three_levels(run: Run) -> tuple[list[Comparison], Comparison, Figure]:
-    """All weights, the overlap chain and the limit from one start, every untied mode a block.
+    """All weights, the overlap chain and the limit from one start.
 
     Returns:
         Both simulations against the limit, the chain against the limit at another rate, and the
         figure.
     """
-    inputs = FourierInputs(SITES, triad(1, 2), power_law_spectrum(SITES, 0.5))
-    n, watched = inputs.dimension, TieOverlap(inputs)
-    problem = phase_problem(inputs, "he3", learning_rate=RATE, normalised=True)
-    start = even_start(inputs, OVERLAP, n)
+    inputs = FourierInputs(N, triad(1, 2))
+    watched = TieOverlap(inputs)
+    problem = phase_problem(inputs, "he3", learning_rate=RATE)
+    start = even_start(inputs, OVERLAP, N)
     common: dict[str, Any] = {
-        "dimension": n,
+        "dimension": N,
         "times": TIMES,
         "start": start,
         "observe": {"tie": watched},
@@ -54,10 +53,10 @@ def three_levels(run: Run) -> tuple[list[Comparison], Comparison, Figure]:
         for i, (level, count) in enumerate(run.track(list(counts.items()), "levels"))
     }  # fmt: skip
     shift = ld.fluctuations(problem, points=2**12, **common)
-    allowed = (1.5 * np.abs(shift.shift["tie"]) + shift.shift_error["tie"])[:, None] / n
+    allowed = (1.5 * np.abs(shift.shift["tie"]) + shift.shift_error["tie"])[:, None] / N
     limit, slower = (
         ld.integrate(
-            phase_problem(inputs, "he3", learning_rate=rate, normalised=True),
+            phase_problem(inputs, "he3", learning_rate=rate),
             points=2**16, tolerance=1e-5, **common,
         ).prediction(["tie"]).with_bias(allowed, "1/N, from the fluctuations")
         for rate in (RATE, RATE / 4)
@@ -77,7 +76,7 @@ def three_levels(run: Run) -> tuple[list[Comparison], Comparison, Figure]:
     with figure_style():
         for i, (level, trajectory) in enumerate(seen.items()):
             found = trajectory.measurement(["tie"])
-            shifted = TIMES + 0.3 * (2 * i - 1)  # side by side
+            shifted = TIMES + 0.9 * (2 * i - 1)  # side by side
             draw_simulation(axes, shifted, found.values[:, 0], found.standard_error[:, 0], index=i)
             label = {"ambient": "all weights", "overlaps": "overlap chain"}[level]
             axes.plot([], [], "os"[i], color=f"C{i}", label=label)

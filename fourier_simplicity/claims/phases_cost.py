@@ -13,6 +13,7 @@ from scipy import integrate
 import learning_dynamics as ld
 from fourier_simplicity.claims.detection import detect
 from fourier_simplicity.claims.input_model import SOURCE
+from fourier_simplicity.claims.levels import three_levels
 from fourier_simplicity.diffusion import neuron_diffusion
 from fourier_simplicity.inputs import FourierInputs
 from fourier_simplicity.simulation import TieOverlap, phase_problem, recovery_law
@@ -123,6 +124,7 @@ def phases_cost(run: Run) -> Evidence:
     medians = _medians(found, laws)
     detection, chance = detect(run)
     blind, broken = _blind(run, laws[HARMONIC])
+    levels, slower, trajectories = three_levels(run)
     panels = {
         "samples": Panel(
             _figure(runs, laws),
@@ -147,10 +149,15 @@ def phases_cost(run: Run) -> Evidence:
             "held-out inputs (chance is 0.5) against n/N³. Bottom: share of runs whose overlaps "
             "are those of the tie. Lines: diffusion, with the AUC as a function of the overlaps.",
         ),
+        "levels": Panel(
+            trajectories,
+            "A neuron that starts with an overlap with a triad, N = 64: all weights, the exact "
+            "process of the overlaps, and the limit equations with the allowed shift of order 1/N.",
+        ),
     }
     return Evidence(
-        [at_law, medians, exponents, detection.comparison, blind],
-        [square, swapped, chance, broken],
+        [at_law, medians, exponents, detection.comparison, blind, *levels],
+        [square, swapped, chance, broken, slower],
         panels,
         NOTES,
     )

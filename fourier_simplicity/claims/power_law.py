@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 import learning_dynamics as ld
 from fourier_simplicity.claims.input_model import SOURCE
-from fourier_simplicity.claims.levels import three_levels
 from fourier_simplicity.diffusion import neuron_diffusion
 from fourier_simplicity.inputs import FourierInputs
 from fourier_simplicity.modes import power_law_spectrum
@@ -156,7 +155,6 @@ def power_law(run: Run) -> Evidence:
     onto, against = _collapse(seen, measured, predicted, flat)
     exponents, cubic = _exponents(seen, measured, predicted)
     blind, as_whole = _blind(broken, seen, max(BROKEN.replicas, paths))
-    levels, slower, trajectories = three_levels(run)
     panels = {
         "samples": Panel(
             _figure(seen, measured, predicted, flat),
@@ -172,18 +170,8 @@ def power_law(run: Run) -> Evidence:
             exponents.plot(x="gamma", logx=False, logy=False, x_label="exponent γ of the spectrum"),
             "Exponent of n* in N for tied modes at the low end of the spectrum.",
         ),
-        "levels": Panel(
-            trajectories,
-            "A neuron started on a triad at γ = 0.5, N = 64: all weights, the overlap chain with "
-            "one noise block per untied mode, and the limit equations of these blocks.",
-        ),
     }
-    return Evidence(
-        [prefactors, onto, exponents, blind, *levels],
-        [against, cubic, as_whole, slower],
-        panels,
-        NOTES,
-    )
+    return Evidence([prefactors, onto, exponents, blind], [against, cubic, as_whole], panels, NOTES)
 
 
 NOTES = (

@@ -26,6 +26,7 @@ __all__ = ["Fluctuations", "fluctuations"]
 
 Array = NDArray[np.float64]
 Derivatives = Literal["auto", "fields", "law"]
+MOST = 2**22  # numbers per intermediate of the derivatives: nodes x order parameters x directions
 _LARGE = 10**5  # N at which the 1/N part of the drift of one update is read off
 
 
@@ -232,13 +233,18 @@ def _solve(
 
     def rate(_: Any, y: Any, __: Any) -> Any:
         x, sigma, b = y
-        jacobian = jax.jacfwd(f)(x)
         change = f(x)
 
-        def bent(along: jax.Array, axis: jax.Array) -> jax.Array:
+        def column(axis: jax.Array) -> jax.Array:
+            return jax.jvp(f, (x,), (axis,))[1]
+
+        def bent(pair: tuple[jax.Array, jax.Array]) -> jax.Array:
+            along, axis = pair
             return jax.jvp(lambda z: jax.jvp(f, (z,), (axis,))[1], (x,), (along,))[1]
 
-        curvature = jnp.sum(jax.vmap(bent)(sigma.T, axes), axis=0) / 2
+        at_once = max(1, MOST // (nodes.weights.size * x.size))
+        jacobian = jax.lax.map(column, axes, batch_size=at_once).T
+        curvature = jnp.sum(jax.lax.map(bent, (sigma.T, axes), batch_size=at_once), axis=0) / 2
         # the update scales rows to norm one: what the solver lost of it would count N^2 times
         there = unit_rows(problem, x, unravel)
         still = change if problem.update == "plain" else f(there)

@@ -21,8 +21,10 @@ Record = dict[str, Any]
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first row is the heading."""
-    lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
+    """A Markdown table; the first row is the heading. Powers of ten are not broken across lines."""
+    cells = [[c.replace("|", r"\|").replace(" × 10", "\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10")
+              for c in row] for row in rows]  # fmt: skip
+    lines = ["| " + " | ".join(row) + " |" for row in cells]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 

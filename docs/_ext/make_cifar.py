@@ -1,7 +1,7 @@
 """Draw what networks learn on CIFAR-10: `python docs/_ext/make_cifar.py FOLDER`.
 
 FOLDER holds the binary version of CIFAR-10, which does not come with this project. The figures in
-`docs/_static` were drawn on half of its training images in half an hour on two cores; they are committed.
+`docs/_static`, drawn on half of its training images in half an hour on two cores, are committed.
 """
 
 import sys

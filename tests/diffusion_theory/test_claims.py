@@ -14,6 +14,7 @@ IDS = (
     "diffusion/correlated-latents-are-linear",
     "diffusion/covariance-is-linear",
     "diffusion/cumulant-is-cubic",
+    "diffusion/images-pairwise-first",
     "diffusion/information-exponent",
     "diffusion/mixed-cumulant-pairwise-first",
 )

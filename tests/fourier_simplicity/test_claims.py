@@ -5,6 +5,8 @@ import pytest
 from learning_dynamics.claims import load_claims, run_claim
 
 IDS = (
+    "fourier/amplitudes-before-phases",
+    "fourier/deep-networks",
     "fourier/input-model",
     "fourier/phases-cost-n-cubed",
     "fourier/power-law-speeds-up-phases",

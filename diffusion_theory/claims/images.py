@@ -63,7 +63,7 @@ def full_network(rngs: Any) -> UNet:
 )
 def images_pairwise_first(run: Run) -> Evidence:
     """Losses of one network on photographs and on their Gaussian clones, along training."""
-    end, seeds, copied = (800, 6, 4) if run.quick else (30_000, 8, 8)
+    end, seeds, copied = (600, 8, 4) if run.quick else (30_000, 8, 8)
     steps = log_steps(end, points=12, first=8)
     train, test = photograph_patches(
         SIZE, train=40_000, test=500 if run.quick else 4000, key=jax.random.fold_in(run.key, 0)

@@ -89,8 +89,8 @@ LAYERS, CONVOLUTIONS, TEXTURES = (
 TWO, WIDE = partial(TwoLayer, hidden=256), partial(TwoLayer, hidden=512)
 CONV = partial(ConvNet, widths=(16, 32))
 QUICK = (
-    Case(LAYERS, "digits", TWO, THREE, 4, 7000, 128, SGD, 0.1),
-    Case(CONVOLUTIONS, "digits", CONV, ENDS, 14, 1300, 64, FAST, 0.2),
+    Case(LAYERS, "digits", TWO, THREE, 6, 7000, 128, SGD, 0.1),
+    Case(CONVOLUTIONS, "digits", CONV, ENDS, 12, 1300, 64, FAST, 0.2),
     Case(TEXTURES, "textures", TWO, ENDS, 6, 6000, 128, ADAM, 0.04),
 )
 FULL = (

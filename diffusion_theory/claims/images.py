@@ -63,8 +63,8 @@ def full_network(rngs: Any) -> UNet:
 )
 def images_pairwise_first(run: Run) -> Evidence:
     """Losses of one network on photographs and on their Gaussian clones, along training."""
-    end, seeds, copied = (600, 8, 4) if run.quick else (30_000, 8, 8)
-    steps = log_steps(end, points=12, first=8)
+    end, seeds, copied, points = (800, 6, 4, 9) if run.quick else (30_000, 8, 8, 14)
+    steps = log_steps(end, points=points, first=8)
     train, test = photograph_patches(
         SIZE, train=40_000, test=500 if run.quick else 4000, key=jax.random.fold_in(run.key, 0)
     )
@@ -174,7 +174,7 @@ def _never_below(cloned: DenoiserLearning, best: float) -> Comparison:
 
 def _samples(run: Run, real: DenoiserLearning) -> dict[int, list[Array]]:
     """Generated patches by observation, a list over seeds."""
-    count, seeds = (400, 3) if run.quick else (4000, len(real.parameters))
+    count, seeds = (300, 2) if run.quick else (4000, len(real.parameters))
     last = len(real.steps) - 1
     shown = [last - 3 * i for i in range(4) if last - 3 * i > 0][::-1]
     return {

@@ -60,6 +60,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.linear_diffusion
 	$(BIN)/python -m benchmarks.kernel
 	$(BIN)/python -m benchmarks.sweep
+	$(BIN)/python -m benchmarks.networks
 
 docs: $(VENV)/.docs
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -d docs/_build/doctrees docs docs/_build/html

@@ -145,7 +145,8 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", ["rademacher", pytest.param("sign", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rademacher", "sign"])
 def test_three_levels_and_the_flow_agree_along_a_run(name, key):
     inputs, learner, first = RUNS[name]
     problem = ld.Problem(inputs, learner, 0.3, update="spherical")

@@ -90,6 +90,7 @@ def test_without_drift_isotropic_weights_stay_uniform(key):
     assert stats.kstest(square, stats.beta(4, (n - 8) / 2).cdf).pvalue > 1e-4
 
 
+@pytest.mark.slow
 def test_at_large_dimension_it_is_the_search_phase(key):
     inputs = FourierInputs(64, triad(1, 2))
     n, rate = 40_000, 0.25

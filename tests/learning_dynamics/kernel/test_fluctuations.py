@@ -156,6 +156,7 @@ def test_bias_of_a_limit_is_worked_out_when_asked_for(monkeypatch, key):
         ld.integrate(problem, times=[0.5], start=start, finite_size=True)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_taking_directions_in_turn(monkeypatch):
     """One direction at a time gives what all at once give, in less memory."""
     from learning_dynamics.kernel import fluctuations as module

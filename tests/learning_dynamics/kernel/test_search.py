@@ -171,6 +171,7 @@ def _overlap(overlaps):
     return overlaps.signal[0, 0]
 
 
+@pytest.mark.slow
 def test_closed_law_of_order_two(key):
     """Oja's neuron: g, S0, V by hand; distribution of n* / N - log N / (2 g) at N = 2000."""
     rate = 0.25

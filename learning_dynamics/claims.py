@@ -3,6 +3,7 @@
 import importlib
 import re
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,11 +65,19 @@ class Run:
             measure: function at the top of a module.
             over: argument -> values.
             options: as for `learning_dynamics.sweep`, without `store` and `tracker`.
+
+        Raises:
+            RuntimeError: if a cell failed; NaN in its place would be read as a measurement.
         """
-        from learning_dynamics.sweeps import sweep
+        from learning_dynamics.sweeps import MissingCells, sweep
 
         start = time.perf_counter()
-        found = sweep(measure, over, store=self.store, tracker=self.tracker, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", MissingCells)
+            try:
+                found = sweep(measure, over, store=self.store, tracker=self.tracker, **options)
+            except MissingCells as lost:
+                raise RuntimeError(str(lost)) from None
         spent = time.perf_counter() - start
         self.earlier.append(max(0.0, found.attrs["seconds"] - spent))
         return found

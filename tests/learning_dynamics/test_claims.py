@@ -7,6 +7,7 @@ import pytest
 from learning_dynamics import Measurement, Prediction, claims, compare
 from learning_dynamics.claims import Evidence, Outcome, Run, claim, load_claims, run_claim
 from learning_dynamics.figures import new_figure
+from learning_dynamics.sweeps import Store
 
 
 def comparison(shift=0.0):
@@ -94,6 +95,17 @@ def test_run_hands_over_size_key_and_tracker(registry):
 
 def test_track_without_tracker_gives_the_items():
     assert list(Run("quick", jax.random.key(0)).track([1, 2], "do")) == [1, 2]
+
+
+def reciprocal(x):
+    return {"y": 1 / x}
+
+
+def test_failed_cell_of_a_sweep_stops_the_claim_and_the_others_are_kept(tmp_path):
+    run = Run("quick", jax.random.key(0), store=tmp_path)
+    with pytest.raises(RuntimeError, match=r"(?s)1 of 2 cells are missing: .*x=0: ZeroDivision"):
+        run.sweep(reciprocal, {"x": [2, 0]})
+    assert len(Store(tmp_path).keys()) == 1
 
 
 def test_errors_propagate(registry):

@@ -14,8 +14,8 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
-from types import CodeType, FunctionType, MethodType, ModuleType
-from typing import Any
+from types import CodeType, FunctionType, MethodType, ModuleType, UnionType
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -72,8 +72,10 @@ def describe(argument: str, value: Any, *, largest: float = LARGEST) -> str:
         return f"complex:{value.real.hex()},{value.imag.hex()}"
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         return _array(argument, value, largest)
-    if isinstance(value, np.dtype | range | slice | PurePath):
+    if isinstance(value, np.dtype | range | slice | PurePath | UnionType):
         return f"{type(value).__name__}:{value!s}"
+    if isinstance(value, re.Pattern):
+        return f"pattern:{value.pattern!r}:{value.flags}"
     if isinstance(value, functools.partial):
         inner = (value.func, value.args, dict(value.keywords))
         return f"partial{describe(argument, inner, largest=largest)}"
@@ -278,11 +280,10 @@ class _Walk:
                 continue
             self._reference(f"{name}.{free}", value, free)
         if self.entries:  # the defaults of the measure itself are among its arguments
-            for default in (
-                *(function.__defaults__ or ()),
-                *(function.__kwdefaults__ or {}).values(),
-            ):
-                texts.append(self._constant(f"{name} default", default) or "")
+            defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+            for default in defaults:
+                if type(default).__module__ != "dataclasses":
+                    texts.append(self._constant(f"{name} default", default) or "")
         self.enter(name, digest(*texts))
         names = list(_names(code))
         for used in names:
@@ -319,20 +320,19 @@ class _Walk:
         self.entries[qualified_name(cls)] = ",".join(qualified_name(base) for base in cls.__bases__)
         for base in cls.__bases__:
             self.visit(base)
-        for name, value in vars(cls).items():
-            if isinstance(value, property):
-                for part in (value.fget, value.fset):
-                    if part is not None:
-                        self._reference(f"{qualified_name(cls)}.{name}", part, name)
-            elif not (name.startswith("__") and not callable(value)) and not name.startswith(
-                "_abc"
-            ):
-                self._reference(f"{qualified_name(cls)}.{name}", value, name)
+        for name, member in vars(cls).items():
+            if name.startswith("_abc"):
+                continue
+            for value in _behind(member):
+                if callable(value) or not name.startswith("__"):
+                    self._reference(f"{qualified_name(cls)}.{name}", value, name)
 
     def _reference(self, name: str, value: Any, short: str) -> None:
         if isinstance(value, ModuleType):
             self.modules.add(value.__name__.split(".")[0])
             return
+        if isinstance(value, TypeVar) or type(value).__module__ == "dataclasses":
+            return  # a marker; what a dataclass makes of it follows from its fields
         if isinstance(value, type) or (callable(value) and not dataclasses.is_dataclass(value)):
             bare = _unwrapped(value)
             if isinstance(bare, FunctionType | type | functools.partial):
@@ -340,8 +340,9 @@ class _Walk:
                 if isinstance(bare, functools.partial) or _ours(bare):
                     self.visit(bare)
             return
-        if short.startswith("_") and isinstance(value, dict | list | set):
-            return  # a cache, which grows while the program runs
+        cache = short.startswith("_") and short != "_field_defaults"  # of a named tuple
+        if cache and isinstance(value, dict | list | set):
+            return  # it grows while the program runs
         text = self._constant(name, value)
         if text is not None:
             self.enter(name, text)
@@ -354,6 +355,19 @@ class _Walk:
         except ValueError:
             self.uncovered.add(name)
             return None
+
+
+def _behind(member: Any) -> tuple[Any, ...]:
+    """What a member of a class stands for: a value, or the functions that it calls."""
+    if isinstance(member, property):
+        return tuple(part for part in (member.fget, member.fset) if part is not None)
+    if isinstance(member, classmethod | staticmethod):
+        return (member.__func__,)
+    if isinstance(member, functools.cached_property):
+        return (member.func,)
+    if inspect.isdatadescriptor(member) and not _ours(type(member)):
+        return ()  # the place of a field in a named tuple or in slots
+    return (member,)
 
 
 def _plain(name: str, value: Any) -> str:

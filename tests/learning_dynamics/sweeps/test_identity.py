@@ -76,13 +76,44 @@ def test_values_that_cannot_be_told_apart_are_refused(value, message):
 
 
 SOURCE = """
+import dataclasses
 import functools
+from typing import NamedTuple, TypeVar
 import jax
 import numpy as np
 
 RATE = 0.5
 TABLE = {"a": 1}
 _cache = {}
+T = TypeVar("T")
+
+class Pair(NamedTuple):
+    first: float
+    second: float = 7.0
+
+def empty():
+    return [8.0]
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    start: float
+    rest: list = dataclasses.field(default_factory=empty)
+
+    @classmethod
+    def of(cls, x):
+        return cls(x + 11.0)
+
+    @staticmethod
+    def shifted(x):
+        return 12.0 + x
+
+    @functools.cached_property
+    def third(self):
+        return self.start / 13.0
+
+    @property
+    def fourth(self):
+        return self.start / 14.0
 
 def unused(x):
     return x + 1
@@ -114,7 +145,10 @@ def measure(x, power=2):
     _cache[x] = 1
     if x in {"left", "right", "up", "down"}:
         return 0.0
-    return Rule().apply(helper(x)) ** power + compiled(x)
+    def typed(x: T) -> T:
+        return T and x
+    made = Pair(Made.of(x).third, Made.shifted(x))
+    return typed(Rule().apply(helper(x)) ** power + compiled(x) + made.second)
 """
 
 
@@ -146,6 +180,12 @@ def digest_of(tmp_path, monkeypatch):
         ('x - TABLE["a"]', 'x - 2 * TABLE["a"]'),
         ('"up", "down"', '"up", "under"'),
         ("** power +", "** power -"),
+        ("second: float = 7.0", "second: float = 7.5"),
+        ("return [8.0]", "return [8.5]"),
+        ("x + 11.0", "x + 11.5"),
+        ("12.0 + x", "12.5 + x"),
+        ("self.start / 13.0", "self.start / 13.5"),
+        ("self.start / 14.0", "self.start / 14.5"),
     ],
 )
 def test_code_that_the_measure_reaches_counts(digest_of, old, new):
@@ -163,6 +203,13 @@ def test_code_that_the_measure_reaches_counts(digest_of, old, new):
 )
 def test_comments_caches_and_other_functions_do_not_count(digest_of, old, new):
     assert digest_of(old, new) == digest_of()
+
+
+def test_nothing_that_python_itself_adds_is_reported_as_left_out(digest_of):
+    digest_of()
+    code = code_of(sys.modules["own_module"].measure)
+    assert code.uncovered == ()
+    assert {"own_module.Pair", "own_module.Made.of", "own_module.empty"} <= set(code.covers)
 
 
 def test_closures_and_partial_arguments_count(digest_of):

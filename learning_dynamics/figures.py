@@ -43,6 +43,7 @@ Array = NDArray[np.float64]
 X_LABELS = {"time": r"time $\tau$ = updates / $N$"}  # of trajectories
 FEW = 6  # points along x that are all labelled on a logarithmic axis
 WIDE = 70  # characters of a legend that do not fit side by side
+ACROSS, LETTER = 5.4, 0.075  # inches: the room for names along x, and a letter of them
 
 
 def plot_comparison(
@@ -120,8 +121,7 @@ def plot_comparison(
             main.set_yscale("log")
             _positive_limits(main, table, shown)
         if names is not None:
-            below.set_xticks(positions, names)
-            below.set_xlim(-0.6, len(names) - 0.4)
+            _category_ticks(below, positions, names)
         main.set_title(comparison.name if title is None else title)
         main.set_ylabel(comparison.quantity)
         below.set_xlabel(X_LABELS.get(x, x) if x_label is None else x_label)
@@ -130,6 +130,20 @@ def plot_comparison(
     wide = sum(len(handle.get_label()) for handle in handles) > WIDE
     legend_below(figure, handles, columns=2 if count == 1 and wide else 3)
     return figure
+
+
+def _category_ticks(axes: Axes, positions: Array, names: Sequence[str]) -> None:
+    """Names along x, turned and made smaller where they would run into each other."""
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    room = ACROSS / len(names)
+    if max(map(len, names)) * LETTER <= room:
+        axes.set_xticks(positions, names)
+        return
+    size = float(np.clip(0.8 * 72 * room, 5, 8))  # points: lines of text side by side
+    axes.set_xticks(
+        positions, names, size=size, rotation=45 if size == 8 else 90, rotation_mode="anchor",
+        ha="right", va="center",
+    )  # fmt: skip
 
 
 def plot_comparisons(

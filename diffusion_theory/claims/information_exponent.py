@@ -58,11 +58,9 @@ def information_exponent(run: Run) -> Evidence:
     """Forces on both overlaps for each law and activation at both signs, and their order."""
     drifts, flipped, note = _drifts(run)
     order, other = _order(run)
-    figure = drifts.plot(x="setting", series="direction", logx=False, logy=False)
-    figure.axes[-1].tick_params(axis="x", rotation=90, labelsize=8 if run.quick else 5)
     panels = {
         "drifts": Panel(
-            figure,
+            drifts.plot(x="setting", series="direction", logx=False, logy=False),
             "Force on the overlap with u (at 0.6) and with v (at 0.75), measured from drifts of "
             "the overlap chain, for laws of the latents, activations, targets and signs of the "
             "denoiser. Above zero: attracted; below: repelled (an odd order attracts on one side).",

@@ -22,8 +22,8 @@ from learning_dynamics.figures import (
 
 __all__ = ["three_levels"]
 
-N, RATE, OVERLAP = 64, 0.03, 0.6
-TIMES = np.linspace(24.0, 120.0, 5)
+SITES, RATE, OVERLAP = 64, 0.03, 0.6
+TIMES = np.linspace(40.0, 360.0, 9)
 
 
 def three_levels(run: Run) -> tuple[list[Comparison], Comparison, Figure]:
@@ -33,12 +33,13 @@ def three_levels(run: Run) -> tuple[list[Comparison], Comparison, Figure]:
         Both simulations against the limit, the chain against the limit at another rate, and the
         figure.
     """
-    inputs = FourierInputs(N, triad(1, 2))
+    size = 128 if run.quick else 256
+    inputs = FourierInputs(SITES, triad(1, 2))
     watched = TieOverlap(inputs)
     problem = phase_problem(inputs, "he3", learning_rate=RATE)
-    start = even_start(inputs, OVERLAP, N)
+    start = even_start(inputs, OVERLAP, size)
     common: dict[str, Any] = {
-        "dimension": N,
+        "dimension": size,
         "times": TIMES,
         "start": start,
         "observe": {"tie": watched},
@@ -52,12 +53,12 @@ def three_levels(run: Run) -> tuple[list[Comparison], Comparison, Figure]:
         )
         for i, (level, count) in enumerate(run.track(list(counts.items()), "levels"))
     }  # fmt: skip
-    shift = ld.fluctuations(problem, points=2**12, **common)
-    allowed = (1.5 * np.abs(shift.shift["tie"]) + shift.shift_error["tie"])[:, None] / N
+    shift = ld.fluctuations(problem, points=2**13 if run.quick else 2**14, **common)
+    allowed = (1.5 * np.abs(shift.shift["tie"]) + shift.shift_error["tie"])[:, None] / size
     limit, slower = (
         ld.integrate(
             phase_problem(inputs, "he3", learning_rate=rate),
-            points=2**16, tolerance=1e-5, **common,
+            points=2**18, tolerance=1e-5, **common,
         ).prediction(["tie"]).with_bias(allowed, "1/N, from the fluctuations")
         for rate in (RATE, RATE / 4)
     )  # fmt: skip
@@ -76,7 +77,7 @@ def three_levels(run: Run) -> tuple[list[Comparison], Comparison, Figure]:
     with figure_style():
         for i, (level, trajectory) in enumerate(seen.items()):
             found = trajectory.measurement(["tie"])
-            shifted = TIMES + 0.9 * (2 * i - 1)  # side by side
+            shifted = TIMES + 2.0 * (2 * i - 1)  # side by side
             draw_simulation(axes, shifted, found.values[:, 0], found.standard_error[:, 0], index=i)
             label = {"ambient": "all weights", "overlaps": "overlap chain"}[level]
             axes.plot([], [], "os"[i], color=f"C{i}", label=label)

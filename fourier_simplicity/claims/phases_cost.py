@@ -39,7 +39,7 @@ class Case:
         share: part of the largest overlap product that counts as recovery.
         sizes: N at quick size.
         full: N at full size.
-        replicas: number of runs at each N, at quick size.
+        replicas: number of runs at each N at quick size, a quarter of those at full size.
         until: quantile of the law at which runs are given up.
     """
 
@@ -151,8 +151,9 @@ def phases_cost(run: Run) -> Evidence:
         ),
         "levels": Panel(
             trajectories,
-            "A neuron that starts with an overlap with a triad, N = 64: all weights, the exact "
-            "process of the overlaps, and the limit equations with the allowed shift of order 1/N.",
+            "A neuron that starts with an overlap with a triad: all weights, the exact process of "
+            "the overlaps, and the limit equations with the allowed shift of order 1/N. The grey "
+            "line is the largest possible value; noise of the gradient keeps below it.",
         ),
     }
     return Evidence(
@@ -184,7 +185,7 @@ def _times(run: Run, case: Case, longest: float) -> Recoveries:
     return recovery_times(
         case.problem,
         dimensions=case.sizes if run.quick else case.full,
-        replicas=case.replicas,
+        replicas=case.replicas * (1 if run.quick else 4),
         longest=partial(_longest, case=case, scaled=longest),
         stop=case.stop,
         key=jax.random.fold_in(run.key, 1000 * case.order),
@@ -276,7 +277,7 @@ def _exponents(run: Run, found: dict[Case, Recoveries]) -> tuple[Comparison, Com
         tie = "harmonic" if case is HARMONIC else "triad"
         names += [f"{tie} {name}" for name in own.coordinates["range"]]
     values, errors, exact, numerical, bias_, order = map(np.concatenate, zip(*parts, strict=True))
-    few = min(case.replicas for case in found)
+    few = min(len(times.samples) for times in found.values())
     lost = np.zeros(len(names), np.int64)
     measured = Measurement(values, errors, few, {"range": np.array(names)}, lost)
     why = f"of n* of {FINITE:g}/N"
@@ -312,7 +313,7 @@ def _medians(found: dict[Case, Recoveries], laws: dict[Case, Array]) -> Comparis
         low, high = fit.quantile_intervals[-1] / law
         errors.append((high - low) / 2)
     count = np.zeros(len(names), np.int64)
-    few = min(case.replicas for case in found)
+    few = min(len(times.samples) for times in found.values())
     measured = Measurement(np.array(values), np.array(errors), few, {"tie": np.array(names)}, count)
     draws = min(law.size for law in laws.values())
     # standard error of the median of the law's draws, from its local density

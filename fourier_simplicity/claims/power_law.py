@@ -163,7 +163,7 @@ def power_law(run: Run) -> Evidence:
             "isotropic prediction at N = N_eff. Lines: diffusion, nothing is fitted.",
         ),
         "prefactors": Panel(
-            _tilted(prefactors.plot(logy=False, x_label="spectrum, place of the tied modes, N")),
+            prefactors.plot(logy=False, x_label="spectrum, place of the tied modes, N"),
             "Prefactors n*/N_eff³ of all cases beside those of the small-step diffusion.",
         ),
         "exponents": Panel(
@@ -190,12 +190,6 @@ NOTES = (
     "Controls: n* of isotropic inputs at the same N; exponent 3 whatever the spectrum; the tie "
     "broken by full jitter against the law of the whole one.",
 )
-
-
-def _tilted(figure: Figure) -> Figure:
-    """Long names along x need room."""
-    figure.axes[-1].tick_params(axis="x", labelrotation=50, labelsize=8)
-    return figure
 
 
 def _like(one: Case, other: Case) -> bool:
@@ -427,5 +421,8 @@ def _figure(
                     axes.plot(x, theory, line, color=style.colour, marker="_", markersize=11)
         left.set(xscale="log", yscale="log", xlabel="N", ylabel="samples n* (half know the tie)")
         right.set(xscale="log", yscale="log", xlabel="N_eff = tr Σ / λ_S")
+        for axes, marks in ((left, {c.dimension for c in seen}), (right, {10, 20, 40, 80})):
+            axes.set_xticks(sorted(marks), [f"{n}" for n in sorted(marks)])
+            axes.minorticks_off()
     legend_below(figure, columns=3)
     return figure

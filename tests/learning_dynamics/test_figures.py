@@ -1,3 +1,5 @@
+import itertools
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -122,6 +124,24 @@ def test_names_along_x_get_levels_not_a_line(tmp_path):
     figure = rendered(plot_comparison(named), tmp_path)
     assert [t.get_text() for t in figure.axes[1].get_xticklabels()] == ["none", "ridge"]
     assert not any(line.get_linestyle() == "-" for line in figure.axes[0].lines)
+
+
+@pytest.mark.parametrize("count", [2, 5, 10, 40])
+def test_long_names_along_x_do_not_run_into_each_other(count, tmp_path):
+    names = [f"harmonic {2**i} to {2 ** (i + 1)}" for i in range(3, 3 + min(count, 10))]
+    names = [names[i % 10] for i in range(count)]
+    figure = rendered(plot_comparison(comparison({"range": names}, np.ones(count))), tmp_path)
+    figure.draw_without_rendering()
+    drawn = figure.axes[1].get_xticklabels()
+    assert [t.get_text() for t in drawn] == names
+    height, angle = drawn[0].get_size() / 72 * figure.dpi, np.deg2rad(drawn[0].get_rotation())
+    ends = [t.get_window_extent() for t in drawn]
+    apart = np.diff([box.x1 for box in ends])
+    if angle:  # lines of text side by side
+        assert apart.min() * np.sin(angle) > height
+    else:
+        assert all(a.x1 < b.x0 for a, b in itertools.pairwise(ends))
+    assert min(box.y0 for box in ends) > 0
 
 
 def test_lost_and_infinite_residuals_stay_visible(tmp_path):

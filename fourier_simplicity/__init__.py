@@ -3,7 +3,7 @@
 from fourier_simplicity.detection import detection_auc, field_densities
 from fourier_simplicity.diffusion import neuron_diffusion
 from fourier_simplicity.inputs import FourierInputs, draw, draw_labelled
-from fourier_simplicity.learners import SingleNeuron, TwoLayer
+from fourier_simplicity.learners import SingleNeuron, TwoLayer, activation_function
 from fourier_simplicity.modes import (
     power_law_spectrum,
     spectrum_from_fields,
@@ -48,6 +48,7 @@ __all__ = [
     "TwoLayer",
     "VisibleOrder",
     "activation_coefficients",
+    "activation_function",
     "amplitude_only",
     "autocovariance",
     "bispectrum",

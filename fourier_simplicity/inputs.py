@@ -40,7 +40,8 @@ class FourierInputs(ld.InputModel):
     For the kernel the tied modes span the signal directions, r = 2 x tied modes, (Re z, Im z) of
     each; with Rayleigh amplitudes all other modes are Gaussian noise (isotropic: one block, any N;
     otherwise one block of dimension 2 per mode). With deterministic amplitudes nothing is
-    Gaussian: all modes are signal directions, tied ones first, and only the ambient level applies.
+    Gaussian: all modes are signal directions, tied ones first, there is no noise to integrate out,
+    and no limit.
 
     Equation: :eq:`eq:phases-input`.
 
@@ -84,7 +85,7 @@ class FourierInputs(ld.InputModel):
             raise reject("spectrum", f"have shape ({self.modes},)", f"shape {spectrum.shape}")
         if np.any(spectrum < 0):
             raise reject("spectrum", "not be negative", spectrum.min())
-        if np.any(spectrum[indices] == 0):
+        if np.any(spectrum[indices] <= 1e-12 * spectrum.max()):
             raise reject("spectrum", "be positive on the tied modes", spectrum[indices].tolist())
         object.__setattr__(self, "spectrum", spectrum)
 

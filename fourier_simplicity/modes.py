@@ -88,25 +88,32 @@ def _places(shape: tuple[int, ...]) -> dict[WaveVector, int]:
     return {tuple(int(i) for i in k): at for at, k in enumerate(_vectors(shape))}
 
 
-def canonical(shape: tuple[int, ...], wave_vector: WaveVector) -> tuple[int, int]:
+def canonical(
+    shape: tuple[int, ...], wave_vector: ArrayLike, *, argument: str = "modes"
+) -> tuple[int, int]:
     """Index of the mode of a wave vector, and +1, or -1 if the mode goes by its mirror image.
+
+    Args:
+        shape: sides of the grid.
+        wave_vector: whole numbers, one per side.
+        argument: name for error messages.
 
     Raises:
         ValueError: if the wave vector has the wrong length, lies beyond the Nyquist frequency, or
             is its own mirror image (uniform mode and Nyquist).
     """
-    k = np.asarray(wave_vector)
+    k = np.atleast_1d(integers(argument, wave_vector, least=-(10**9)))
     half = np.asarray(shape) // 2
     if k.shape != half.shape:
-        raise reject("modes", f"have {half.size} component(s) each", wave_vector)
+        raise reject(argument, f"have {half.size} component(s) each", wave_vector)
     if np.any(np.abs(k) > half):
-        raise reject("modes", f"not lie beyond the Nyquist frequency {half.tolist()}", wave_vector)
+        raise reject(argument, f"not lie beyond the Nyquist frequency {half.tolist()}", wave_vector)
     known = _places(shape)
     for sign in (1, -1):
         image = tuple(int(i) for i in np.where(np.abs(k) == half, half, sign * k))
         if image in known:
             return known[image], sign
-    raise reject("modes", "carry a phase (neither uniform nor all Nyquist)", wave_vector)
+    raise reject(argument, "carry a phase (neither uniform nor all Nyquist)", wave_vector)
 
 
 def wrap(shape: tuple[int, ...], wave_vector: ArrayLike) -> WaveVector:
@@ -117,7 +124,7 @@ def wrap(shape: tuple[int, ...], wave_vector: ArrayLike) -> WaveVector:
 
 
 @lru_cache(maxsize=64)
-def fft_places(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def fft_places(shape: tuple[int, ...]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Where the modes are in a flattened FFT, shape (modes,), and what is at each place of it.
 
     The latter, shape (S,), is 1 + i for mode i, 1 + modes + i for its mirror image, 0 for none.
@@ -125,15 +132,23 @@ def fft_places(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.in
     k = _vectors(shape)
     sides = np.asarray(shape)
     at, mirror = (np.ravel_multi_index(tuple(((s * k) % sides).T), shape) for s in (1, -1))
-    table = np.zeros(int(np.prod(shape)), np.int64)
+    table = np.zeros(int(np.prod(shape)), np.int32)  # the same index type in any precision
     table[at] = 1 + np.arange(len(k))
     table[mirror] = 1 + len(k) + np.arange(len(k))
-    return at, table
+    return at.astype(np.int32), table
 
 
-def to_sites(shape: tuple[int, ...], coordinates: jax.Array) -> jax.Array:
-    """Real fields, shape (..., *shape), from coordinates (Re z_1, Im z_1, Re z_2, ..), (..., D)."""
+def to_sites(shape: int | tuple[int, ...], coordinates: jax.Array) -> jax.Array:
+    """Real fields, shape (..., *shape), from coordinates (Re z_1, Im z_1, Re z_2, ..), (..., D).
+
+    Raises:
+        ValueError: on a bad shape, or another number of coordinates.
+    """
+    shape = check_shape(shape)
     _, table = fft_places(shape)
+    if np.ndim(coordinates) < 1 or coordinates.shape[-1] != 2 * len(_vectors(shape)):
+        demand = f"have shape (..., {2 * len(_vectors(shape))})"
+        raise reject("coordinates", demand, f"shape {np.shape(coordinates)}")
     pairs = coordinates.reshape(*coordinates.shape[:-1], -1, 2)
     z = jax.lax.complex(pairs[..., 0], pairs[..., 1])
     zero = jnp.zeros_like(z[..., :1])
@@ -145,9 +160,16 @@ def to_sites(shape: tuple[int, ...], coordinates: jax.Array) -> jax.Array:
     return field
 
 
-def to_modes(shape: tuple[int, ...], fields: jax.Array) -> jax.Array:
-    """Coordinates (Re z_1, Im z_1, ..), shape (..., D), of fields of shape (..., *shape)."""
+def to_modes(shape: int | tuple[int, ...], fields: jax.Array) -> jax.Array:
+    """Coordinates (Re z_1, Im z_1, ..), shape (..., D), of fields of shape (..., *shape).
+
+    Raises:
+        ValueError: on a bad shape, or fields of another one.
+    """
+    shape = check_shape(shape)
     at, _ = fft_places(shape)
+    if np.shape(fields)[-len(shape) :] != shape:
+        raise reject("fields", f"have shape (..., {str(shape)[1:]}", f"shape {np.shape(fields)}")
     axes = tuple(range(-len(shape), 0))
     spectrum = jnp.fft.fftn(fields, axes=axes)
     z = spectrum.reshape(*spectrum.shape[: -len(shape)], -1)[..., at]
@@ -161,7 +183,7 @@ def power_law_spectrum(shape: int | tuple[int, ...], exponent: ArrayLike) -> NDA
     Raises:
         ValueError: on a bad shape or a negative exponent.
     """
-    gamma = float(non_negative("exponent", exponent))
+    gamma = float(finite_array("exponent", non_negative("exponent", exponent), ndim=0))
     power = wave_number(shape) ** -gamma
     return np.asarray(power / power.mean())
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fourier_simplicity.inputs import FourierInputs
 from fourier_simplicity.modes import canonical, fft_places, wrap
+from learning_dynamics.validation import integers
 
 __all__ = ["amplitude_moment", "autocovariance", "bispectrum", "mode_moment", "trispectrum"]
 
@@ -44,12 +45,13 @@ def mode_moment(
     Equation: :eq:`eq:phases-moment`.
 
     Raises:
-        ValueError: on wave vectors beyond the Nyquist frequency or without phase.
+        ValueError: on wave vectors that are not whole, lie beyond the Nyquist frequency or have
+            no phase.
     """
     sizes: Counter[int] = Counter()
     powers: Counter[int] = Counter()
     for mode in wave_vectors:
-        at, sign = canonical(inputs.shape, tuple(int(i) for i in np.atleast_1d(mode)))
+        at, sign = canonical(inputs.shape, mode, argument="wave_vectors")
         sizes[at] += 1
         powers[at] += sign
     spectrum = np.asarray(inputs.variances())
@@ -66,9 +68,17 @@ def mode_moment(
     return complex(0.0 if any(powers.values()) else value)
 
 
+def _whole(argument: str, mode: Mode) -> NDArray[np.int64]:
+    return np.atleast_1d(integers(argument, mode, least=-(10**9)))
+
+
 def bispectrum(inputs: FourierInputs, first: Mode, second: Mode) -> complex:
-    """E Z(k_1) Z(k_2) conj Z(k_1 + k_2) of the structured class (noise: zero)."""
-    k, q = np.atleast_1d(first), np.atleast_1d(second)
+    """E Z(k_1) Z(k_2) conj Z(k_1 + k_2) of the structured class (noise: zero).
+
+    Raises:
+        ValueError: as `mode_moment`.
+    """
+    k, q = _whole("first", first), _whole("second", second)
     return mode_moment(inputs, [tuple(k), tuple(q), wrap(inputs.shape, -k - q)])
 
 
@@ -83,8 +93,9 @@ def trispectrum(
     Raises:
         ValueError: if the wave vectors add up to one without phase.
     """
-    k = [np.atleast_1d(mode) for mode in (first, second, third)]
-    vectors = [tuple(int(i) for i in v) for v in k]
+    named = {"first": first, "second": second, "third": third}
+    k = [_whole(name, mode) for name, mode in named.items()]
+    vectors = [tuple(v) for v in k]
     vectors.append(wrap(inputs.shape, -(k[0] + k[1] + k[2])))
 
     def second_moment(i: int, j: int) -> complex:

@@ -11,9 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 import learning_dynamics as ld
 from fourier_simplicity.inputs import FourierInputs
 from fourier_simplicity.learners import Activation, SingleNeuron, TwoLayer
-from fourier_simplicity.theory import leading_form, relations, slope_moments, visible_order
+from fourier_simplicity.theory import (
+    leading_form,
+    shortest_relations,
+    slope_moments,
+    visible_order,
+)
 from learning_dynamics.kernel.explosion import explosion_times
-from learning_dynamics.validation import reject
+from learning_dynamics.pytrees import is_traced
+from learning_dynamics.validation import finite_array, reject
 
 __all__ = ["TieOverlap", "even_start", "network_problem", "phase_problem", "recovery_law"]
 
@@ -76,11 +82,14 @@ def network_problem(
     """
     _warn_if_blind(inputs, activation)
     learner = TwoLayer(neurons, activation, normalised, readout)
-    rates = {"readout": readout_rate, "bias": readout_rate} if np.any(readout_rate) else None
+    moves = is_traced(readout_rate) or np.any(readout_rate)
+    rates = {"readout": readout_rate, "bias": readout_rate} if moves else None
     return ld.Problem(inputs, learner, learning_rate, update="spherical", parameter_rates=rates)
 
 
 def _warn_if_blind(inputs: FourierInputs, activation: Activation) -> None:
+    if is_traced(inputs):
+        return
     found = visible_order(inputs, activation)
     if found.order is None:
         warnings.warn(found.message, UserWarning, stacklevel=3)
@@ -93,9 +102,16 @@ def even_start(inputs: FourierInputs, overlap: float, dimension: int) -> ld.Over
         inputs: input model.
         overlap: |m|, norm of the overlaps with all signal directions, 0 to 1.
         dimension: N.
+
+    Raises:
+        ValueError: on another overlap, or inputs without ties.
     """
+    if not 0 <= finite_array("overlap", overlap, ndim=0) <= 1:
+        raise reject("overlap", "lie in [0, 1]", overlap)
     signal = np.zeros((1, inputs.directions))
     tied = 2 * len(inputs.tied()[0])
+    if not tied:
+        raise reject("inputs.ties", "tie some modes", "none")
     signal[0, :tied:2] = overlap / np.sqrt(tied / 2)
     groups = inputs.blocks(dimension)
     sizes = [np.full(np.shape(g.variances), float(g.size)) for g in groups]
@@ -154,17 +170,13 @@ class TieOverlap:
     """
 
     def __init__(self, inputs: FourierInputs) -> None:
-        held = relations(inputs)
+        held = shortest_relations(inputs)
         if not held:
             raise reject("inputs.ties", "hold a relation", "none (or full jitter)")
         if inputs.amplitudes != "rayleigh":
             raise reject("inputs.amplitudes", "be 'rayleigh'", repr(inputs.amplitudes))
-        first = sum(map(abs, held[0][0]))
         signal = np.asarray(inputs.signal_variances(), np.float64)
-        costs = [
-            -float(np.abs(n) @ np.log(signal[::2])) if sum(map(abs, n)) == first else np.inf
-            for n, _ in held
-        ]
+        costs = [-float(np.abs(n) @ np.log(signal[::2])) for n, _ in held]
         self.relation = held[int(np.argmin(costs))][0]
         self.variances: tuple[tuple[float, ...], tuple[float, ...]] | None = None
         if inputs.spectrum is not None:

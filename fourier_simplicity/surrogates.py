@@ -5,6 +5,8 @@ Fourier transform over height and width. A surrogate is periodic on its frame. M
 images and cut patches afterwards: randomising a patch by itself makes it periodic on the patch, which the
 real patches are not, and a quadratic classifier sees the difference. For the same reason the smooth
 component that carries the jumps across the image's borders is removed first (Moisan 2011).
+
+All of them work inside `jit`, `vmap` and `grad`, where shapes are checked and values are not.
 """  # noqa: E501
 
 from functools import partial
@@ -15,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import finite_array, non_negative, reject
 
 __all__ = [
@@ -29,12 +32,15 @@ __all__ = [
 
 def _batch(argument: str, images: Any) -> jax.Array:
     """Images as a float32 array of rank 3 or 4."""
-    array = np.asarray(images)
+    array = images if is_traced(images) else np.asarray(images)
     if array.ndim not in (3, 4) or not array.size:
         demand = "have shape (n, height, width) or (n, height, width, channels)"
         raise reject(argument, demand, f"shape {array.shape}")
+    if np.issubdtype(array.dtype, np.complexfloating):
+        raise reject(argument, "be real", array.dtype)
     scale = 255.0 if array.dtype == np.uint8 else 1.0
-    return jnp.asarray(finite_array(argument, array) / scale, jnp.float32)
+    checked = array if is_traced(images) else finite_array(argument, array)
+    return jnp.asarray(checked, jnp.float32) / scale
 
 
 def _along(plane: jax.Array, like: jax.Array) -> jax.Array:
@@ -165,12 +171,14 @@ def phase_only(images: ArrayLike, amplitude: ArrayLike, *, periodic: bool = True
             between k and -k.
     """
     batch = _prepared("images", images, periodic)
-    level = non_negative("amplitude", amplitude)
+    traced = is_traced(amplitude)
+    level: Any = amplitude if traced else non_negative("amplitude", amplitude)
     if level.shape != batch.shape[1:]:
         raise reject("amplitude", f"have shape {batch.shape[1:]}", f"shape {level.shape}")
-    mirrored = np.roll(level[::-1, ::-1], (1, 1), axis=(0, 1))
-    if not np.allclose(level, mirrored, rtol=1e-3, atol=1e-5 * level.max()):
-        raise reject("amplitude", "be equal at k and -k", "one that is not")
+    if not traced:
+        mirrored = np.roll(level[::-1, ::-1], (1, 1), axis=(0, 1))
+        if not np.allclose(level, mirrored, rtol=1e-3, atol=1e-5 * level.max()):
+            raise reject("amplitude", "be equal at k and -k", "one that is not")
     found: jax.Array = _phases_with(batch, jnp.asarray(level, jnp.float32)[None])
     return found
 
@@ -205,11 +213,12 @@ def spectrum_sweep(images: ArrayLike, exponents: ArrayLike, *, periodic: bool = 
     Raises:
         ValueError: on another shape or negative exponents.
     """
-    betas = np.atleast_1d(non_negative("exponents", exponents))
-    if betas.ndim != 1:
+    given = exponents if is_traced(exponents) else non_negative("exponents", exponents)
+    betas = jnp.atleast_1d(jnp.asarray(given, jnp.float32))
+    if betas.ndim != 1 or not betas.size:
         raise reject("exponents", "be a list", f"shape {betas.shape}")
     batch = _prepared("images", images, periodic)
-    return jnp.stack([_swept(batch, jnp.float32(beta)) for beta in betas])
+    return jnp.stack([_swept(batch, beta) for beta in betas])
 
 
 @jax.jit

@@ -25,7 +25,7 @@ from fourier_simplicity.learners import Activation, activation_function
 from fourier_simplicity.moments import amplitude_moment
 from learning_dynamics.hermite import hermite
 from learning_dynamics.kernel.forms import Form
-from learning_dynamics.validation import finite_array, non_negative, positive_integer, reject
+from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = [
     "VisibleOrder",
@@ -34,6 +34,7 @@ __all__ = [
     "effective_dimension",
     "leading_form",
     "relations",
+    "shortest_relations",
     "slope_moments",
     "visible_order",
 ]
@@ -55,10 +56,17 @@ def _rule(panels: int) -> tuple[Array, Array]:
 
 def activation_values(activation: Activation, at: Array, *, slope: bool = False) -> Array:
     function = activation_function(activation)
-    with jax.enable_x64(True):
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         chosen = jax.vmap(jax.grad(function)) if slope else function
         found = chosen(jnp.asarray(at, jnp.float64))
     return finite_array("activation", found, ndim=1)
+
+
+def _variance(argument: str, value: float) -> float:
+    found = float(finite_array(argument, value, ndim=0))
+    if found <= 0:
+        raise reject(argument, "be positive", found)
+    return found
 
 
 def activation_coefficients(
@@ -71,23 +79,22 @@ def activation_coefficients(
     Args:
         activation: see `activation_function`; kinks at zero cost no accuracy.
         highest: highest order.
-        variance: s.
+        variance: s > 0.
 
     Raises:
-        ValueError: on an unknown activation, or one that is not finite.
+        ValueError: on an unknown activation, one that is not finite, or another variance.
     """
-    s = float(non_negative("variance", variance))
+    s = _variance("variance", variance)
     orders = range(positive_integer("highest", highest) + 1)
     found = []
-    for panels in (97, 60):
+    for panels in (97, 60, 71, 83):  # where a kink lies in its panel differs between them
         g, mass = _rule(panels)
         values = mass * activation_values(activation, np.sqrt(s) * g)
         found.append(np.array([hermite(k, g) @ values for k in orders]))
     scale = np.array([s ** (-k / 2) for k in orders])
     size = np.array([sqrt(float(factorial(k))) for k in orders])
-    error = np.abs(found[0] - found[1]) + 1e-13 * size * max(
-        1.0, float(np.abs(found[0] / size).max())
-    )
+    change = np.max([np.abs(found[0] - other) for other in found[1:]], axis=0)
+    error = 2 * change + 1e-13 * size * max(1.0, float(np.abs(found[0] / size).max()))
     return found[0] * scale, error * scale
 
 
@@ -101,19 +108,10 @@ def slope_moments(activation: Activation, *, variance: float = 1.0) -> tuple[flo
     Raises:
         ValueError: on an unknown activation, or one whose slope is not finite.
     """
+    s = _variance("variance", variance)
     g, mass = _rule(97)
-    square = mass * activation_values(activation, np.sqrt(variance) * g, slope=True) ** 2
-    return float(square.sum()), float(variance * (square @ g**2))
-
-
-def _vectors(length: int, size: int) -> Iterator[tuple[int, ...]]:
-    """Integer vectors with |n|_1 <= size."""
-    if length == 0:
-        yield ()
-        return
-    for first in range(-size, size + 1):
-        for rest in _vectors(length - 1, size - abs(first)):
-            yield (first, *rest)
+    square = mass * activation_values(activation, np.sqrt(s) * g, slope=True) ** 2
+    return float(square.sum()), float(s * (square @ g**2))
 
 
 def relations(inputs: FourierInputs, highest: int = HIGHEST) -> tuple[Relation, ...]:
@@ -123,8 +121,8 @@ def relations(inputs: FourierInputs, highest: int = HIGHEST) -> tuple[Relation, 
     """
     combined: list[Relation] = [((), 1.0)]
     for tie in inputs.ties:
-        own = [(n, tie.character(n)) for n in _vectors(len(tie.modes), highest)]
-        own = [(n, value) for n, value in own if abs(value) > 1e-12]
+        every = (n for order in range(highest + 1) for n in tie.relations(order))
+        own = [(n, value) for n in every if abs(value := tie.character(n)) > 1e-12]
         combined = [
             ((*n, *more), value * factor)
             for (n, value), (more, factor) in itertools.product(combined, own)
@@ -137,6 +135,15 @@ def relations(inputs: FourierInputs, highest: int = HIGHEST) -> tuple[Relation, 
         if next((i for i in signed if i), 0) > 0:
             found.append((signed, value))
     return tuple(sorted(found, key=lambda each: (sum(map(abs, each[0])), each[0])))
+
+
+def shortest_relations(inputs: FourierInputs, highest: int = HIGHEST) -> tuple[Relation, ...]:
+    """The relations of smallest |n|_1, as `relations` gives them; none if it exceeds `highest`."""
+    for order in range(1, highest + 1):
+        held = relations(inputs, order)
+        if held:
+            return held
+    return ()
 
 
 def _radial(inputs: FourierInputs, power: int, terms: int) -> Array:
@@ -198,20 +205,29 @@ def correlation(
         activation: see `activation_function`; exact for polynomials of degree <= highest.
         overlaps: m, real, (Re m_1, Im m_1, ..), shape (..., r), in the order of `inputs.tied()`.
         field_variance: s = w' Sigma w (1 for a neuron of norm one and isotropic inputs).
-        highest: last order of the series.
+        highest: last order of the series. The number of relations of a template grows with it like
+            a power of the number of modes.
 
     Raises:
-        ValueError: on overlaps of another shape, or deterministic amplitudes.
+        ValueError: on overlaps of another shape or larger than the field, or deterministic
+            amplitudes.
     """
     if inputs.amplitudes != "rayleigh":
         raise reject("inputs.amplitudes", "be 'rayleigh'", repr(inputs.amplitudes))
     real = finite_array("overlaps", overlaps)
     if real.ndim < 1 or real.shape[-1] != inputs.directions:
         raise reject("overlaps", f"have shape (..., {inputs.directions})", f"shape {real.shape}")
+    s = _variance("field_variance", field_variance)
+    taken = (real**2) @ np.asarray(inputs.signal_variances(), np.float64)
+    if np.any(taken > s * (1 + 1e-4)):
+        demand = f"take no more than the field variance {s:g}"
+        raise reject("overlaps", demand, f"{np.max(taken):.4g}")
     m = real[..., ::2] + 1j * real[..., 1::2]
-    c, _ = activation_coefficients(activation, highest, variance=field_variance)
+    c, error = activation_coefficients(activation, highest, variance=s)
     total = np.zeros(m.shape[:-1])
     for k in range(1, highest + 1):
+        if abs(c[k]) <= 5 * error[k]:
+            continue
         for n, powers, factor in _terms(inputs, k):
             turned = np.where(np.asarray(n) < 0, m.conj(), m) ** np.abs(n)
             product = np.prod(turned * np.abs(m) ** (2 * np.asarray(powers)), axis=-1)
@@ -253,19 +269,27 @@ def visible_order(
     name = (
         activation if isinstance(activation, str) else getattr(activation, "__name__", "callable")
     )
-    held = relations(inputs, highest)
+    held = shortest_relations(inputs, highest)
     if not held:
         return VisibleOrder(None, float("nan"), None, "no phases are tied (or full jitter)")
     first = sum(map(abs, held[0][0]))
     for k in range(first, highest + 1):
         if abs(c[k]) > 5 * error[k] and any(True for _ in _terms(inputs, k)):
             return VisibleOrder(k, float(c[k]), first, f"{name}: c_{k} = {c[k]:.3g}")
-    orders = sorted({k for n, _ in held for k in range(sum(map(abs, n)), highest + 1, 2)})
+    orders = _orders(inputs, first, highest)
     blind = ", ".join(
         f"c_{k} = {0.0 if abs(c[k]) < 5 * error[k] else c[k]:.3g}" for k in orders[:4]
     )
     message = f"activation {name} is blind to the ties up to order {highest}: {blind}"
     return VisibleOrder(None, float("nan"), first, message)
+
+
+def _orders(inputs: FourierInputs, first: int, highest: int) -> list[int]:
+    """Orders at which a relation could show: those of its own parity from its own order on."""
+    for other in range(first + 1, highest + 1, 2):
+        if any(next(tie.relations(other), None) for tie in inputs.ties):
+            return sorted({*range(first, highest + 1, 2), *range(other, highest + 1, 2)})
+    return list(range(first, highest + 1, 2))
 
 
 Polynomial = dict[tuple[int, ...], complex]
@@ -322,10 +346,10 @@ def effective_dimension(inputs: FourierInputs) -> float:
     Raises:
         ValueError: if no relation holds.
     """  # noqa: E501
-    held = relations(inputs)
+    held = shortest_relations(inputs)
     if not held:
         raise reject("inputs.ties", "hold a relation", "none (or full jitter)")
     variances = np.asarray(inputs.variances(), np.float64)
     tied, first = variances[inputs.tied()[0]], sum(map(abs, held[0][0]))
-    means = [np.exp(np.abs(n) @ np.log(tied) / first) for n, _ in held if sum(map(abs, n)) == first]
+    means = [np.exp(np.abs(n) @ np.log(tied) / first) for n, _ in held]
     return float(2 * variances.sum() / max(means))

@@ -6,7 +6,7 @@ phases independent and uniform. The modes of a tie, its amplitudes and its margi
 therefore the same in both classes by construction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -52,6 +52,9 @@ class PhaseTie(Protocol):
 
     def character(self, powers: ArrayLike) -> float:
         """E exp(i powers . phi) in the structured class."""
+
+    def relations(self, order: int) -> Iterator[tuple[int, ...]]:
+        """All n with |n|_1 = order that can have a character other than zero."""
 
     def momentum(self) -> NDArray[np.int64]:
         """Wave vector of the relation, sum_j n_j k_j; zero modulo the sides if invariant."""
@@ -163,6 +166,12 @@ class Tie:
             return 0.0
         return float(np.sinc(q * float(self.jitter) / np.pi))
 
+    def relations(self, order: int) -> Iterator[tuple[int, ...]]:
+        """Multiples of n."""
+        q, rest = divmod(order, self.order)
+        for sign in (1, -1) if q and not rest else (1,) if not order else ():
+            yield tuple(sign * q * n for n in self.coefficients)
+
     def momentum(self) -> NDArray[np.int64]:
         """sum_j n_j k_j.
 
@@ -231,9 +240,27 @@ class Template:
             return 0.0
         return float(np.prod(np.sinc(p * float(self.jitter) / np.pi)))
 
+    def relations(self, order: int) -> Iterator[tuple[int, ...]]:
+        """All n with sum_j j n_j = 0; their number grows like m^(order - 1)."""
+        if not order or float(self.jitter) < np.pi:
+            yield from _balanced(self.harmonics, order, 0)
+
     def momentum(self) -> NDArray[np.int64]:
         """Zero: the shift theta moves along with a translation."""
         return np.zeros(len(self.fundamental), np.int64)
+
+
+def _balanced(length: int, size: int, total: int) -> Iterator[tuple[int, ...]]:
+    """Integer vectors of a length with |n|_1 = size and sum_j j n_j = total."""
+    if not size or not length:
+        if not size and not total:
+            yield (0,) * length
+        return
+    if abs(total) > size * length:
+        return
+    for last in range(-size, size + 1):
+        for rest in _balanced(length - 1, size - abs(last), total - length * last):
+            yield (*rest, last)
 
 
 def _total(signs: Sequence[int], modes: Sequence[Mode]) -> WaveVector:
@@ -269,6 +296,12 @@ def quartet(
 
 
 def harmonic(mode: Mode, *, order: int = 3, jitter: float = 0.0) -> Tie:
-    """phi_(3k) = 3 phi_k: visible at order 4 with r = 4 signal coordinates only."""
+    """phi_(qk) = q phi_k: visible at order q + 1 with r = 4 signal coordinates only.
+
+    Args:
+        mode: k.
+        order: q, at least 2; 3 is the third form of a quartet.
+        jitter: half width of the jitter in radians.
+    """
     count = positive_integer("order", order)
     return Tie((mode, _total((count,), (mode,))), (count, -1), jitter)

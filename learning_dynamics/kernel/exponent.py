@@ -91,7 +91,8 @@ class InformationExponent(Direction):
     def __str__(self) -> str:
         """One line per direction."""
         if not self.directions:
-            return f"flat up to order {len(self.forms)}"
+            hidden = max(float(5 * form.errors.max(initial=0.0)) for form in self.forms)
+            return f"flat up to order {len(self.forms)}, up to coefficients of {hidden:.2g}"
         return "\n".join(
             f"order {d.order}, {d.verdict}: {d.coefficient:.4g} +- {d.error:.1g} along "
             f"{np.round(d.direction, 3).tolist()}"

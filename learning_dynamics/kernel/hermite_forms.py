@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from learning_dynamics.hermite import hermite, trapezoid
 from learning_dynamics.kernel.expansion import zero_overlap
 from learning_dynamics.kernel.forms import Form, powers_of
-from learning_dynamics.kernel.problem import Problem, Sample, mixing_matrix
-from learning_dynamics.kernel.quadrature import Method, Nodes, combine, expectation_nodes
+from learning_dynamics.kernel.problem import Problem, Sample, free_block, mixing_matrix
+from learning_dynamics.kernel.quadrature import Method, Nodes, combine_cautiously, expectation_nodes
 from learning_dynamics.validation import positive_integer, reject
 
 __all__ = ["hermite_forms", "latent_averages", "noise_factor"]
@@ -39,8 +39,9 @@ def hermite_forms(
     reason = obstacle(problem)
     if reason is not None:
         raise reject("problem", "suit the Hermite expansion", reason)
-    probe = problem.inputs.blocks(1000 + problem.inputs.directions)
-    mixing = noise_factor(problem, float(np.asarray(probe[0].variances)[0]))
+    block = free_block(problem.inputs)
+    assert block is not None  # or there is an obstacle
+    mixing = noise_factor(problem, float(np.asarray(block.variances)[0]))
     rules, kind = expectation_nodes(problem, points=points, method=method, fields=False)
     parameters = zero_overlap(problem).parameters
     done: dict[int, list[tuple[Array, Array]]] = {}
@@ -49,7 +50,7 @@ def hermite_forms(
             done[id(rule)] = _forms(problem, rule, mixing, parameters, highest)
     forms = []
     for k in range(1, highest + 1):
-        value, spread = combine([done[id(rule)][k - 1][0] for rule in rules], kind)
+        value, spread = combine_cautiously([done[id(rule)][k - 1][0] for rule in rules], kind)
         own = done[id(rules[0])][k - 1][1]
         forms.append(Form(k, powers_of(problem.inputs.directions, k), value, own + spread))
     return tuple(forms)
@@ -65,9 +66,8 @@ def obstacle(problem: Problem) -> str | None:
         return f"normaliser {problem.learner.normaliser!r}"
     if problem.inputs.vectors > 3:
         return f"{problem.inputs.vectors} vectors per sample"
-    probe = problem.inputs.blocks(1000 + problem.inputs.directions)
-    if sum(np.shape(group.variances)[0] for group in probe) != 1:
-        return "several noise blocks"
+    if free_block(problem.inputs) is None:
+        return "several noise blocks, or an N that the inputs fix"
     gamma = noise_factor(problem) @ noise_factor(problem).T
     if np.linalg.eigvalsh(gamma).min() < 1e-12 * np.trace(gamma):
         return "dependent rows of B"

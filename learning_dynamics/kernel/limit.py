@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import diffrax
 import jax
@@ -49,7 +49,7 @@ class Limit:
         integrator_error: name -> estimate for the error of the time steps, same shape.
         paths: name -> shape (starts, times, ...).
         attributes: configuration, versions, method, steps, seconds.
-        solution: dense solution; see `at`.
+        solve: order parameters at increasing times, leading axes (starts, times); see `at`.
         work_out_bias: what `bias` calls when it is first asked for; None where there is no bias.
     """
 
@@ -59,7 +59,7 @@ class Limit:
     integrator_error: Mapping[str, Array]
     paths: Mapping[str, Array]
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    solution: Any = field(default=None, repr=False)
+    solve: Callable[[Array], Overlaps] | None = field(default=None, repr=False)
     work_out_bias: Callable[[], Mapping[str, Array]] | None = field(default=None, repr=False)
 
     @cached_property
@@ -79,14 +79,11 @@ class Limit:
         wanted = finite_array("times", times, ndim=1)
         if wanted.size and (wanted.min() < 0 or wanted.max() > self.times[-1]):
             raise reject("times", f"lie in [0, {self.times[-1]:g}]", f"{wanted.tolist()}")
-        with jax.enable_x64(True):
-            tau = jnp.asarray(wanted, jnp.float64)
-
-            def one(solution: Any) -> Any:
-                return jax.vmap(solution.evaluate)(tau)
-
-            found: Overlaps = jax.tree.map(np.asarray, jax.vmap(one)(self.solution))
-        return found
+        if self.solve is None:
+            raise reject("self", "come from `integrate`", "one without equations to solve")
+        distinct, place = np.unique(wanted, return_inverse=True)
+        found = self.solve(np.append(distinct, self.times[-1]))
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[:, place], found)
 
     def prediction(self, quantities: Iterable[str] | None = None) -> Prediction:
         """Values on coordinates (time, quantity), with quadrature and integrator error added up."""
@@ -191,24 +188,23 @@ def integrate(
 
         options = {"held": held, "watched": watched, "max_steps": max_steps}
         span, accuracy = max(float(array[-1]), 1e-12), jnp.float64(tolerance)
-        common = (starts, cast, place, tau)
-        runs = [
-            _solve(device_nodes(nodes), *common, accuracy, jnp.float64(1e-4 * span), **options)
-            for nodes in same_length(rules)
-        ]
+        distinct, again = _distinct(starts)
+        common = (distinct, cast, place)
+        nodes = [device_nodes(rule) for rule in same_length(rules)]
+        steps_of = (accuracy, jnp.float64(1e-4 * span))
+        runs = [_solve(rule, *common, tau, *steps_of, **options) for rule in nodes]
         coarse = (_LOOSER * accuracy, jnp.float64(3.7e-4 * span))
-        loose, _ = _solve(device_nodes(same_length(rules)[0]), *common, *coarse, **options)
-        paths = [{k: np.asarray(v) for k, v in run[0].items()} for run in runs]
-        fine, solution = paths[0], runs[0][1]
+        loose = _solve(nodes[0], *common, tau, *coarse, **options).seen
+        paths = [{k: np.asarray(v)[again] for k, v in run.seen.items()} for run in runs]
+        fine = paths[0]
         values, quadrature, integrator = {}, {}, {}
         for name in fine:
             means = [path[name].mean(axis=0) for path in paths]
-            integrator[name] = np.abs(np.asarray(loose[name]).mean(axis=0) - means[0])
+            integrator[name] = np.abs(np.asarray(loose[name])[again].mean(axis=0) - means[0])
             values[name], quadrature[name] = combine(means, chosen_method)
         if chosen_method == "sobol":
             fine = {name: np.mean([path[name] for path in paths], axis=0) for name in fine}
-        steps = np.asarray(solution.stats["num_accepted_steps"])
-        success = bool(np.all(np.asarray(solution.result == diffrax.RESULTS.successful)))
+        steps, success = np.asarray(runs[0].steps), bool(np.all(np.asarray(runs[0].success)))
     attributes = {
         "quadrature": chosen_method,
         "nodes": int(rules[0].weights.size) * (len(rules) if chosen_method == "sobol" else 1),
@@ -224,7 +220,32 @@ def integrate(
     later = None
     if corrected and simulated is not None:
         later = partial(_bias, problem, simulated, array, observe)
-    return Limit(array, values, quadrature, integrator, fine, attributes, solution, later)
+
+    def solve(wanted: Array) -> Overlaps:
+        with jax.enable_x64(True):
+            used = nodes if chosen_method == "sobol" else nodes[:1]
+            tau = jnp.asarray(wanted)
+            found = [_solve(rule, *common, tau, *steps_of, **options).overlaps for rule in used]
+            return jax.tree.map(lambda *leaves: np.mean(leaves, axis=0)[again], *found)
+
+    return Limit(array, values, quadrature, integrator, fine, attributes, solve, later)
+
+
+class _Solved(NamedTuple):
+    """Solutions from all starts: observables and order parameters, shape (starts, times, ...)."""
+
+    seen: dict[str, jax.Array]
+    overlaps: Overlaps
+    steps: jax.Array
+    success: jax.Array
+
+
+def _distinct(starts: Overlaps) -> tuple[Overlaps, NDArray[np.int64]]:
+    """Starts without repetition, and which of them each start is."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(starts)]
+    rows = np.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
+    _, first, place = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    return jax.tree.map(lambda leaf: leaf[first], starts), place.ravel()
 
 
 def _has_shift(simulated: Trajectory | None, blocks: float = np.inf) -> bool:
@@ -260,8 +281,7 @@ def _solve(
     held: frozenset[str],
     watched: Any,
     max_steps: int,
-) -> tuple[dict[str, jax.Array], Any]:
-    """Solutions from all starts: observed at the times, and dense."""
+) -> _Solved:
 
     def field(_: Any, overlaps: Overlaps, __: Any) -> Overlaps:
         return velocity(problem, place, nodes, overlaps, held)
@@ -269,7 +289,7 @@ def _solve(
     def look(overlaps: Overlaps) -> dict[str, jax.Array]:
         return {name: function(overlaps) for name, function in watched}
 
-    def one(start: Overlaps) -> tuple[dict[str, jax.Array], Any]:
+    def one(start: Overlaps) -> _Solved:
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(field),
             diffrax.Tsit5(),
@@ -278,11 +298,16 @@ def _solve(
             dt0=first_step,
             y0=start,
             stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
-            saveat=diffrax.SaveAt(ts=times, dense=True),
+            saveat=diffrax.SaveAt(ts=times),
             max_steps=max_steps,
             throw=False,
         )
-        return jax.vmap(look)(solution.ys), solution
+        return _Solved(
+            jax.vmap(look)(solution.ys),
+            solution.ys,
+            solution.stats["num_accepted_steps"],
+            solution.result == diffrax.RESULTS.successful,
+        )
 
     return jax.lax.map(one, starts)
 

@@ -11,6 +11,7 @@ from learning_dynamics.kernel.problem import Problem, Sample, mixing_matrix
 from learning_dynamics.kernel.quadrature import Nodes
 from learning_dynamics.kernel.state import Overlaps
 from learning_dynamics.kernel.step import gradient
+from learning_dynamics.validation import reject
 
 __all__ = ["Medium", "Moments", "flow", "medium", "moments", "samples", "velocity"]
 
@@ -60,14 +61,11 @@ class Moments(NamedTuple):
 def medium(problem: Problem, dimension: int | None, dtype: Any = np.float64) -> Medium:
     """Blocks at N = `dimension`; one block that fills everything when N is infinite (None)."""
     r = problem.inputs.directions
-    if dimension is None:
-        groups: Any = problem.inputs.blocks(10**9 + r)
-        fractions = np.concatenate([np.full(np.shape(g.variances), g.size / 10**9) for g in groups])
-    else:
-        groups = problem.inputs.blocks(dimension)
-        fractions = np.concatenate(
-            [np.full(np.shape(g.variances), g.size / dimension) for g in groups]
-        )
+    size = 10**9 if dimension is None else dimension
+    groups = problem.inputs.blocks(10**9 + r if dimension is None else dimension)
+    if not groups:
+        raise reject("problem.inputs", "have noise: without it there is no limit", "no noise block")
+    fractions = np.concatenate([np.full(np.shape(g.variances), g.size / size) for g in groups])
     variances = np.concatenate([np.asarray(g.variances, np.float64) for g in groups])
     if problem.learner.normaliser == "weights":
         weights, blocks = np.ones(r), np.ones_like(variances)

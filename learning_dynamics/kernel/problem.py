@@ -301,6 +301,16 @@ def mixing_matrix(problem: Problem, dtype: Any) -> jax.Array:
     return jnp.asarray(problem.inputs.mixing(), dtype)
 
 
+def free_block(inputs: InputModel) -> NoiseBlocks | None:
+    """The noise of a model that has a single block at every N; None if not, or if N is fixed."""
+    try:
+        groups = inputs.blocks(1000 + inputs.directions)
+    except ValueError:  # a model of one N
+        return None
+    single = len(groups) == 1 and np.shape(groups[0].variances) == (1,)
+    return groups[0] if single else None
+
+
 def noise_blocks(problem: Problem, dimension: int) -> tuple[NoiseBlocks, ...]:
     """Blocks of the input model at N = `dimension`, checked.
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from learning_dynamics.kernel.moments import Medium, medium, moments
-from learning_dynamics.kernel.problem import Problem
+from learning_dynamics.kernel.problem import Problem, free_block
 from learning_dynamics.kernel.quadrature import (
     Nodes,
 )
@@ -31,16 +31,15 @@ def limit_medium(problem: Problem, dimension: int | None) -> Medium:
     """Noise blocks of the limit.
 
     Raises:
-        ValueError: if a model with several blocks is given no dimension.
+        ValueError: if a model with several blocks, or of one N, is given no dimension, or if it
+            has no noise.
     """
     if dimension is not None:
         positive_integer("dimension", dimension)
-        if len(np.atleast_1d(medium(problem, dimension).fractions)) == 1:
-            dimension = None
+    if free_block(problem.inputs) is not None:
+        return medium(problem, None)
     if dimension is None:
-        probe = problem.inputs.blocks(1000 + problem.inputs.directions)
-        if sum(np.shape(group.variances)[0] for group in probe) != 1:
-            raise reject("dimension", "be given: the noise has several blocks", None)
+        raise reject("dimension", "be given: the noise has several blocks, or its N is fixed", None)
     return medium(problem, dimension)
 
 

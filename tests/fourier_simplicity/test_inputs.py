@@ -241,7 +241,19 @@ BAD = [
     (lambda: draw(MODELS["triad"], jax.random.key(0), 0), "`samples`"),
     (lambda: draw(MODELS["triad"], jax.random.key(0), 4, space="k"), "`space`"),
     (lambda: MODELS["harmonic"].blocks(40), "`dimension`.*10"),
+    (lambda: FourierInputs(16, triad(1, 2), [1, 1, 1e-20, 1, 1, 1, 1]), "`spectrum`.*tied"),
+    (lambda: to_modes(8, np.ones((3, 5), np.float32)), r"`fields`.*8.*\(3, 5\)"),
+    (lambda: to_sites((8, 8), np.ones((3, 4), np.float32)), r"`coordinates`.*60.*\(3, 4\)"),
+    (lambda: mode_moment(MODELS["triad"], [1.5, -1.5]), "`wave_vectors`.*whole"),
+    (lambda: bispectrum(MODELS["triad"], 1.5, 2), "`first`.*whole"),
+    (lambda: power_law_spectrum(8, [1.0, 2.0]), "`exponent`.*dimension"),
 ]
+
+
+def test_inputs_are_drawn_inside_and_outside_of_double_precision(key):
+    with jax.enable_x64(True):
+        inside = draw(MODELS["triad"], key, 3)
+    np.testing.assert_array_equal(inside, draw(MODELS["triad"], key, 3))
 
 
 @pytest.mark.parametrize(("make", "message"), BAD)

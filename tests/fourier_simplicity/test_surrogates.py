@@ -208,3 +208,39 @@ def test_surrogates_of_constant_images_are_constant(key):
     for found in (amplitude_only(flat, key), swap(flat, flat), spectrum_sweep(flat, [1.0])[0]):
         np.testing.assert_allclose(found, 0.25, atol=1e-6)
     assert jnp.asarray(amplitude_only(flat, key)).dtype == jnp.float32
+
+
+def test_surrogates_are_the_same_inside_compiled_functions(colour):
+    key, level = jax.random.key(3), np.asarray(mean_amplitude(colour))
+    for make, given in (
+        (amplitude_only, (colour, key)),
+        (phase_only, (colour, level)),
+        (mean_amplitude, (colour,)),
+        (periodic_component, (colour,)),
+        (spectrum_sweep, (colour, np.array([0.0, 1.0]))),
+        (swap, (colour, colour[::-1])),
+    ):
+        given = jax.tree.map(jnp.asarray, given)
+        np.testing.assert_allclose(jax.jit(make)(*given), make(*given), atol=2e-6)
+    bytes_ = jnp.asarray((colour * 255).astype(np.uint8))
+    np.testing.assert_allclose(
+        jax.jit(mean_amplitude)(bytes_), mean_amplitude(np.asarray(bytes_)), rtol=1e-5, atol=1e-5
+    )
+    each = jax.vmap(lambda image, k: amplitude_only(image[None], k)[0])
+    assert each(jnp.asarray(colour), jax.random.split(key, 3)).shape == colour.shape
+    slope = jax.grad(lambda image: jnp.sum(swap(image, colour) ** 2))(jnp.asarray(colour))
+    assert np.all(np.isfinite(slope))
+    with pytest.raises(ValueError, match="Argument `images` must have shape"):
+        jax.jit(mean_amplitude)(jnp.ones((4, 4)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda x: spectrum_sweep(x, []), "Argument `exponents` must be a list"),
+        (lambda x: mean_amplitude(x * 1j), "Argument `images` must be real"),
+    ],
+)
+def test_nothing_to_do_and_complex_images_are_refused(colour, make, message):
+    with pytest.raises(ValueError, match=message):
+        make(colour)

@@ -1,5 +1,8 @@
 """Visible orders, population losses and effective dimensions against quadrature and Monte Carlo."""
 
+import time
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +20,7 @@ from fourier_simplicity import (
     quartet,
     triad,
 )
-from fourier_simplicity.simulation import phase_problem
+from fourier_simplicity.simulation import even_start, network_problem, phase_problem
 from fourier_simplicity.theory import (
     activation_coefficients,
     correlation,
@@ -101,6 +104,53 @@ def test_relations_of_a_template_are_all_that_hold(key):
         if 0 < sum(map(abs, n)) <= 4 and next(i for i in n if i) > 0:
             seen = np.exp(1j * phi @ np.array(n)).mean()
             assert abs(seen - listed.get(n, 0.0)) < 6 / np.sqrt(20_000)
+
+
+def test_templates_of_many_modes_are_no_trouble():
+    """Enumerating all integer vectors of 16 components took minutes."""
+    start = time.process_time()
+    inputs = FourierInputs(64, Template(16))
+    assert phase_problem(inputs, "he3", learning_rate=0.1).inputs == inputs
+    assert visible_order(inputs, "relu").order == 4
+    assert effective_dimension(inputs) == pytest.approx(62)
+    assert "c_3 = 0" in visible_order(inputs, jnp.square).message
+    assert not relations(FourierInputs(64, Template(16, jitter=np.pi)))
+    assert time.process_time() - start < 10
+    # solutions of n_1 + 2 n_2 + 3 n_3 = 0 with |n|_1 = 3 and the first entry positive, by hand
+    three = [n for n, _ in relations(FourierInputs(20, Template(3)), 3)]
+    assert three == [(1, 1, -1), (2, -1, 0)]
+
+
+@pytest.mark.parametrize("variance", [0.5, 2.3])
+@pytest.mark.parametrize("kink", [0.7, 1.0, 2.2])
+def test_reported_errors_bound_those_at_kinks_anywhere(kink, variance):
+    """relu(u - a), b = a / sqrt(s): c_k = s^((1 - k)/2) phi(b) He_(k-2)(b) for k >= 2."""
+    c, error = activation_coefficients(lambda u: jax.nn.relu(u - kink), 12, variance=variance)
+    b, k = kink / np.sqrt(variance), np.arange(2, 13)
+    density = np.exp(-(b**2) / 2) / np.sqrt(2 * np.pi)
+    exact = variance ** ((1 - k) / 2) * density * special.eval_hermitenorm(k - 2, b)
+    assert np.all(np.abs(c[2:] - exact) < error[2:])
+
+
+def test_problems_are_made_inside_compiled_functions():
+    inputs = FourierInputs(N, triad(1, 2))
+    for make in (phase_problem, partial(network_problem, neurons=2, readout_rate=0.3)):
+        made = jax.jit(lambda rate, make=make: make(inputs, activation="he3", learning_rate=rate))
+        assert made(0.25).learning_rate == 0.25
+
+
+def test_kernel_says_what_inputs_of_one_size_lack():
+    inputs = FourierInputs(18, harmonic(1), power_law_spectrum(18, 1.0))
+    problem = phase_problem(inputs, "he4", learning_rate=0.1)
+    start = even_start(inputs, 0.5, 16)
+    for ask in (ld.information_exponent, partial(ld.integrate, times=[1.0], start=start)):
+        with pytest.raises(ValueError, match=r"`dimension` must be given.*N is fixed"):
+            ask(problem)
+    assert "coefficients of" in str(ld.information_exponent(problem, dimension=16, points=2**10))
+    every = FourierInputs(18, triad(1, 2), amplitudes="deterministic")
+    problem = phase_problem(every, "he3", learning_rate=0.1)
+    with pytest.raises(ValueError, match=r"`problem\.inputs`.*noise"):
+        ld.integrate(problem, times=[1.0], start=even_start(every, 0.5, 16), dimension=16)
 
 
 def harmonic_witness(activation, m, variances, s, nodes=8):
@@ -243,6 +293,16 @@ def test_bad_arguments():
         correlation(inputs, "he4", np.zeros(3))
     with pytest.raises(ValueError, match="rayleigh"):
         correlation(FourierInputs(N, harmonic(1), amplitudes="deterministic"), "he4", np.zeros(4))
+    with pytest.raises(ValueError, match=r"`overlaps`.*field variance 1"):
+        correlation(inputs, "he4", np.ones(4))
+    for bad in (0.0, -1.0, [1.0, 2.0]):
+        with pytest.raises(ValueError, match="`field_variance`"):
+            correlation(inputs, "he4", np.zeros(4), field_variance=bad)
+    for bad in (1.2, -0.5, np.nan):
+        with pytest.raises(ValueError, match="`overlap`"):
+            even_start(inputs, bad, N)
+    with pytest.raises(ValueError, match=r"`inputs\.ties`"):
+        even_start(FourierInputs(N), 0.5, N)
     with pytest.raises(ValueError, match="`activation`"):
         activation_coefficients("sine")
     with pytest.raises(ValueError, match=r"`activation`.*finite"):

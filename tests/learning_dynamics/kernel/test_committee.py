@@ -1,5 +1,6 @@
 """The limit of the erf committee against its closed form (Saad and Solla, Goldt et al.)."""
 
+import jax
 import numpy as np
 import pytest
 from scipy import special
@@ -107,5 +108,23 @@ def test_trajectory_follows_closed_form():
         )
         np.testing.assert_allclose(found, expected, atol=3e-6)
     assert limit.attributes["reached_the_end"]
-    middle = limit.at([0.5])
-    np.testing.assert_allclose(middle.norms[0, 0].ravel(), early[2:6], atol=3e-6)
+    middle = limit.at([2.0, 0.5, 2.0])  # in any order
+    np.testing.assert_allclose(middle.norms[0, 1].ravel(), early[2:6], atol=3e-6)
+    np.testing.assert_allclose(middle.norms[0, [0, 2]], limit.paths["norms"][0, [1, 1]], rtol=1e-7)
+
+
+def test_repeated_starts_count_as_often_as_they_occur():
+    m, q, _, a = random_overlaps(2, 1, 5)
+    problem = ld.Problem(Teacher(a), Committee(2), 0.7)
+    one, other = ld.order_parameters(m, q), ld.order_parameters(0.5 * m, q)
+    alone = [
+        ld.integrate(problem, times=[0.5], start=start, points=2**10) for start in (one, other)
+    ]
+    rows = [0, 1, 0]
+    both = jax.tree.map(lambda a, b: np.stack([(a, b)[i] for i in rows]), one, other)
+    limit = ld.integrate(problem, times=[0.5], start=both, points=2**10)
+    for name, found in limit.paths.items():
+        expected = np.concatenate([alone[i].paths[name] for i in rows])
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+        np.testing.assert_allclose(limit.values[name], expected.mean(axis=0), rtol=1e-12)
+    assert limit.at([0.2]).signal.shape == (3, 1, 2, 1)

@@ -33,7 +33,7 @@ def three_levels(run: Run) -> tuple[list[Comparison], Comparison, Figure]:
         Both simulations against the limit, the chain against the limit at another rate, and the
         figure.
     """
-    size = 128 if run.quick else 256
+    size = 96 if run.quick else 256
     inputs = FourierInputs(SITES, triad(1, 2))
     watched = TieOverlap(inputs)
     problem = phase_problem(inputs, "he3", learning_rate=RATE)
@@ -45,7 +45,7 @@ def three_levels(run: Run) -> tuple[list[Comparison], Comparison, Figure]:
         "observe": {"tie": watched},
     }
     many = 256 if run.quick else 2048
-    counts: dict[Literal["ambient", "overlaps"], int] = {"ambient": many // 2, "overlaps": many}
+    counts: dict[Literal["ambient", "overlaps"], int] = {"ambient": many // 4, "overlaps": many}
     seen = {
         level: ld.simulate(
             problem, replicas=count, level=level, key=jax.random.fold_in(run.key, 6000 + i),
@@ -53,7 +53,7 @@ def three_levels(run: Run) -> tuple[list[Comparison], Comparison, Figure]:
         )
         for i, (level, count) in enumerate(run.track(list(counts.items()), "levels"))
     }  # fmt: skip
-    shift = ld.fluctuations(problem, points=2**13 if run.quick else 2**14, **common)
+    shift = ld.fluctuations(problem, points=2**12 if run.quick else 2**14, **common)
     allowed = (1.5 * np.abs(shift.shift["tie"]) + shift.shift_error["tie"])[:, None] / size
     limit, slower = (
         ld.integrate(

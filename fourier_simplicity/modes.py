@@ -29,6 +29,7 @@ __all__ = [
     "to_sites",
     "wave_number",
     "wave_vectors",
+    "whole_vector",
     "wrap",
 ]
 
@@ -88,6 +89,18 @@ def _places(shape: tuple[int, ...]) -> dict[WaveVector, int]:
     return {tuple(int(i) for i in k): at for at, k in enumerate(_vectors(shape))}
 
 
+def whole_vector(argument: str, value: ArrayLike) -> NDArray[np.int64]:
+    """A wave vector, shape (axes,), from whole numbers; on a ring one number will do.
+
+    Raises:
+        ValueError: on anything else, naming `argument`.
+    """
+    k = np.atleast_1d(integers(argument, value, least=-(10**9)))
+    if k.ndim != 1:
+        raise reject(argument, "be whole numbers or tuples of them", repr(value))
+    return k
+
+
 def canonical(
     shape: tuple[int, ...], wave_vector: ArrayLike, *, argument: str = "modes"
 ) -> tuple[int, int]:
@@ -102,7 +115,7 @@ def canonical(
         ValueError: if the wave vector has the wrong length, lies beyond the Nyquist frequency, or
             is its own mirror image (uniform mode and Nyquist).
     """
-    k = np.atleast_1d(integers(argument, wave_vector, least=-(10**9)))
+    k = whole_vector(argument, wave_vector)
     half = np.asarray(shape) // 2
     if k.shape != half.shape:
         raise reject(argument, f"have {half.size} component(s) each", wave_vector)

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourier_simplicity.inputs import FourierInputs
-from fourier_simplicity.modes import canonical, fft_places, wrap
-from learning_dynamics.validation import integers
+from fourier_simplicity.modes import canonical, fft_places, whole_vector, wrap
 
 __all__ = ["amplitude_moment", "autocovariance", "bispectrum", "mode_moment", "trispectrum"]
 
@@ -68,17 +67,13 @@ def mode_moment(
     return complex(0.0 if any(powers.values()) else value)
 
 
-def _whole(argument: str, mode: Mode) -> NDArray[np.int64]:
-    return np.atleast_1d(integers(argument, mode, least=-(10**9)))
-
-
 def bispectrum(inputs: FourierInputs, first: Mode, second: Mode) -> complex:
     """E Z(k_1) Z(k_2) conj Z(k_1 + k_2) of the structured class (noise: zero).
 
     Raises:
         ValueError: as `mode_moment`.
     """
-    k, q = _whole("first", first), _whole("second", second)
+    k, q = whole_vector("first", first), whole_vector("second", second)
     return mode_moment(inputs, [tuple(k), tuple(q), wrap(inputs.shape, -k - q)])
 
 
@@ -94,7 +89,7 @@ def trispectrum(
         ValueError: if the wave vectors add up to one without phase.
     """
     named = {"first": first, "second": second, "third": third}
-    k = [_whole(name, mode) for name, mode in named.items()]
+    k = [whole_vector(name, mode) for name, mode in named.items()]
     vectors = [tuple(v) for v in k]
     vectors.append(wrap(inputs.shape, -(k[0] + k[1] + k[2])))
 

@@ -9,6 +9,7 @@ component that carries the jumps across the image's borders is removed first (Mo
 All of them work inside `jit`, `vmap` and `grad`, where shapes are checked and values are not.
 """  # noqa: E501
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,11 @@ __all__ = [
 ]
 
 
+def _checked(check: Callable[[str, Any], Any], argument: str, value: Any) -> Any:
+    """Values after a check, which those inside compiled functions cannot have."""
+    return value if is_traced(value) else check(argument, value)
+
+
 def _batch(argument: str, images: Any) -> jax.Array:
     """Images as a float32 array of rank 3 or 4."""
     array = images if is_traced(images) else np.asarray(images)
@@ -39,8 +45,7 @@ def _batch(argument: str, images: Any) -> jax.Array:
     if np.issubdtype(array.dtype, np.complexfloating):
         raise reject(argument, "be real", array.dtype)
     scale = 255.0 if array.dtype == np.uint8 else 1.0
-    checked = array if is_traced(images) else finite_array(argument, array)
-    return jnp.asarray(checked, jnp.float32) / scale
+    return jnp.asarray(_checked(finite_array, argument, array), jnp.float32) / scale
 
 
 def _along(plane: jax.Array, like: jax.Array) -> jax.Array:
@@ -171,11 +176,10 @@ def phase_only(images: ArrayLike, amplitude: ArrayLike, *, periodic: bool = True
             between k and -k.
     """
     batch = _prepared("images", images, periodic)
-    traced = is_traced(amplitude)
-    level: Any = amplitude if traced else non_negative("amplitude", amplitude)
+    level = _checked(non_negative, "amplitude", amplitude)
     if level.shape != batch.shape[1:]:
         raise reject("amplitude", f"have shape {batch.shape[1:]}", f"shape {level.shape}")
-    if not traced:
+    if not is_traced(amplitude):
         mirrored = np.roll(level[::-1, ::-1], (1, 1), axis=(0, 1))
         if not np.allclose(level, mirrored, rtol=1e-3, atol=1e-5 * level.max()):
             raise reject("amplitude", "be equal at k and -k", "one that is not")
@@ -213,7 +217,7 @@ def spectrum_sweep(images: ArrayLike, exponents: ArrayLike, *, periodic: bool = 
     Raises:
         ValueError: on another shape or negative exponents.
     """
-    given = exponents if is_traced(exponents) else non_negative("exponents", exponents)
+    given = _checked(non_negative, "exponents", exponents)
     betas = jnp.atleast_1d(jnp.asarray(given, jnp.float32))
     if betas.ndim != 1 or not betas.size:
         raise reject("exponents", "be a list", f"shape {betas.shape}")

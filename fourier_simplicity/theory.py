@@ -55,6 +55,11 @@ def _rule(panels: int) -> tuple[Array, Array]:
 
 
 def activation_values(activation: Activation, at: Array, *, slope: bool = False) -> Array:
+    """sigma, or sigma', at points of shape (points,), in double precision.
+
+    Raises:
+        ValueError: on an unknown activation, or values that are not finite.
+    """
     function = activation_function(activation)
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         chosen = jax.vmap(jax.grad(function)) if slope else function

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fourier_simplicity.modes import WaveVector
+from fourier_simplicity.modes import WaveVector, whole_vector
 from learning_dynamics import configuration, static
 from learning_dynamics.validation import finite_array, integers, one_of, positive_integer, reject
 
@@ -61,12 +61,7 @@ class PhaseTie(Protocol):
 
 
 def _modes(modes: Sequence[Mode]) -> tuple[WaveVector, ...]:
-    found = []
-    for mode in modes:
-        k = np.atleast_1d(finite_array("modes", mode))
-        if k.ndim != 1 or not np.array_equal(k, np.rint(k)):
-            raise reject("modes", "be whole numbers or tuples of them", repr(mode))
-        found.append(tuple(int(i) for i in k))
+    found = [tuple(whole_vector("modes", mode).tolist()) for mode in modes]
     if len({len(k) for k in found}) > 1:
         raise reject("modes", "all have the same number of components", found)
     return tuple(found)

@@ -421,8 +421,8 @@ def _figure(
                     axes.plot(x, theory, line, color=style.colour, marker="_", markersize=11)
         left.set(xscale="log", yscale="log", xlabel="N", ylabel="samples n* (half know the tie)")
         right.set(xscale="log", yscale="log", xlabel="N_eff = tr Σ / λ_S")
-        for axes, marks in ((left, {c.dimension for c in seen}), (right, {10, 20, 40, 80})):
-            axes.set_xticks(sorted(marks), [f"{n}" for n in sorted(marks)])
+        for axes, marks in ((left, sorted({c.dimension for c in seen})), (right, [10, 20, 40, 80])):
+            axes.set_xticks(marks, map(str, marks))
             axes.minorticks_off()
     legend_below(figure, columns=3)
     return figure

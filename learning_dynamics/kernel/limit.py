@@ -58,8 +58,8 @@ class Limit:
     quadrature_error: Mapping[str, Array]
     integrator_error: Mapping[str, Array]
     paths: Mapping[str, Array]
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    solve: Callable[[Array], Overlaps] | None = field(default=None, repr=False)
+    attributes: Mapping[str, Any]
+    solve: Callable[[Array], Overlaps] = field(repr=False)
     work_out_bias: Callable[[], Mapping[str, Array]] | None = field(default=None, repr=False)
 
     @cached_property
@@ -79,8 +79,6 @@ class Limit:
         wanted = finite_array("times", times, ndim=1)
         if wanted.size and (wanted.min() < 0 or wanted.max() > self.times[-1]):
             raise reject("times", f"lie in [0, {self.times[-1]:g}]", f"{wanted.tolist()}")
-        if self.solve is None:
-            raise reject("self", "come from `integrate`", "one without equations to solve")
         distinct, place = np.unique(wanted, return_inverse=True)
         found = self.solve(np.append(distinct, self.times[-1]))
         return jax.tree.map(lambda leaf: np.asarray(leaf)[:, place], found)
@@ -282,6 +280,7 @@ def _solve(
     watched: Any,
     max_steps: int,
 ) -> _Solved:
+    """Solutions from all starts, observed at the times."""
 
     def field(_: Any, overlaps: Overlaps, __: Any) -> Overlaps:
         return velocity(problem, place, nodes, overlaps, held)

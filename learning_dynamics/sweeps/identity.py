@@ -282,8 +282,7 @@ class _Walk:
         if self.entries:  # the defaults of the measure itself are among its arguments
             defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
             for default in defaults:
-                if type(default).__module__ != "dataclasses":
-                    texts.append(self._constant(f"{name} default", default) or "")
+                texts.append(self._constant(f"{name} default", default) or "")
         self.enter(name, digest(*texts))
         names = list(_names(code))
         for used in names:
@@ -331,8 +330,6 @@ class _Walk:
         if isinstance(value, ModuleType):
             self.modules.add(value.__name__.split(".")[0])
             return
-        if isinstance(value, TypeVar) or type(value).__module__ == "dataclasses":
-            return  # a marker; what a dataclass makes of it follows from its fields
         if isinstance(value, type) or (callable(value) and not dataclasses.is_dataclass(value)):
             bare = _unwrapped(value)
             if isinstance(bare, FunctionType | type | functools.partial):
@@ -348,6 +345,8 @@ class _Walk:
             self.enter(name, text)
 
     def _constant(self, name: str, value: Any) -> str | None:
+        if isinstance(value, TypeVar) or type(value).__module__ == "dataclasses":
+            return None  # a marker; what a dataclass makes of it follows from its fields
         try:
             if dataclasses.is_dataclass(value) and not isinstance(value, type):
                 self.visit(type(value))

@@ -72,6 +72,7 @@ def test_information_exponent_of_the_kernel(name):
     assert own.verdict == "attracted"
 
 
+@pytest.mark.slow
 def test_search_law_has_the_gradient_norm_of_the_theory(key):
     inputs, learner = MixedCumulant(2.0, None), TiedDenoiser("tanh", sign=-1, kappa=0.5, skip=0.3)
     problem = ld.Problem(inputs, learner, 0.1, update="spherical")

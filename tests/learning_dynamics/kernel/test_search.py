@@ -141,6 +141,7 @@ def test_one_dimensional_explosion_time(start_variance):
         assert abs(times.mean() - exact) < 5 * times.std() / np.sqrt(times.size)
 
 
+@pytest.mark.slow
 def test_law_of_order_three_is_approached_by_the_exact_process(key):
     """KS distance between n* / N^2 and the law, from the same scaled starts: it falls with N."""
     law = ld.search_law(problem(), key=jax.random.key(5), draws=4000)
@@ -229,6 +230,7 @@ class Steep(Correlator):
         return -sample.label * jax.numpy.log(jax.numpy.cosh(4 * fields[0, 0])) / 4
 
 
+@pytest.mark.slow
 def test_gradient_moments_are_adaptive_and_honest():
     """V = E y^2 E tanh(4 g)^2 by adaptive quadrature from another library."""
     problem = ld.Problem(Monomial(2), Steep(), 0.05, update="spherical")
@@ -255,6 +257,7 @@ def test_late_paths_are_censored_and_counted():
     assert np.isinf(law.median())
 
 
+@pytest.mark.slow
 def test_neurons_with_losses_of_their_own_keep_the_law_of_one():
     pair = ld.Problem(Monomial(3), Pair(3), 0.4, update="spherical")
     one, two = (

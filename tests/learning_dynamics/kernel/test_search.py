@@ -84,7 +84,7 @@ def test_denoiser_coefficients_by_stein():
 @pytest.mark.parametrize("exact", [False, True])
 def test_phase_quartet_has_its_known_form(exact):
     """L_4 = -6 (pi/4)^2 / sqrt 24 Re(mu_1 mu_2 conj(mu_3 mu_4)), and nothing below."""
-    points = 2**18 if exact else 2**15
+    points = 2**18
     found = ld.information_exponent(quartet_problem(0.6, exact), points=points)
     assert (found.order, found.verdict) == (4, "attractive")
     assert all(not form.significant for form in found.forms[:3])

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from learning_dynamics import random
 from learning_dynamics.validation import integers, reject
 
-__all__ = ["observation_gaps", "observed_chunks", "observed_scan"]
+__all__ = ["advance_chunks", "observation_gaps", "observed_chunks", "observed_scan"]
 
 State = TypeVar("State")
 MOST_STEPS = np.iinfo(np.int32).max  # steps are counted in int32
@@ -80,7 +80,6 @@ def observed_chunks(
     targets: jax.Array,
     start: jax.Array,
     chunk: int,
-    running: Callable[[State], jax.Array] | None = None,
 ) -> tuple[State, Any]:
     """Like `observed_scan`, with the random inputs of `chunk` updates drawn at a time.
 
@@ -95,31 +94,57 @@ def observed_chunks(
         targets: int32, shape (observations,), not decreasing: updates made at each observation.
         start: int32 scalar, number of updates already made.
         chunk: updates per draw.
-        running: whether anything is left to do (boolean scalar); all else is skipped if not.
 
     Returns:
         Final state, and observations stacked along a leading axis.
     """
 
     def observation(carry: tuple[State, jax.Array], target: jax.Array) -> tuple[Any, Any]:
-        def unfinished(carry: tuple[State, jax.Array]) -> jax.Array:
-            more = carry[1] < target
-            return more if running is None else more & running(carry[0])
-
-        def advance(carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
-            state, now = carry
-            index = now // chunk
-            rows = draw(index)
-            end = jnp.minimum(target, (index + 1) * chunk)
-
-            def one(step: jax.Array, state: State) -> State:
-                row = step - index * chunk
-                return update(state, jax.tree.map(lambda a: a[row], rows))
-
-            return lax.fori_loop(now, end, one, state), end
-
-        state, now = lax.while_loop(unfinished, advance, carry)
+        state, now = carry
+        state = advance_chunks(draw, update, state, now, target, chunk)
         return (state, jnp.maximum(now, target)), observe(state)
 
     (state, _), seen = lax.scan(observation, (state, start), targets)
     return state, seen
+
+
+def advance_chunks(
+    draw: Callable[[jax.Array], Any],
+    update: Callable[[State, Any], State],
+    state: State,
+    now: jax.Array,
+    target: jax.Array,
+    chunk: int,
+    running: Callable[[State], jax.Array] | None = None,
+) -> State:
+    """State after update number `target`, from the one after update number `now`.
+
+    Args:
+        draw: inputs of one chunk, as in `observed_chunks`.
+        update: one step of training, given one row of the chunk.
+        state: pytree of arrays.
+        now: int32 scalar, number of updates already made.
+        target: int32 scalar, number of updates wanted.
+        chunk: updates per draw.
+        running: whether anything is left to do (boolean scalar), asked before each chunk; all
+            else is skipped if not.
+    """
+
+    def unfinished(carry: tuple[State, jax.Array]) -> jax.Array:
+        more = carry[1] < target
+        return more if running is None else more & running(carry[0])
+
+    def advance(carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
+        state, now = carry
+        index = now // chunk
+        rows = draw(index)
+        end = jnp.minimum(target, (index + 1) * chunk)
+
+        def one(step: jax.Array, state: State) -> State:
+            row = step - index * chunk
+            return update(state, jax.tree.map(lambda a: a[row], rows))
+
+        return lax.fori_loop(now, end, one, state), end
+
+    state, _ = lax.while_loop(unfinished, advance, (state, now))
+    return state

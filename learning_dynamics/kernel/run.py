@@ -14,9 +14,13 @@ from learning_dynamics.kernel.problem import Problem
 from learning_dynamics.kernel.state import Overlaps, State, overlaps_of
 from learning_dynamics.kernel.step import Layout, draw_samples, random_start, update
 from learning_dynamics.kernel.stopping import watch
-from learning_dynamics.loop import observed_chunks
+from learning_dynamics.loop import advance_chunks, observed_chunks
 
 __all__ = ["Observables", "Particle", "advance", "begin", "group_size", "replica_keys"]
+
+_LANES = 32  # measured: 16 to 64 are alike, more needs more memory than the cache has
+_WIDE = 64  # components of a weight vector in one block that fill the lanes by themselves
+_ROUND = 64  # least updates between two sortings of stopped replicas
 
 Observables = tuple[tuple[str, Callable[[Overlaps], jax.Array]], ...]
 
@@ -28,13 +32,16 @@ class Particle(NamedTuple):
     watch: Any
 
 
-def group_size() -> int:
-    """Replicas advanced together: one on a CPU (measured: no slower than more), many elsewhere.
+def group_size(plan: Layout) -> int:
+    """Replicas advanced together by one vectorised update.
 
     Runs are padded to whole groups, so that a replica is computed by the same instructions
-    whatever the number of replicas, groups and devices.
+    whatever the number of replicas and devices. On a CPU the replicas are the lanes of vector
+    instructions where a weight vector of a block is too short to fill them.
     """
-    return 1 if jax.default_backend() == "cpu" else 256
+    if jax.default_backend() != "cpu":
+        return 256
+    return _LANES if max(plan.widths, default=0) < _WIDE else 1
 
 
 def replica_keys(key: jax.Array, replicas: jax.Array) -> jax.Array:
@@ -91,28 +98,26 @@ def advance(
             overlaps = overlaps_of(particle.state)
             return {name: function(overlaps) for name, function in observables}
 
-        def running(particles: Particle) -> jax.Array:
-            return jnp.any(particles.watch.stopped == -1)
-
-        def together(batch: tuple[Particle, jax.Array]) -> Any:
-            particles, keys = batch
-            paths = jax.vmap(lambda key: _split(key)[1])(keys)
-            return observed_chunks(
-                partial(draw, paths),
-                jax.vmap(step),
-                jax.vmap(observe),
-                particles,
-                targets,
-                start,
-                plan.chunk,
-                None if stop is None else running,
-            )
+        def inputs_of(keys: jax.Array) -> Callable[[jax.Array], Any]:
+            return partial(draw, jax.vmap(lambda key: _split(key)[1])(keys))
 
         def split(leaf: jax.Array) -> jax.Array:
             return leaf.reshape(leaf.shape[0] // group, group, *leaf.shape[1:])
 
-        batches = jax.tree.map(split, (particles, keys))
-        last, seen = jax.lax.map(together, batches)
+        if stop is not None:
+            return _in_rounds(
+                inputs_of, jax.vmap(step), jax.vmap(observe), particles, keys, targets, start,
+                plan.chunk, group,
+            )  # fmt: skip
+
+        def together(batch: tuple[Particle, jax.Array]) -> Any:
+            particles, keys = batch
+            return observed_chunks(
+                inputs_of(keys), jax.vmap(step), jax.vmap(observe), particles, targets, start,
+                plan.chunk,
+            )  # fmt: skip
+
+        last, seen = jax.lax.map(together, jax.tree.map(split, (particles, keys)))
         last = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), last)
         seen = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 2).reshape(-1, *_rest(a)), seen)
         return last, seen
@@ -126,6 +131,67 @@ def advance(
         check_vma=False,
     )
     return jax.jit(parallel)
+
+
+def _in_rounds(
+    inputs_of: Callable[[jax.Array], Callable[[jax.Array], Any]],
+    step: Callable[[Particle, Any], Particle],
+    observe: Callable[[Particle], Any],
+    particles: Particle,
+    keys: jax.Array,
+    targets: jax.Array,
+    start: jax.Array,
+    chunk: int,
+    group: int,
+) -> tuple[Particle, Any]:
+    """Advance the replicas that still run; observe all of them at the targets.
+
+    Recovery times are heavy-tailed: a fixed group would run until its slowest replica stops. After
+    every round of at least `_ROUND` updates the running replicas are gathered into as few groups
+    as hold them. The random inputs belong to the replica and its update, so nothing else changes.
+
+    Returns:
+        Final particles, and observations with leading axes (replicas, observations).
+    """
+    count = keys.shape[0]
+    length = chunk * -(-_ROUND // chunk)
+
+    def running(particles: Particle) -> jax.Array:
+        going: jax.Array = particles.watch.stopped == -1
+        return going
+
+    def round_of(carry: tuple[Particle, jax.Array], target: jax.Array) -> Any:
+        particles, now = carry
+        end = jnp.minimum(target, (now // length + 1) * length)
+        going = running(particles)
+        order = jnp.argsort(~going, stable=True)
+
+        def advance(index: jax.Array, particles: Particle) -> Particle:
+            lanes = jax.lax.dynamic_slice(order, (index * group,), (group,))
+            part = jax.tree.map(lambda leaf: leaf[lanes], particles)
+            part = advance_chunks(
+                inputs_of(keys[lanes]), step, part, now, end, chunk,
+                lambda part: jnp.any(running(part)),
+            )  # fmt: skip
+            return jax.tree.map(lambda leaf, moved: leaf.at[lanes].set(moved), particles, part)
+
+        groups = -(-jnp.sum(going, dtype=jnp.int32) // group)
+        return jax.lax.fori_loop(0, groups, advance, particles), end
+
+    def observation(carry: tuple[Particle, jax.Array], target: jax.Array) -> Any:
+        particles, now = jax.lax.while_loop(
+            lambda carry: (carry[1] < target) & jnp.any(running(carry[0])),
+            partial(round_of, target=target),
+            carry,
+        )
+        return (particles, jnp.maximum(now, target)), jax.lax.map(
+            observe, jax.tree.map(lambda leaf: leaf.reshape(-1, group, *leaf.shape[1:]), particles)
+        )
+
+    (particles, _), seen = jax.lax.scan(observation, (particles, start), targets)
+    return particles, jax.tree.map(
+        lambda leaf: jnp.moveaxis(leaf.reshape(leaf.shape[0], count, *leaf.shape[3:]), 0, 1), seen
+    )
 
 
 def _rest(array: jax.Array) -> tuple[int, ...]:

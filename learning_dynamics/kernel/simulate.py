@@ -92,7 +92,7 @@ def simulate(
     with wide:
         dtype = jnp.dtype(precision)
         mesh = replica_mesh(devices if devices is not None else jax.local_devices())
-        group = group_size()
+        group = group_size(plan)
         full = -(-count // (group * mesh.size)) * group * mesh.size
         apart = NamedSharding(mesh, PartitionSpec("replicas"))
         keys = jax.device_put(replica_keys(key, jnp.arange(full)), apart)

@@ -142,6 +142,33 @@ def test_stop_at_a_sustained_crossing(level):
                 np.testing.assert_array_equal(frozen, overlap[replica, first + sustained - 2])
 
 
+@pytest.mark.parametrize("level", ["overlaps", pytest.param("ambient", marks=pytest.mark.slow)])
+def test_stopped_replicas_make_room_without_changing_the_others(level):
+    """Replicas that stop at different times, in several groups: bit for bit those without a stop.
+
+    Running replicas are gathered into other groups than the ones they began in; 70 replicas on two
+    devices, 40 of the same on one.
+    """
+    times = np.arange(1, 9) / 2
+    start = ld.order_parameters(0.3 * np.eye(2), np.eye(2))
+    stop = ld.Stop(lambda o: o.signal[0, 0], 0.6)
+    free = run(level, times=times, start=start, replicas=70)
+    stopped = run(level, times=times, start=start, replicas=70, stop=stop)
+    ends = np.where(stopped.stopped < 0, np.inf, stopped.stopped)
+    assert np.sum(ends < 128) > 20
+    assert np.sum(np.isinf(ends)) > 5
+    for name, values in free.values.items():
+        for replica, end in enumerate(ends):
+            before = times * 40 < end
+            np.testing.assert_array_equal(
+                stopped.values[name][replica, before], values[replica, before]
+            )
+    fewer = run(level, times=times, start=start, replicas=40, stop=stop, devices=jax.devices()[:1])
+    np.testing.assert_array_equal(fewer.stopped, stopped.stopped[:40])
+    for name, values in fewer.values.items():
+        np.testing.assert_array_equal(values, stopped.values[name][:40])
+
+
 def test_interrupted_run_continues_bit_for_bit(tmp_path):
     path, times = tmp_path / "run.npz", np.arange(1, 26) / 4
     whole = run(times=times)

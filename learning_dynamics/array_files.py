@@ -1,7 +1,7 @@
 """Files of named arrays with a header: npz that `numpy.load` reads, under a checksum of every byte.
 
-The members of the archive are stored uncompressed, so that no file unpacks to more than its own size.
-The archive ends with a comment of 64 characters, the SHA-256 of all bytes before it.
+The members of the archive are stored uncompressed, so that no file unpacks to more than its own
+size. The archive ends with a comment of 64 characters, the SHA-256 of all bytes before it.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DamagedFileError", "read_arrays", "write_arrays"]
+__all__ = ["DamagedFileError", "is_narrow", "read_arrays", "write_arrays"]
 
 DIGEST = 64  # characters of a SHA-256
 _END = 22  # bytes of the record that ends an archive, before its comment
@@ -94,7 +94,7 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 
 
 def is_narrow(dtype: np.dtype[Any]) -> bool:
-    """Whether a type is one of `ml_dtypes`, which NumPy cannot store: bfloat16, float8, int4, ..."""
+    """Whether a type is one of `ml_dtypes`, which NumPy cannot store: bfloat16, float8, int4."""
     return dtype.type.__module__.split(".")[0] == "ml_dtypes"
 
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, JSON that every reader takes, text without surrogates."""
+"""Files that are written whole or not at all, and text and JSON that every reader takes."""
 
 import hashlib
 import json

@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from numpy.typing import NDArray
 
 from learning_dynamics.array_files import DamagedFileError, read_arrays, write_arrays

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from learning_dynamics.array_files import DamagedFileError
 from learning_dynamics.sweeps.estimate import remaining_seconds, time_left
-from learning_dynamics.sweeps.store import DamagedFileError, Store
+from learning_dynamics.sweeps.store import Store
 from learning_dynamics.validation import reject
 
 __all__ = ["State", "states"]
@@ -50,10 +51,11 @@ def states(folder: str | Path) -> list[State]:
         ValueError: if the folder is no store.
     """
     store = Store(folder)
-    files = sorted((store.folder / "sweeps").glob("*.json"), key=lambda f: -f.stat().st_mtime)
+    files = [file for file in (store.folder / "sweeps").glob("*.json") if file.name[0] != "."]
     if not files:
         raise reject("DIR", "be the store of a sweep", str(folder))
-    return [_state(store, json.loads(file.read_text())) for file in files]
+    files.sort(key=lambda file: -file.stat().st_mtime)
+    return [_state(store, json.loads(file.read_text("utf-8"))) for file in files]
 
 
 def _state(store: Store, manifest: dict[str, Any]) -> State:
@@ -86,7 +88,7 @@ def _labels(axes: dict[str, list[Any]]) -> Iterator[str]:
 
 def _reason(store: Store, key: str) -> str:
     try:
-        return str(json.loads(store.failure(key).read_text())["error"])
+        return str(json.loads(store.failure(key).read_text("utf-8"))["error"])
     except (OSError, ValueError, KeyError):
         return "for an unknown reason"
 

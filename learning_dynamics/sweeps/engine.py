@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from learning_dynamics.sweeps.locks import STILL, Standstill
+from learning_dynamics.sweeps import locks
 from learning_dynamics.sweeps.plan import Plan, Unit, flagged, flags
 from learning_dynamics.sweeps.store import Store, StoreError
 from learning_dynamics.sweeps.work import Measure, Report, ensure
@@ -54,7 +54,7 @@ def _in_turn(
 ) -> Iterator[Finished]:
     failed: dict[str, int] = {}
     idle = 0
-    standstill = Standstill()
+    standstill = locks.Standstill()
     while True:
         try:
             unit = waiting.popleft()  # shared by the threads of several devices
@@ -185,7 +185,7 @@ def run_elsewhere(
     """
     left = {unit.keys[0]: unit for unit in pending}
     failed: dict[str, int] = {}
-    standstill = Standstill()
+    standstill = locks.Standstill()
     forget_marks(store, left)
     barren, revived = 0, None
     try:
@@ -268,7 +268,7 @@ def _taken(unit: Unit, store: Store) -> bool:
     return any(store.busy(key) for key in unit.keys)
 
 
-def _stands_still(unit: Unit, store: Store, standstill: Standstill) -> bool:
+def _stands_still(unit: Unit, store: Store, standstill: locks.Standstill) -> bool:
     """Whether who works on a taken unit has given no sign of life for long; says so."""
     key = next((key for key in unit.keys if store.busy(key)), None)
     sign = None if key is None else store.sign_of_life(key)
@@ -276,8 +276,8 @@ def _stands_still(unit: Unit, store: Store, standstill: Standstill) -> bool:
         return False
     owner = "the process" if sign is None else sign.decode(errors="replace").split(" at ")[0]
     warnings.warn(
-        f"{owner} that works on {unit.labels[0]} has given no sign of life for {STILL:g} s, as if "
-        "it were stopped; the cell is computed here",
+        f"{owner} that works on {unit.labels[0]} has given no sign of life for {locks.STILL:g} s, "
+        "as if it were stopped; the cell is computed here",
         stacklevel=2,
     )
     return True

@@ -197,6 +197,7 @@ def test_narrow_types_come_back_bit_by_bit(tmp_path, dtype):
     assert parts[0]["x"].dtype == np.asarray(state).dtype
 
 
+@pytest.mark.slow
 def test_training_with_narrow_moments_resumes(tmp_path):
     adam = optax.adam(0.1, mu_dtype=jnp.bfloat16)
     first = learn(tmp_path / "c.npz", adam)

@@ -31,6 +31,36 @@ def start(folder, text, *arguments):
 
 
 @posix
+def test_a_cell_whose_owner_gives_no_sign_of_life_is_computed(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "STILL", 0.5)
+    options = {"fixed": {"folder": str(tmp_path)}, "store": tmp_path / "s"}
+    ld.sweep(measures.slow, {"x": [1.0]}, **options)
+    store = Store(tmp_path / "s")
+    (key,) = store.keys()
+    store.cell(key).unlink()
+    text = f"""
+        import fcntl, sys
+        file = open({str(store.folder / "lock")!r}, "ab")
+        fcntl.lockf(file, fcntl.LOCK_EX, 1, {int(key[:15], 16)})
+        print("locked", flush=True)
+        sys.stdin.read()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(text)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as owner:  # fmt: skip
+        assert owner.stdout.readline() == "locked\n"
+        began = time.monotonic()
+        with pytest.warns(UserWarning, match=r"the process that works on x=1\.0 has given no sign"):
+            found = ld.sweep(measures.slow, {"x": [1.0]}, **options)
+        assert time.monotonic() - began > 0.5
+        assert store.busy(key)
+        owner.stdin.close()
+    np.testing.assert_array_equal(found["value"], [1.0])
+
+
+@posix
+@pytest.mark.slow
 def test_a_cell_of_a_stopped_process_is_computed_by_another_one(tmp_path, monkeypatch):
     """The stopped one goes on afterwards and finds it done."""
     monkeypatch.setattr(locks, "STILL", 0.5)

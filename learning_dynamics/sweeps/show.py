@@ -1,6 +1,8 @@
 """The state of a store: what is done, running, failed and missing, and how long is left."""
 
 import json
+import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +57,22 @@ def states(folder: str | Path) -> list[State]:
     if not files:
         raise reject("DIR", "be the store of a sweep", str(folder))
     files.sort(key=lambda file: -file.stat().st_mtime)
-    return [_state(store, json.loads(file.read_text("utf-8"))) for file in files]
+    manifests = [manifest for manifest in map(_manifest, files) if manifest]
+    return [_state(store, manifest) for manifest in manifests]
+
+
+def _manifest(file: Path) -> dict[str, Any] | None:
+    """Description of a grid; one that is damaged is told and left out."""
+    try:
+        found = json.loads(file.read_text("utf-8"))
+        cells = math.prod(len(labels) for labels in found["axes"].values())
+        whole = cells == len(found["keys"]) and {"measure", "width", "uncovered"} <= found.keys()
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        whole = False
+    if whole:
+        return dict(found)
+    warnings.warn(f"{file.name} describes no sweep and is left out", stacklevel=2)
+    return None
 
 
 def _state(store: Store, manifest: dict[str, Any]) -> State:

@@ -15,6 +15,7 @@ file system.) A checksum over every byte shows what was damaged afterwards.
 """
 
 import os
+import shutil
 import threading
 import time
 import uuid
@@ -154,7 +155,16 @@ class Store:
     def forget(self, key: str) -> None:
         """Remove the failure and the checkpoint of a cell that is finished."""
         self.failure(key).unlink(missing_ok=True)
-        self.checkpoint(key).unlink(missing_ok=True)
+        self.drop_checkpoint(key)
+
+    def drop_checkpoint(self, key: str) -> None:
+        """Remove the checkpoint of a cell, which a measure may have made a folder."""
+        path = self.checkpoint(key)
+        with self._reported():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def _flush_names(self, folder: Path) -> None:
         """Flush the names of new files now and then; a name lost with the power costs its cell."""

@@ -81,8 +81,7 @@ def _done(unit: Unit, store: Store) -> bool:
 def _run(measure: Measure, unit: Unit, store: Store, device: jax.Device | None) -> Report:
     if _done(unit, store):
         return Report("done")
-    checkpoint = store.checkpoint(unit.keys[0])
-    resumed = checkpoint.exists()
+    resumed = store.checkpoint(unit.keys[0]).exists()
     start = time.perf_counter()
     try:
         records = _compute(measure, unit, store, device)
@@ -91,7 +90,7 @@ def _run(measure: Measure, unit: Unit, store: Store, device: jax.Device | None) 
     except (Exception, SystemExit) as error:
         if _done(unit, store):  # by another process meanwhile
             return Report("done")
-        checkpoint.unlink(missing_ok=True)  # it may be the reason
+        store.drop_checkpoint(unit.keys[0])  # it may be the reason
         return _failed(unit, store, error, lasting=isinstance(error, LASTING) and not resumed)
     seconds = time.perf_counter() - start
     about = _about(seconds / len(unit.keys))

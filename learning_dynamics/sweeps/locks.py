@@ -129,7 +129,7 @@ class Locks:
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 return False
-            reason = error.strerror
+            reason = error.strerror or str(error)
         self.works = False
         warnings.warn(
             f"the file system of {self.path} has no locks ({reason}): two "

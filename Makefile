@@ -6,12 +6,20 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 SIZE ?= quick
 WORKERS ?= -n auto --maxprocesses 8 --dist loadfile
 OUT ?= report
+# What touches other packages: their lowest versions are tried on these.
+BORDER := tests/learning_dynamics/sweeps tests/learning_dynamics/training \
+	$(addprefix tests/learning_dynamics/test_, array_files.py cli.py claims.py comparison.py \
+	figures.py files.py images_bundled.py images_files.py netcdf.py plugins.py report.py) \
+	tests/learning_dynamics/kernel/test_runs.py tests/learning_dynamics/kernel/test_levels.py \
+	tests/linear_diffusion/test_claims.py
 
-.PHONY: help report test test-slow lint format types bench docs figures gallery clean
+.PHONY: help report test test-slow test-lowest test-newest lint format types bench docs figures
+.PHONY: gallery clean
 
 help:
 	@echo "make report   install, run every claim (SIZE=quick|full, OUT=DIR), write the page"
 	@echo "make test     install, run the fast tests        make test-slow   the long ones"
+	@echo "make test-lowest, make test-newest   with the lowest and the newest versions allowed"
 	@echo "make lint     linter, formatting and types       make format      mend both"
 	@echo "make bench    benchmarks                         make docs        documentation"
 	@echo "make gallery  take a report (OUT=DIR) into the documentation's page of claims"
@@ -45,6 +53,18 @@ test: $(VENV)/.development
 test-slow: $(VENV)/.development
 	$(BIN)/python -m pytest $(WORKERS) -m slow
 
+# Newest and lowest versions that pyproject.toml allows, each in an environment of its own.
+.venv-%/.tests: pyproject.toml
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip --disable-pip-version-check install --quiet \
+		--constraint constraints.txt uv
+	.venv-$*/bin/uv pip install --quiet --python .venv-$*/bin/python \
+		--resolution $(if $(filter lowest,$*),lowest-direct,highest) --editable '.[dev,dask,slurm]'
+	@touch $@
+
+test-lowest test-newest: test-%: .venv-%/.tests
+	.venv-$*/bin/python -m pytest $(WORKERS) -m "not slow" $(BORDER)
+
 lint: $(VENV)/.development types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -74,4 +94,4 @@ gallery: $(VENV)/.package
 	$(BIN)/python docs/_ext/make_gallery.py $(OUT)
 
 clean:
-	rm -rf $(VENV) report docs/_build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-lowest .venv-newest report docs/_build .pytest_cache .mypy_cache .ruff_cache

@@ -3,6 +3,7 @@
 import importlib
 import re
 import time
+import traceback
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,12 +16,24 @@ import jax
 from matplotlib.figure import Figure
 
 from learning_dynamics.comparison import Comparison, Verdict
+from learning_dynamics.files import plain_text
 from learning_dynamics.validation import one_of, reject
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Claim", "Evidence", "Outcome", "Panel", "Run", "claim", "load_claims", "run_claim"]
+__all__ = [
+    "BrokenPlugin",
+    "Claim",
+    "Evidence",
+    "Outcome",
+    "Panel",
+    "Run",
+    "claim",
+    "load_claims",
+    "load_plugins",
+    "run_claim",
+]
 
 Size = Literal["quick", "full"]
 T = TypeVar("T")
@@ -194,11 +207,60 @@ def claim(id: str, *, statement: str, source: str) -> Callable[..., Callable[[Ru
     return register
 
 
+@dataclass(frozen=True)
+class BrokenPlugin:
+    """A plug-in whose claims are missing.
+
+    Attributes:
+        name: of its entry point.
+        module: that cannot be imported.
+        error: its traceback.
+    """
+
+    name: str
+    module: str
+    error: str
+
+    @property
+    def reason(self) -> str:
+        """The last line of the traceback."""
+        return self.error.strip().splitlines()[-1]
+
+
+def load_plugins() -> tuple[dict[str, Claim], list[BrokenPlugin]]:
+    """Import every module of the entry-point group `learning_dynamics.claims`.
+
+    Returns:
+        Claims by id, and the plug-ins that raised an error. Of these no claim is kept, since
+        nothing tells which of them are whole.
+    """
+    broken = []
+    for entry in sorted(entry_points(group="learning_dynamics.claims"), key=_foreign):
+        before = dict(_registry)
+        try:
+            importlib.import_module(entry.value)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also one that ends the program
+            _registry.clear()
+            _registry.update(before)
+            text = plain_text("".join(traceback.format_exception(error)))
+            broken.append(BrokenPlugin(entry.name, entry.value, text))
+    return dict(sorted(_registry.items())), broken
+
+
+def _foreign(entry: Any) -> bool:
+    """Order of plug-ins: another one that takes an id of this project does not cost its claims."""
+    distribution = getattr(entry, "dist", None)
+    return distribution is None or distribution.name != "learning-dynamics"
+
+
 def load_claims() -> dict[str, Claim]:
-    """Import every module of the entry-point group `learning_dynamics.claims`; claims by id."""
-    for entry in entry_points(group="learning_dynamics.claims"):
-        importlib.import_module(entry.value)
-    return dict(sorted(_registry.items()))
+    """Claims of all plug-ins by id; a plug-in that raises an error is left out with a warning."""
+    known, broken = load_plugins()
+    for plugin in broken:
+        warnings.warn(f"plug-in {plugin.name} is left out: {plugin.reason}", stacklevel=2)
+    return known
 
 
 def run_claim(

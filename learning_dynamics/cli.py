@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,15 +17,19 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-USAGE, INTERRUPTED = 2, 130
+BROKEN, INTERRUPTED = 3, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status.
 
-    0: all claims hold; 1: a claim fails or its control does not; 2: wrong usage; 130: interrupted,
-    with the claims that were finished kept.
+    0: all claims hold; 1: a claim fails or its control does not; 2: wrong usage; 3: a plug-in whose
+    claims were asked for cannot be loaded, and all others hold; 130: interrupted, with the claims
+    that were finished kept.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal may lack signs that are printed here
+            stream.reconfigure(errors="backslashreplace")
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -49,60 +54,76 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="run claims and write the page")
     report.add_argument("claims", nargs="*", metavar="CLAIM", help="id, or a prefix as `linear/`")
     report.add_argument("--size", choices=("quick", "full"), default="quick", help="default: quick")
-    report.add_argument("--out", type=Path, default=Path("report"), help="folder, default: report")
+    report.add_argument("--out", type=_path, default=Path("report"), help="folder, default: report")
     report.add_argument(
         "--fresh", action="store_true", help="forget what an earlier run at full size left in --out"
     )
     report.add_argument("--seed", type=_seed, default=0, help="of the random keys, default: 0")
     commands.add_parser("list", help="name the claims")
     sweep = commands.add_parser("sweep", help="run a measure over a grid, or go on with it")
-    sweep.add_argument("file", type=Path, metavar="FILE.py", help="defines `measure` and `over`")
-    sweep.add_argument("--store", type=Path, required=True, metavar="DIR", help="of the results")
+    sweep.add_argument("file", type=_path, metavar="FILE.py", help="defines `measure` and `over`")
+    sweep.add_argument("--store", type=_path, required=True, metavar="DIR", help="of the results")
     sweep.add_argument("--workers", type=_count, help="processes of one core each; default: here")
-    sweep.add_argument("--out", type=Path, metavar="FILE.nc", help="also write all as netCDF")
+    sweep.add_argument("--out", type=_path, metavar="FILE.nc", help="also write all as netCDF")
     show = commands.add_parser("show", help="tell what of a sweep is done, and how long is left")
-    show.add_argument("store", type=Path, metavar="DIR", help="store of the sweep")
+    show.add_argument("store", type=_path, metavar="DIR", help="store of the sweep")
     return parser
 
 
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError('must be a path ("." for the current folder), not empty')
+    return Path(text)
+
+
 def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, but got {text}")
-    return count
+    return _whole(text, "be a whole number of at least 1", 1, 2**31)
 
 
 def _seed(text: str) -> int:
-    seed = int(text)
-    if not 0 <= seed < 2**32:
-        raise argparse.ArgumentTypeError(f"must lie between 0 and 2**32 - 1, but got {text}")
-    return seed
+    return _whole(text, "be a whole number between 0 and 2**32 - 1", 0, 2**32)
+
+
+def _whole(text: str, demand: str, least: int, end: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if not least <= number < end:
+        raise argparse.ArgumentTypeError(f"must {demand}, but got {text!r}")
+    return number
 
 
 def _list() -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from learning_dynamics.claims import load_claims
+    from learning_dynamics.claims import load_plugins
 
+    claims, broken = load_plugins()
     table = Table("claim", "package", "statement", box=None, pad_edge=False)
-    for claim in load_claims().values():
+    for claim in claims.values():
         table.add_row(claim.id, claim.package, claim.statement)
     console = Console(highlight=False, markup=False)
-    if not console.is_terminal:  # whole lines for grep
-        for claim in load_claims().values():
+    if console.is_terminal:
+        console.print(table)
+    else:  # whole lines for grep
+        for claim in claims.values():
             print(claim.id, claim.package, claim.statement, sep="\t")
-        return 0
-    console.print(table)
-    return 0
+    for plugin in broken:
+        print(f"plug-in {plugin.name} is left out: {plugin.reason}", file=sys.stderr)
+    return BROKEN if broken else 0
 
 
 def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    from learning_dynamics.claims import load_plugins
     from learning_dynamics.report import run_report, select_claims
 
+    broken = [] if options.claims else load_plugins()[1]
     try:
         if not select_claims(options.claims):
-            parser.error("no package with claims is installed")
+            lost = "".join(f"\nnot loaded: {each.name}, {each.reason}" for each in broken)
+            parser.error(f"no package with claims is installed{lost}")
         options.out.mkdir(parents=True, exist_ok=True)
     except ValueError as error:
         parser.error(str(error))
@@ -122,9 +143,14 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
     except KeyboardInterrupt:
         print("interrupted: the finished claims are kept", file=sys.stderr)
         status = INTERRUPTED
+    except OSError as error:  # a full disk
+        print(f"the report cannot be written: {error}", file=sys.stderr)
+        status = 1
     _print_verdicts(outcomes)
     print(f"open {options.out / 'index.html'}")
-    return status or int(not all(outcome.holds for outcome in outcomes))
+    if not all(outcome.holds for outcome in outcomes):
+        status = status or 1
+    return status or (BROKEN if broken else 0)
 
 
 def _print_verdicts(outcomes: "Sequence[Outcome]") -> None:

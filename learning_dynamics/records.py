@@ -2,12 +2,10 @@
 
 import json
 import math
-import os
 import platform
-import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,13 +15,27 @@ import numpy as np
 
 from learning_dynamics.claims import Claim, Outcome
 from learning_dynamics.comparison import Comparison
+from learning_dynamics.files import replacing, strict_json
 from learning_dynamics.markup import slug
+from learning_dynamics.netcdf import write_netcdf
 
-__all__ = ["finished", "load_records", "replacing", "store", "strict_json", "versions"]
+__all__ = ["finished", "load_records", "store", "versions"]
 
 FORMAT = 1
 LARGEST_SVG = 2_000_000  # bytes; beyond it a page of such figures loads slowly
 Record = dict[str, Any]
+
+HEADLINE = ("measured", "predicted", "standard_error", "residual")
+_TEXTS = (
+    "id", "package", "statement", "source", "verdict", "control_verdict", "size", "date", "error",
+)  # fmt: skip
+_COMPARED = {
+    "name", "verdict", "points", "replicas", "lost_replicas", "measured", "predicted",
+    "standard_error", "allowed_bias", "bias_order", "residual", "critical", "at", "data",
+}  # fmt: skip
+_ENTRIES = {
+    "comparisons": _COMPARED, "controls": _COMPARED, "figures": {"file", "caption", "wide"},
+}  # fmt: skip
 
 
 def store(outcome: Outcome, out: Path) -> Record:
@@ -74,7 +86,8 @@ def store(outcome: Outcome, out: Path) -> Record:
 
 def load_records(out: Path) -> list[Record]:
     """All records below `out`, sorted by claim."""
-    found = [_read(path) for path in sorted((out / "records").glob("*.json"))]
+    paths = [path for path in (out / "records").glob("*.json") if path.name[0] != "."]
+    found = [_read(path) for path in sorted(paths)]
     return sorted((record for record in found if record), key=lambda record: str(record["id"]))
 
 
@@ -116,54 +129,17 @@ def versions() -> dict[str, str]:
     }
 
 
-def strict_json(value: Any) -> str:
-    """JSON without NaN or Infinity: null for NaN, the strings "Infinity" and "-Infinity"."""
-    return json.dumps(_strict(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` that takes its place when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, Mapping):
-        return {str(key): _strict(entry) for key, entry in value.items()}
-    if isinstance(value, str) or value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, float):
-        if math.isnan(value):
-            return None
-        return value if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")
-    if isinstance(value, Sequence):
-        return [_strict(entry) for entry in value]
-    return str(value)
-
-
 def _headline(comparisons: Sequence[Comparison]) -> Record:
     """Numbers of the comparison that lies farthest from its theory."""
-    keys = ("measured", "predicted", "standard_error", "residual")
     if not comparisons:
-        return dict.fromkeys(keys)
+        return dict.fromkeys(HEADLINE)
 
     def severity(comparison: Comparison) -> float:
         residual = abs(float(comparison.residual[comparison.worst])) / comparison.critical
         return math.inf if math.isnan(residual) else residual
 
     summary = max(comparisons, key=severity).summary()
-    return {key: summary[key] for key in keys}
+    return {key: summary[key] for key in HEADLINE}
 
 
 def _save_figure(figure: Any, out: Path, stem: str) -> str:
@@ -187,30 +163,53 @@ def _save_data(comparisons: Sequence[Comparison], out: Path, stem: str) -> list[
     records = []
     for index, comparison in enumerate(comparisons, start=1):
         file = f"data/{stem}-{index}-{slug(comparison.name)}.nc"
-        labelled = comparison.to_xarray()
-        labelled.attrs = {str(k): _attribute(v) for k, v in labelled.attrs.items()}
-        with replacing(out / file) as temporary:
-            labelled.to_netcdf(temporary, engine="h5netcdf")
+        write_netcdf(comparison.to_xarray(), out / file)
         records.append({**comparison.summary(), "data": file})
     return records
-
-
-def _attribute(value: Any) -> Any:
-    """What netCDF can hold: numbers and text; all else as text."""
-    if isinstance(value, str | int | float | np.number) and not isinstance(value, bool):
-        return value
-    return str(value)
 
 
 def _read(path: Path) -> Record | None:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        record = None
-    if isinstance(record, dict) and record.get("format") == FORMAT:
-        return record
+        if _is_record(record):
+            return dict(json.loads(strict_json(record)))  # without lone surrogates
+    except (OSError, ValueError, RecursionError):
+        pass
     warnings.warn(f"{path.name} is no record of a claim and is left out", stacklevel=2)
     return None
+
+
+def _is_record(record: Any) -> bool:
+    """Whether a record has all that the page shows, each of its kind."""
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        return False
+    return (
+        all(isinstance(record.get(name), str) for name in _TEXTS)
+        and all(_is_number(record.get(name)) for name in ("seconds", "seed"))
+        and all(name in record for name in HEADLINE)
+        and isinstance(record.get("versions"), dict)
+        and _is_list_of(record.get("notes"), str)
+        and all(_is_list_of(record.get(name), dict) for name in _ENTRIES)
+        and all(keys <= entry.keys() for name, keys in _ENTRIES.items() for entry in record[name])
+        and all(isinstance(figure["caption"], str) for figure in record["figures"])
+        and all(map(_is_comparison, (*record["comparisons"], *record["controls"])))
+    )
+
+
+def _is_comparison(entry: Record) -> bool:
+    return (
+        all(isinstance(entry[name], str) for name in ("name", "bias_order", "data"))
+        and all(_is_number(entry[name]) for name in ("points", "replicas", "lost_replicas"))
+        and isinstance(entry["at"], dict)
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_list_of(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, kind) for entry in value)
 
 
 def _files(record: Record) -> set[str]:

@@ -11,18 +11,25 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from learning_dynamics.claims import Claim, Outcome, Size, load_claims, run_claim
+from learning_dynamics.claims import (
+    BrokenPlugin,
+    Claim,
+    Outcome,
+    Size,
+    load_plugins,
+    run_claim,
+)
+from learning_dynamics.files import (
+    folder_path,
+    plain_text,
+    remove_abandoned,
+    replacing,
+    strict_json,
+)
 from learning_dynamics.markup import duration, number, plain_or_math, with_error
 from learning_dynamics.progress import Progressing
-from learning_dynamics.records import (
-    finished,
-    load_records,
-    replacing,
-    store,
-    strict_json,
-    versions,
-)
-from learning_dynamics.validation import one_of, reject
+from learning_dynamics.records import finished, load_records, store, versions
+from learning_dynamics.validation import one_of
 
 __all__ = ["run_report", "select_claims", "write_report"]
 
@@ -50,21 +57,27 @@ def select_claims(patterns: Sequence[str]) -> list[Claim]:
     """Claims with these ids or below these prefixes (such as "linear/"); all for no pattern.
 
     Raises:
-        ValueError: if a pattern fits no claim; the message lists the known ones.
+        ValueError: if a pattern fits no claim; the message lists the known ones, and the plug-ins
+            that cannot be loaded.
     """
-    known = load_claims()
+    known, broken = load_plugins()
     chosen: set[str] = set()
     for pattern in patterns:
         fits = {id for id in known if id == pattern or id.startswith(pattern.rstrip("/") + "/")}
         if not fits:
             listed = "".join(f"\n  {id}" for id in known) or " (none)"
-            raise ValueError(f"unknown claim {pattern!r}; the known claims are:{listed}")
+            lost = "".join(f"\nnot loaded: {each.name}, {each.reason}" for each in broken)
+            raise ValueError(f"unknown claim {pattern!r}; the known claims are:{listed}{lost}")
         chosen |= fits
     return [known[id] for id in known if id in chosen or not patterns]
 
 
 def write_report(
-    outcomes: Iterable[Outcome], out: str | Path, *, pending: Sequence[str] = ()
+    outcomes: Iterable[Outcome],
+    out: str | Path,
+    *,
+    pending: Sequence[str] = (),
+    broken: Sequence[BrokenPlugin] = (),
 ) -> Path:
     """Store the outcomes below `out` and write `index.html` and `claims.json`.
 
@@ -75,20 +88,19 @@ def write_report(
         outcomes: claims that were run.
         out: folder, made if it is missing.
         pending: ids of claims that are still to be run, named on the page.
+        broken: plug-ins that could not be loaded, shown on the page.
 
     Returns:
         The path of `index.html`.
 
     Raises:
-        ValueError: if `out` is a file.
+        ValueError: if `out` is empty or a file.
     """
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise reject("out", "be a folder", f"the file {out}")
+    out = folder_path("out", out)
     for outcome in outcomes:
         store(outcome, out)
     records = load_records(out)
-    page = _render(records, pending)
+    page = plain_text(_render(records, pending, broken))
     published = [{key: record[key] for key in _PUBLISHED} for record in records]
     for name, text in (("claims.json", strict_json(published)), ("index.html", page)):
         with replacing(out / name) as temporary:
@@ -121,13 +133,18 @@ def run_report(
         fresh: whether to forget what earlier runs at full size left in `out`.
 
     Raises:
-        ValueError: on an unknown claim or size, or if `out` is a file.
+        ValueError: on an unknown claim or size, or if `out` is empty or a file.
     """
     one_of("size", size, ("quick", "full"))
     progress = progress or Progressing()
     claims = select_claims(ids)
-    out = Path(out)
-    write_report([], out, pending=[claim.id for claim in claims])
+    broken = load_plugins()[1]
+    for plugin in broken:
+        progress.say(f"plug-in {plugin.name} is left out: {plugin.reason}")
+    out = folder_path("out", out)
+    write_report([], out, pending=[claim.id for claim in claims], broken=broken)
+    for folder in ("", "records", "figures", "data"):
+        remove_abandoned(out / folder)
     outcomes = []
     for index, claim in enumerate(claims):
         waiting = [later.id for later in claims[index + 1 :]]
@@ -142,11 +159,13 @@ def run_report(
             outcome = kept or run_claim(
                 claim, size=size, seed=seed, tracker=progress.track, store=cells
             )
-            write_report([] if kept else [outcome], out, pending=waiting)
-        except Exception:  # also one raised while a figure is drawn
+            write_report([] if kept else [outcome], out, pending=waiting, broken=broken)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # also one raised while a figure is drawn, or that ends the program
             spent = time.perf_counter() - start
             outcome = Outcome(claim, None, spent, size, seed, traceback.format_exc())
-            write_report([outcome], out, pending=waiting)
+            write_report([outcome], out, pending=waiting, broken=broken)
         outcomes.append(outcome)
         if done is not None:
             done(outcome)
@@ -156,7 +175,9 @@ def run_report(
     return outcomes
 
 
-def _render(records: list[dict[str, Any]], pending: Sequence[str]) -> str:
+def _render(
+    records: list[dict[str, Any]], pending: Sequence[str], broken: Sequence[BrokenPlugin]
+) -> str:
     environment = Environment(
         loader=PackageLoader("learning_dynamics"),
         autoescape=True,
@@ -174,6 +195,7 @@ def _render(records: list[dict[str, Any]], pending: Sequence[str]) -> str:
     return environment.get_template("report.html.j2").render(
         records=records,
         pending=pending,
+        broken=broken,
         holding=sum(
             record["verdict"] == "pass" and record["control_verdict"] == "fail"
             for record in records

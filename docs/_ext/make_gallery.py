@@ -9,7 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from learning_dynamics.records import load_records, strict_json
+from learning_dynamics.files import strict_json
+from learning_dynamics.records import load_records
 
 GALLERY = Path(__file__).parents[1] / "gallery"
 KEPT = (

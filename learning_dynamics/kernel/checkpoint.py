@@ -12,11 +12,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
+from learning_dynamics.array_files import DamagedFileError, read_arrays, write_arrays
+from learning_dynamics.files import check_writable, remove_abandoned, write_files
 from learning_dynamics.kernel.stopping import Stop
 from learning_dynamics.validation import reject
 
-__all__ = ["fingerprint", "provenance", "restore", "save"]
+__all__ = ["checkpoint_file", "fingerprint", "provenance", "restore", "save"]
+
+FORMAT = "learning-dynamics checkpoint 1"
 
 
 def describe(problem: Any) -> str:
@@ -68,24 +73,43 @@ def _name(function: Any) -> str:
     return type(function).__qualname__
 
 
+def checkpoint_file(path: str | Path | None) -> Path | None:
+    """Check before any work that a checkpoint can be written, and remove what killed runs left.
+
+    Raises:
+        ValueError: if its folder is missing or cannot be written, or it is no regular file.
+    """
+    if path is None:
+        return None
+    if not isinstance(path, str | os.PathLike) or not str(path):
+        raise reject("checkpoint", "name a file", repr(path))
+    target = Path(path).absolute()
+    try:
+        if target.exists() and not target.is_file():
+            what = "a folder" if target.is_dir() else "no regular file"
+            raise reject("checkpoint", "name a file", f"{path}, which is {what}")
+        if not target.parent.is_dir():
+            raise reject("checkpoint", "lie in a folder that exists", str(path))
+        remove_abandoned(target.parent)
+        check_writable(target)
+    except OSError as error:
+        raise reject(
+            "checkpoint", "name a file that can be written", f"{path} ({error.strerror or error})"
+        ) from error
+    return target
+
+
 def save(
     path: str | Path | None, identity: str, done: int, particles: Any, parts: list[dict[str, Any]]
 ) -> None:
     """Write the state of a run atomically (temporary file, flush to disk, rename)."""
     if path is None:
         return
-    target = Path(path)
-    arrays: dict[str, Any] = {
-        f"particle{i}": np.asarray(a) for i, a in enumerate(jax.tree.leaves(particles))
-    }
+    arrays = {f"particle{i}": np.asarray(a) for i, a in enumerate(jax.tree.leaves(particles))}
     for index, part in enumerate(parts):
-        arrays |= {f"seen{index}:{name}": array for name, array in part.items()}
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        np.savez(file, identity=np.asarray(identity), done=np.asarray(done), **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(target)
+        arrays |= {f"seen{index}:{name}": np.asarray(array) for name, array in part.items()}
+    header = {"format": FORMAT, "identity": identity, "done": done}
+    write_files({Path(path): lambda file: write_arrays(file, header, arrays)})
 
 
 def restore(
@@ -94,23 +118,54 @@ def restore(
     """Blocks done, particles and observations of a saved run; a fresh start without a file.
 
     Raises:
-        ValueError: if the file belongs to another run or is no checkpoint.
+        ValueError: if the file belongs to another run, is damaged or no checkpoint.
     """
-    if path is None or not Path(path).exists():
+    if path is None:
         return 0, particles, []
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-        found, done = str(arrays["identity"]), int(arrays["done"])
-    except (OSError, KeyError, ValueError) as error:
-        raise reject("checkpoint", "be a checkpoint written by simulate", str(path)) from error
-    if found != identity:
-        raise reject("checkpoint", "belong to this very run", f"{path}, saved by another one")
+        header, arrays = read_arrays(Path(path))
+        if header.get("format") != FORMAT:
+            raise DamagedFileError("is of another format")
+        if header.get("identity") != identity:
+            raise reject(
+                "checkpoint",
+                "belong to this very run (give another file, or remove this one)",
+                f"{path}, saved by another run",
+            )
+        done = header.get("done")
+        if not isinstance(done, int):
+            raise DamagedFileError("is of another format")
+        return _unpacked(done, arrays, particles, sharding)
+    except FileNotFoundError:
+        return 0, particles, []
+    except (OSError, DamagedFileError) as error:
+        reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
+        raise reject(
+            "checkpoint",
+            "be whole, as `simulate` or `train` wrote it (remove it to start anew)",
+            f"{path}, which {reason}",
+        ) from error
+
+
+def _unpacked(
+    done: int, arrays: dict[str, NDArray[Any]], particles: Any, sharding: Any
+) -> tuple[int, Any, list[dict[str, Any]]]:
+    """Parts of a checkpoint.
+
+    Raises:
+        DamagedFileError: if some are missing, or do not fit the run.
+    """
     leaves, structure = jax.tree.flatten(particles)
-    loaded = [jax.device_put(arrays[f"particle{i}"], sharding) for i in range(len(leaves))]
-    parts: list[dict[str, Any]] = [{} for _ in range(done)]
+    saved = [arrays.pop(f"particle{i}", None) for i in range(len(leaves))]
+    for leaf, array in zip(leaves, saved, strict=True):
+        if array is None or (array.shape, array.dtype) != (leaf.shape, leaf.dtype):
+            raise DamagedFileError("lacks the state of the run")
+    parts: dict[str, dict[str, Any]] = {}
     for name, array in arrays.items():
-        if name.startswith("seen"):
-            index, label = name[4:].split(":", 1)
-            parts[int(index)][label] = array
-    return done, jax.tree.unflatten(structure, loaded), parts
+        index, _, label = name.removeprefix("seen").partition(":")
+        parts.setdefault(index, {})[label] = array
+    observed = [parts.pop(str(index), {}) for index in range(done)]
+    if parts or not observed or any(part.keys() != observed[0].keys() for part in observed):
+        raise DamagedFileError("lacks observations")
+    loaded = [jax.device_put(array, sharding) for array in saved]
+    return done, jax.tree.unflatten(structure, loaded), observed

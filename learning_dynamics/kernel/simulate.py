@@ -84,6 +84,7 @@ def simulate(
     plan = layout(problem, size, level)
     updates = whole_updates(times, size)
     check_key(key)
+    checkpoint = saved.checkpoint_file(checkpoint)
     own = observables(problem, plan, observe)
     if stop is not None:
         check_stop(stop, abstract_overlaps(problem, plan))

@@ -4,19 +4,25 @@ import argparse
 import importlib
 import multiprocessing
 import sys
+import tempfile
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from learning_dynamics.records import replacing
+from learning_dynamics.files import check_writable
+from learning_dynamics.netcdf import write_netcdf
 from learning_dynamics.sweeps.run import MissingCells
 from learning_dynamics.sweeps.run import sweep as run_sweep
 from learning_dynamics.sweeps.show import State, states
 from learning_dynamics.sweeps.store import Store, StoreError
-from learning_dynamics.sweeps.worker import share_compiled
+from learning_dynamics.sweeps.worker import end_with_parent, share_compiled
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["show", "sweep"]
 
@@ -25,6 +31,8 @@ OPTIONS = ("fixed", "together", "batch_size", "attempts", "version", "units")
 
 def sweep(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     """Run the sweep of a file; 0: every cell is there; 1: some failed or cannot be stored."""
+    if options.out is not None:
+        _check_out(parser, options.out)
     try:
         module = _load(options.file)
         given = {name: getattr(module, name) for name in OPTIONS if hasattr(module, name)}
@@ -35,12 +43,17 @@ def sweep(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         warnings.simplefilter("always", MissingCells)
         if options.workers:
             context = multiprocessing.get_context("spawn")
-            pool = ProcessPoolExecutor(options.workers, mp_context=context)
+            pool = ProcessPoolExecutor(
+                options.workers, mp_context=context, initializer=end_with_parent
+            )
             given |= {"executor": stack.enter_context(pool), "cores": 1}
         else:
             share_compiled(store)
         try:
-            found = run_sweep(module.measure, module.over, store=options.store, **given)
+            check = None if options.out is None else partial(_check_cell, options.out)
+            found = run_sweep(
+                module.measure, module.over, store=options.store, check=check, **given
+            )
         except ValueError as error:
             parser.error(str(error))
         except (StoreError, RuntimeError) as error:
@@ -51,10 +64,38 @@ def sweep(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         print(warning.message, file=sys.stderr)
     print(found)
     if options.out is not None:
-        with replacing(options.out) as temporary:
-            found.to_netcdf(temporary, engine="h5netcdf")
+        try:
+            write_netcdf(found, options.out)
+        except (OSError, ValueError) as error:  # a full disk, or a cell unlike the first
+            print(f"{options.out} cannot be written: {error}", file=sys.stderr)
+            print("All cells are in the store: run the same command again.", file=sys.stderr)
+            return 1
         print(f"wrote {options.out}")
     return int(bool(missing))
+
+
+def _check_out(parser: argparse.ArgumentParser, out: Path) -> None:
+    """See before any work that the file can be written."""
+    if out.exists() and not out.is_file():
+        parser.error(f"--out must name a file, but got {out}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        check_writable(out)
+    except OSError as error:
+        parser.error(f"--out {out} cannot be written: {error.strerror or error}")
+
+
+def _check_cell(out: Path, cell: "xr.Dataset") -> None:
+    """Write the first cell as netCDF, and remove it again.
+
+    Raises:
+        ValueError: if something in it has no place in netCDF.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            write_netcdf(cell, Path(folder) / "cell.nc")
+        except ValueError as error:
+            raise ValueError(f"--out {out} cannot be written: {error}") from error
 
 
 def _load(file: Path) -> ModuleType:

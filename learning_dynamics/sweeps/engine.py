@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 import traceback
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
@@ -15,6 +16,7 @@ from typing import Any
 
 import jax
 
+from learning_dynamics.sweeps import locks
 from learning_dynamics.sweeps.plan import Plan, Unit, flagged, flags
 from learning_dynamics.sweeps.store import Store, StoreError
 from learning_dynamics.sweeps.work import Measure, Report, ensure
@@ -52,12 +54,15 @@ def _in_turn(
 ) -> Iterator[Finished]:
     failed: dict[str, int] = {}
     idle = 0
+    standstill = locks.Standstill()
     while True:
         try:
             unit = waiting.popleft()  # shared by the threads of several devices
         except IndexError:
             return
         report = ensure(measure, unit, store, device)
+        if report.state == "busy" and _stands_still(unit, store, standstill):
+            report = ensure(measure, unit, store, device, even_if_taken=True)
         if report.state == "busy":
             waiting.append(unit)
             idle += 1
@@ -180,6 +185,7 @@ def run_elsewhere(
     """
     left = {unit.keys[0]: unit for unit in pending}
     failed: dict[str, int] = {}
+    standstill = locks.Standstill()
     forget_marks(store, left)
     barren, revived = 0, None
     try:
@@ -191,7 +197,10 @@ def run_elsewhere(
             suspects = [unit for key, unit in left.items() if marks(store, key)]
             units = [u for u in left.values() if u not in suspects] or suspects[:1]
             # a task that finds its cells taken ends at once, and a queue should not see many
-            units = [unit for unit in units if not _taken(unit, store)]
+            taken = [unit for unit in units if _taken(unit, store)]
+            units = [unit for unit in units if unit not in taken]
+            stopped = [] if units else [u for u in taken if _stands_still(u, store, standstill)]
+            units += stopped
             if not units:
                 time.sleep(PAUSE)
                 continue
@@ -203,7 +212,8 @@ def run_elsewhere(
             before = {key: marks(store, key) for key in left}
             try:
                 for share in shares:
-                    futures[executor.submit(run_remote, package(plan, share, store, cores))] = share
+                    task = package(plan, share, store, cores, even_if_taken=bool(stopped))
+                    futures[executor.submit(run_remote, task)] = share
             except (BrokenExecutor, RuntimeError) as error:
                 broken = error
             try:
@@ -256,6 +266,21 @@ def _finished(unit: Unit, store: Store) -> bool:
 def _taken(unit: Unit, store: Store) -> bool:
     """Whether another process works on a unit."""
     return any(store.busy(key) for key in unit.keys)
+
+
+def _stands_still(unit: Unit, store: Store, standstill: locks.Standstill) -> bool:
+    """Whether who works on a taken unit has given no sign of life for long; says so."""
+    key = next((key for key in unit.keys if store.busy(key)), None)
+    sign = None if key is None else store.sign_of_life(key)
+    if key is None or not standstill(key, sign):
+        return False
+    owner = "the process" if sign is None else sign.decode(errors="replace").split(" at ")[0]
+    warnings.warn(
+        f"{owner} that works on {unit.labels[0]} has given no sign of life for {locks.STILL:g} s, "
+        "as if it were stopped; the cell is computed here",
+        stacklevel=2,
+    )
+    return True
 
 
 def _fresh(pool: ProcessPoolExecutor) -> ProcessPoolExecutor:

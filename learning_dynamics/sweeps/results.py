@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics.array_files import is_narrow
 from learning_dynamics.validation import reject
 
 if TYPE_CHECKING:
@@ -22,12 +23,14 @@ __all__ = [
     "check_names",
     "check_schema",
     "normalise",
+    "record_of",
     "schema_of",
+    "storable",
     "variables_of",
 ]
 
 Labelled = tuple[tuple[str, ...], NDArray[Any]]  # names of the axes, and values
-Schema = dict[str, tuple[tuple[str, ...], tuple[int, ...], str]]  # axes, shape, kind of number
+Schema = dict[str, tuple[tuple[str, ...], tuple[int, ...], np.dtype[Any]]]  # axes, shape, type
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +111,7 @@ def _array(name: str, value: Any) -> NDArray[Any]:
         array = np.asarray(value)
     except ValueError:  # ragged
         array = np.empty(0, object)
+    array = array.astype(storable(array.dtype), copy=False)
     if array.dtype.kind not in "biufcUSMm":
         raise TypeError(
             f"A measure must return numbers, arrays, mappings of them or a labelled result, but "
@@ -116,12 +120,31 @@ def _array(name: str, value: Any) -> NDArray[Any]:
     return array
 
 
+def storable(dtype: Any) -> np.dtype[Any]:
+    """The type in which numbers of a type are kept: itself, but for those of `ml_dtypes`.
+
+    bfloat16 and the types of eight and fewer bits, which neither NumPy nor netCDF can store, become
+    float32, int8 or uint8, which hold all their numbers.
+    """
+    dtype = np.dtype(dtype)
+    if not is_narrow(dtype):
+        return dtype
+    if jnp.issubdtype(dtype, jnp.floating):
+        return np.dtype(np.float32)
+    return np.dtype(np.int8 if jnp.issubdtype(dtype, jnp.signedinteger) else np.uint8)
+
+
 def schema_of(record: Record) -> Schema:
-    """Axes, shapes and kinds of the variables."""
+    """Axes, shapes and types of the variables."""
     return {
-        name: (axes, values.shape, values.dtype.kind)
+        name: (axes, values.shape, values.dtype)
         for name, (axes, values) in record.variables.items()
     }
+
+
+def record_of(schema: Schema) -> Record:
+    """A record of zeros."""
+    return Record({name: (axes, np.zeros(shape, d)) for name, (axes, shape, d) in schema.items()})
 
 
 def check_schema(first: Schema, where: str, other: Schema, elsewhere: str) -> None:
@@ -136,14 +159,14 @@ def check_schema(first: Schema, where: str, other: Schema, elsewhere: str) -> No
             "return the same variables in every cell",
             f"{sorted(first)} at {where} and {sorted(other)} at {elsewhere}",
         )
-    for name, (axes, shape, kind) in first.items():
+    for name, (axes, shape, dtype) in first.items():
         if other[name][:2] != (axes, shape):
             raise reject(
                 "measure",
                 "return one shape per variable",
                 f"`{name}` of shape {shape} at {where} and {other[name][1]} at {elsewhere}",
             )
-        if (kind in "biufc") != (other[name][2] in "biufc"):
+        if (dtype.kind in "biufc") != (other[name][2].kind in "biufc"):
             raise reject(
                 "measure",
                 "return one type per variable",
@@ -152,12 +175,16 @@ def check_schema(first: Schema, where: str, other: Schema, elsewhere: str) -> No
 
 
 def check_names(schema: Schema, axes: Sequence[str]) -> None:
-    """Check that variables do not collide with the axes of the sweep.
+    """Check that variables have names, and do not collide with the axes of the sweep.
 
     Raises:
-        ValueError: if a variable or one of its axes has the name of an axis of the sweep.
+        ValueError: if a variable or one of its axes has the name of an axis of the sweep, or a name
+            that is empty or cannot be printed.
     """
     taken = {name for name, (inner, _, _) in schema.items() for name in (name, *inner)}
+    for name in taken:
+        if not name or not name.isprintable():
+            raise reject("measure", "return names of printable signs", ascii(name))
     for name in axes:
         if name in taken:
             raise reject("measure", "return other names than those of the axes", repr(name))
@@ -179,7 +206,7 @@ def assemble(
         attributes: provenance.
 
     Raises:
-        ValueError: if a unit names no variable or axis.
+        ValueError: if a unit names no variable or axis, or the variables fit into no dataset.
     """
     import xarray as xr
 
@@ -207,7 +234,10 @@ def assemble(
     shared = dict(first.attributes)
     for record in records.values():
         shared = {k: v for k, v in shared.items() if _same(record.attributes.get(k), v)}
-    dataset = xr.Dataset(variables, coords=coordinates, attrs={**shared, **attributes})
+    try:
+        dataset = xr.Dataset(variables, coords=coordinates, attrs={**shared, **attributes})
+    except ValueError as error:
+        raise reject("measure", "return variables that fit into one dataset", error) from error
     known = {**first.units, **units}
     for name in units:
         if name not in dataset.variables:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from learning_dynamics.records import strict_json
+from learning_dynamics.files import strict_json
 from learning_dynamics.sweeps.engine import check_executor, run_elsewhere, run_here
 from learning_dynamics.sweeps.estimate import remaining_seconds, time_left
 from learning_dynamics.sweeps.plan import Plan, Unit, grouped, make_plan
@@ -18,6 +18,7 @@ from learning_dynamics.sweeps.results import (
     assemble,
     check_names,
     check_schema,
+    record_of,
     schema_of,
 )
 from learning_dynamics.sweeps.store import Store
@@ -51,6 +52,7 @@ def sweep(
     version: str = "",
     units: Mapping[str, str] | None = None,
     tracker: Tracker | None = None,
+    check: "Callable[[xr.Dataset], object] | None" = None,
 ) -> "xr.Dataset":
     """Evaluate `measure(**cell)` on a grid, and keep every result as soon as it is there.
 
@@ -79,13 +81,16 @@ def sweep(
         version: changes when results must not be reused although nothing else changed.
         units: variable or axis -> unit, for the attributes of the result.
         tracker: progress bar, called as `tracker(iterable, description)`.
+        check: called with the dataset of one cell as soon as it is known, for `together` before
+            anything is computed and with zeros; an error that it raises ends the sweep.
 
     Returns:
         Dataset with the axes of `over` as leading dimensions. Failed cells are NaN, named in the
         attribute `missing` and by a warning `MissingCells`.
 
     Raises:
-        ValueError: on arguments that make no sense, and if cells return different shapes.
+        ValueError: on arguments that make no sense, if cells return different shapes, and at the
+            first cell if its variables do not fit into a dataset, or `units` names none of them.
         StoreError: if the store cannot be written; what was finished is kept.
         RuntimeError: if every cell failed, or the executor gets nothing done.
     """
@@ -111,7 +116,7 @@ def sweep(
         folder = Store(store)
         folder.prepare()
         folder.write_json(folder.folder / "sweeps" / f"{plan.identity}.json", plan.manifest())
-        gathering = _Gathering(plan, folder)
+        gathering = _Gathering(plan, folder, units or {}, check)
         pending = [unit for unit in plan.units if not gathering.take(unit)]
         _check_shapes(plan, pending, gathering)
 
@@ -136,7 +141,7 @@ def sweep(
         )
         for _ in shown:
             pass
-        return gathering.result(units or {})
+        return gathering.result()
 
 
 class _Counted:
@@ -155,8 +160,14 @@ class _Counted:
 class _Gathering:
     """Results of a sweep while they come in."""
 
-    def __init__(self, plan: Plan, store: Store) -> None:
-        self.plan, self.store = plan, store
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        units: Mapping[str, str],
+        check: "Callable[[xr.Dataset], object] | None",
+    ) -> None:
+        self.plan, self.store, self.units, self.trial = plan, store, units, check
         self.records: dict[int, Record] = {}
         self.failures: list[tuple[Unit, Report]] = []
         self.schema: tuple[Schema, str] | None = None
@@ -171,14 +182,19 @@ class _Gathering:
             if record is None:
                 complete = False
                 continue
-            self.check(schema_of(record), label)
+            self.check(schema_of(record), label, record)
             self.records[place] = record
         return complete
 
-    def check(self, schema: Schema, label: str) -> None:
-        """Compare the shapes of a cell with those of the first."""
+    def check(self, schema: Schema, label: str, record: Record | None = None) -> None:
+        """Compare the shapes of a cell with those of the first, which is laid out on its own."""
         if self.schema is None:
             check_names(schema, [axis.name for axis in self.plan.axes])
+            axes = {axis.name: axis.labels[:1] for axis in self.plan.axes}
+            alone = {0: record or record_of(schema)}
+            dataset = assemble(axes, alone, units=self.units, attributes={})
+            if self.trial is not None:
+                self.trial(dataset)
             self.schema = (schema, label)
         check_schema(*self.schema, schema, label)
 
@@ -202,7 +218,7 @@ class _Gathering:
         at_once = self.worked / elapsed if self.worked and elapsed else 1.0
         return time_left(*remaining_seconds(labels, seconds, missing), at_once=at_once)
 
-    def result(self, units: Mapping[str, str]) -> "xr.Dataset":
+    def result(self) -> "xr.Dataset":
         """Dataset of everything, with a warning about what is missing."""
         lost = [label for unit, _ in self.failures for label in unit.labels]
         if self.failures:
@@ -224,12 +240,12 @@ class _Gathering:
             "together": ", ".join(plan.together),
             **{f"version of {k}": v for k, v in plan.settings.items() if not k.startswith("jax_")},
             **{k: v for k, v in plan.settings.items() if k.startswith("jax_")},
-            "backend": ", ".join(sorted({str(a["backend"]) for a in about})),
+            "backend": ", ".join(sorted({str(a.get("backend", "unknown")) for a in about})),
             "seconds": sum(a["seconds"] for a in about),
             "missing": "; ".join(lost),
         }
         axes = {axis.name: axis.labels for axis in plan.axes}
-        return assemble(axes, self.records, units=units, attributes=attributes)
+        return assemble(axes, self.records, units=self.units, attributes=attributes)
 
 
 def _listed(failures: Sequence[tuple[Unit, Report]]) -> str:

@@ -1,6 +1,8 @@
 """The state of a store: what is done, running, failed and missing, and how long is left."""
 
 import json
+import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from learning_dynamics.array_files import DamagedFileError
 from learning_dynamics.sweeps.estimate import remaining_seconds, time_left
-from learning_dynamics.sweeps.store import DamagedFileError, Store
+from learning_dynamics.sweeps.store import Store
 from learning_dynamics.validation import reject
 
 __all__ = ["State", "states"]
@@ -50,10 +53,26 @@ def states(folder: str | Path) -> list[State]:
         ValueError: if the folder is no store.
     """
     store = Store(folder)
-    files = sorted((store.folder / "sweeps").glob("*.json"), key=lambda f: -f.stat().st_mtime)
+    files = [file for file in (store.folder / "sweeps").glob("*.json") if file.name[0] != "."]
     if not files:
         raise reject("DIR", "be the store of a sweep", str(folder))
-    return [_state(store, json.loads(file.read_text())) for file in files]
+    files.sort(key=lambda file: -file.stat().st_mtime)
+    manifests = [manifest for manifest in map(_manifest, files) if manifest]
+    return [_state(store, manifest) for manifest in manifests]
+
+
+def _manifest(file: Path) -> dict[str, Any] | None:
+    """Description of a grid; one that is damaged is told and left out."""
+    try:
+        found = json.loads(file.read_text("utf-8"))
+        cells = math.prod(len(labels) for labels in found["axes"].values())
+        whole = cells == len(found["keys"]) and {"measure", "width", "uncovered"} <= found.keys()
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        whole = False
+    if whole:
+        return dict(found)
+    warnings.warn(f"{file.name} describes no sweep and is left out", stacklevel=2)
+    return None
 
 
 def _state(store: Store, manifest: dict[str, Any]) -> State:
@@ -86,7 +105,7 @@ def _labels(axes: dict[str, list[Any]]) -> Iterator[str]:
 
 def _reason(store: Store, key: str) -> str:
     try:
-        return str(json.loads(store.failure(key).read_text())["error"])
+        return str(json.loads(store.failure(key).read_text("utf-8"))["error"])
     except (OSError, ValueError, KeyError):
         return "for an unknown reason"
 

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,14 @@ import jax
 import numpy as np
 
 from learning_dynamics.sweeps.plan import Unit, lanes
-from learning_dynamics.sweeps.results import Record, Schema, axis_names, normalise, variables_of
+from learning_dynamics.sweeps.results import (
+    Record,
+    Schema,
+    axis_names,
+    normalise,
+    storable,
+    variables_of,
+)
 from learning_dynamics.sweeps.store import Store, StoreError
 from learning_dynamics.validation import reject
 
@@ -40,53 +47,69 @@ class Report:
     lasting: bool = False
 
 
-def ensure(measure: Measure, unit: Unit, store: Store, device: jax.Device | None = None) -> Report:
-    """See to it that the results of a unit are in the store.
+def ensure(
+    measure: Measure,
+    unit: Unit,
+    store: Store,
+    device: jax.Device | None = None,
+    *,
+    even_if_taken: bool = False,
+) -> Report:
+    """Compute a unit, unless the store already holds its results.
 
-    Errors of the measure are reported, errors of the store raised. A batch runs on `device`.
+    Errors of the measure are reported, errors of the store raised. A batch runs on `device`. With
+    `even_if_taken` it is also computed if another process has locked it, which gives equal results.
 
     Raises:
         StoreError: if the store cannot be written.
     """
-    if all(store.has(key) for key in unit.keys):
+    if _done(unit, store):
         return Report("done")
     with store.claim(unit.keys) as free:
-        if not free:
+        if free:
+            return _run(measure, unit, store, device)
+        if not even_if_taken:
             return Report("busy")
-        missing = [i for i, key in enumerate(unit.keys) if not store.has(key)]
-        if not missing:
+        with store.take_over(unit.keys):
+            return _run(measure, unit, store, device)
+
+
+def _done(unit: Unit, store: Store) -> bool:
+    return all(store.has(key) for key in unit.keys)
+
+
+def _run(measure: Measure, unit: Unit, store: Store, device: jax.Device | None) -> Report:
+    if _done(unit, store):
+        return Report("done")
+    resumed = store.checkpoint(unit.keys[0]).exists()
+    start = time.perf_counter()
+    try:
+        records = _compute(measure, unit, store, device)
+    except StoreError:
+        raise
+    except (Exception, SystemExit) as error:
+        if _done(unit, store):  # by another process meanwhile
             return Report("done")
-        start = time.perf_counter()
-        try:
-            records = _compute(measure, unit, store, device)
-        except StoreError:
-            raise
-        except Exception as error:
-            store.checkpoint(unit.keys[0]).unlink(missing_ok=True)  # it may be the reason
-            return _failed(unit, store, error)
-        seconds = time.perf_counter() - start
-        about = _about(seconds / len(unit.keys))
-        store.publish(
-            {
-                unit.keys[i]: Record(
-                    records[i].variables,
-                    records[i].coordinates,
-                    records[i].units,
-                    records[i].attributes,
-                    about,
-                )
-                for i in missing
-            }
-        )
-        return Report("done", seconds)
+        store.drop_checkpoint(unit.keys[0])  # it may be the reason
+        return _failed(unit, store, error, lasting=isinstance(error, LASTING) and not resumed)
+    seconds = time.perf_counter() - start
+    about = _about(seconds / len(unit.keys))
+    missing = {}
+    for key, record in zip(unit.keys, records, strict=True):
+        if store.has(key):
+            store.forget(key)
+        else:
+            missing[key] = replace(record, about=about)
+    store.publish(missing)
+    return Report("done", seconds)
 
 
-def _failed(unit: Unit, store: Store, error: Exception) -> Report:
-    message = f"{type(error).__name__}: {error}"
+def _failed(unit: Unit, store: Store, error: Exception | SystemExit, *, lasting: bool) -> Report:
+    message = "".join(traceback.format_exception_only(error)).strip()
     trace = "".join(traceback.format_exception(error))
     description = {"error": message, "traceback": trace, "cells": unit.labels, **_about(0.0)}
     store.fail(unit.keys, description)
-    return Report("failed", 0.0, message, trace, isinstance(error, LASTING))
+    return Report("failed", 0.0, message, trace, lasting)
 
 
 def _about(seconds: float) -> dict[str, Any]:
@@ -131,10 +154,10 @@ class Program:
         self.compiled: dict[Any, Any] = {}
 
     def schema(self, batch: Any) -> Schema:
-        """Axes, shapes and kinds of what a lane returns, without computing."""
+        """Axes, shapes and types of what a lane returns, without computing."""
         shapes = self.traced.eval_shape(batch)
         return {
-            name: (axis_names(name, shape.ndim - 1), shape.shape[1:], np.dtype(shape.dtype).kind)
+            name: (axis_names(name, shape.ndim - 1), shape.shape[1:], storable(shape.dtype))
             for name, shape in shapes.items()
         }
 
@@ -149,8 +172,8 @@ class Program:
             compiled = self.traced.lower(batch).compile()
             check_memory(compiled, device, where, jax.tree.leaves(batch)[0].shape[0])
             self.compiled[device] = compiled
-        found = self.compiled[device](batch)
-        return {name: np.asarray(values) for name, values in found.items()}
+        found = {name: np.asarray(a) for name, a in self.compiled[device](batch).items()}
+        return {name: a.astype(storable(a.dtype), copy=False) for name, a in found.items()}
 
 
 def check_memory(compiled: Any, device: jax.Device, where: str, width: int) -> None:

@@ -1,10 +1,12 @@
 """What runs in a process of an executor: settle in, then `ensure` the units of a task."""
 
+import multiprocessing
 import os
 import pickle
 import platform
 import re
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
@@ -15,14 +17,22 @@ from learning_dynamics.sweeps.plan import Plan, Unit, flagged, flags, settings
 from learning_dynamics.sweeps.store import Store
 from learning_dynamics.sweeps.work import Report, ensure
 
-__all__ = ["forget_marks", "marks", "package", "run_remote"]
+__all__ = ["end_with_parent", "forget_marks", "marks", "package", "run_remote"]
 
 _settled: list[Any] = []  # what this process holds as long as it lives
+_watched: list[bool] = []
 
 
-def package(plan: Plan, units: Sequence[Unit], store: Store, cores: int | None) -> bytes:
+def package(
+    plan: Plan,
+    units: Sequence[Unit],
+    store: Store,
+    cores: int | None,
+    *,
+    even_if_taken: bool = False,
+) -> bytes:
     """A task as bytes, so that nothing touches JAX before `run_remote` has settled in."""
-    task = (plan.measure, tuple(units), flags(), settings())
+    task = (plan.measure, tuple(units), even_if_taken, flags(), settings())
     module = plan.measure.__module__ if hasattr(plan.measure, "__module__") else ""
     dumps = pickle.dumps
     if module == "__main__" and "cloudpickle" in sys.modules:
@@ -42,7 +52,7 @@ def run_remote(payload: bytes) -> list[Report]:
     if os.getpid() != parent and not _settled:
         sys.path.extend(entry for entry in path if entry not in sys.path)
         settle(store, cores)
-    measure, units, known, expected = pickle.loads(task)
+    measure, units, even_if_taken, known, expected = pickle.loads(task)
     with flagged(known):
         found = settings()
         if found != expected:
@@ -51,14 +61,33 @@ def run_remote(payload: bytes) -> list[Report]:
         reports = []
         for unit in units:
             _mark(store, unit.keys[0])
-            reports.append(ensure(measure, unit, store))
+            reports.append(ensure(measure, unit, store, even_if_taken=even_if_taken))
             forget_marks(store, [unit.keys[0]])
     return reports
 
 
+def end_with_parent() -> None:
+    """End this process when the one that started it has ended, however that happened.
+
+    A worker that waits for work holds both ends of the pipe that it reads, and would wait for ever.
+    Results are written whole, so that a worker may end anywhere.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None or _watched:
+        return
+    _watched.append(True)
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def settle(store: Store, cores: int | None) -> None:
-    """Take processor cores and a compilation cache, before JAX starts."""
+    """Watch the parent, take processor cores and a compilation cache, before JAX starts."""
     _settled.append(True)
+    end_with_parent()
     if cores is not None:
         take_cores(store, cores)
     share_compiled(store)
@@ -69,10 +98,10 @@ def take_cores(store: Store, cores: int) -> None:
 
     XLA sizes its threads by the cores it may use; two workers on two cores would otherwise fight.
     """
+    if not hasattr(os, "sched_setaffinity"):  # macOS, Windows
+        return
     import fcntl
 
-    if not hasattr(os, "sched_setaffinity"):
-        return
     allowed = sorted(os.sched_getaffinity(0))
     file = (store.folder / f"cores-{platform.node()}").open("ab")
     taken: list[int] = []

@@ -16,7 +16,7 @@ from flax import nnx
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.comparison import Measurement
-from learning_dynamics.kernel.checkpoint import fingerprint, restore, save
+from learning_dynamics.kernel.checkpoint import checkpoint_file, fingerprint, restore, save
 from learning_dynamics.loop import observation_gaps, observed_scan
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
@@ -250,6 +250,7 @@ def train(
         raise reject("together", f"divide replicas = {replicas}", group)
     if average is not None and not 0 < float(finite_array("average", average, ndim=0)) < 1:
         raise reject("average", "lie strictly between 0 and 1", average)
+    checkpoint = checkpoint_file(checkpoint)
     each = _for_replicas(batches, tests, replicas, group)
     graph = nnx.graphdef(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
     recipe = Recipe(graph, loss, observe, optimiser, average)

@@ -55,6 +55,15 @@ def slow(x, folder):
     return np.float64(x)
 
 
+def stopping(x, folder):
+    """Its process stops itself at the x named in the environment."""
+    count(Path(folder), f"{x}")
+    if os.environ.get("STOP_AT") == f"{x}":
+        count(Path(folder), "stopped")
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return np.float64(x)
+
+
 def process(x):
     """Where it runs, on how many cores."""
     return {"process": os.getpid(), "cores": len(os.sched_getaffinity(0))}

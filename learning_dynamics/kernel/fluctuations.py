@@ -113,7 +113,7 @@ def fluctuations(
         large = dimension if several else problem.inputs.directions + _LARGE
         plan = layout(problem, int(large or 0), "overlaps")
         watched = observables(problem, plan, observe)
-        held, starts = starting_points(cast, place, rules[0], start)
+        held, starts = starting_points(cast, place, rules[0], start, moving=True)
         first = jax.tree.map(lambda leaf: leaf[0], starts)
         size = ravel_pytree(first)[0].size
         sigma = np.zeros((size, size)) if start_covariance is None else start_covariance

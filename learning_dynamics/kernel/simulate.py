@@ -174,12 +174,14 @@ def whole_updates(times: ArrayLike, dimension: int) -> NDArray[np.int64]:
         raise reject("times", "be a list of times", f"shape {array.shape}")
     if array[0] < 0 or np.any(np.diff(array) <= 0):
         raise reject("times", "be non-negative and increase strictly", array.tolist())
-    updates = np.rint(array * dimension).astype(np.int64)
+    with np.errstate(over="ignore"):  # infinite is beyond the bound as well
+        exact = np.rint(array * dimension)
+    if exact[-1] >= 2**31:  # before the cast, which would wrap around
+        raise reject("times", "need fewer than 2^31 updates", f"{exact[-1]:.6g}")
+    updates = exact.astype(np.int64)
     if np.any(np.diff(updates) <= 0):
         gap = float(np.min(np.diff(array)))
         raise reject("times", f"lie at least 1/N = {1 / dimension:g} apart", f"a gap of {gap:g}")
-    if updates[-1] >= 2**31:
-        raise reject("times", "need fewer than 2^31 updates", int(updates[-1]))
     return updates
 
 

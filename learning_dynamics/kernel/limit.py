@@ -182,6 +182,9 @@ def integrate(
         plan = layout(problem, dimension or problem.inputs.directions + 10**6, "overlaps")
         watched = observables(problem, plan, observe)
         held, starts = starting_points(cast, place, rules[0], start, moving=True)
+        if held and finite_size:
+            demand = "be left out: `fluctuations` does not follow fast parameters"
+            raise reject("finite_size", demand, sorted(held))
         tau = jnp.asarray(array)
 
         options = {"held": held, "watched": watched, "max_steps": max_steps}
@@ -216,7 +219,7 @@ def integrate(
     if dimension is not None:
         attributes["dimension"] = dimension
     later = None
-    if corrected and simulated is not None:
+    if corrected and simulated is not None and not held:
         later = partial(_bias, problem, simulated, array, observe)
 
     def solve(wanted: Array) -> Overlaps:

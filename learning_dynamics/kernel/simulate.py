@@ -36,6 +36,9 @@ __all__ = ["random_starts", "simulate"]
 
 Level = Literal["ambient", "overlaps"]
 Observable = Callable[[Overlaps], jax.Array]
+# N up to which the 1/N changes of one update survive rounding to a thousandth (measured: float32
+# loses 0.1 % of the drift of the error of a linear learner at 2^20, 1 % at 2^23, 7 % at 2^24)
+LARGEST = {"float32": 2**20, "float64": 2**49}
 
 
 def simulate(
@@ -58,7 +61,8 @@ def simulate(
 
     Args:
         problem: inputs, learner, rates.
-        dimension: N, at least the number of signal directions.
+        dimension: N, at least the number of signal directions; at most 2^20 in float32 and 2^49
+            in float64, beyond which rounding swallows more than a thousandth of an update.
         times: tau = updates / N, increasing, each rounded to a whole update; at most 2^31 updates.
         replicas: number of independent runs. Replica i depends on `key` and i alone.
         key: typed random key; its implementation is the random generator of the run.
@@ -81,6 +85,11 @@ def simulate(
     one_of("level", level, ("ambient", "overlaps"))
     one_of("precision", precision, ("float32", "float64"))
     size, count = positive_integer("dimension", dimension), positive_integer("replicas", replicas)
+    largest = LARGEST[precision]
+    if size > largest:
+        raise reject("dimension", f"be at most {largest} in {precision}, see `precision`", size)
+    if count >= 2**31:
+        raise reject("replicas", "be fewer than 2^31", count)
     plan = layout(problem, size, level)
     updates = whole_updates(times, size)
     check_key(key)
@@ -157,6 +166,8 @@ def random_starts(problem: Problem, *, dimension: int, replicas: int, key: jax.A
     check_key(key)
     plan = layout(problem, positive_integer("dimension", dimension), "overlaps")
     count = positive_integer("replicas", replicas)
+    if count >= 2**31:
+        raise reject("replicas", "be fewer than 2^31", count)
     mesh = replica_mesh(jax.local_devices()[:1])
     keys = replica_keys(key, jnp.arange(count))
     states = begin(plan, jnp.dtype("float32"), mesh)(problem, keys)

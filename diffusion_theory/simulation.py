@@ -85,6 +85,7 @@ def train(
     attributes = {
         **provenance(problem, key),
         "replicas": count,
+        "precision": "float32",
         "wall_seconds": time.perf_counter() - clock,
     }
     return ld.Trajectory("ambient", d, updates / d, updates, values, start, last, None, attributes)

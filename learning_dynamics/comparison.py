@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.special import stdtrit
 
 from learning_dynamics.validation import non_negative, reject
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # imported where they are used: the command line must start f
 __all__ = ["Comparison", "Comparisons", "Measurement", "Prediction", "Verdict", "compare"]
 
 Verdict = Literal["pass", "fail"]
+ULPS = 4.0  # rounding of one observed number, in units of the last place of its type
 Array = NDArray[np.float64]
 
 
@@ -102,6 +103,9 @@ class Measurement:
             the mean and any comparison with a lost replica fails.
         label: name for legends and tables.
         attributes: provenance (configuration, seeds, seconds, versions).
+        rounding: what the simulation's number type leaves open, same shape: four units in the
+            last place of the largest draw. A quantity without spread over the replicas has no
+            other error. Zero if it is not known.
     """
 
     values: Array
@@ -111,6 +115,11 @@ class Measurement:
     lost: NDArray[np.int64]
     label: str = "simulation"
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    rounding: Array = field(default_factory=lambda: np.zeros(()))
+
+    def __post_init__(self) -> None:
+        rounding = np.broadcast_to(non_negative("rounding", self.rounding), np.shape(self.values))
+        object.__setattr__(self, "rounding", rounding)
 
     @classmethod
     def from_replicas(
@@ -120,12 +129,25 @@ class Measurement:
         *,
         label: str = "simulation",
         attributes: Mapping[str, Any] | None = None,
+        precision: DTypeLike | None = None,
     ) -> "Measurement":
         """Average over the leading axis of `draws`, shape (replicas, *coordinate lengths).
 
+        Args:
+            draws: one number per replica and point.
+            coordinates: axis name -> values along that axis.
+            label: name for legends and tables.
+            attributes: provenance.
+            precision: floating-point type that the draws were computed in, which fixes
+                `rounding`; that of `draws` if left out.
+
         Raises:
-            ValueError: with fewer than two replicas, or if the coordinates do not fit the shape.
+            ValueError: with fewer than two replicas, if the coordinates do not fit the shape, or
+                if `precision` is no floating-point type.
         """
+        rounding = ULPS * _unit_roundoff(
+            np.asarray(draws).dtype if precision is None else precision
+        )
         draws = np.asarray(draws, dtype=np.float64)
         axes = {name: np.atleast_1d(np.asarray(axis)) for name, axis in coordinates.items()}
         for name in axes:
@@ -145,9 +167,9 @@ class Measurement:
             mean = clean.sum(axis=0) / kept
             spread = np.where(finite, draws - mean, 0.0)
             error = np.sqrt((spread**2).sum(axis=0) / (kept - 1) / kept)
-        return cls(
-            mean, error, draws.shape[0], axes, draws.shape[0] - kept, label, dict(attributes or {})
-        )
+        rounding = rounding * np.max(np.abs(clean), axis=0)
+        lost = draws.shape[0] - kept
+        return cls(mean, error, draws.shape[0], axes, lost, label, dict(attributes or {}), rounding)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +179,8 @@ class Comparison:
     The residual is the part of the difference that the allowed bias b does not cover, in units
     of the combined error,
 
-        residual = sign(m - p) max(|m - p| - b, 0) / sqrt(standard_error^2 + numerical_error^2),
+        residual = sign(m - p) max(|m - p| - b, 0)
+                   / sqrt(standard_error^2 + rounding^2 + numerical_error^2),
 
     and the verdict is "pass" when no residual exceeds `critical`, the two-sided Student t
     quantile (replicas - 1 degrees of freedom) at `false_alarm` divided by the number of points.
@@ -177,6 +200,7 @@ class Comparison:
             difference = self.measured.values - self.predicted.values
             excess = np.maximum(np.abs(difference) - self.predicted.bias, 0.0)
             scale = np.hypot(self.measured.standard_error, self.predicted.numerical_error)
+            scale = np.hypot(scale, self.measured.rounding)
             size = np.where(excess == 0, 0.0, excess / scale)
             # an error without bound would accept anything
             return np.where(np.isfinite(scale), np.sign(difference) * size, np.nan)
@@ -212,6 +236,7 @@ class Comparison:
             "measured": float(self.measured.values[at]),
             "predicted": float(self.predicted.values[at]),
             "standard_error": float(self.measured.standard_error[at]),
+            "rounding": float(self.measured.rounding[at]),
             "numerical_error": float(self.predicted.numerical_error[at]),
             "allowed_bias": float(self.predicted.bias[at]),
             "bias_order": self.predicted.bias_order,
@@ -231,6 +256,7 @@ class Comparison:
         columns = {
             "measured": self.measured.values,
             "standard_error": self.measured.standard_error,
+            "rounding": self.measured.rounding,
             "lost_replicas": self.measured.lost,
             "predicted": self.predicted.values,
             "numerical_error": self.predicted.numerical_error,
@@ -317,6 +343,19 @@ class Comparisons(Sequence[Comparison]):
         if path is not None:
             save_figure(figure, path)
         return figure
+
+
+def _unit_roundoff(precision: DTypeLike) -> float:
+    """Relative spacing of a floating-point type, also of the narrow ones; 0 for whole numbers."""
+    from jax.numpy import finfo  # not at the top: the command line must start fast
+
+    kind = np.dtype(precision)
+    if kind.kind in "iub":
+        return 0.0
+    try:
+        return float(finfo(kind).eps)
+    except ValueError as error:
+        raise reject("precision", "be a real number type", kind) from error
 
 
 class Simulated(Protocol):

@@ -58,8 +58,9 @@ def integers(argument: str, value: Any, *, least: int) -> NDArray[np.int64]:
         ValueError: if an entry is no whole number or too small.
     """
     array = finite_array(argument, value)
-    with np.errstate(invalid="ignore"):  # beyond int64 the comparison below fails
-        whole = np.asarray(np.rint(array), dtype=np.int64)
+    if np.any(np.abs(array) >= 2.0**63):
+        raise reject(argument, "be below 2^63", f"{array[np.abs(array) >= 2.0**63].ravel()[0]:g}")
+    whole = np.asarray(np.rint(array), dtype=np.int64)
     if not np.array_equal(whole, array):
         raise reject(argument, "be whole numbers", f"{array[whole != array].ravel()[0]}")
     if np.any(whole < least):

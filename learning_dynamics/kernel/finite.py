@@ -112,7 +112,8 @@ def _mean_change(
             along = _exact("bkl,lq->bqk", matrices, zeta)
             drawn.append(jnp.concatenate([along, rest[:, None, None] * unit[None]], axis=-1))
         first = jax.tree.map(lambda leaf: leaf[None], label)
-        draw = Draw(signal[None], first, tuple(drawn))
+        none = tuple(jnp.zeros((each.shape[0], 0, 0), each.dtype) for each in drawn)
+        draw = Draw(signal[None], first, tuple(drawn), none)
         after = overlaps_of(update(one, plan, state, draw))
         return jax.tree.map(lambda a, b: a - b, after, overlaps)
 
@@ -151,7 +152,8 @@ def _average_update(
         ]
     )
     spread = (sizes * place.variances)[:, None, None] * m.step[None] / problem.batch
-    square = _exact("bkl,blm->bkm", along, jnp.linalg.solve(blocks, jnp.swapaxes(along, 1, 2)))
+    # (S lambda_b R_b) R_b^-1 (S lambda_b R_b)^T, also where R_b is singular
+    square = _exact("b,bkl,ml->bkm", place.variances, along, regression)
     new = _exact("bkl,blm,bnm->bkn", shrink, blocks, shrink)
     new = new - rate * (cross + jnp.swapaxes(cross, 1, 2)) + rate**2 * (square + spread)
     if problem.update != "plain":

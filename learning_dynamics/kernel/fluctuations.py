@@ -113,7 +113,10 @@ def fluctuations(
         large = dimension if several else problem.inputs.directions + _LARGE
         plan = layout(problem, int(large or 0), "overlaps")
         watched = observables(problem, plan, observe)
-        held, starts = starting_points(cast, place, rules[0], start)
+        held, starts = starting_points(cast, place, rules[0], start, moving=True)
+        if held:  # its spread is of the same order, and shifts the others
+            demand = "be left out, or have order 2, for parameters that relax within a few updates"
+            raise reject("problem.parameter_rates", demand, sorted(held))
         first = jax.tree.map(lambda leaf: leaf[0], starts)
         size = ravel_pytree(first)[0].size
         sigma = np.zeros((size, size)) if start_covariance is None else start_covariance

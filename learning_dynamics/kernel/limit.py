@@ -24,7 +24,7 @@ from learning_dynamics.kernel.quadrature import (
 )
 from learning_dynamics.kernel.simulate import observables, whole_updates
 from learning_dynamics.kernel.starts import device_nodes, limit_medium, starting_points
-from learning_dynamics.kernel.state import Overlaps
+from learning_dynamics.kernel.state import Overlaps, checked_overlaps
 from learning_dynamics.kernel.step import layout
 from learning_dynamics.kernel.trajectory import Trajectory, chosen, component_names
 from learning_dynamics.validation import finite_array, positive_integer, reject
@@ -181,7 +181,10 @@ def integrate(
         cast = problem.cast(jnp.float64)
         plan = layout(problem, dimension or problem.inputs.directions + 10**6, "overlaps")
         watched = observables(problem, plan, observe)
-        held, starts = starting_points(cast, place, rules[0], start)
+        held, starts = starting_points(cast, place, rules[0], start, moving=True)
+        if held and finite_size:
+            demand = "be left out: `fluctuations` does not follow fast parameters"
+            raise reject("finite_size", demand, sorted(held))
         tau = jnp.asarray(array)
 
         options = {"held": held, "watched": watched, "max_steps": max_steps}
@@ -216,7 +219,7 @@ def integrate(
     if dimension is not None:
         attributes["dimension"] = dimension
     later = None
-    if corrected and simulated is not None:
+    if corrected and simulated is not None and not held:
         later = partial(_bias, problem, simulated, array, observe)
 
     def solve(wanted: Array) -> Overlaps:
@@ -326,7 +329,7 @@ def right_hand_side(
     rules, kind = expectation_nodes(problem, points=points, method=method)
     with jax.enable_x64(True):
         place, cast = limit_medium(problem, dimension), problem.cast(jnp.float64)
-        held, starts = starting_points(cast, place, rules[0], overlaps)
+        held, starts = starting_points(cast, place, rules[0], overlaps, moving=True)
         first = jax.tree.map(lambda leaf: leaf[0], starts)
         rate = jax.jit(partial(velocity, held=held))
         found = [jax.tree.map(np.asarray, rate(cast, place, device_nodes(n), first)) for n in rules]
@@ -348,17 +351,9 @@ def expected_loss(
     rules, kind = expectation_nodes(problem, points=points, method=method)
     with jax.enable_x64(True):
         place, cast = limit_medium(problem, dimension), problem.cast(jnp.float64)
-        lead = np.shape(overlaps.signal)[:-2]
-        whole = jax.tree.map(jnp.asarray, overlaps)
-        parameters = {
-            name: jnp.broadcast_to(
-                jnp.asarray(overlaps.parameters.get(name, value), jnp.float64),
-                (*lead, *value.shape),
-            )
-            for name, value in cast.initial_parameters(jnp.float64).items()
-        }
-        whole = Overlaps(whole.signal, whole.blocks, parameters)
-        flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[len(lead) :]), whole)
+        whole = checked_overlaps(cast, overlaps, place.variances.shape[0], moving=False)
+        lead = whole.signal.shape[:-2]
+        flat = jax.tree.map(lambda a: jnp.asarray(a.reshape(-1, *a.shape[len(lead) :])), whole)
 
         @jax.jit
         def losses(nodes: Nodes) -> jax.Array:

@@ -81,7 +81,34 @@ def field_factor(covariance: jax.Array) -> jax.Array:
     if neurons == 1:
         return jnp.sqrt(jnp.maximum(covariance, 0))
     floor = 1e-15 * jnp.trace(covariance) + 1e-300
-    return jnp.linalg.cholesky(covariance + floor * jnp.eye(neurons, dtype=covariance.dtype))
+    return _factor(covariance + floor * jnp.eye(neurons, dtype=covariance.dtype), floor)
+
+
+@jax.custom_jvp
+def _factor(matrix: jax.Array, floor: jax.Array) -> jax.Array:
+    """Lower triangular L with L L^T = matrix, eigenvalues below `floor` raised to it.
+
+    Rounding of K x K matrices exceeds the floor for many neurons, and a Cholesky factor is then
+    NaN. Derivatives are those of a Cholesky factor.
+    """
+    factor = jnp.linalg.cholesky(matrix)
+
+    def raised() -> jax.Array:
+        values, vectors = jnp.linalg.eigh(matrix)
+        root = vectors * jnp.sqrt(jnp.maximum(values, floor))[None]
+        upper = jnp.linalg.qr(root.T, mode="r")
+        return (upper * jnp.where(jnp.diagonal(upper) < 0, -1.0, 1.0)[:, None]).T
+
+    return jax.lax.cond(jnp.all(jnp.isfinite(factor)), lambda: factor, raised)
+
+
+@_factor.defjvp
+def _factor_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    factor = _factor(*primals)
+    half = jax.scipy.linalg.solve_triangular(factor, tangents[0], lower=True)
+    both = jax.scipy.linalg.solve_triangular(factor, half.T, lower=True)
+    lower = jnp.tril(both) - jnp.diag(jnp.diagonal(both)) / 2
+    return factor, jnp.matmul(factor, lower, precision=jax.lax.Precision.HIGHEST)
 
 
 def moments(
@@ -188,15 +215,15 @@ def velocity(
 ) -> Overlaps:
     """Right-hand side of the limit N -> infinity.
 
-        dM/dtau   = -eta ( E[A C] + (D + D^T) M )
+        dM/dtau   = -eta ( E[A C] + (D + D^T) M + w M )
 
-        dR_b/dtau = -eta ( S lambda_b R_b + (D + D^T) R_b + transpose )
+        dR_b/dtau = -eta ( S lambda_b R_b + (D + D^T) R_b + w R_b + transpose )
                     + (eta^2 / batch) (N_b / N) lambda_b E[A Gamma A^T]
 
-    with S = E[A B zeta^T] L^-1 the regression of A B on the noise fields L zeta: by Gaussian
-    integration by parts E[A B h_b^T] = S lambda_b R_b for the share h_b of every block. Rows of
-    norm one lose their radial velocity. Parameters of order 2 feel the part linear in the
-    gram, those of order 1 the rest.
+    with the weight decay w and S = E[A B zeta^T] L^-1, the regression of A B on the noise fields
+    L zeta: by Gaussian integration by parts E[A B h_b^T] = S lambda_b R_b for the share h_b of
+    every block. Rows of norm one lose their radial velocity. Parameters of order 2 feel the
+    part linear in the gram, those of order 1 the rest.
     """
     return flow(problem, place, overlaps, moments(problem, place, nodes, overlaps, law), held)
 
@@ -212,11 +239,14 @@ def flow(
     if blocks.shape[0] == 1:
         along = exact(m.noise, m.factor.T)[None]  # S lambda R = E[A B zeta^T] L^T
     elif neurons == 1:
-        along = (m.noise / m.factor)[None] * place.variances[:, None, None] * blocks
+        shares = place.variances[:, None, None] * blocks
+        there = m.factor > 0  # without noise in the field there is nothing along it
+        regression = jnp.where(there, m.noise / jnp.where(there, m.factor, 1), 0)
+        along = regression[None] * shares
     else:
         regression = jax.scipy.linalg.solve_triangular(m.factor.T, m.noise.T, lower=False).T
         along = exact(regression[None], place.variances[:, None, None] * blocks)
-    decay = jnp.asarray(problem.weight_decay or 0.0, signal.dtype)
+    decay = jnp.asarray(0.0 if problem.weight_decay is None else problem.weight_decay, signal.dtype)
     pull = place.block_weights[:, None, None] * m.pull[None]
     half = along + exact(pull, blocks) + decay * blocks
     spread = (place.fractions * place.variances)[:, None, None] * m.step[None] / problem.batch

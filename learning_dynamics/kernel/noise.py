@@ -10,6 +10,8 @@ from jax import lax
 
 from learning_dynamics import random
 
+UNROLLED = 6  # rows up to which Gram-Schmidt is unrolled
+
 __all__ = ["bartlett", "chi", "compress", "is_reduced", "reduced_counts", "reduced_noise"]
 
 
@@ -76,31 +78,23 @@ def bartlett(diagonal: jax.Array, below: jax.Array, rows: int) -> jax.Array:
         below: standard normal, shape (..., bartlett_normals(rows, freedom)).
         rows: number of rows.
     """
-    columns, zero = diagonal.shape[-1], jnp.zeros(diagonal.shape[:-1], diagonal.dtype)
-    if columns == 0:
-        return jnp.zeros((*diagonal.shape[:-1], rows, 0), diagonal.dtype)
-    lines, used = [], 0
-    for i in range(rows):
-        line = []
-        for j in range(columns):
-            if i == j:
-                line.append(diagonal[..., i])
-            elif i > j:
-                line.append(below[..., used])
-                used += 1
-            else:
-                line.append(zero)
-        lines.append(jnp.stack(line, axis=-1))
-    return jnp.stack(lines, axis=-2)
+    columns = diagonal.shape[-1]
+    index = np.full((rows, columns), diagonal.shape[-1] + below.shape[-1])  # the zero at the end
+    index[np.arange(columns), np.arange(columns)] = np.arange(columns)
+    lower = np.tril_indices(rows, -1, columns)
+    index[lower] = columns + np.arange(lower[0].size)
+    zero = jnp.zeros((*diagonal.shape[:-1], 1), diagonal.dtype)
+    used = below[..., : lower[0].size]
+    return jnp.concatenate([diagonal, used, zero], axis=-1)[..., index]
 
 
-def is_reduced(size: int, neurons: int, noise_vectors: int) -> bool:
+def is_reduced(size: int, neurons: int, rows: int) -> bool:
     """Whether a block of this dimension is cheaper by its overlaps than by its components."""
-    return size > neurons + noise_vectors
+    return size > neurons + rows
 
 
 def reduced_counts(
-    sizes: Sequence[int], counts: Sequence[int], columns: int, rows: int
+    sizes: Sequence[int], counts: Sequence[int], columns: int, vectors: int, rows: int
 ) -> tuple[int, list[int]]:
     """Normals and chi variables (their degrees of freedom) that `reduced_noise` consumes.
 
@@ -108,12 +102,13 @@ def reduced_counts(
         sizes: dimension of the blocks of each reduced group.
         counts: number of blocks of each group.
         columns: leading standard normal columns.
-        rows: noise vectors.
+        vectors: noise vectors.
+        rows: rows of the Wishart factor.
     """
     normals, freedoms = 0, []
     for size, count in zip(sizes, counts, strict=True):
         rest = size - columns
-        normals += count * (rows * columns + bartlett_normals(rows, rest))
+        normals += count * (vectors * columns + bartlett_normals(rows, rest))
         freedoms += count * bartlett_freedoms(rows, rest)
     return normals, freedoms
 
@@ -124,13 +119,18 @@ def reduced_noise(
     sizes: Sequence[int],
     counts: Sequence[int],
     columns: int,
+    vectors: int,
     rows: int,
-) -> list[jax.Array]:
+) -> list[tuple[jax.Array, jax.Array]]:
     """Noise vectors in a frame whose first axes span the weights of a block.
 
-    Of the N_b components of q noise vectors (`rows`) only K + q are needed: the K (`columns`)
-    along the weights, standard normal (zeta), and a lower trapezoid T that represents the rest,
-    T T^T ~ Wishart_q(N_b - K).
+    Of the N_b components of the noise `vectors` z only those along the weights, K (`columns`) of
+    them, are needed one by one: standard normal (zeta). A lower trapezoid T stands for the rest,
+
+        T T^T ~ Wishart_rows(N_b - K).
+
+    With as many rows as vectors T holds the vectors' components in the next axes. With fewer rows
+    it is those of an orthonormal set of combinations of the vectors.
 
     Args:
         normals: standard normal, shape (..., normals), as many as `reduced_counts` says.
@@ -138,16 +138,18 @@ def reduced_noise(
         sizes: dimension of the blocks of each group.
         counts: number of blocks of each group.
         columns: K.
-        rows: q.
+        vectors: noise vectors.
+        rows: rows of T.
 
     Returns:
-        Per group an array of shape (..., blocks, q, K + min(q, N_b - K)).
+        Per group zeta, shape (..., blocks, vectors, K), and T, (..., blocks, rows,
+        min(rows, N_b - K)).
     """
-    lead, found, n, x = normals.shape[:-1], [], 0, 0
+    lead, drawn, n, x = normals.shape[:-1], [], 0, 0
     for size, count in zip(sizes, counts, strict=True):
         rest = size - columns
-        along = normals[..., n : n + count * rows * columns]
-        n += count * rows * columns
+        along = normals[..., n : n + count * vectors * columns]
+        n += count * vectors * columns
         below = normals[..., n : n + count * bartlett_normals(rows, rest)]
         n += below.shape[-1]
         diagonal = chis[..., x : x + count * min(rows, rest)]
@@ -157,17 +159,25 @@ def reduced_noise(
             below.reshape(*lead, count, bartlett_normals(rows, rest)),
             rows,
         )
-        along = along.reshape(*lead, count, rows, columns)
-        found.append(jnp.concatenate([along, factor], axis=-1))
-    return found
+        drawn.append((along.reshape(*lead, count, vectors, columns), factor))
+    return drawn
 
 
 def compress(rows: jax.Array) -> jax.Array:
     """Lower triangular L, shape (..., K, K), with L L^T = rows rows^T, for K <= width.
 
     Modified Gram-Schmidt on the rows: no products of small differences, L L^T is positive
-    semidefinite by construction, also when rows are (nearly) dependent.
+    semidefinite by construction, also when rows are (nearly) dependent. Unrolled for few rows,
+    which is fastest; a loop for many, whose compilation would take minutes.
     """
+    return _unrolled(rows) if rows.shape[-2] <= UNROLLED else _looped(rows)
+
+
+def _inverse(size: jax.Array) -> jax.Array:
+    return jnp.where(size > 0, 1 / jnp.where(size > 0, size, jnp.ones_like(size)), 0)
+
+
+def _unrolled(rows: jax.Array) -> jax.Array:
     neurons = rows.shape[-2]
     unit: list[jax.Array] = []
     factor: list[list[jax.Array]] = []
@@ -178,9 +188,26 @@ def compress(rows: jax.Array) -> jax.Array:
             row = row - along[..., None] * u
             line.append(along)
         size = jnp.sqrt(jnp.sum(row * row, axis=-1))
-        inverse = jnp.where(size > 0, 1 / jnp.where(size > 0, size, jnp.ones_like(size)), 0)
-        unit.append(row * inverse[..., None])
+        unit.append(row * _inverse(size)[..., None])
         line.append(size)
         line += [jnp.zeros_like(size)] * (neurons - k - 1)
         factor.append(line)
     return jnp.stack([jnp.stack(line, axis=-1) for line in factor], axis=-2)
+
+
+def _looped(rows: jax.Array) -> jax.Array:
+    """Row by row, its direction is taken out of all later rows at once."""
+    neurons = rows.shape[-2]
+    later = jnp.arange(neurons)
+
+    def column(left: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
+        row = lax.dynamic_index_in_dim(left, k, axis=-2, keepdims=False)
+        size = jnp.sqrt(jnp.sum(row * row, axis=-1))
+        unit = row * _inverse(size)[..., None]
+        # a matrix product: see `kernel.state.overlaps_of`
+        along = jnp.matmul(left, unit[..., None], precision=lax.Precision.HIGHEST)[..., 0]
+        along = jnp.where(later > k, along, jnp.where(later == k, size[..., None], 0))
+        return left - along[..., None] * unit[..., None, :], along
+
+    _, columns = lax.scan(column, rows, later)
+    return jnp.moveaxis(columns, 0, -1)

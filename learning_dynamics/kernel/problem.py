@@ -148,7 +148,7 @@ class Problem:
             norm one).
         batch: samples per update.
         parameter_rates: name -> learning rate of a parameter; parameters left out stay fixed.
-        parameter_orders: name -> power of 1/N of that rate, 1 unless given.
+        parameter_orders: name -> power of 1/N of that rate, 0, 1 or 2; 1 unless given.
         weight_decay: only for plain updates.
         label_noise: standard deviation of Gaussian noise added to a real label, None for none.
         initial_norm: rows of W start as N(0, initial_norm^2 / N) vectors; plain updates only.
@@ -182,7 +182,8 @@ class Problem:
                 known = sorted(names if argument == "parameter_rates" else rates)
                 raise reject(argument, f"name some of {known}", sorted(given))
         for order in orders.values():
-            integers("parameter_orders", order, least=0)
+            if integers("parameter_orders", order, least=0) > 2:  # a gram is of order N at most
+                raise reject("parameter_orders", "be 0, 1 or 2: beyond, nothing moves", orders)
         object.__setattr__(self, "parameter_rates", rates)
         object.__setattr__(self, "parameter_orders", tuple(sorted(orders.items())))
         for name in ("weight_decay", "initial_norm"):

@@ -36,6 +36,9 @@ __all__ = ["random_starts", "simulate"]
 
 Level = Literal["ambient", "overlaps"]
 Observable = Callable[[Overlaps], jax.Array]
+# N up to which the 1/N changes of one update survive rounding to a thousandth (measured: float32
+# loses 0.1 % of the drift of the error of a linear learner at 2^20, 1 % at 2^23, 7 % at 2^24)
+LARGEST = {"float32": 2**20, "float64": 2**49}
 
 
 def simulate(
@@ -58,7 +61,8 @@ def simulate(
 
     Args:
         problem: inputs, learner, rates.
-        dimension: N, at least the number of signal directions.
+        dimension: N, at least the number of signal directions; at most 2^20 in float32 and 2^49
+            in float64, beyond which rounding swallows more than a thousandth of an update.
         times: tau = updates / N, increasing, each rounded to a whole update; at most 2^31 updates.
         replicas: number of independent runs. Replica i depends on `key` and i alone.
         key: typed random key; its implementation is the random generator of the run.
@@ -81,6 +85,11 @@ def simulate(
     one_of("level", level, ("ambient", "overlaps"))
     one_of("precision", precision, ("float32", "float64"))
     size, count = positive_integer("dimension", dimension), positive_integer("replicas", replicas)
+    largest = LARGEST[precision]
+    if size > largest:
+        raise reject("dimension", f"be at most {largest} in {precision}, see `precision`", size)
+    if count >= 2**31:
+        raise reject("replicas", "be fewer than 2^31", count)
     plan = layout(problem, size, level)
     updates = whole_updates(times, size)
     check_key(key)
@@ -158,6 +167,8 @@ def random_starts(problem: Problem, *, dimension: int, replicas: int, key: jax.A
     check_key(key)
     plan = layout(problem, positive_integer("dimension", dimension), "overlaps")
     count = positive_integer("replicas", replicas)
+    if count >= 2**31:
+        raise reject("replicas", "be fewer than 2^31", count)
     mesh = replica_mesh(jax.local_devices()[:1])
     keys = replica_keys(key, jnp.arange(count))
     states = begin(plan, jnp.dtype("float32"), mesh)(problem, keys)
@@ -175,12 +186,14 @@ def whole_updates(times: ArrayLike, dimension: int) -> NDArray[np.int64]:
         raise reject("times", "be a list of times", f"shape {array.shape}")
     if array[0] < 0 or np.any(np.diff(array) <= 0):
         raise reject("times", "be non-negative and increase strictly", array.tolist())
-    updates = np.rint(array * dimension).astype(np.int64)
+    with np.errstate(over="ignore"):  # infinite is beyond the bound as well
+        exact = np.rint(array * dimension)
+    if exact[-1] >= 2**31:  # before the cast, which would wrap around
+        raise reject("times", "need fewer than 2^31 updates", f"{exact[-1]:.6g}")
+    updates = exact.astype(np.int64)
     if np.any(np.diff(updates) <= 0):
         gap = float(np.min(np.diff(array)))
         raise reject("times", f"lie at least 1/N = {1 / dimension:g} apart", f"a gap of {gap:g}")
-    if updates[-1] >= 2**31:
-        raise reject("times", "need fewer than 2^31 updates", int(updates[-1]))
     return updates
 
 

@@ -13,8 +13,8 @@ from learning_dynamics.kernel.problem import Problem, free_block
 from learning_dynamics.kernel.quadrature import (
     Nodes,
 )
-from learning_dynamics.kernel.state import Overlaps
-from learning_dynamics.validation import finite_array, positive_integer, reject
+from learning_dynamics.kernel.state import Overlaps, checked_overlaps
+from learning_dynamics.validation import positive_integer, reject
 
 __all__ = ["device_nodes", "limit_medium", "starting_points"]
 
@@ -44,7 +44,7 @@ def limit_medium(problem: Problem, dimension: int | None) -> Medium:
 
 
 def starting_points(
-    problem: Problem, place: Medium, nodes: Nodes, start: Overlaps
+    problem: Problem, place: Medium, nodes: Nodes, start: Overlaps, *, moving: bool = False
 ) -> tuple[frozenset[str], Overlaps]:
     """Starts with a leading axis, parameters filled in and the fast ones at their fixed point.
 
@@ -55,29 +55,21 @@ def starting_points(
     in one update is of order one, and random: it never averages, its law stays broad at every N.
     With one, the change is of order N, and no fixed rate is stable.
 
+    With `moving`, rows must have the norm that the update keeps, as in `simulate`.
+
     Raises:
-        ValueError: on shapes that do not fit, a moving parameter of order 0, or a fast one whose
+        ValueError: as `checked_overlaps`; on a moving parameter of order 0, or a fast one whose
             rate is too large to settle.
     """
-    neurons, r = problem.learner.neurons, problem.inputs.directions
-    signal = finite_array("start.signal", start.signal)
-    blocks = finite_array("start.blocks", start.blocks)
-    count = place.variances.shape[0]
-    if signal.shape[-2:] != (neurons, r) or signal.ndim not in (2, 3):
-        raise reject("start.signal", f"have shape (..., {neurons}, {r})", f"shape {signal.shape}")
-    if blocks.shape != (*signal.shape[:-2], count, neurons, neurons):
-        demand = f"have shape (..., {count}, {neurons}, {neurons})"
-        raise reject("start.blocks", demand, f"shape {blocks.shape}")
-    signal, blocks = signal.reshape(-1, neurons, r), blocks.reshape(-1, count, neurons, neurons)
-    initial = problem.initial_parameters(jnp.float64)
-    parameters = {}
-    for name, value in initial.items():
-        given = np.asarray(start.parameters.get(name, value), np.float64)
-        given = given.reshape(-1, *value.shape)
-        parameters[name] = np.broadcast_to(given, (signal.shape[0], *value.shape)).copy()
-    whole = Overlaps(
-        jnp.asarray(signal), jnp.asarray(blocks), jax.tree.map(jnp.asarray, parameters)
-    )
+    given = checked_overlaps(problem, start, place.variances.shape[0], moving=moving)
+    lead = given.signal.ndim - 2
+    if lead > 1:
+        shape = f"shape {given.signal.shape}"
+        raise reject("start.signal", "have at most one leading axis", shape)
+    # a copy: parameters that are fast are replaced
+    given = jax.tree.map(lambda leaf: np.array(leaf if lead else leaf[None]), given)
+    parameters = given.parameters
+    whole: Overlaps = jax.tree.map(jnp.asarray, given)
     if not problem.parameter_rates:
         return frozenset(), whole
     for name in problem.parameter_rates:

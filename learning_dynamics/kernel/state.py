@@ -5,11 +5,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics.kernel.problem import Problem
 from learning_dynamics.validation import finite_array, reject
 
-__all__ = ["Overlaps", "State", "from_weights", "order_parameters", "overlaps_of"]
+__all__ = [
+    "Overlaps",
+    "State",
+    "checked_overlaps",
+    "from_weights",
+    "order_parameters",
+    "overlaps_of",
+]
+
+ROUNDING = 1e-5  # what float32 may have done to a Gram matrix, relative to its largest eigenvalue
 
 
 class Overlaps(NamedTuple):
@@ -28,8 +38,13 @@ class Overlaps(NamedTuple):
     @property
     def norms(self) -> Any:
         """Q = W W^T = M M^T + sum_b R_b, shape (..., K, K)."""
+        # a matrix product, see `overlaps_of`
         signal = self.signal
-        outer = (signal[..., :, None, :] * signal[..., None, :, :]).sum(axis=-1)
+        if isinstance(signal, jax.Array):
+            across = jnp.swapaxes(signal, -1, -2)
+            outer = jnp.matmul(signal, across, precision=jax.lax.Precision.HIGHEST)
+        else:
+            outer = signal @ np.swapaxes(signal, -1, -2)
         return outer + self.blocks.sum(axis=-3)
 
 
@@ -52,7 +67,7 @@ def overlaps_of(state: State) -> Overlaps:
     """Order parameters of one state."""
     neurons = state.signal.shape[0]
     # a matrix product: XLA on CPUs (jax 0.10.2) gets the sum over products of one array with itself
-    # wrong in float32 from seven rows on
+    # wrong in float32, from seven rows of 98 or fifty of two numbers on
     grams = [
         jnp.matmul(w, jnp.swapaxes(w, -1, -2), precision=jax.lax.Precision.HIGHEST)
         for w in state.noise
@@ -104,3 +119,75 @@ def from_weights(
     if error > 1e-5:
         raise reject("directions", "have orthonormal rows", f"E E^T - 1 of size {error:.2g}")
     return order_parameters(w @ e.T, w @ np.swapaxes(w, -1, -2), parameters)
+
+
+def checked_overlaps(
+    problem: Problem, overlaps: Overlaps, blocks: int, *, moving: bool = True
+) -> Overlaps:
+    """Order parameters that every level accepts: float64, complete, with R_b >= 0.
+
+    Eigenvalues of R_b that rounding made negative become zero: with more neurons than noise
+    dimensions R_b is singular, and float32 leaves it indefinite.
+
+    Args:
+        problem: fixes the shapes, and the parameters that `overlaps` leaves out.
+        overlaps: order parameters with any leading axes, those of a parameter alone included.
+        blocks: number of noise blocks.
+        moving: whether updates go on from here, which keep rows of norm one unless plain.
+
+    Returns:
+        Arrays of shape (..., K, r), (..., blocks, K, K) and, for a parameter, (..., *shape), with
+        common leading axes.
+
+    Raises:
+        ValueError: on shapes that do not fit, unknown parameters, numbers that are not finite,
+            R_b with negative eigenvalues, or rows that must have norm one.
+    """
+    neurons, r = problem.learner.neurons, problem.inputs.directions
+    shapes = {"signal": (neurons, r), "blocks": (max(blocks, 1), neurons, neurons)}
+    arrays = {name: finite_array(f"start.{name}", getattr(overlaps, name)) for name in shapes}
+    initial = {name: np.asarray(v) for name, v in problem.initial_parameters(np.float32).items()}
+    if not set(overlaps.parameters) <= set(initial):
+        known = f"name some of {sorted(initial)}"
+        raise reject("start.parameters", known, sorted(overlaps.parameters))
+    for name, start in problem.learner.parameters().items():
+        value = overlaps.parameters.get(name, start)
+        arrays[name] = finite_array(f"start.parameters[{name!r}]", value)
+        shapes[name] = initial[name].shape
+    leads = []
+    for name, array in arrays.items():
+        inner = len(shapes[name])
+        if array.shape[array.ndim - inner :] != shapes[name]:
+            given = name if name in ("signal", "blocks") else f"parameters[{name!r}]"
+            raise reject(f"start.{given}", f"have shape (..., *{shapes[name]})", array.shape)
+        leads.append(array.shape[: array.ndim - inner])
+    try:
+        lead = np.broadcast_shapes(*leads)
+    except ValueError as error:
+        raise reject("start", "have common leading axes", leads) from error
+    arrays = {n: np.broadcast_to(array, (*lead, *shapes[n])) for n, array in arrays.items()}
+    signal, gram = arrays.pop("signal"), arrays.pop("blocks")
+    if moving and problem.update != "plain":
+        square = np.sum(signal**2, axis=-1) + np.einsum("...bkk->...k", gram)
+        if np.max(np.abs(square - 1)) > 1e-4:
+            demand = f"have rows of norm one for {problem.update} updates"
+            raise reject(
+                "start", demand, f"squared norms {square.reshape(-1, neurons)[0].tolist()}"
+            )
+    return Overlaps(signal, semidefinite(gram), arrays)
+
+
+def semidefinite(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """R_b without the negative eigenvalues that rounding left.
+
+    Raises:
+        ValueError: if they are no rounding.
+    """
+    values, vectors = np.linalg.eigh(blocks)
+    size = np.maximum(values[..., -1:].max(axis=-2, initial=0.0, keepdims=True), 1e-300)
+    if np.any(values < -ROUNDING * size):
+        raise reject("start.blocks", "be positive semidefinite", f"eigenvalue {values.min():.3g}")
+    if np.all(values >= 0):
+        return blocks
+    positive = (vectors * np.maximum(values, 0)[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+    return np.where(np.any(values < 0, axis=-1)[..., None, None], positive, blocks)

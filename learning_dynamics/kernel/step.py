@@ -18,11 +18,14 @@ from learning_dynamics.kernel.noise import (
     reduced_noise,
 )
 from learning_dynamics.kernel.problem import Problem, Sample, mixing_matrix, noise_blocks
-from learning_dynamics.kernel.state import Overlaps, State
-from learning_dynamics.validation import finite_array, reject
+from learning_dynamics.kernel.state import ROUNDING, Overlaps, State, checked_overlaps
+from learning_dynamics.validation import reject
 
 __all__ = ["Draw", "Gradient", "Layout", "draw_samples", "gradient", "layout", "random_start"]
 __all__ += ["update", "weigh"]
+
+MOST_DRAWN = 2**31  # random numbers per update: arrays are indexed with 32 bits
+FEW = 16  # inner terms up to which a product is written as multiply and add
 
 
 class Draw(NamedTuple):
@@ -32,11 +35,15 @@ class Draw(NamedTuple):
         signal: C, shape (batch, p, r).
         label: pytree with leading axis batch.
         noise: per group of blocks, shape (blocks, batch * q, width).
+        rest: per group of blocks, shape (blocks, rows, width'), what `noise` leaves out: K
+            combinations of the vectors in axes beyond those of the weights; zero columns where
+            `noise` holds them.
     """
 
     signal: jax.Array
     label: Any
     noise: tuple[jax.Array, ...]
+    rest: tuple[jax.Array, ...]
 
 
 class Gradient(NamedTuple):
@@ -56,7 +63,8 @@ class Layout(NamedTuple):
         sizes: dimension N_b of the blocks of each group.
         counts: number of blocks of each group.
         reduced: per group, whether a factor of R_b stands for the weights.
-        widths: per group, components of a noise vector that are drawn.
+        rows: rows of the Wishart factors that stand for the noise outside the weights.
+        drawn: random numbers per update.
         norms: whether the loss reads the norms.
         gram: whether the loss reads the gram.
         chunk: updates whose inputs are drawn together; part of the identity of a run.
@@ -67,7 +75,8 @@ class Layout(NamedTuple):
     sizes: tuple[int, ...]
     counts: tuple[int, ...]
     reduced: tuple[bool, ...]
-    widths: tuple[int, ...]
+    rows: int
+    drawn: int
     norms: bool
     gram: bool
     chunk: int
@@ -78,20 +87,25 @@ def layout(problem: Problem, dimension: int, level: str) -> Layout:
     groups = noise_blocks(problem, dimension)
     neurons = problem.learner.neurons
     vectors = problem.batch * mixing_shape(problem)[1]
+    reads = problem.depends_on()
+    # the gradient is A Z with A independent of the noise outside the weights, so that K rows with
+    # the Gram matrix of A Z stand for it; a gram needs every vector
+    rows = vectors if reads["gram"] else min(vectors, neurons)
     sizes = tuple(int(group.size) for group in groups)
     counts = tuple(int(jnp.shape(group.variances)[0]) for group in groups)
-    reduced = tuple(level == "overlaps" and is_reduced(n, neurons, vectors) for n in sizes)
-    widths = tuple(
-        neurons + min(vectors, n - neurons) if small else n
-        for n, small in zip(sizes, reduced, strict=True)
-    )
+    reduced = tuple(level == "overlaps" and is_reduced(n, neurons, rows) for n in sizes)
     drawn = problem.batch * problem.inputs.vectors * problem.inputs.directions
-    drawn += vectors * sum(c * w for c, w in zip(counts, widths, strict=True))
+    for n, count, small in zip(sizes, counts, reduced, strict=True):
+        drawn += count * (
+            vectors * neurons + rows * min(rows, n - neurons) if small else vectors * n
+        )
+    if drawn >= MOST_DRAWN:
+        demand = f"leave fewer than 2^31 random numbers per update (batch {problem.batch})"
+        raise reject("problem.batch", demand, f"{drawn:.3g} at N = {dimension}")
     chunk = max(1, min(256, 2**15 // max(drawn, 1)))
     chunk -= chunk % 2 if chunk > 1 else 0  # the generator's two halves then meet between updates
-    reads = problem.depends_on()
     return Layout(
-        dimension, level, sizes, counts, reduced, widths, reads["norms"], reads["gram"], chunk
+        dimension, level, sizes, counts, reduced, rows, drawn, reads["norms"], reads["gram"], chunk
     )
 
 
@@ -139,14 +153,16 @@ def update(problem: Problem, plan: Layout, state: State, draw: Draw) -> State:
 
     On the overlaps level the rows of W_b are written in a frame that begins with their own span,
     in which z_b has K + q components (`reduced_noise`), and afterwards compressed to a
-    factor of R_b again. Spherical updates first take the part of the gradient orthogonal to each
+    factor of R_b again. For more noise vectors than neurons, and a loss that reads no gram, A B Z
+    outside the span is replaced by L_A T, L_A L_A^T = A B B^T A^T, T T^T ~ Wishart_K(N_b - K),
+    which has the same law. Spherical updates first take the part of the gradient orthogonal to each
     row; spherical and projected updates finally scale each row to norm one.
     """
     dtype = state.signal.dtype
     groups = noise_blocks(problem, plan.dimension)
     mixing = mixing_matrix(problem, dtype)
     b, q = problem.batch, mixing.shape[1]
-    rate = jnp.asarray(problem.learning_rate, dtype) / plan.dimension
+    rate = jnp.asarray(problem.learning_rate, dtype) / float(plan.dimension)
     scales = [jnp.sqrt(jnp.asarray(g.variances, dtype))[:, None, None] for g in groups]
 
     neurons = state.signal.shape[0]
@@ -182,9 +198,11 @@ def update(problem: Problem, plan: Layout, state: State, draw: Draw) -> State:
     signal = keep * state.signal - rate * along
     if plan.norms:
         signal = signal - rate * _times(pull, signal_weight[None] * state.signal)
-    noise = []
-    for weights, z, scale, weight in zip(
-        state.noise, draw.noise, scales, block_weights, strict=True
+    noise, root = [], None
+    if any(rest.shape[-1] for rest in draw.rest):
+        root = compress(noise_slope)  # root root^T = A B B^T A^T
+    for weights, z, rest, scale, weight in zip(
+        state.noise, draw.noise, draw.rest, scales, block_weights, strict=True
     ):
         moved = keep[None] * weights
         if plan.norms:
@@ -192,7 +210,11 @@ def update(problem: Problem, plan: Layout, state: State, draw: Draw) -> State:
         grow = z.shape[-1] - weights.shape[-1]
         if grow:
             moved = jnp.concatenate([moved, jnp.zeros((*moved.shape[:-1], grow), dtype)], axis=-1)
-        noise.append(moved - (rate / b) * scale * _times(noise_slope[None], z))
+        moved = moved - (rate / b) * scale * _times(noise_slope[None], z)
+        if rest.shape[-1] and root is not None:
+            beyond = -(rate / b) * scale * _times(root[None], rest)
+            moved = jnp.concatenate([moved, beyond], axis=-1)
+        noise.append(moved)
     if problem.update != "plain":
         square = jnp.sum(signal * signal, axis=-1)
         for moved in noise:
@@ -218,7 +240,9 @@ def _parameters(
 
 
 def _times(left: jax.Array, right: jax.Array) -> jax.Array:
-    """Matrix product over few inner terms, written as multiply and add (no library call)."""
+    """Matrix product; over few inner terms written as multiply and add (no library call)."""
+    if left.shape[-1] > FEW:
+        return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
     total = left[..., :, 0, None] * right[..., 0, None, :] if left.shape[-1] else None
     if total is None:
         shape = jnp.broadcast_shapes(left.shape[:-2], right.shape[:-2])
@@ -230,7 +254,7 @@ def _times(left: jax.Array, right: jax.Array) -> jax.Array:
 
 def _inner(left: jax.Array, right: jax.Array) -> jax.Array:
     """Product left right^T over the last axis: (blocks, K, w), (blocks, m, w) -> (blocks, K, m)."""
-    if left.shape[-1] <= 16:
+    if left.shape[-1] <= FEW:
         return jnp.sum(left[:, :, None, :] * right[:, None, :, :], axis=-1)
     return jnp.einsum("bkw,bmw->bkm", left, right, precision=jax.lax.Precision.HIGHEST)
 
@@ -263,7 +287,7 @@ def draw_samples(problem: Problem, plan: Layout, key: jax.Array, dtype: Any) -> 
     variables = sorted(problem.all_latents().items())
     normal = [(name, v) for name, v in variables if isinstance(v, Normal)]
     sizes = {name: math.prod(v.shape) for name, v in normal}
-    along, freedoms = _reduced(plan, neurons, problem.batch * q)
+    along, freedoms = _reduced(plan, neurons, problem.batch * q, plan.rows)
     own = problem.batch * sum(sizes.values())
     pool = random.normal(random.fold_in(key, 0), (plan.chunk, own + along), dtype)
     latents, first = {}, 0
@@ -282,14 +306,14 @@ def draw_samples(problem: Problem, plan: Layout, key: jax.Array, dtype: Any) -> 
             lambda leaf: jnp.broadcast_to(leaf, (*lead, *leaf.shape)), constant
         )
     noise_key = random.fold_in(key, 1)
-    noise = _noise(plan, noise_key, pool[:, own:], freedoms, neurons, problem.batch * q, dtype)
-    return Draw(signal, label, noise)
+    sizes = (neurons, problem.batch * q, plan.rows)
+    return Draw(signal, label, *_noise(plan, noise_key, pool[:, own:], freedoms, *sizes, dtype))
 
 
-def _reduced(plan: Layout, neurons: int, rows: int) -> tuple[int, list[int]]:
+def _reduced(plan: Layout, neurons: int, vectors: int, rows: int) -> tuple[int, list[int]]:
     chosen = [i for i, small in enumerate(plan.reduced) if small]
     sizes, counts = [plan.sizes[i] for i in chosen], [plan.counts[i] for i in chosen]
-    return reduced_counts(sizes, counts, neurons, rows)
+    return reduced_counts(sizes, counts, neurons, vectors, rows)
 
 
 def _noise(
@@ -298,27 +322,35 @@ def _noise(
     normals: jax.Array,
     freedoms: list[int],
     columns: int,
+    vectors: int,
     rows: int,
     dtype: Any,
-) -> tuple[jax.Array, ...]:
-    """`rows` noise vectors per group of blocks, full or reduced; lead as that of `normals`."""
+) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+    """Noise vectors per group of blocks, full or reduced, and `Draw.rest`; lead of `normals`."""
     lead = normals.shape[:-1]
     chosen = [i for i, small in enumerate(plan.reduced) if small]
-    short: list[jax.Array] = []
+    short: list[tuple[jax.Array, jax.Array]] = []
     if chosen:
         chis = chi(key, freedoms, lead, dtype) if freedoms else jnp.zeros((*lead, 0), dtype)
         sizes, counts = [plan.sizes[i] for i in chosen], [plan.counts[i] for i in chosen]
-        short = reduced_noise(normals, chis, sizes, counts, columns, rows)
-    noise = []
+        short = reduced_noise(normals, chis, sizes, counts, columns, vectors, rows)
+    noise, rest = [], []
     for i, (size, count, small) in enumerate(
         zip(plan.sizes, plan.counts, plan.reduced, strict=True)
     ):
+        beyond = jnp.zeros((*lead, count, 0, 0), dtype)
         if small:
-            noise.append(short[chosen.index(i)])
+            part, factor = short[chosen.index(i)]
+            if rows == vectors:
+                part = jnp.concatenate([part, factor], axis=-1)
+            else:
+                beyond = factor
         else:
             own = random.fold_in(key, 2**31 + i)
-            noise.append(random.normal(own, (*lead, count, rows, size), dtype))
-    return tuple(noise)
+            part = random.normal(own, (*lead, count, vectors, size), dtype)
+        noise.append(part)
+        rest.append(beyond)
+    return tuple(noise), tuple(rest)
 
 
 def random_start(problem: Problem, plan: Layout, key: jax.Array, dtype: Any) -> State:
@@ -330,10 +362,11 @@ def random_start(problem: Problem, plan: Layout, key: jax.Array, dtype: Any) -> 
     norm = 1.0 if problem.initial_norm is None else problem.initial_norm
     scale = jnp.asarray(norm, dtype) / jnp.sqrt(jnp.asarray(plan.dimension, dtype))
     # the weights are drawn like `neurons` noise vectors, without columns along anything
-    count, freedoms = _reduced(plan, 0, neurons)
+    count, freedoms = _reduced(plan, 0, neurons, neurons)
     pool = random.normal(random.fold_in(key, 0), (neurons * r + count,), dtype)
     signal, below = scale * pool[: neurons * r].reshape(neurons, r), pool[neurons * r :]
-    drawn = _noise(plan, random.fold_in(key, 1), below, freedoms, 0, neurons, dtype)
+    sizes = (0, neurons, neurons)
+    drawn, _ = _noise(plan, random.fold_in(key, 1), below, freedoms, *sizes, dtype)
     noise = tuple(scale * weights for weights in drawn)
     state = State(signal, noise, problem.initial_parameters(dtype))
     return normalise(state) if problem.update != "plain" else state
@@ -357,49 +390,34 @@ def place(problem: Problem, plan: Layout, overlaps: Overlaps, replicas: int, dty
     Raises:
         ValueError: on shapes that do not fit the problem, or rows that must have norm one.
     """
-    neurons, r = problem.learner.neurons, problem.inputs.directions
-    given = [finite_array("start.signal", overlaps.signal)]
-    given.append(finite_array("start.blocks", overlaps.blocks))
-    shapes = [(neurons, r), (sum(plan.counts), neurons, neurons)]
-    if not plan.counts:
-        shapes[1] = (1, neurons, neurons)
-    full = []
-    for name, array, shape in zip(("signal", "blocks"), given, shapes, strict=True):
-        if array.shape not in (shape, (replicas, *shape)):
-            demand = f"have shape {shape} or {(replicas, *shape)}"
-            raise reject(f"start.{name}", demand, f"shape {array.shape}")
-        full.append(np.broadcast_to(array, (replicas, *shape)))
-    signal, blocks = full
-    if problem.update != "plain":
-        rows = np.sum(signal**2, axis=-1) + np.einsum("Rbkk->Rk", blocks)
-        if np.max(np.abs(rows - 1)) > 1e-4:
-            raise reject("start", "have rows of norm one", f"squared norms {rows[0].tolist()}")
-    values, vectors = np.linalg.eigh(blocks)
+    neurons = problem.learner.neurons
+    given = checked_overlaps(problem, overlaps, sum(plan.counts))
+    lead = given.signal.shape[:-2]
+    if lead not in ((), (replicas,)):
+        raise reject("start", f"be one state, or one for each of {replicas} replicas", lead)
+    values, vectors = np.linalg.eigh(given.blocks)
     size = np.maximum(np.max(np.abs(values)), 1e-300)
-    if np.min(values) < -1e-5 * size:
-        raise reject("start.blocks", "be positive semidefinite", f"eigenvalue {np.min(values)}")
     root = vectors * np.sqrt(np.maximum(values, 0))[..., None, :]  # ascending eigenvalues
     noise, first = [], 0
+    if not plan.counts and np.max(values) > ROUNDING:
+        raise reject("start.blocks", "be zero where N = r leaves no noise", np.max(values))
     for width, count, small in zip(plan.sizes, plan.counts, plan.reduced, strict=True):
-        part = root[:, first : first + count]
+        part = root[..., first : first + count, :, :]
+        own = values[..., first : first + count, :]
         first += count
         if small:
             part = np.swapaxes(np.linalg.qr(np.swapaxes(part, -1, -2), mode="r"), -1, -2)
         elif width >= neurons:
-            wide = [(0, 0), (0, 0), (0, 0), (0, width - neurons)]
-            part = jnp.pad(jnp.asarray(part, dtype), wide)
+            part = np.concatenate([part, np.zeros((*part.shape[:-1], width - neurons))], axis=-1)
         else:
-            if np.max(np.abs(values[..., : neurons - width])) > 1e-5 * size:
+            if np.max(own[..., : neurons - width]) > ROUNDING * size:
                 raise reject("start.blocks", f"have rank at most {width}", "a larger rank")
             part = part[..., neurons - width :]
-        noise.append(jnp.asarray(part, dtype))
-    names = problem.initial_parameters(dtype)
-    if not set(overlaps.parameters) <= set(names):
-        raise reject("start.parameters", f"name some of {sorted(names)}", overlaps.parameters)
-    parameters = {}
-    for name, initial in names.items():
-        value = np.asarray(overlaps.parameters.get(name, initial), np.float64)
-        if value.shape not in (initial.shape, (replicas, *initial.shape)):
-            raise reject(f"start.parameters[{name!r}]", f"have shape {initial.shape}", value.shape)
-        parameters[name] = jnp.asarray(np.broadcast_to(value, (replicas, *initial.shape)), dtype)
-    return State(jnp.asarray(signal, dtype), tuple(noise), parameters)
+        noise.append(part)
+
+    def spread(array: Any) -> jax.Array:
+        shape = array.shape if lead else (replicas, *array.shape)
+        return jnp.broadcast_to(jnp.asarray(array, dtype), shape)
+
+    parameters = {name: spread(value) for name, value in given.parameters.items()}
+    return State(spread(given.signal), tuple(spread(part) for part in noise), parameters)

@@ -37,7 +37,8 @@ class Stop:
 
     def __post_init__(self) -> None:
         finite_array("threshold", self.threshold, ndim=0)
-        positive_integer("sustained", self.sustained)
+        if positive_integer("sustained", self.sustained) >= 2**31:
+            raise reject("sustained", "be below the 2^31 updates of a run", self.sustained)
         if not callable(self.quantity):
             raise reject("quantity", "be a function of Overlaps", repr(self.quantity))
 

@@ -106,8 +106,9 @@ class Trajectory:
         coordinates = {"time": self.times, "quantity": np.asarray(labels)}
         label = f"{self.level}, N = {self.dimension}"
         return Measurement.from_replicas(
-            table, coordinates, label=label, attributes=self.attributes
-        )
+            table, coordinates, label=label, attributes=self.attributes,
+            precision=self.attributes.get("precision"),
+        )  # fmt: skip
 
     def prediction(self, quantities: Iterable[str] | None = None) -> Prediction:
         """The same as a prediction: an exact law evaluated by Monte Carlo.

@@ -124,7 +124,7 @@ def test_equal_numbers_without_spread_pass_and_different_ones_fail():
     assert check(measured).verdict == "pass"
     comparison = check(measured, theory(TRUTH + 1e-9))
     assert comparison.verdict == "fail"
-    assert np.isneginf(comparison.residual).all()
+    assert np.all(comparison.residual < -1e5)  # in units of rounding
 
 
 def test_critical_value_is_the_bonferroni_student_quantile():

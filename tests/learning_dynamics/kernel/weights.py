@@ -1,0 +1,102 @@
+"""SGD on the weights for any `Problem`: shares loss and latents with the kernel, no more."""
+
+import itertools
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import learning_dynamics as ld
+
+
+def order_parameters(problem, weights, dimension):
+    """M, Q and the R_b of weights in the basis of the signal directions, shape (..., K, N)."""
+    r = problem.inputs.directions
+    sizes = [g.size for g in problem.inputs.blocks(dimension) for _ in np.atleast_1d(g.variances)]
+    edges = np.cumsum([r, *sizes])
+    parts = [weights[..., a:b] for a, b in itertools.pairwise(edges)]
+    grams = [np.einsum("...ki,...li->...kl", part, part) for part in parts]
+    return {
+        "signal": weights[..., :r],
+        "norms": np.einsum("...ki,...li->...kl", weights, weights),
+        "blocks": np.stack(grams, axis=-3),
+    }
+
+
+def draw_sample(problem, dimension, key):
+    """Vectors X, shape (p, N), and the label of one sample."""
+    keys = jax.random.split(key, 20)
+    latents = {
+        name: latent.draw(k, (), jnp.float32)
+        for k, (name, latent) in zip(keys, problem.all_latents().items(), strict=False)
+    }
+    signal, label = problem.signal(latents)
+    mixing = jnp.asarray(problem.inputs.mixing(), jnp.float32)
+    noise = []
+    for i, group in enumerate(problem.inputs.blocks(dimension)):
+        for j, variance in enumerate(np.atleast_1d(group.variances)):
+            k = jax.random.fold_in(keys[-1 - i], j)
+            z = jax.random.normal(k, (mixing.shape[1], group.size))
+            noise.append(jnp.sqrt(jnp.float32(variance)) * mixing @ z)
+    return jnp.concatenate([signal, *noise], axis=1), label
+
+
+def sample_loss(problem, dimension, weights, parameters, vectors, label, *, gram=True):
+    """Loss of one sample as a function of all weights."""
+    weight = jnp.ones(dimension)
+    if problem.learner.normaliser == "inputs":
+        variances = [np.asarray(problem.inputs.signal_variances())]
+        for group in problem.inputs.blocks(dimension):
+            variances += [np.full(group.size, v) for v in np.atleast_1d(group.variances)]
+        weight = jnp.asarray(np.concatenate(variances), jnp.float32)
+    precise = {"precision": jax.lax.Precision.HIGHEST}
+    inner = jnp.matmul(vectors, vectors.T, **precise) * float(gram)
+    fields = jnp.matmul(weights, vectors.T, **precise)
+    norms = jnp.matmul(weights * weight[None], weights.T, **precise)
+    return problem.learner.loss(fields, norms, parameters, ld.Sample(label, inner))
+
+
+def sgd(problem, dimension, weights, replicas, key, steps):
+    """Final order parameters of independent runs; from random weights if None are given."""
+    cast = problem.cast(jnp.float32)
+    n = float(dimension)
+    rates = {
+        name: rate / n ** problem.order(name) for name, rate in problem.parameter_rates.items()
+    }
+
+    def mean_loss(w, parameters, vectors, label):
+        one = partial(sample_loss, cast, dimension, w, parameters)
+        return jnp.mean(jax.vmap(one)(vectors, label))
+
+    def step(carry, key):
+        w, parameters = carry
+        keys = jax.random.split(key, problem.batch)
+        vectors, label = jax.vmap(partial(draw_sample, cast, dimension))(keys)
+        slope, slopes = jax.grad(mean_loss, (0, 1))(w, parameters, vectors, label)
+        if problem.weight_decay is not None:
+            slope = slope + jnp.float32(problem.weight_decay) * w
+        if problem.update == "spherical":
+            slope = slope - jnp.sum(slope * w, axis=1, keepdims=True) * w
+        w = w - jnp.float32(problem.learning_rate / n) * slope
+        if problem.update != "plain":
+            w = w / jnp.linalg.norm(w, axis=1, keepdims=True)
+        parameters = {
+            name: value - jnp.float32(rates.get(name, 0.0)) * slopes[name]
+            for name, value in parameters.items()
+        }
+        return (w, parameters), None
+
+    def run(key):
+        if weights is None:
+            norm = 1.0 if problem.initial_norm is None else problem.initial_norm
+            shape = (problem.learner.neurons, dimension)
+            w = jax.random.normal(jax.random.fold_in(key, 1), shape) * jnp.float32(norm / n**0.5)
+        else:
+            w = jnp.asarray(weights, jnp.float32)
+        carry = w, cast.initial_parameters(jnp.float32)
+        return jax.lax.scan(step, carry, jax.random.split(key, steps))[0]
+
+    w, parameters = jax.jit(jax.vmap(run))(jax.random.split(key, replicas))
+    seen = order_parameters(problem, np.asarray(w, np.float64), dimension)
+    return {**seen, **{name: np.asarray(v, np.float64) for name, v in parameters.items()}}

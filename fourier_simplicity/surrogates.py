@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.pytrees import is_traced
+from learning_dynamics.random import threefry_key
 from learning_dynamics.validation import finite_array, non_negative, reject
 
 __all__ = [
@@ -142,7 +143,8 @@ def amplitude_only(images: ArrayLike, key: jax.Array, *, periodic: bool = True) 
     Raises:
         ValueError: on another shape or values that are not finite.
     """
-    found: jax.Array = _randomised(_prepared("images", images, periodic), key)
+    independent = threefry_key(key)
+    found: jax.Array = _randomised(_prepared("images", images, periodic), independent)
     return found
 
 

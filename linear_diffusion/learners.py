@@ -262,6 +262,7 @@ def online_sgd(
 
     Equation: :eq:`eq:linear-loss`.
     """
+    random.check_key(key)
     levels = noise_levels(alpha_bar, data.dtype)
     d = data.shape[1]
     if not learning_rate > 0:

@@ -16,8 +16,9 @@ from jax import lax
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import random
+from learning_dynamics.loop import MOST_STEPS
 from learning_dynamics.noise_schedule import NoiseSchedule
-from learning_dynamics.validation import integers, one_of, positive_integer
+from learning_dynamics.validation import integers, one_of, positive_integer, reject
 from linear_diffusion.data import DataLaw, draw_moments
 from linear_diffusion.theory import (
     gain_growth,
@@ -94,7 +95,10 @@ def draw_modes(law: DataLaw, samples: ArrayLike, *, replicas: int, key: jax.Arra
     Raises:
         ValueError: samples < 2 or no replica.
     """
+    random.check_key(key)
     sizes = np.atleast_1d(integers("samples", samples, least=2))
+    if np.any(sizes > MOST_STEPS):
+        raise reject("samples", f"not exceed {MOST_STEPS}", sizes.max())
     count = positive_integer("replicas", replicas)
     with jax.enable_x64(True):
         found = _draw_modes(law, key, jnp.asarray(sizes, jnp.int32), count)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from learning_dynamics.pytrees import configuration, is_traced, static
+from learning_dynamics.random import check_key
 from learning_dynamics.validation import positive_integer, reject
 
 __all__ = ["Minibatches", "flip", "flip_and_shift", "shift"]
@@ -47,6 +48,7 @@ class Minibatches:
 
     def __call__(self, key: jax.Array) -> Any:
         """Draw one minibatch, the arrays of `data` with leading axis `size`."""
+        check_key(key)
         draw, change = jax.random.split(key)
         rows = jax.tree.leaves(self.data)[0].shape[0]
         chosen = jax.random.randint(draw, (self.size,), 0, rows, jnp.int32)
@@ -58,6 +60,7 @@ def _on_images(function: Callable[[jax.Array, jax.Array], jax.Array]) -> Augment
     """Apply to the images of a batch: the batch itself, or its first array."""
 
     def augment(batch: Any, key: jax.Array) -> Any:
+        check_key(key)
         if isinstance(batch, tuple):
             return (function(batch[0], key), *batch[1:])
         return function(batch, key)
@@ -106,5 +109,6 @@ def flip(batch: Any, key: jax.Array) -> Any:
 
 def flip_and_shift(batch: Any, key: jax.Array) -> Any:
     """Apply `flip`, then `shift`."""
+    check_key(key)
     first, second = jax.random.split(key)
     return shift(flip(batch, first), second)

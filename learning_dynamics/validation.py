@@ -141,13 +141,13 @@ def _check_exact(
         raise reject(argument, "be exact in double precision", got)
 
 
-def non_negative(argument: str, value: Any) -> NDArray[np.float64]:
+def non_negative(argument: str, value: Any, *, ndim: int | None = None) -> NDArray[np.float64]:
     """Return `value` as a float64 array without negative entries.
 
     Raises:
-        ValueError: if an entry is negative or not finite.
+        ValueError: if an entry is negative or not finite, or the array is not of rank `ndim`.
     """
-    array = finite_array(argument, value)
+    array = finite_array(argument, value, ndim=ndim)
     if np.any(array < 0):
         raise reject(argument, "not be negative", f"{array.min()}")
     return array

@@ -72,7 +72,7 @@ def starting_points(
     initial = problem.initial_parameters(jnp.float64)
     parameters = {}
     for name, value in initial.items():
-        given = np.asarray(start.parameters.get(name, value), np.float64)
+        given = finite_array(f"start.parameters[{name!r}]", start.parameters.get(name, value))
         given = given.reshape(-1, *value.shape)
         parameters[name] = np.broadcast_to(given, (signal.shape[0], *value.shape)).copy()
     whole = Overlaps(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from learning_dynamics.validation import finite_array, reject
+from learning_dynamics.validation import finite_array, real_array, reject
 
 __all__ = ["Overlaps", "State", "from_weights", "order_parameters", "overlaps_of"]
 
@@ -83,7 +83,10 @@ def order_parameters(
     size = np.maximum(np.trace(q, axis1=-2, axis2=-1), 1e-300)
     if np.any(lowest < -1e-6 * size):
         raise reject("norms", "exceed signal signal^T (Q - M M^T >= 0)", f"{lowest.min():.3g}")
-    given = {name: np.asarray(value, np.float64) for name, value in (parameters or {}).items()}
+    given = {
+        name: real_array(f"parameters[{name!r}]", value)
+        for name, value in (parameters or {}).items()
+    }
     return Overlaps(m, rest[..., None, :, :], given)
 
 

@@ -398,7 +398,7 @@ def place(problem: Problem, plan: Layout, overlaps: Overlaps, replicas: int, dty
         raise reject("start.parameters", f"name some of {sorted(names)}", overlaps.parameters)
     parameters = {}
     for name, initial in names.items():
-        value = np.asarray(overlaps.parameters.get(name, initial), np.float64)
+        value = finite_array(f"start.parameters[{name!r}]", overlaps.parameters.get(name, initial))
         if value.shape not in (initial.shape, (replicas, *initial.shape)):
             raise reject(f"start.parameters[{name!r}]", f"have shape {initial.shape}", value.shape)
         parameters[name] = jnp.asarray(np.broadcast_to(value, (replicas, *initial.shape)), dtype)

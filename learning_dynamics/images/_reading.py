@@ -8,6 +8,7 @@ from learning_dynamics.validation import positive_integer, reject
 
 __all__ = [
     "MAX_BYTES",
+    "UnfitError",
     "check_bytes",
     "existing_directory",
     "existing_file",
@@ -22,11 +23,15 @@ MAX_BYTES = 2**32
 _CHUNK = 2**20
 
 
+class UnfitError(ValueError):
+    """An argument that names a file which cannot be used."""
+
+
 def unfit(
     path: str | os.PathLike[str], demand: str, got: object, argument: str = "path"
-) -> ValueError:
+) -> UnfitError:
     """Build the error about a file: what it must satisfy, what it holds and its name."""
-    return reject(argument, demand, f"{got} in {os.fspath(path)}")
+    return UnfitError(reject(argument, demand, f"{got} in {os.fspath(path)}"))
 
 
 def existing_file(path: str | os.PathLike[str], argument: str = "path") -> Path:

@@ -13,6 +13,7 @@ __all__ = [
     "integers",
     "non_negative",
     "one_of",
+    "plain_array",
     "positive_integer",
     "real_array",
     "reject",
@@ -39,7 +40,7 @@ def real_array(argument: str, value: Any, *, ndim: int | None = None) -> NDArray
     Raises:
         ValueError: if it is not numeric, would lose something, or is not of rank `ndim`.
     """
-    array = _numbers(argument, value)
+    array = plain_array(argument, value)
     if ndim is not None and array.ndim != ndim:
         raise reject(argument, f"have {ndim} dimension(s)", f"shape {array.shape}")
     if array.dtype.kind == "b" and not array.ndim:
@@ -71,7 +72,7 @@ def _shortly(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _numbers(argument: str, value: Any) -> NDArray[Any]:
+def plain_array(argument: str, value: Any) -> NDArray[Any]:
     """A plain array of real numbers or truth values, of any type, or of objects."""
     array = _array(argument, value)
     if isinstance(array, np.ma.MaskedArray):
@@ -115,7 +116,7 @@ def _check_parts(argument: str, parts: Sequence[Any]) -> None:
         if isinstance(part, list | tuple):
             _check_parts(argument, part)
         elif hasattr(part, "__array__") and not isinstance(part, np.generic):
-            _numbers(argument, part)
+            plain_array(argument, part)
 
 
 def _check_exact(
@@ -159,7 +160,7 @@ def integers(argument: str, value: Any, *, least: int) -> NDArray[np.int64]:
     Raises:
         ValueError: if an entry is no whole number, too small, or too large for 64 bits.
     """
-    array = _numbers(argument, value)
+    array = plain_array(argument, value)
     if array.dtype.kind == "b":
         raise reject(argument, "be whole numbers", f"truth values ({_shortly(value)})")
     if array.dtype.kind not in "iu":

@@ -14,6 +14,7 @@ __all__ = [
     "existing_file",
     "looks_pickled",
     "read_exactly",
+    "starts_pickle",
     "unfit",
 ]
 
@@ -86,5 +87,9 @@ def read_exactly(stream: BinaryIO, size: int) -> bytearray:
 def looks_pickled(file: Path) -> bool:
     """Tell a Python pickle of protocol 2 or later by its first two bytes, without loading it."""
     with file.open("rb") as stream:
-        start = stream.read(2)
-    return len(start) == 2 and start[0] == 0x80 and 2 <= start[1] <= 5
+        return starts_pickle(stream.read(2))
+
+
+def starts_pickle(start: bytes) -> bool:
+    """Whether these are the first bytes of a pickle of protocol 2 or later."""
+    return len(start) >= 2 and start[0] == 0x80 and 2 <= start[1] <= 5

@@ -22,6 +22,8 @@ def _tiff(file: Path, opened: Any) -> int:
     samples, held = tags.get(277, 1), _CHANNELS.get(opened.mode, 0)
     if samples != held:
         raise unfit(file, "hold gray or colour, and at most transparency", f"{samples} channels")
+    if opened.mode == "YCbCr" and tags.get(530) != (1, 1):  # Pillow unpacks no other pixels
+        raise unfit(file, "hold as many pixels of each channel", f"ratios {tags.get(530)}")
     kinds = tags.get(339, (1,))
     if not set(kinds) <= set(_WHOLE_NUMBERS):
         raise unfit(file, "hold unsigned whole numbers", f"TIFF sample format {kinds}")

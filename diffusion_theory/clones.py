@@ -16,6 +16,7 @@ from diffusion_theory.learners import Target, TiedDenoiser
 from diffusion_theory.theory.loss import pair_nodes
 from learning_dynamics.kernel.latents import Latent
 from learning_dynamics.pytrees import configuration, is_traced
+from learning_dynamics.random import check_key
 from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
 
 __all__ = ["CloneLosses", "MeanClone", "best_loss", "clone_losses", "linear_optimum"]
@@ -245,6 +246,7 @@ def best_loss(
 
     Source: derived here.
     """
+    check_key(key)
     one_of("target", target, ("eps", "x0"))
     d, count = positive_integer("dimension", dimension), positive_integer("draws", draws)
     if isinstance(inputs.pair, Gaussian):

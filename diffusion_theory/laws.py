@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import learning_dynamics as ld
 from learning_dynamics.kernel.latents import Latent
 from learning_dynamics.pytrees import configuration, is_traced
-from learning_dynamics.validation import finite_array, reject
+from learning_dynamics.validation import finite_array, real_array, reject
 
 __all__ = ["Atoms", "Law", "Normal", "Rademacher", "Student", "ThreePoint", "TwoPoint"]
 __all__ += ["inside", "normal_moments"]
@@ -21,7 +21,7 @@ _MOMENTS = 6  # highest order of the moments kept
 
 def _number(value: Any) -> Any:
     """A leaf as float64 on the host (exact probabilities), or as it is while traced."""
-    return value if is_traced(value) else np.float64(np.asarray(value, np.float64))
+    return value if is_traced(value) else np.float64(real_array("number", value))
 
 
 def inside(name: str, value: Any, low: float, high: float, demand: str) -> None:

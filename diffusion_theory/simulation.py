@@ -20,6 +20,7 @@ from learning_dynamics.kernel.state import State, overlaps_of
 from learning_dynamics.kernel.step import Draw, Layout, draw_samples, layout, random_start
 from learning_dynamics.loop import observation_gaps, observed_chunks
 from learning_dynamics.random import check_key
+from learning_dynamics.training.optimisers import extra_arguments, lenient, update_parameters
 from learning_dynamics.validation import positive_integer, reject
 
 __all__ = ["train"]
@@ -64,16 +65,16 @@ def train(
         raise reject("inputs", "be a MixedCumulant", repr(inputs))
     if not isinstance(learner, TiedDenoiser):
         raise reject("learner", "be a TiedDenoiser", repr(learner))
-    if not isinstance(optimiser, optax.GradientTransformation):
-        raise reject("optimiser", "be one of optax", repr(optimiser))
     d, count = positive_integer("dimension", dimension), positive_integer("replicas", replicas)
     updates = np.cumsum(observation_gaps(steps)).astype(np.int64)
     check_key(key)
     problem = Problem(inputs, learner, 1.0, batch=batch, initial_norm=initial_norm)
     plan = layout(problem, d, "ambient")
+    weights = jax.eval_shape(lambda: random_start(problem, plan, jax.random.key(0), jnp.float32))
+    extras = extra_arguments(optimiser, weights)
     clock = time.perf_counter()
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(count))
-    go = _run(plan, optimiser)
+    go = _run(plan, optimiser, extras)
     first, seen = go(problem, keys, jnp.asarray(updates, jnp.int32))
     values = {name: np.asarray(a, np.float64) for name, a in seen.parameters.items()}
     signal = np.asarray(seen.signal, np.float64)
@@ -91,7 +92,9 @@ def train(
     return ld.Trajectory("ambient", d, updates / d, updates, values, start, last, None, attributes)
 
 
-def _run(plan: Layout, optimiser: optax.GradientTransformation) -> Callable[..., Any]:
+def _run(
+    plan: Layout, optimiser: optax.GradientTransformation, extras: tuple[str, ...]
+) -> Callable[..., Any]:
     """Compiled runs: (problem, keys, targets) -> order parameters at the start and when seen."""
 
     def one(problem: Problem, key: jax.Array, targets: jax.Array) -> Any:
@@ -103,15 +106,18 @@ def _run(plan: Layout, optimiser: optax.GradientTransformation) -> Callable[...,
 
         def step(carry: tuple[State, Any], sample: Draw) -> tuple[State, Any]:
             state, memory = carry
-            slope = jax.grad(partial(_loss, problem))(state, sample)
-            with jax.numpy_dtype_promotion("standard"):  # optax mixes counters and floats
-                change, memory = optimiser.update(slope, memory, state)
-            return optax.apply_updates(state, change), memory
+
+            def loss(state: State) -> jax.Array:
+                return _loss(problem, state, sample)
+
+            value, slope = jax.value_and_grad(loss)(state)
+            return update_parameters(optimiser, extras, state, memory, value, slope, loss)
 
         def observe(carry: tuple[State, Any]) -> ld.Overlaps:
             return overlaps_of(carry[0])
 
-        carry = (state, optimiser.init(state))
+        with lenient():
+            carry = (state, optimiser.init(state))
         now = jnp.int32(0)
         _, seen = observed_chunks(draw, step, observe, carry, targets, now, plan.chunk)
         return overlaps_of(state), seen

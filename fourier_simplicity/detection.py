@@ -132,7 +132,7 @@ def detection_auc(
         inputs, overlaps, field_variance=field_variance, highest=highest
     )
     lead = structured.shape[:-1]
-    s = np.broadcast_to(np.asarray(field_variance, np.float64), lead).reshape(-1)
+    s = np.broadcast_to(finite_array("field_variance", field_variance), lead).reshape(-1)
     rows = structured.reshape(-1, u.size)
     found = np.empty(len(rows))
     scales = np.ones(len(rows)) if normalised else np.sqrt(s)

@@ -38,7 +38,7 @@ from fourier_simplicity.theory import (
 from learning_dynamics.kernel.forms import Form
 from learning_dynamics.kernel.problem import noise_blocks
 from learning_dynamics.kernel.stopping import check_stop
-from learning_dynamics.random import check_key
+from learning_dynamics.random import threefry_key
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = ["neuron_diffusion"]
@@ -121,7 +121,7 @@ def neuron_diffusion(
         raise reject("times", "be non-negative and increase strictly", array.tolist())
     if not 0 < step < 1:
         raise reject("step", "lie between 0 and 1", step)
-    check_key(key)
+    key = threefry_key(key)
     size, count = positive_integer("dimension", dimension), positive_integer("paths", paths)
     clock = time.perf_counter()
     law, order = _law(problem, size)

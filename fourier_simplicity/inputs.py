@@ -24,6 +24,7 @@ import learning_dynamics as ld
 from fourier_simplicity.modes import canonical, check_shape, to_sites, wave_vectors
 from fourier_simplicity.ties import PhaseTie, Template, Tie
 from learning_dynamics import configuration, static
+from learning_dynamics.random import check_key
 from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
 
 __all__ = ["FourierInputs", "Space", "draw", "draw_labelled"]
@@ -245,6 +246,7 @@ def draw(
     Raises:
         ValueError: on a number of samples or a space that make no sense.
     """
+    check_key(key)
     one_of("space", space, ("sites", "modes"))
     count = positive_integer("samples", samples)
     labels = np.full(count, 1 if structured else -1, np.float32)
@@ -259,6 +261,7 @@ def draw_labelled(
     Raises:
         ValueError: on a number of samples or a space that make no sense.
     """
+    check_key(key)
     one_of("space", space, ("sites", "modes"))
     count = positive_integer("samples", samples)
     label_key, sample_key = jax.random.split(key)

@@ -19,7 +19,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.pytrees import is_traced
-from learning_dynamics.validation import finite_array, non_negative, reject
+from learning_dynamics.random import threefry_key
+from learning_dynamics.validation import (
+    channels_last,
+    finite_array,
+    non_negative,
+    plain_array,
+    reject,
+)
 
 __all__ = [
     "amplitude_only",
@@ -38,12 +45,13 @@ def _checked(check: Callable[[str, Any], Any], argument: str, value: Any) -> Any
 
 def _batch(argument: str, images: Any) -> jax.Array:
     """Images as a float32 array of rank 3 or 4."""
-    array = images if is_traced(images) else np.asarray(images)
+    array = images if is_traced(images) else plain_array(argument, images)
     if array.ndim not in (3, 4) or not array.size:
         demand = "have shape (n, height, width) or (n, height, width, channels)"
         raise reject(argument, demand, f"shape {array.shape}")
-    if np.issubdtype(array.dtype, np.complexfloating):
+    if np.issubdtype(array.dtype, np.complexfloating):  # inside compiled functions
         raise reject(argument, "be real", array.dtype)
+    channels_last(argument, array.shape[1:])
     scale = 255.0 if array.dtype == np.uint8 else 1.0
     return jnp.asarray(_checked(finite_array, argument, array), jnp.float32) / scale
 
@@ -142,7 +150,8 @@ def amplitude_only(images: ArrayLike, key: jax.Array, *, periodic: bool = True) 
     Raises:
         ValueError: on another shape or values that are not finite.
     """
-    found: jax.Array = _randomised(_prepared("images", images, periodic), key)
+    independent = threefry_key(key)
+    found: jax.Array = _randomised(_prepared("images", images, periodic), independent)
     return found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.special import stdtrit
 
-from learning_dynamics.validation import non_negative, reject
+from learning_dynamics.validation import non_negative, real_array, reject
 
 if TYPE_CHECKING:  # imported where they are used: the command line must start fast
     import xarray as xr
@@ -42,8 +42,8 @@ class Prediction:
     label: str = "theory"
 
     def __post_init__(self) -> None:
-        values = np.asarray(self.values, dtype=np.float64)
-        error = np.broadcast_to(np.asarray(self.numerical_error, dtype=np.float64), values.shape)
+        values = real_array("values", self.values)
+        error = np.broadcast_to(real_array("numerical_error", self.numerical_error), values.shape)
         bias = np.broadcast_to(non_negative("bias", self.bias), values.shape)
         if np.any(error < 0):
             raise reject("numerical_error", "not be negative", error.min())
@@ -54,7 +54,7 @@ class Prediction:
 
     def with_bias(self, bias: ArrayLike, order: str) -> "Prediction":
         """Allow a finite-size deviation of absolute size `bias`, described by `order`."""
-        return replace(self, bias=np.asarray(bias, dtype=np.float64), bias_order=order)
+        return replace(self, bias=real_array("bias", bias), bias_order=order)
 
     def scaled(self, factor: ArrayLike) -> "Prediction":
         """Multiply value, error and bias by a positive factor, such as 1/d.
@@ -65,7 +65,7 @@ class Prediction:
         Raises:
             ValueError: if a factor is not positive.
         """
-        scale = np.asarray(factor, dtype=np.float64)
+        scale = real_array("factor", factor)
         if not np.all(scale > 0):
             raise reject("factor", "be positive", scale)
         return replace(
@@ -148,7 +148,7 @@ class Measurement:
         rounding = ULPS * _unit_roundoff(
             np.asarray(draws).dtype if precision is None else precision
         )
-        draws = np.asarray(draws, dtype=np.float64)
+        draws = real_array("draws", draws)
         axes = {name: np.atleast_1d(np.asarray(axis)) for name, axis in coordinates.items()}
         for name in axes:
             if not name.isidentifier():

@@ -23,7 +23,7 @@ from learning_dynamics.drawing import (
     save_figure,
     series_style,
 )
-from learning_dynamics.validation import finite_array, one_of, reject
+from learning_dynamics.validation import finite_array, one_of, real_array, reject
 
 __all__ = [
     "SeriesStyle",
@@ -283,7 +283,7 @@ def _positions(axis: NDArray[Any]) -> tuple[Array, list[str] | None]:
 
 def _fine_lines(fine: tuple[ArrayLike, ArrayLike], count: int) -> tuple[Array, Array]:
     across = finite_array("fine", fine[0], ndim=1)
-    values = np.atleast_2d(np.asarray(fine[1], dtype=np.float64))
+    values = np.atleast_2d(real_array("fine", fine[1]))
     if values.shape != (count, across.size):
         raise reject("fine", f"hold values of shape {(count, across.size)}", f"{values.shape}")
     return across, values

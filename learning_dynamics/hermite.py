@@ -8,7 +8,13 @@ import numpy as np
 from numpy.polynomial import hermite_e
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.validation import finite_array, integers, positive_integer, reject
+from learning_dynamics.validation import (
+    finite_array,
+    integers,
+    positive_integer,
+    real_array,
+    reject,
+)
 
 __all__ = ["gauss_hermite", "hermite", "hermite_coefficients", "trapezoid"]
 
@@ -75,7 +81,7 @@ def hermite(order: int, x: ArrayLike) -> Array:
     Source: numpy.polynomial.hermite_e.
     """
     index = int(integers("order", order, least=0))
-    return np.asarray(hermite_e.hermeval(np.asarray(x, np.float64), [0.0] * index + [1.0]))
+    return np.asarray(hermite_e.hermeval(real_array("x", x), [0.0] * index + [1.0]))
 
 
 def hermite_coefficients(

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = ["NoiseSchedule", "forward_process"]
@@ -51,7 +53,7 @@ class NoiseSchedule:
             ValueError: if `steps` is no positive whole number or a beta leaves (0, 1).
         """
         for name, value in (("first", first), ("last", last)):
-            if not 0 < value < 1:
+            if not 0 < finite_array(name, value, ndim=0) < 1:
                 raise reject(name, "lie strictly between 0 and 1", value)
         return cls(np.linspace(first, last, positive_integer("steps", steps)))
 
@@ -80,11 +82,28 @@ def forward_process(clean: jax.Array, noise: jax.Array, alpha_bar: ArrayLike) ->
     """Noisy input x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps, in the dtype of `clean`.
 
     Args:
-        clean: x_0, any shape.
+        clean: x_0, floating point, any shape; samples along the first axis.
         noise: eps, same shape.
-        alpha_bar: scalar or array that broadcasts against `clean` with equal rank.
+        alpha_bar: in [0, 1]: one level for all, one for each sample, shape (n,), or an array of as
+            many axes as `clean` that broadcasts against it.
+
+    Raises:
+        ValueError: on whole numbers, shapes that do not fit, or levels outside [0, 1].
     """
+    if not jnp.issubdtype(clean.dtype, jnp.floating):
+        raise reject("clean", "be floating point, or levels would be rounded", clean.dtype)
+    if np.shape(noise) != clean.shape:
+        raise reject("noise", f"have the shape of `clean`, {clean.shape}", np.shape(noise))
     # 1 - alpha_bar is taken in double precision, because it cancels in float32
-    power = alpha_bar if isinstance(alpha_bar, jax.Array) else np.asarray(alpha_bar, np.float64)
+    power: Any = alpha_bar if is_traced(alpha_bar) else finite_array("alpha_bar", alpha_bar)
+    if not is_traced(power) and np.any((power < 0) | (power > 1)):
+        raise reject("alpha_bar", "lie in [0, 1]", f"{power.min()}..{power.max()}")
+    shape = power.shape
+    if len(shape) == 1 < clean.ndim:
+        power = power.reshape(-1, *(1,) * (clean.ndim - 1))
+    sizes = zip(power.shape, clean.shape, strict=False)
+    if power.ndim not in (0, clean.ndim) or any(n not in (1, size) for n, size in sizes):
+        demand = f"be one level, or one for each sample of `clean`, shape {clean.shape[:1]}"
+        raise reject("alpha_bar", demand, f"shape {shape}")
     signal, rest = (jnp.asarray(share, clean.dtype) for share in (power, 1 - power))
     return jnp.sqrt(signal) * clean + jnp.sqrt(rest) * noise

@@ -24,7 +24,8 @@ from scipy import special
 
 from learning_dynamics.validation import reject
 
-__all__ = ["check_key", "fold_in", "normal", "rademacher", "threefry2x32", "uniform"]
+__all__ = ["check_key", "fold_in", "normal", "rademacher"]
+__all__ += ["threefry2x32", "threefry_key", "uniform"]
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 OWN_COUNTERS = 2**31  # high word of the first of our counters
@@ -55,10 +56,31 @@ def check_key(key: Any) -> None:
     Raises:
         ValueError: if `key` is not one typed key.
     """
-    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        raise reject("key", "be a typed key from jax.random.key", type(key).__name__)
+    array = isinstance(key, jax.Array)
+    if not array or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        got = f"an array of {key.dtype} and shape {key.shape}" if array else type(key).__name__
+        raise reject("key", "be a typed key from jax.random.key", got)
     if key.shape != ():
         raise reject("key", "be a single key", f"shape {key.shape}")
+
+
+def threefry_key(key: jax.Array) -> jax.Array:
+    """The threefry key made of all words of a key, and that key itself if it is one.
+
+    Under `jax.vmap` the numbers of other generators, such as rbg, depend on the whole batch of
+    keys: a replica would depend on its company.
+
+    Raises:
+        ValueError: if `key` is no single typed key.
+    """
+    check_key(key)
+    if str(jax.random.key_impl(key)) == "threefry2x32":
+        return key
+    words = jax.random.key_data(key).astype(np.uint32).ravel()
+    made = jax.random.wrap_key_data(words[:2], impl="threefry2x32")
+    for word in words[2:]:
+        made = jax.random.fold_in(made, word)
+    return made
 
 
 def threefry2x32(key: Pair, counter: Pair) -> Pair:

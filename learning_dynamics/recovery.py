@@ -142,6 +142,7 @@ def common_starts(problem: Problem, *, dimension: int, replicas: int, key: jax.A
     Raises:
         ValueError: with several noise blocks, or fewer than K noise dimensions.
     """
+    check_key(key)
     n, count = positive_integer("dimension", dimension), positive_integer("replicas", replicas)
     K, r = problem.learner.neurons, problem.inputs.directions
     groups = problem.inputs.blocks(n)

@@ -11,6 +11,7 @@ from learning_dynamics.validation import (
     finite_array,
     increasing_integers,
     positive_integer,
+    real_array,
     reject,
 )
 
@@ -307,7 +308,7 @@ def plot_samples(
         )
     with figure_style():
         for j, (label, across, values) in enumerate(lines):
-            rows, style = np.atleast_2d(np.asarray(values, np.float64)), ("-", "--", ":")[j % 3]
+            rows, style = np.atleast_2d(real_array("lines", values)), ("-", "--", ":")[j % 3]
             for i, row in enumerate(rows):
                 colour = series_style(i).colour if rows.shape[0] > 1 else GREY
                 axes.plot(across, row, style, color=colour, zorder=2)
@@ -325,7 +326,7 @@ def _columns(
     """One array per N, infinite where not recovered."""
     if isinstance(times, np.ndarray) and times.ndim == 2:
         times = list(times.T)
-    columns = [np.array(column, np.float64) for column in times]  # type: ignore[union-attr]
+    columns = [real_array("times", column) for column in times]  # type: ignore[union-attr]
     if len(columns) != sizes or any(c.ndim != 1 or c.size == 0 for c in columns):
         shapes = [c.shape for c in columns]
         raise reject("times", f"hold replicas for each of {sizes} dimensions", shapes)

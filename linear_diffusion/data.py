@@ -199,6 +199,7 @@ def draw(law: DataLaw, key: jax.Array, samples: int, *, dtype: DTypeLike = np.fl
     Raises:
         ValueError: samples < 2, or float64 without double precision switched on.
     """
+    random.check_key(key)
     _check_dtype(dtype)
     count, blocks = _check_samples(samples)
     rows = lax.map(
@@ -222,6 +223,7 @@ def draw_moments(
     Raises:
         ValueError: float64 without double precision switched on.
     """
+    random.check_key(key)
     _check_dtype(dtype)
     d = law.spectrum.shape[0]
     count = jnp.asarray(samples, jnp.int32)

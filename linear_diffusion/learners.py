@@ -88,7 +88,7 @@ def optimum(
 
     Equation: :eq:`eq:linear-optimum`.
     """
-    c = jnp.asarray(non_negative("ridge", ridge), covariance.dtype)
+    c = jnp.asarray(non_negative("ridge", ridge, ndim=0), covariance.dtype)
     return _optimum(mean, covariance, noise_levels(alpha_bar, covariance.dtype), c)
 
 
@@ -178,18 +178,30 @@ def gradient_descent(
     """
     levels = noise_levels(alpha_bar, covariance.dtype)
     d = covariance.shape[0]
-    c = float(non_negative("ridge", ridge))
+    c = float(non_negative("ridge", ridge, ndim=0))
     largest = float(jnp.linalg.norm(covariance, 2))
     fastest = float(jnp.max(levels.signal * (largest + c) + levels.noise))
-    if not 0 < 2 * learning_rate * fastest / d < 2:
+    rate = float(finite_array("learning_rate", learning_rate, ndim=0))
+    if not 0 < 2 * rate * fastest / d < 2:
         raise reject(
             "learning_rate", f"be positive and below d/max(M) = {d / fastest:.4g}", learning_rate
         )
-    start = jnp.zeros((d, d)) if initial_weights is None else jnp.asarray(initial_weights)
-    start = jnp.broadcast_to(start.astype(covariance.dtype), (levels.signal.size, d, d))
+    start = _starting_weights(initial_weights, levels, d, covariance.dtype)
     gaps = jnp.asarray(observation_gaps(steps))
     number = partial(jnp.asarray, dtype=covariance.dtype)
-    return _descend(covariance, levels, number(c), number(learning_rate), start, gaps)
+    return _descend(covariance, levels, number(c), number(rate), start, gaps)
+
+
+def _starting_weights(
+    weights: ArrayLike | None, levels: Levels, d: int, dtype: DTypeLike
+) -> jax.Array:
+    """One matrix for each level, from one for all, from none (zero), or as given."""
+    shape = (levels.signal.size, d, d)
+    given = np.zeros((d, d)) if weights is None else finite_array("initial_weights", weights)
+    if given.shape not in (shape, shape[1:]):
+        demand = f"have shape {shape} or {shape[1:]}"
+        raise reject("initial_weights", demand, f"shape {given.shape}")
+    return jnp.broadcast_to(jnp.asarray(given, dtype), shape)
 
 
 @partial(jax.jit, static_argnames=("batch",))
@@ -262,18 +274,19 @@ def online_sgd(
 
     Equation: :eq:`eq:linear-loss`.
     """
+    random.check_key(key)
     levels = noise_levels(alpha_bar, data.dtype)
     d = data.shape[1]
-    if not learning_rate > 0:
-        raise reject("learning_rate", "be positive", learning_rate)
-    start = jnp.zeros((d, d)) if initial_weights is None else jnp.asarray(initial_weights)
-    start = jnp.broadcast_to(start.astype(data.dtype), (levels.signal.size, d, d))
+    rate = float(finite_array("learning_rate", learning_rate, ndim=0))
+    if not rate > 0:
+        raise reject("learning_rate", "be positive", rate)
+    start = _starting_weights(initial_weights, levels, d, data.dtype)
     number = partial(jnp.asarray, dtype=data.dtype)
     return _sgd(
         data,
         levels,
-        number(float(non_negative("ridge", ridge))),
-        number(learning_rate),
+        number(float(non_negative("ridge", ridge, ndim=0))),
+        number(rate),
         start,
         key,
         jnp.asarray(observation_gaps(steps)),

@@ -8,6 +8,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.random import check_key
 from learning_dynamics.sampling import Coefficients, reverse_coefficients, reverse_process
 from learning_dynamics.validation import positive_integer, reject
 from linear_diffusion.learners import Denoiser
@@ -73,6 +74,7 @@ def generate(
     Raises:
         ValueError: unknown sampler, or a denoiser for another number of steps.
     """
+    check_key(key)
     coefficients = _coefficients(schedule, sampler, denoiser, denoiser.weights.dtype)
     return _generate(denoiser, coefficients, key, positive_integer("count", count))
 

@@ -16,8 +16,17 @@ from jax import lax
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import random
+from learning_dynamics.loop import MOST_STEPS
 from learning_dynamics.noise_schedule import NoiseSchedule
-from learning_dynamics.validation import integers, one_of, positive_integer
+from learning_dynamics.validation import (
+    finite_array,
+    integers,
+    non_negative,
+    one_of,
+    positive_integer,
+    real_array,
+    reject,
+)
 from linear_diffusion.data import DataLaw, draw_moments
 from linear_diffusion.theory import (
     gain_growth,
@@ -94,7 +103,10 @@ def draw_modes(law: DataLaw, samples: ArrayLike, *, replicas: int, key: jax.Arra
     Raises:
         ValueError: samples < 2 or no replica.
     """
+    random.check_key(key)
     sizes = np.atleast_1d(integers("samples", samples, least=2))
+    if np.any(sizes > MOST_STEPS):
+        raise reject("samples", f"not exceed {MOST_STEPS}", sizes.max())
     count = positive_integer("replicas", replicas)
     with jax.enable_x64(True):
         found = _draw_modes(law, key, jnp.asarray(sizes, jnp.int32), count)
@@ -133,8 +145,12 @@ def losses_of_modes(
         Two arrays of shape (replicas, sizes, ...).
     """
     c, a, tau = (
-        np.asarray(array, np.float64)[..., None]
-        for array in np.broadcast_arrays(ridge, alpha_bar, times)
+        array[..., None]
+        for array in np.broadcast_arrays(
+            non_negative("ridge", ridge),
+            finite_array("alpha_bar", alpha_bar),
+            real_array("times", times),
+        )
     )
     spread = (slice(None), slice(None)) + (None,) * (c.ndim - 1)
     seen, true = modes.variance[spread], (modes.signal + modes.mean_error**2)[spread]
@@ -199,9 +215,9 @@ def trained_variance(
         Variance and mean share, each of shape (replicas, sizes, times, d).
     """
     noise, signal = schedule.noise_power, schedule.alpha_bar
-    rate = signal * (modes.variance[..., None] + ridge) + noise
+    rate = signal * (modes.variance[..., None] + non_negative("ridge", ridge, ndim=0)) + noise
     variances, shares = [], []
-    for tau in np.atleast_1d(np.asarray(times, np.float64)):
+    for tau in np.atleast_1d(real_array("times", times)):
         gains = np.sqrt(noise) * gain_growth(rate, tau)
         variances.append(generated_variance_recursion(gains, schedule, sampler=sampler))
         factors = mode_factors(gains, schedule, sampler)
@@ -223,9 +239,13 @@ def population_gains(
     Returns:
         Shape (replicas, sizes, times, d).
     """
-    tau = np.atleast_1d(np.asarray(times, np.float64))[:, None]
-    rate = alpha_bar * (modes.variance[:, :, None, :] + ridge) + 1 - alpha_bar
-    w = np.sqrt(1 - alpha_bar) * gain_growth(rate, tau)
+    tau = np.atleast_1d(real_array("times", times))[:, None]
+    level = finite_array("alpha_bar", alpha_bar, ndim=0)
+    if not 0 < level < 1:
+        raise reject("alpha_bar", "lie strictly between 0 and 1", alpha_bar)
+    c = non_negative("ridge", ridge, ndim=0)
+    rate = level * (modes.variance[:, :, None, :] + c) + 1 - level
+    w = np.sqrt(1 - level) * gain_growth(rate, tau)
     return np.einsum("rsti,rsik->rstk", w, modes.overlap**2)
 
 
@@ -245,9 +265,10 @@ def root_overlap(first: SampleModes, second: SampleModes, *, ridge: float = 0.0)
     Returns:
         Shape (replicas, sizes).
     """
+    c = non_negative("ridge", ridge, ndim=0)
     roots = [
-        np.einsum("rsik,rsi,rsil->rskl", m.overlap, np.sqrt(m.variance + ridge), m.overlap)
+        np.einsum("rsik,rsi,rsil->rskl", m.overlap, np.sqrt(m.variance + c), m.overlap)
         for m in (first, second)
     ]
-    power = np.mean([(m.variance + ridge).sum(axis=-1) for m in (first, second)], axis=(0, 1))
+    power = np.mean([(m.variance + c).sum(axis=-1) for m in (first, second)], axis=(0, 1))
     return (roots[0] * roots[1]).sum(axis=(-2, -1)) / power

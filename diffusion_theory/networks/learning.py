@@ -17,7 +17,7 @@ from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.pytrees import configuration, static
 from learning_dynamics.training import Minibatches, Training, log_steps, train
 from learning_dynamics.training.batches import Augmentation
-from learning_dynamics.validation import integers, reject
+from learning_dynamics.validation import channels_last, finite_array, integers, reject
 
 __all__ = ["DenoiserLearning", "draw_along", "learn_denoiser"]
 
@@ -142,13 +142,13 @@ def learn_denoiser(
     chosen = tuple(int(t) for t in integers("fixed", fixed, least=0)) if np.size(fixed) else ()
     if any(t >= schedule.steps for t in chosen):
         raise reject("fixed", f"lie below the schedule's {schedule.steps} steps", chosen)
-    sets = {name: jnp.asarray(np.asarray(x, np.float32)) for name, x in tests.items()}
+    sets = {name: jnp.asarray(_rows(f"tests[{name!r}]", x)) for name, x in tests.items()}
     if len({x.shape for x in sets.values()}) != 1:
         raise reject("tests", "have one shape", [x.shape for x in sets.values()])
     training = train(
         build,
         noise_loss,
-        _Noisy(Minibatches(np.asarray(images, np.float32), batch, augment), levels),
+        _Noisy(Minibatches(_rows("images", images), batch, augment), levels),
         optimiser=optimiser,
         steps=at,
         observe=_observe,
@@ -168,6 +168,15 @@ def learn_denoiser(
         seen["parameters"],
         training,
     )
+
+
+def _rows(argument: str, images: ArrayLike) -> Array:
+    """Images as float32, shape (n, height, width[, channels])."""
+    found = finite_array(argument, images)
+    if found.ndim not in (3, 4):
+        raise reject(argument, "have shape (n, height, width[, channels])", f"shape {found.shape}")
+    channels_last(argument, found.shape[1:])
+    return found.astype(np.float32)
 
 
 @partial(jax.jit, static_argnames=("graph", "structure", "shapes", "schedule", "shape", "sampler"))

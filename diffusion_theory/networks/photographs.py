@@ -16,6 +16,7 @@ from learning_dynamics.images import (
 )
 from learning_dynamics.images.patches import generator
 from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.random import check_key
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = ["Clones", "best_affine_loss", "clones", "photograph_patches"]
@@ -57,6 +58,7 @@ def photograph_patches(
         ValueError: if `size` is no multiple of 4, there are fewer than two photographs or too few
             patches in one, a photograph is smaller than a patch, or an argument is out of range.
     """
+    check_key(key)
     size = positive_integer("size", size)
     if size % 4:
         raise reject("size", "be a multiple of 4", size)

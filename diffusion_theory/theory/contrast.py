@@ -12,7 +12,7 @@ from diffusion_theory.activations import activation_values
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser, denoiser_numbers
 from learning_dynamics.hermite import hermite
-from learning_dynamics.validation import finite_array, integers, reject
+from learning_dynamics.validation import finite_array, integers, real_array, reject
 
 __all__ = ["Coefficients", "Contrast", "alone", "contrast", "smooth_nodes"]
 
@@ -63,11 +63,11 @@ class Contrast:
 
     def sigma(self, h: ArrayLike) -> tuple[Array, Array]:
         """Values of the activation and of its derivative at kappa h."""
-        return activation_values(self.activation, self.kappa * np.asarray(h, np.float64))
+        return activation_values(self.activation, self.kappa * real_array("h", h))
 
     def __call__(self, h: ArrayLike) -> Array:
         """psi(h)."""
-        field = np.asarray(h, np.float64)
+        field = real_array("h", h)
         value, slope = self.sigma(field)
         cross = (self.skip - self.p) * field * value - self.b * self.q * self.kappa * slope
         return value**2 + 2 * self.sign * cross

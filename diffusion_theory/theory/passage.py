@@ -13,7 +13,7 @@ from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.theory.contrast import contrast, smooth_nodes
 from diffusion_theory.theory.exponent import information_exponents
 from diffusion_theory.theory.loss import loss_terms, pair_nodes
-from learning_dynamics.validation import finite_array, positive_integer, reject
+from learning_dynamics.validation import finite_array, positive_integer, real_array, reject
 
 __all__ = ["PassageLaw", "noise_along", "passage_law", "search_passage_law"]
 
@@ -39,7 +39,7 @@ class PassageLaw:
 
     def probability(self, times: ArrayLike) -> Array:
         """P(n* <= time) at any times; the last value of the grid beyond it."""
-        return np.interp(np.asarray(times, np.float64), self.times, self.share, left=0.0)
+        return np.interp(real_array("times", times), self.times, self.share, left=0.0)
 
     def quantile(self, level: ArrayLike) -> Array:
         """Times by which given shares have recovered, infinite beyond the grid."""

@@ -13,7 +13,7 @@ import optax
 from flax import nnx
 
 from learning_dynamics.training import Convolution
-from learning_dynamics.validation import positive_integer, reject
+from learning_dynamics.validation import channels_last, positive_integer, reject
 
 __all__ = ["ConvNet", "ResNet", "TwoLayer", "accuracy", "cross_entropy", "resnet18"]
 
@@ -25,6 +25,7 @@ Shape = tuple[int, ...]  # (height, width) or (height, width, channels)
 def _channels(shape: Shape) -> int:
     if len(shape) not in (2, 3) or min(shape) < 1:
         raise reject("shape", "be (height, width) or (height, width, channels)", shape)
+    channels_last("shape", shape)
     return shape[2] if len(shape) == 3 else 1
 
 

@@ -6,7 +6,7 @@ variance (each channel its own mean): its contrast tells no class.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,6 +22,7 @@ from fourier_simplicity.surrogates import (
 )
 from learning_dynamics.images import ImageSet, cut_patches, split_by_region
 from learning_dynamics.images.patches import generator
+from learning_dynamics.random import check_key
 from learning_dynamics.validation import positive_integer, reject
 
 __all__ = ["CONFLICT_AMPLITUDES", "CONFLICT_PHASES", "CueSets", "cue_sets", "sweep_sets"]
@@ -30,6 +31,7 @@ Array = NDArray[Any]
 Pair = tuple[Array, Array]
 CONFLICT_AMPLITUDES = "conflict, by amplitudes"
 CONFLICT_PHASES = "conflict, by phases"
+FLAT = 1e-5  # deviation of a patch below which there is nothing to scale
 SPREAD = 16.0  # standard deviations that the range [0, 1] of an image set spans
 
 
@@ -40,7 +42,7 @@ class CueSets:
     Attributes:
         train: images float32, shape (n, height, width[, channels]), and labels int32, shape (n,).
         tests: name of the cue -> images and labels.
-        class_names: names of the classes.
+        class_names: names of the classes, in the order of their labels.
     """
 
     train: Pair
@@ -65,16 +67,21 @@ def _standardised(images: Array) -> Array:
     return np.asarray(centred / np.maximum(spread, 1e-12), np.float32)
 
 
-def _stacked(images: ImageSet, colour: bool) -> tuple[Array, NDArray[np.int64]]:
-    if images.labels is None or len(images.class_names) < 2:
-        raise reject("images", "have labels of at least two classes", images.source)
+def _stacked(images: ImageSet, colour: bool) -> tuple[Array, NDArray[np.int64], tuple[str, ...]]:
+    """Pixels, labels from zero on, and names of the classes that have an image."""
+    present = np.unique([] if images.labels is None else images.labels)
+    if images.labels is None or len(present) < 2:
+        got = f"{len(present)} in {images.source}"
+        raise reject("images", "have labels of at least two classes", got)
     if not isinstance(images.images, np.ndarray):
         shapes = sorted({i.shape for i in images})[:3]
         raise reject("images", "have one size (load them with `size`)", f"shapes {shapes}")
     pixels = images.images / 255.0 if images.images.dtype == np.uint8 else images.images
     if pixels.ndim == 4 and not colour:
         pixels = pixels.mean(axis=-1)
-    return np.asarray(pixels), images.labels
+    known = images.class_names
+    names = tuple(known[label] if known else str(label) for label in present)
+    return np.asarray(pixels), np.searchsorted(present, images.labels), names
 
 
 @dataclass(frozen=True)
@@ -87,18 +94,31 @@ class _Cut:
     train: NDArray[np.bool_]  # frames that may be trained on
     held: NDArray[np.bool_]  # frames that are tested on: the same ones if patches are cut
 
-    def sides(self, frames: Array, labels: NDArray[np.int64], train: bool) -> Pair:
-        """Training or test images of frames: patches of one region, or the frames themselves."""
+    def training(self, frames: Array, labels: NDArray[np.int64]) -> Pair:
+        """Training images: frames, or patches of their left that are not flat."""
+        chosen, known = frames[self.train], labels[self.train]
         if self.size is None:
-            return frames, labels
-        floats = np.clip(_standardised(frames) / SPREAD + 0.5, 0, 1)
+            return chosen, known
         patches = cut_patches(
-            ImageSet(floats, labels), self.size, stride=self.stride, grayscale=False,
-            unit_norm=True, drop_flat=1e-5,
+            ImageSet(_unit_range(chosen), known), self.size, stride=self.stride, grayscale=False,
+            unit_norm=True, drop_flat=FLAT,
         )  # fmt: skip
-        side = split_by_region(patches, self.fraction)[0 if train else 1]
+        side = split_by_region(patches, self.fraction)[0]
         assert side.labels is not None
         return side.images, side.labels
+
+    def test_patches(self, frames: Array) -> Array:
+        """All patches of the right of frames, at the same places in each: (frames, places, ...)."""
+        assert self.size is not None
+        patches = cut_patches(
+            ImageSet(_unit_range(frames)), self.size, stride=self.stride, grayscale=False
+        )
+        images = split_by_region(patches, self.fraction)[1].images
+        return images.reshape(len(frames), -1, *images.shape[1:])
+
+
+def _unit_range(frames: Array) -> Array:
+    return np.clip(_standardised(frames) / SPREAD + 0.5, 0, 1)
 
 
 def _cut(
@@ -109,12 +129,13 @@ def _cut(
     fraction: float,
     draws: np.random.Generator,
 ) -> _Cut:
-    counts = np.bincount(labels, minlength=len(names))
+    counts = np.bincount(labels)
     if counts.max() == 1:
         if size is None:
             raise reject("size", "be given when every class is a single image", None)
         every = np.ones(len(labels), bool)
-        return _Cut(positive_integer("size", size), stride, fraction, every, every)
+        size, stride = positive_integer("size", size), positive_integer("stride", stride)
+        return _Cut(size, stride, fraction, every, every)
     if size is not None:
         raise reject("size", "be left out when classes have several images", size)
     if counts.min() < 2:
@@ -131,28 +152,61 @@ def _cut(
     return _Cut(None, stride, fraction, train, ~train)
 
 
-def _partners(
-    labels: NDArray[np.int64], pairs: bool, draws: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of images of different classes: all pairs, or a random partner for each image."""
-    if pairs:
-        first, second = np.nonzero(labels[:, None] != labels[None])
-        return first, second
-    found = np.empty(len(labels), np.int64)
-    for label in np.unique(labels):
-        mine, others = np.flatnonzero(labels == label), np.flatnonzero(labels != label)
-        found[mine] = draws.choice(others, mine.size)
-    return np.arange(len(labels)), found
+def _each(argument: str, limit: int, classes: int, fewest: int) -> int:
+    """Images of each class, at most `limit` of all together."""
+    most = positive_integer(argument, limit) // classes
+    if most < 1:
+        raise reject(argument, f"leave an image for each of {classes} classes", limit)
+    return min(most, fewest)
 
 
-def _rows(pair: Pair, limit: int, draws: np.random.Generator) -> Pair:
+def _balanced(
+    argument: str, pair: Pair, classes: int, limit: int, draws: np.random.Generator
+) -> Pair:
     """At most `limit` rows with equally many of each class, shuffled and standardised."""
     images, labels = pair
-    classes, counts = np.unique(labels, return_counts=True)
-    each = min(limit // len(classes), int(counts.min()))
-    chosen = [draws.choice(np.flatnonzero(labels == c), each, replace=False) for c in classes]
+    each = _each(argument, limit, classes, int(np.bincount(labels).min()))
+    chosen = [
+        draws.choice(np.flatnonzero(labels == c), each, replace=False) for c in range(classes)
+    ]
     order = draws.permutation(np.concatenate(chosen))
     return _standardised(images[order]), labels[order].astype(np.int32)
+
+
+class _Scored(NamedTuple):
+    """What every test set scores: row by row a class and a place in it, and a partner's class.
+
+    Partners have the same place in another class. Each image is a partner once, so that
+    amplitudes and phases of conflict images are balanced too.
+    """
+
+    label: NDArray[np.int64]
+    place: NDArray[np.int64]
+    other: NDArray[np.int64]
+
+
+def _scored(places: int, classes: int, limit: int, draws: np.random.Generator) -> _Scored:
+    """Rows for so many places in each class, at most `limit` rows, shuffled."""
+    each = _each("test_limit", limit, classes, places)
+    label, place = np.divmod(draws.permutation(classes * each), each)
+    return _Scored(label, place, (label + 1 + place % (classes - 1)) % classes)
+
+
+def _real_patches(
+    cut: _Cut, frames: dict[str, Array], limit: int, draws: np.random.Generator
+) -> tuple[dict[str, Array], _Scored, NDArray[np.int64]]:
+    """Patches of all frames, rows, and the places of the rows: those that are flat in no frame."""
+    patches = {name: cut.test_patches(each) for name, each in frames.items()}
+    flat = [
+        np.any(each.std(axis=(2, 3)).reshape(*each.shape[:2], -1) <= FLAT, axis=(0, 2))
+        for each in patches.values()
+    ]
+    places = draws.permutation(np.flatnonzero(~np.any(flat, axis=0)))
+    if not places.size:
+        raise reject("images", "hold a patch that is flat in no surrogate", "none")
+    classes = int(cut.held.sum())
+    rows = _scored(places.size, classes, limit, draws)
+    return patches, rows, places[rows.place]
 
 
 def cue_sets(
@@ -173,7 +227,9 @@ def cue_sets(
     patches of `size` pixels are cut from it afterwards; training patches lie on the left, test
     patches on the right. Otherwise images are whole and split image by image within each class.
     Conflict images carry the amplitudes of one class and the phases of another, and are scored
-    once by each.
+    once by each. All test sets score the same images (patches: the same places of every class),
+    equally many of each class: each image gives its amplitudes to one conflict image and its phases
+    to another. Classes without images are left out of names and labels.
 
     Args:
         images: labelled images of one size.
@@ -189,31 +245,55 @@ def cue_sets(
 
     Raises:
         ValueError: on unlabelled or unequal images, a class with one image beside classes with
-            several, `size` missing or superfluous, images smaller than a patch.
+            several, `size` missing or superfluous, images smaller than a patch, limits below the
+            number of classes, or a bad key.
     """
-    pixels, labels = _stacked(images, colour)
+    check_key(key)
+    pixels, labels, names = _stacked(images, colour)
     draws = generator(jax.random.fold_in(key, 1))
-    cut = _cut(labels, images.class_names, size, stride, fraction, draws)
+    cut = _cut(labels, names, size, stride, fraction, draws)
     real = np.asarray(periodic_component(pixels))
     shared = np.asarray(mean_amplitude(real[cut.train], periodic=False))
     if equal_spectra:
         real = np.asarray(phase_only(real, shared, periodic=False))
+    train = _balanced("train_limit", cut.training(real, labels), len(names), train_limit, draws)
+
+    def surrogates(held: Array) -> dict[str, Array]:
+        return {
+            "real": held,
+            "amplitude-only": np.asarray(amplitude_only(held, key, periodic=False)),
+            "phase-only": np.asarray(phase_only(held, shared, periodic=False)),
+        }
+
     held, known = real[cut.held], labels[cut.held]
-    first, second = _partners(known, size is not None, draws)
-    mixed = np.asarray(swap(held[first], held[second], periodic=False))
-    frames: dict[str, Pair] = {
-        "real": (held, known),
-        "amplitude-only": (np.asarray(amplitude_only(held, key, periodic=False)), known),
-        "phase-only": (np.asarray(phase_only(held, shared, periodic=False)), known),
-        CONFLICT_AMPLITUDES: (mixed, known[first]),
-        CONFLICT_PHASES: (mixed, known[second]),
-    }
-    train = cut.sides(real[cut.train], labels[cut.train], True)
-    return CueSets(
-        _rows(train, train_limit, draws),
-        {name: _rows(cut.sides(*f, False), test_limit, draws) for name, f in frames.items()},
-        images.class_names,
-    )
+    if cut.size is None:
+        groups = _groups(known, draws)
+        rows = _scored(min(map(len, groups)), len(names), test_limit, draws)
+        first, second = (
+            np.array([groups[c][i] for c, i in zip(classes, rows.place, strict=True)])
+            for classes in (rows.label, rows.other)
+        )
+        tests = surrogates(held[first])
+        mixed = np.asarray(swap(held[first], held[second], periodic=False))
+    else:
+        order = np.argsort(known)  # one frame for each class
+        first, second = np.nonzero(~np.eye(len(names), dtype=bool))
+        both = np.asarray(swap(held[order][first], held[order][second], periodic=False))
+        frames = {**surrogates(held[order]), "mixed": both}
+        patches, rows, place = _real_patches(cut, frames, test_limit, draws)
+        pair = rows.label * (len(names) - 1) + rows.other - (rows.other > rows.label)
+        mixed = patches.pop("mixed")[pair, place]
+        tests = {name: each[rows.label, place] for name, each in patches.items()}
+    ours, others = rows.label.astype(np.int32), rows.other.astype(np.int32)
+    sets = {name: (_standardised(each), ours) for name, each in tests.items()}
+    conflict = _standardised(mixed)
+    sets[CONFLICT_AMPLITUDES], sets[CONFLICT_PHASES] = (conflict, ours), (conflict, others)
+    return CueSets(train, sets, names)
+
+
+def _groups(labels: NDArray[np.int64], draws: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Indices of the images of each class, shuffled."""
+    return [draws.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)]
 
 
 def sweep_sets(
@@ -234,13 +314,24 @@ def sweep_sets(
     "phases"; split and choice are the same for every beta. Arguments and errors are otherwise
     those of `cue_sets`.
     """
-    pixels, labels = _stacked(images, colour)
+    check_key(key)
+    pixels, labels, names = _stacked(images, colour)
     found = []
     for frames in np.asarray(spectrum_sweep(pixels, exponents)):
         draws = generator(jax.random.fold_in(key, 1))
-        cut = _cut(labels, images.class_names, size, stride, fraction, draws)
-        train = cut.sides(frames[cut.train], labels[cut.train], True)
-        test = cut.sides(frames[cut.held], labels[cut.held], False)
-        tests = {"phases": _rows(test, test_limit, draws)}
-        found.append(CueSets(_rows(train, train_limit, draws), tests, images.class_names))
+        cut = _cut(labels, names, size, stride, fraction, draws)
+        pair = cut.training(frames, labels)
+        train = _balanced("train_limit", pair, len(names), train_limit, draws)
+        held, known = frames[cut.held], labels[cut.held]
+        if cut.size is None:
+            groups = _groups(known, draws)
+            rows = _scored(min(map(len, groups)), len(names), test_limit, draws)
+            chosen = [groups[c][i] for c, i in zip(rows.label, rows.place, strict=True)]
+            test = held[chosen]
+        else:
+            sides = {"phases": held[np.argsort(known)]}
+            patches, rows, place = _real_patches(cut, sides, test_limit, draws)
+            test = patches["phases"][rows.label, place]
+        tests = {"phases": (_standardised(test), rows.label.astype(np.int32))}
+        found.append(CueSets(train, tests, names))
     return found

@@ -8,11 +8,13 @@ from learning_dynamics.validation import positive_integer, reject
 
 __all__ = [
     "MAX_BYTES",
+    "UnfitError",
     "check_bytes",
     "existing_directory",
     "existing_file",
     "looks_pickled",
     "read_exactly",
+    "starts_pickle",
     "unfit",
 ]
 
@@ -22,11 +24,15 @@ MAX_BYTES = 2**32
 _CHUNK = 2**20
 
 
+class UnfitError(ValueError):
+    """An argument that names a file which cannot be used."""
+
+
 def unfit(
     path: str | os.PathLike[str], demand: str, got: object, argument: str = "path"
-) -> ValueError:
+) -> UnfitError:
     """Build the error about a file: what it must satisfy, what it holds and its name."""
-    return reject(argument, demand, f"{got} in {os.fspath(path)}")
+    return UnfitError(reject(argument, demand, f"{got} in {os.fspath(path)}"))
 
 
 def existing_file(path: str | os.PathLike[str], argument: str = "path") -> Path:
@@ -81,5 +87,9 @@ def read_exactly(stream: BinaryIO, size: int) -> bytearray:
 def looks_pickled(file: Path) -> bool:
     """Tell a Python pickle of protocol 2 or later by its first two bytes, without loading it."""
     with file.open("rb") as stream:
-        start = stream.read(2)
-    return len(start) == 2 and start[0] == 0x80 and 2 <= start[1] <= 5
+        return starts_pickle(stream.read(2))
+
+
+def starts_pickle(start: bytes) -> bool:
+    """Whether these are the first bytes of a pickle of protocol 2 or later."""
+    return len(start) >= 2 and start[0] == 0x80 and 2 <= start[1] <= 5

@@ -10,11 +10,11 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics.images._containers import check_no_container
 from learning_dynamics.images._reading import (
     MAX_BYTES,
     check_bytes,
     existing_file,
-    looks_pickled,
     read_exactly,
     unfit,
 )
@@ -47,7 +47,8 @@ def load_array(
     Args:
         path: an .npy file with the images, or an .npz archive.
         images_key: array of the archive with the images; by default "images", or the only array.
-        labels_key: array of the archive with the labels; by default "labels" if there is one.
+        labels_key: array of the archive with the labels; by default "labels" if there is one. An
+            archive with other arrays needs one of the two keys.
         max_bytes: bound on the declared size of each array.
 
     Returns:
@@ -60,6 +61,7 @@ def load_array(
             another type or shape, or labels that do not fit, or a key does not apply.
     """
     file = existing_file(path)
+    check_no_container(file)
     with file.open("rb") as stream:
         start = stream.read(len(_NPY))
         if start == _NPY:
@@ -71,7 +73,7 @@ def load_array(
     if start != _NPY:
         arrays = _archive(file, start, images_key, labels_key, max_bytes)
     images, labels = arrays["images"], arrays.get("labels")
-    names = tuple(str(name) for name in arrays.get("class_names", np.array([])).ravel())
+    names = _names(arrays.get("class_names"), file)
     if labels is not None and not names and labels.dtype.kind in "iu":
         classes = int(labels.max()) + 1
         if classes > _MOST_CLASSES:
@@ -83,20 +85,34 @@ def load_array(
         raise ValueError(f"{error} File: {file}.") from error
 
 
+def _names(given: NDArray[Any] | None, file: Path) -> tuple[str, ...]:
+    if given is None:
+        return ()
+    if given.dtype.kind == "S":
+        try:
+            given = np.char.decode(given, "utf-8")
+        except UnicodeDecodeError as error:
+            raise unfit(file, "name classes in UTF-8", f"{error}") from error
+    return tuple(str(name) for name in given.ravel())
+
+
 def _archive(
     file: Path, start: bytes, images_key: str | None, labels_key: str | None, max_bytes: int
 ) -> dict[str, NDArray[Any]]:
-    if looks_pickled(file):
-        raise unfit(file, "be .npy or .npz: pickles can run code and are never loaded", "a pickle")
     if not start.startswith(b"PK"):
         raise unfit(file, "be an .npy or .npz file", f"first bytes {start.hex(' ')}")
     try:
         with zipfile.ZipFile(file) as archive:
             keys = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
+            chosen = images_key is not None or labels_key is not None
             if images_key is None:
                 images_key = keys[0] if len(keys) == 1 else "images"
             wanted = {"images": images_key, "labels": labels_key or "labels"}
             wanted["class_names"] = "class_names"
+            others = sorted(set(keys) - set(wanted.values()))
+            if others and images_key in keys and not chosen:
+                demand = "hold `images`, `labels` and `class_names` only, or come with keys"
+                raise unfit(file, f"{demand} that choose", f"also arrays {others}")
             required = {images_key, labels_key} - {None}
             arrays = {}
             for role, key in wanted.items():

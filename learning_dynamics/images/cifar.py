@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics.images._containers import check_no_container
 from learning_dynamics.images._reading import (
     MAX_BYTES,
     check_bytes,
@@ -96,6 +97,8 @@ def load_cifar(
         if part is not None:
             raise reject("part", "be left out for a single file", repr(part))
         files = [existing_file(path)]
+        if not looks_pickled(files[0]):  # the Python version has a message of its own
+            check_no_container(files[0])
         chosen = _kind_of(files[0], kind)
     layout = _LAYOUTS[chosen]
     one_of("labels", labels, tuple(layout.label_classes))
@@ -191,7 +194,11 @@ def _class_names(file: Path, classes: int) -> tuple[str, ...]:
         return tuple(str(i) for i in range(classes))
     # Bounded: whatever lies there, a list of class names is short.
     with file.open("rb") as stream:
-        lines = stream.read(2**16).decode("utf-8", errors="replace").splitlines()
+        start = stream.read(2**16)
+    try:
+        lines = start.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise unfit(file, "name classes in UTF-8", f"{error}") from error
     names = tuple(line.strip() for line in lines if line.strip())
     if len(names) != classes:
         raise unfit(file, f"name {classes} classes, one a line", f"{len(names)} names")

@@ -2,14 +2,18 @@
 
 import os
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from learning_dynamics.images._complaints import complaints
+from learning_dynamics.images._formats import EIGHT_BITS, FORMATS, check_opaque, check_whole
 from learning_dynamics.images._reading import (
     MAX_BYTES,
+    UnfitError,
     check_bytes,
     existing_directory,
     existing_file,
@@ -21,7 +25,7 @@ from learning_dynamics.validation import positive_integer, reject
 __all__ = ["is_image_name", "load_folder", "read_image"]
 
 _GRAY = ("1", "L", "LA", "La")
-_COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
+_COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr")
 
 
 def load_folder(
@@ -32,7 +36,7 @@ def load_folder(
     skip_small: bool = False,
     max_bytes: int = MAX_BYTES,
 ) -> ImageSet:
-    """Read a folder of image files in any 8-bit format that Pillow reads.
+    """Read a folder of image files of 8 bits a channel, in the common formats that Pillow reads.
 
     Subfolders are classes (ImageNet style, one level, in the order of their names). A flat
     folder has no classes: each photograph becomes its own. Files are taken in the order of their
@@ -48,13 +52,14 @@ def load_folder(
 
     Returns:
         uint8 images: an array of shape (n, size, size[, 3]), or a tuple of arrays of shape
-        (height, width[, 3]) when sizes differ. Transparency is dropped, the camera's
-        orientation tag is applied.
+        (height, width[, 3]) when sizes differ. The camera's orientation tag is applied; colours are
+        converted to RGB, without colour profiles.
 
     Raises:
         ValueError: if there is no image, files and class folders are mixed, a class is empty, a
-            file cannot be decoded, has more than 8 bits a channel or too many pixels, or an
-            image is smaller than `size` (enlarging would change its spectrum).
+            file cannot be decoded, has more than 8 bits a channel, several frames, transparent or
+            too many pixels, or an image is smaller than `size` (enlarging would change its
+            spectrum).
     """
     folder = existing_directory(path)
     if size is not None:
@@ -89,7 +94,7 @@ def load_folder(
     return ImageSet(tuple(images), chosen, names, f"folder {folder.name}")
 
 
-class _TooSmallError(ValueError):
+class _TooSmallError(UnfitError):
     """An image smaller than the size asked for."""
 
 
@@ -120,7 +125,7 @@ def _listing(folder: Path, limit: int | None) -> dict[str, list[Path]]:
 def is_image_name(file: Path) -> bool:
     """Whether a file name ends like an image that Pillow reads, and is not hidden."""
     kind = Image.registered_extensions().get(file.suffix.lower())
-    return kind in _formats() and not file.name.startswith(".")
+    return kind in (*_formats(), "MPO") and not file.name.startswith(".")
 
 
 def _formats() -> tuple[str, ...]:
@@ -140,39 +145,60 @@ def read_image(
         max_bytes: bound on the decoded pixels.
 
     Raises:
-        ValueError: if the file is missing, empty, cannot be decoded, has more than 8 bits a
-            channel, is smaller than `size` or has too many pixels.
+        ValueError: if the file is missing, empty, cannot be decoded, is smaller than `size` or has
+            too many pixels, or if 8-bit gray or colour is only a part of it: several frames, more
+            than 8 bits a channel, transparency.
     """
     file = existing_file(path)
+    with warnings.catch_warnings():
+        # what is read must not depend on the filters of the user
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with _opened(file) as opened:
+            return _read(opened, file, size, max_bytes)
+
+
+def _opened(file: Path) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            opened = Image.open(file, formats=_formats())
+        opened = Image.open(file, formats=_formats())
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise unfit(file, "not declare an excessive number of pixels", f"{error}") from error
+        bound = f"PIL.Image.MAX_IMAGE_PIXELS = {Image.MAX_IMAGE_PIXELS}"
+        demand = f"not declare an excessive number of pixels ({bound})"
+        raise unfit(file, demand, f"{error}") from error
     except Exception as error:  # decoders of broken files raise almost anything
         raise unfit(file, "be an image that Pillow reads", f"{type(error).__name__}") from error
-    with opened:
-        width, height = opened.size
-        if opened.mode not in _GRAY + _COLOUR:
-            raise unfit(file, "hold 8 bits a channel", f"Pillow mode {opened.mode}")
-        channels = 1 if opened.mode in _GRAY else 3
-        if size is not None and min(width, height) < size:
-            raise _TooSmallError(
-                str(unfit(file, f"be at least {size} pixels wide and high", f"{width} x {height}"))
-            )
-        check_bytes(file, width * height * channels, max_bytes)
-        try:
-            return _decode(opened, "L" if channels == 1 else "RGB", size)
-        except Exception as error:
-            raise unfit(file, "be a whole image", f"{type(error).__name__}: {error}") from error
+    if opened.format not in FORMATS:
+        opened.close()
+        raise unfit(file, f"be one of {', '.join(FORMATS)}", f"{opened.format}")
+    return opened
 
 
-def _decode(opened: Image.Image, mode: str, size: int | None) -> NDArray[np.uint8]:
-    upright = ImageOps.exif_transpose(opened)
-    if upright.mode in ("P", "PA"):  # directly to RGB, Pillow warns about transparent palettes
-        upright = upright.convert("RGBA")
-    image = upright.convert(mode)
+def _read(opened: Image.Image, file: Path, size: int | None, max_bytes: int) -> NDArray[np.uint8]:
+    width, height = opened.size
+    if opened.mode not in _GRAY + _COLOUR:
+        raise unfit(file, EIGHT_BITS, f"Pillow mode {opened.mode}")
+    channels = 1 if opened.mode in _GRAY else 3
+    if size is not None and min(width, height) < size:
+        raise _TooSmallError(
+            str(unfit(file, f"be at least {size} pixels wide and high", f"{width} x {height}"))
+        )
+    check_bytes(file, width * height * channels, max_bytes)
+    try:
+        check_whole(file, opened)
+        with complaints() if opened.format == "TIFF" else nullcontext([]) as said:
+            opened.load()
+        if said:
+            raise unfit(file, "be a whole image", said[0])
+        check_opaque(file, opened)
+        return _decoded(opened, "L" if channels == 1 else "RGB", size)
+    except UnfitError:
+        raise
+    except Exception as error:  # decoders of broken files raise almost anything
+        raise unfit(file, "be a whole image", f"{type(error).__name__}: {error}") from error
+
+
+def _decoded(opened: Image.Image, mode: str, size: int | None) -> NDArray[np.uint8]:
+    image = ImageOps.exif_transpose(opened).convert(mode)
     if size is not None:
         side = min(image.size)
         left, top = ((length - side) // 2 for length in image.size)

@@ -6,11 +6,12 @@ import zlib
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics.images._containers import check_no_container
 from learning_dynamics.images._reading import (
     MAX_BYTES,
     check_bytes,
@@ -20,7 +21,7 @@ from learning_dynamics.images._reading import (
 )
 from learning_dynamics.images.image_set import ImageSet
 
-__all__ = ["load_idx"]
+__all__ = ["idx_set", "load_idx"]
 
 _UNSIGNED_BYTE = 0x08
 # deflate cannot do better than 1 byte in 1032; rounded up for headers
@@ -56,19 +57,30 @@ def load_idx(
     Source: Y. LeCun, C. Cortes, C. J. C. Burges, the MNIST database. The data are not part of
     this package.
     """
-    file = existing_file(images_path, "images_path")
-    images = _read(file, (3, 4), max_bytes, "images_path")
+    return idx_set(images_path, labels_path, class_names, max_bytes, ("images_path", "labels_path"))
+
+
+def idx_set(
+    images_path: str | os.PathLike[str],
+    labels_path: str | os.PathLike[str] | None,
+    class_names: Sequence[str] | None,
+    max_bytes: int,
+    arguments: tuple[str, str],
+) -> ImageSet:
+    """The same for callers whose arguments for images and labels have other names."""
+    file = existing_file(images_path, arguments[0])
+    images = _read(file, (3, 4), max_bytes, arguments[0])
     source = f"idx file {file.name}"
     if labels_path is None:
-        return ImageSet(images, source=source)
-    labels_file = existing_file(labels_path, "labels_path")
-    labels = _read(labels_file, (1,), max_bytes, "labels_path").astype(np.int64)
+        return _image_set(file, arguments[0], images, source=source)
+    labels_file = existing_file(labels_path, arguments[1])
+    labels = _read(labels_file, (1,), max_bytes, arguments[1]).astype(np.int64)
     if len(labels) != len(images):
         raise unfit(
             labels_file,
             f"hold one label for each of the {len(images)} images of {file.name}",
             f"{len(labels)} labels",
-            "labels_path",
+            arguments[1],
         )
     largest = int(labels.max())
     names = tuple(str(i) for i in range(largest + 1)) if class_names is None else class_names
@@ -77,12 +89,20 @@ def load_idx(
             labels_file,
             f"hold labels below the number of classes {len(names)}",
             f"label {largest}",
-            "labels_path",
+            arguments[1],
         )
-    return ImageSet(images, labels, tuple(names), source)
+    return _image_set(file, arguments[0], images, labels, tuple(names), source)
+
+
+def _image_set(file: Path, argument: str, *parts: Any, **more: Any) -> ImageSet:
+    try:
+        return ImageSet(*parts, **more)
+    except ValueError as error:  # the container does not know the file
+        raise unfit(file, "hold images", f"an array that is none ({error})", argument) from error
 
 
 def _read(file: Path, ranks: tuple[int, ...], max_bytes: int, argument: str) -> NDArray[np.uint8]:
+    check_no_container(file, argument)
     with file.open("rb") as stream:
         packed = stream.read(2) == b"\x1f\x8b"
     try:

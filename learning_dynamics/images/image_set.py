@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.validation import reject
+from learning_dynamics.validation import channels_last, integers, plain_array, reject
 
 __all__ = ["ImageSet"]
 
 Pixels = NDArray[Any]
+_TALL = 4  # times as high as wide: no image of three or four pixels across
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +34,9 @@ class ImageSet:
         source: where the images come from, with the licence where it is known.
 
     Raises:
-        ValueError: if there is no image, an image is empty or has another rank or type, a float
-            image leaves [0, 1], or labels do not fit the images or the class names.
+        ValueError: if there is no image, an image is empty, masked or has another rank or type,
+            its channels come first, a float image leaves [0, 1], or labels do not fit the images or
+            the class names.
     """
 
     images: Pixels | tuple[Pixels, ...]
@@ -69,7 +71,7 @@ class ImageSet:
         Raises:
             ValueError: if nothing is kept, or `indices` is no one-dimensional index.
         """
-        chosen = np.asarray(indices)
+        chosen = plain_array("indices", indices)
         if chosen.dtype == np.bool_ and chosen.shape == (len(self),):
             chosen = np.flatnonzero(chosen)
         if chosen.ndim != 1 or not chosen.size or not np.issubdtype(chosen.dtype, np.integer):
@@ -89,14 +91,19 @@ class ImageSet:
 def _normalised(images: Pixels | Sequence[Pixels]) -> Pixels | tuple[Pixels, ...]:
     """Check the pixels; stack what can be stacked."""
     if isinstance(images, np.ndarray):
+        shape = images.shape
         if images.ndim not in (3, 4) or not images.size:
             raise reject(
                 "images",
                 "have shape (n, height, width) or (n, height, width, channels), none of them zero",
-                f"shape {images.shape}",
+                f"shape {shape}",
             )
+        if images.ndim == 3 and shape[2] in (3, 4) and shape[1] > _TALL * shape[2]:
+            demand = "be several images (n, height, width): give one as image[None]"
+            raise reject("images", demand, f"what looks like one in colour, of shape {shape}")
+        channels_last("images", shape[1:])
         return _pixels(images)
-    each = tuple(_pixels(np.asarray(image)) for image in images)
+    each = tuple(_pixels(image) for image in images)
     if not each:
         raise reject("images", "hold at least one image", "none")
     for image in each:
@@ -106,12 +113,14 @@ def _normalised(images: Pixels | Sequence[Pixels]) -> Pixels | tuple[Pixels, ...
                 "hold arrays of shape (height, width) or (height, width, channels)",
                 f"shape {image.shape}",
             )
+        channels_last("images", image.shape)
     if len({(image.shape, image.dtype) for image in each}) == 1:
         return np.stack(each)
     return each
 
 
-def _pixels(image: Pixels) -> Pixels:
+def _pixels(given: Any) -> Pixels:
+    image = plain_array("images", given)
     if image.dtype == np.uint8:
         return image
     if not np.issubdtype(image.dtype, np.floating):
@@ -122,7 +131,7 @@ def _pixels(image: Pixels) -> Pixels:
 
 
 def _checked_labels(labels: ArrayLike, count: int, names: tuple[str, ...]) -> NDArray[np.int64]:
-    array = np.asarray(labels)
+    array = plain_array("labels", labels)
     if array.shape != (count,) or not np.issubdtype(array.dtype, np.integer):
         raise reject(
             "labels",
@@ -131,6 +140,7 @@ def _checked_labels(labels: ArrayLike, count: int, names: tuple[str, ...]) -> ND
         )
     if array.min() < 0:
         raise reject("labels", "not be negative", f"{array.min()}")
+    array = integers("labels", array, least=0)
     if names and array.max() >= len(names):
         raise reject("labels", f"lie below the number of classes {len(names)}", f"{array.max()}")
-    return array.astype(np.int64)
+    return array

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from learning_dynamics.images.grid import Grid
 from learning_dynamics.images.image_set import ImageSet
-from learning_dynamics.validation import finite_array, positive_integer, reject
+from learning_dynamics.validation import finite_array, plain_array, positive_integer, reject
 
 __all__ = ["PatchSet", "cut_patches", "generator", "sample_patches"]
 
@@ -50,7 +50,7 @@ class PatchSet:
 
     def select(self, indices: ArrayLike) -> "PatchSet":
         """Keep the patches at `indices` (integers, or booleans of shape (n,))."""
-        kept = np.asarray(indices)
+        kept = plain_array("indices", indices)
         labels = None if self.labels is None else self.labels[kept]
         return PatchSet(
             self.patches[kept],

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learning_dynamics.validation import positive_integer, reject
+from learning_dynamics.validation import channels_last, plain_array, positive_integer, reject
 
 __all__ = ["block_mean", "contrast", "grayscale", "normalise", "unit_floats"]
 
@@ -24,11 +24,12 @@ def unit_floats(image: NDArray[Any]) -> Floats:
     Raises:
         ValueError: if it has another rank or type, is empty, or leaves [0, 1].
     """
-    array = np.asarray(image)
+    array = plain_array("image", image)
     if array.ndim not in (2, 3) or not array.size:
         raise reject(
             "image", "have shape (height, width) or (height, width, channels)", array.shape
         )
+    channels_last("image", array.shape)
     if array.dtype == np.uint8:
         return array / 255.0
     if not np.issubdtype(array.dtype, np.floating):

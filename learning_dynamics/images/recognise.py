@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from learning_dynamics.images._reading import MAX_BYTES, existing_file, looks_pickled, unfit
+from learning_dynamics.images._containers import check_no_container
+from learning_dynamics.images._reading import MAX_BYTES, existing_file, unfit
 from learning_dynamics.images.arrays import load_array
 from learning_dynamics.images.cifar import is_cifar_folder, load_cifar
 from learning_dynamics.images.folder import is_image_name, load_folder, read_image
-from learning_dynamics.images.idx import load_idx
+from learning_dynamics.images.idx import idx_set
 from learning_dynamics.images.image_set import ImageSet
 
 __all__ = ["load_images"]
@@ -28,7 +29,8 @@ def load_images(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> 
     | single image file | one image |
 
     Labels of idx images are read from the file, if there is one, whose name says `labels` and
-    `idx1` where that of the images says `images` and `idx3`. Options need the loaders themselves.
+    `idx1` where that of the images says `images` and `idx3`; either may be gzipped. Options need
+    the loaders themselves. Archives are refused: unpack them first.
 
     Args:
         path: file or directory.
@@ -45,15 +47,13 @@ def load_images(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> 
     file = existing_file(where)
     if file.suffix.lower() == ".bin":  # a CIFAR record may begin like any other format
         return load_cifar(file, max_bytes=max_bytes)
+    check_no_container(file)
     with file.open("rb") as stream:
         start = stream.read(6)
-    if looks_pickled(file):
-        raise unfit(file, "hold images: pickles can run code and are never loaded", "a pickle")
     if start == b"\x93NUMPY" or start.startswith(b"PK"):
         return load_array(file, max_bytes=max_bytes)
     if start.startswith((b"\x1f\x8b", b"\0\0\x08")):
-        labels = _labels_beside(file)
-        return load_idx(file, labels, max_bytes=max_bytes)
+        return idx_set(file, _labels_beside(file), None, max_bytes, ("path", "path"))
     if is_image_name(file):
         image = read_image(file, max_bytes=max_bytes)
         return ImageSet(image[None], np.zeros(1, np.int64), (file.name,), f"image file {file.name}")
@@ -65,6 +65,12 @@ def load_images(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> 
 
 
 def _labels_beside(file: Path) -> Path | None:
-    name = file.name.replace("images", "labels").replace("idx3", "idx1")
-    beside = file.with_name(name)
-    return beside if name != file.name and beside.is_file() else None
+    """The file with the labels, packed like the images or not."""
+    name = file.name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
+    if name == file.name:
+        return None
+    plain = name.removesuffix(".gz")
+    for beside in (name, plain, f"{plain}.gz"):
+        if file.with_name(beside).is_file():
+            return file.with_name(beside)
+    return None

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning_dynamics.kernel.forms import Form
+from learning_dynamics.random import threefry_key
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = ["explosion_times"]
@@ -94,7 +95,7 @@ def moving_explosion_times(
         exploded, time = _paths(
             jnp.asarray(convert @ table), jnp.asarray(forms[0].powers[keep]),
             jnp.asarray(np.tensordot(convert, roots, 1)), jnp.asarray(convert @ np.asarray(norms)),
-            jnp.float64(relaxation), jnp.float64(rate), key, jnp.float64(longest),
+            jnp.float64(relaxation), jnp.float64(rate), threefry_key(key), jnp.float64(longest),
             jnp.float64(step), jnp.float64(strength), jnp.float64(noise), jnp.int32(most_steps),
             order=k, draws=draws, start=start,
         )  # fmt: skip

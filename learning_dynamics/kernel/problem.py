@@ -8,11 +8,18 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
 from learning_dynamics.kernel.latents import Latent, Normal
 from learning_dynamics.pytrees import configuration, is_traced, static
-from learning_dynamics.validation import finite_array, integers, one_of, positive_integer, reject
+from learning_dynamics.validation import (
+    finite_array,
+    integers,
+    non_negative,
+    one_of,
+    positive_integer,
+    real_array,
+    reject,
+)
 
 __all__ = ["InputModel", "Learner", "NoiseBlocks", "Problem", "Sample", "Update"]
 
@@ -206,6 +213,10 @@ class Problem:
             number = finite_array(name, value, ndim=0)
             if number < 0 or (number == 0 and name in ("learning_rate", "initial_norm")):
                 raise reject(name, "be positive", value)
+        for part in ("inputs", "learner"):
+            for path, leaf in jax.tree_util.tree_leaves_with_path(getattr(self, part)):
+                if not is_traced(leaf) and not isinstance(leaf, bool):
+                    real_array(f"{part}{jax.tree_util.keystr(path)}", leaf)
 
     def _check_shapes(self) -> None:
         """Trace the model once, abstractly: C, B, label and loss must have the right shapes."""
@@ -329,9 +340,7 @@ def noise_blocks(problem: Problem, dimension: int) -> tuple[NoiseBlocks, ...]:
             raise reject("inputs.blocks: variances", "have shape (blocks,)", group.variances)
         total += group.size * np.shape(group.variances)[0]
         if not is_traced(group.variances):
-            variances: NDArray[np.float64] = np.asarray(group.variances, np.float64)
-            if not np.all(np.isfinite(variances)) or np.any(variances < 0):
-                raise reject("inputs.blocks: variances", "be finite, not negative", variances)
+            non_negative("inputs.blocks: variances", group.variances)
     if total != dimension - r:
         raise reject("inputs.blocks", f"fill N - r = {dimension - r} dimensions", total)
     return tuple(groups)

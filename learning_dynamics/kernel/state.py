@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.kernel.problem import Problem
-from learning_dynamics.validation import finite_array, reject
+from learning_dynamics.validation import finite_array, real_array, reject
 
 __all__ = [
     "Overlaps",
@@ -98,7 +98,10 @@ def order_parameters(
     size = np.maximum(np.trace(q, axis1=-2, axis2=-1), 1e-300)
     if np.any(lowest < -1e-6 * size):
         raise reject("norms", "exceed signal signal^T (Q - M M^T >= 0)", f"{lowest.min():.3g}")
-    given = {name: np.asarray(value, np.float64) for name, value in (parameters or {}).items()}
+    given = {
+        name: real_array(f"parameters[{name!r}]", value)
+        for name, value in (parameters or {}).items()
+    }
     return Overlaps(m, rest[..., None, :, :], given)
 
 

@@ -17,7 +17,7 @@ from learning_dynamics.comparison import (
     compare,
 )
 from learning_dynamics.testing.outcome import FALSE_ALARM, DisagreementError, check_resolution
-from learning_dynamics.validation import non_negative, reject
+from learning_dynamics.validation import non_negative, real_array, reject
 
 __all__ = ["as_measurement", "assert_agrees", "assert_same_law"]
 
@@ -28,7 +28,7 @@ def as_measurement(values: Measurement | ArrayLike) -> Measurement:
     """A measurement, or one made of draws with the replicas along the first axis."""
     if isinstance(values, Measurement):
         return values
-    draws = np.asarray(values, dtype=np.float64)
+    draws = real_array("measured", values)
     axes = {f"axis{i}": np.arange(length) for i, length in enumerate(draws.shape[1:])}
     return Measurement.from_replicas(draws, axes)
 
@@ -94,7 +94,7 @@ def assert_agrees(
     seen: Any = measured if rich else as_measurement(measured)  # type: ignore[arg-type]
     known = isinstance(predicted, Prediction) or hasattr(predicted, "prediction")
     theory: Any = (
-        predicted if known else Prediction(np.asarray(predicted, np.float64), np.zeros(()))
+        predicted if known else Prediction(real_array("predicted", predicted), np.zeros(()))
     )
     options: dict[str, Any] = {"quantities": quantities} if rich else {}
     found = compare(seen, theory, false_alarm=false_alarm, **options)
@@ -173,7 +173,7 @@ def assert_same_law(
 
 
 def _columns(argument: str, values: ArrayLike) -> Array:
-    array = np.asarray(values, dtype=np.float64)
+    array = real_array(argument, values)
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or array.shape[0] < 8 or array.shape[1] < 1:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import ArrayLike
 
-from learning_dynamics.validation import non_negative
+from learning_dynamics.validation import non_negative, real_array
 
 __all__ = ["FALSE_ALARM", "DisagreementError", "TooBluntError", "check_resolution", "must_fail"]
 
@@ -47,7 +47,7 @@ def must_fail() -> Iterator[None]:
 
 def check_resolution(error: ArrayLike, resolution: ArrayLike) -> None:
     """Raise `TooBluntError` where a standard error exceeds the resolution."""
-    found = np.asarray(error, dtype=np.float64)
+    found = real_array("error", error)
     wanted = np.broadcast_to(non_negative("resolution", resolution), found.shape)
     if not np.all(found <= wanted):
         worst = np.unravel_index(np.argmax(found - wanted), found.shape)

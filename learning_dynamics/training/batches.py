@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from learning_dynamics.pytrees import configuration, is_traced, static
+from learning_dynamics.random import check_key
 from learning_dynamics.validation import positive_integer, reject
 
 __all__ = ["Minibatches", "flip", "flip_and_shift", "shift"]
@@ -25,7 +26,8 @@ class Minibatches:
         augment: `augment(rows, key)` on the minibatch, such as `shift`; None leaves it alone.
 
     Raises:
-        ValueError: if arrays differ in length, hold nothing or NaN, or `size` is not positive.
+        ValueError: if arrays differ in length, hold nothing, NaN, masks or whole numbers that JAX
+            would cut, or `size` is not positive.
     """
 
     data: Any
@@ -37,16 +39,19 @@ class Minibatches:
         leaves = jax.tree.leaves(self.data)
         if is_traced(leaves):
             return
+        leaves = [_leaf(leaf) for leaf in leaves]
         lengths = {np.shape(leaf)[0] if np.ndim(leaf) else 0 for leaf in leaves}
         if len(lengths) != 1 or 0 in lengths:
             raise reject("data", "hold arrays of one length, not zero", f"{sorted(lengths)}")
         for leaf in leaves:
             if jnp.issubdtype(leaf.dtype, jnp.floating) and not bool(jnp.isfinite(leaf).all()):
                 raise reject("data", "be finite", "NaN or infinite entries")
-        object.__setattr__(self, "data", jax.tree.map(jnp.asarray, self.data))
+        structure = jax.tree.structure(self.data)
+        object.__setattr__(self, "data", jax.tree.unflatten(structure, leaves))
 
     def __call__(self, key: jax.Array) -> Any:
         """Draw one minibatch, the arrays of `data` with leading axis `size`."""
+        check_key(key)
         draw, change = jax.random.split(key)
         rows = jax.tree.leaves(self.data)[0].shape[0]
         chosen = jax.random.randint(draw, (self.size,), 0, rows, jnp.int32)
@@ -54,10 +59,26 @@ class Minibatches:
         return batch if self.augment is None else self.augment(batch, change)
 
 
+def _leaf(given: Any) -> jax.Array:
+    """An array of the data in JAX's precision; whole numbers that do not fit are refused."""
+    if isinstance(given, jax.Array):
+        return given
+    if np.ma.is_masked(given):
+        raise reject("data", "have no masked entries", f"{np.ma.count_masked(given)}")
+    array = np.asarray(given)
+    if array.dtype.kind in "OSUTMmV" and not np.can_cast(array.dtype, np.float64):
+        raise reject("data", "hold arrays of numbers", f"{array.dtype}")
+    found = jnp.asarray(array)
+    if array.dtype.kind in "iu" and not np.array_equal(found, array):
+        raise reject("data", f"fit into {found.dtype}", f"{array.dtype} up to {array.max()}")
+    return found
+
+
 def _on_images(function: Callable[[jax.Array, jax.Array], jax.Array]) -> Augmentation:
     """Apply to the images of a batch: the batch itself, or its first array."""
 
     def augment(batch: Any, key: jax.Array) -> Any:
+        check_key(key)
         if isinstance(batch, tuple):
             return (function(batch[0], key), *batch[1:])
         return function(batch, key)
@@ -106,5 +127,6 @@ def flip(batch: Any, key: jax.Array) -> Any:
 
 def flip_and_shift(batch: Any, key: jax.Array) -> Any:
     """Apply `flip`, then `shift`."""
+    check_key(key)
     first, second = jax.random.split(key)
     return shift(flip(batch, first), second)

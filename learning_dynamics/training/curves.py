@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.validation import integers, reject
+from learning_dynamics.validation import finite_array, integers, real_array, reject
 
 __all__ = ["passing_steps"]
 
@@ -31,7 +31,8 @@ def passing_steps(steps: ArrayLike, curves: ArrayLike, level: float) -> NDArray[
     at = integers("steps", steps, least=0)
     if at.ndim != 1 or np.any(np.diff(at) <= 0):
         raise reject("steps", "increase strictly", at)
-    rows = np.asarray(curves, np.float64)
+    rows = real_array("curves", curves)
+    level = float(finite_array("level", level, ndim=0))
     if rows.ndim == 0 or rows.shape[-1] != at.size:
         raise reject("curves", f"have {at.size} observations on the last axis", rows.shape)
     place = np.log1p(at)

@@ -1,8 +1,7 @@
 """One compiled loop for every flax network: update, average, observe."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from learning_dynamics.comparison import Measurement
 from learning_dynamics.kernel.checkpoint import checkpoint_file, fingerprint, restore, save
 from learning_dynamics.loop import observation_gaps, observed_scan
+from learning_dynamics.random import threefry_key
+from learning_dynamics.training.optimisers import extra_arguments, lenient, update_parameters
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = ["Training", "log_steps", "train"]
@@ -44,6 +45,7 @@ class Recipe(NamedTuple):
     loss: Loss
     observe: Observe
     optimiser: optax.GradientTransformation
+    extras: tuple[str, ...]  # what the optimiser is given beside the gradient
     average: float | None
 
 
@@ -113,13 +115,6 @@ def _network(graph: Any, state: State) -> Any:
     return network
 
 
-@contextmanager
-def _lenient() -> Iterator[None]:
-    """Allow the mixed types and ranks that optax relies on, under strict settings too."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
-
-
 def _split(network: Any) -> tuple[Any, Any, Any]:
     """Structure, trained parameters, all other state."""
     parts: Any = nnx.split(network, nnx.Param, ...)
@@ -139,7 +134,7 @@ def _start(
     rbg = jax.random.wrap_key_data(jnp.concatenate([words, words]), impl="rbg")
     _, parameters, others = _split(build(nnx.Rngs(rbg)))
     mean = None if average is None else parameters
-    with _lenient():
+    with lenient():
         return State(parameters, others, optimiser.init(parameters), mean)
 
 
@@ -155,10 +150,16 @@ def _update(recipe: Recipe, batches: Any, state: State, key: jax.Array, step: ja
         value = recipe.loss(network, batch, noise)
         return value, _split(network)[2]
 
-    gradient, others = jax.grad(loss, has_aux=True)(state.parameters)
-    with _lenient():
-        changes, optimiser = recipe.optimiser.update(gradient, state.optimiser, state.parameters)
-        parameters = optax.apply_updates(state.parameters, changes)
+    (value, others), gradient = jax.value_and_grad(loss, has_aux=True)(state.parameters)
+    parameters, optimiser = update_parameters(
+        recipe.optimiser,
+        recipe.extras,
+        state.parameters,
+        state.optimiser,
+        value,
+        gradient,
+        lambda parameters: loss(parameters)[0],
+    )
     mean = state.average
     if recipe.average is not None:
         # a mean with full memory would keep the random start for 1 / (1 - decay) steps
@@ -223,12 +224,13 @@ def train(
         loss: scalar `loss(network, batch, key)`, network in training mode.
         batches: minibatch `batches(key)`; a pytree, such as `Minibatches` or any configuration
             with `__call__`. A list holds one for each replica.
-        optimiser: an optax transformation.
+        optimiser: an optax transformation. Those that ask for the loss of the minibatch, or for
+            the loss or its gradient as functions of the parameters, get them.
         steps: numbers of updates at which to observe, increasing; 0 is allowed.
         observe: `observe(network, tests, key)` returns named arrays; the network is in evaluation
             mode and the key of a replica is the same at all steps.
         tests: pytree of test data; a list of one for each replica if `batches` is one.
-        key: typed random key (threefry).
+        key: typed random key; of generators other than threefry its words are used.
         replicas: number of networks.
         together: replicas trained in one batched computation (all by default). With 1 they take
             turns, which needs less memory and is faster for convolutions on a CPU.
@@ -240,7 +242,8 @@ def train(
 
     Raises:
         ValueError: if the steps do not increase, a count is not positive, `together` does not
-            divide `replicas`, `average` leaves (0, 1) or the checkpoint belongs to another run.
+            divide `replicas`, `average` leaves (0, 1), the key is no single typed key, the
+            optimiser cannot make an update, or the checkpoint belongs to another run.
     """
     began = time.perf_counter()
     gaps = observation_gaps(steps)
@@ -251,9 +254,11 @@ def train(
     if average is not None and not 0 < float(finite_array("average", average, ndim=0)) < 1:
         raise reject("average", "lie strictly between 0 and 1", average)
     checkpoint = checkpoint_file(checkpoint)
+    key = threefry_key(key)
     each = _for_replicas(batches, tests, replicas, group)
-    graph = nnx.graphdef(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
-    recipe = Recipe(graph, loss, observe, optimiser, average)
+    graph, abstract, _ = _split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+    extras = extra_arguments(optimiser, abstract)
+    recipe = Recipe(graph, loss, observe, optimiser, extras, average)
     numbers = jnp.arange(replicas, dtype=jnp.int32)
     seeds = jax.vmap(partial(jax.random.fold_in, key))(numbers)
     starts, train_keys, test_keys = jax.vmap(lambda k: jax.random.split(k, 3), out_axes=1)(seeds)

@@ -221,7 +221,7 @@ def test_a_gzip_bomb_is_read_to_its_declared_size_only(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"24 bytes.*more.*bomb\.gz"):
         load_idx(path)
     assert min(taken) > 0
-    assert sum(taken) <= 4 + 12 + 25
+    assert sum(taken) <= 512 + 4 + 12 + 25  # a look at the header of a tar archive comes first
 
 
 def test_idx_labels_that_do_not_fit_are_named(tmp_path):
@@ -292,7 +292,7 @@ def test_crop_is_central_and_gray_joins_colour(tmp_path):
 def test_eight_bit_modes_become_gray_or_colour(tmp_path, mode):
     kind = "tif" if mode in ("CMYK", "YCbCr") else "png"
     image = Image.fromarray(pixels(4, 5, 3)).convert(mode)
-    options = {"transparency": b"\x00\x80"} if mode == "P" else {}
+    options = {"compression": "tiff_lzw"} if mode == "YCbCr" else {}
     image.save(tmp_path / f"a.{kind}", **options)
     loaded = load_images(tmp_path / f"a.{kind}")
     assert loaded.images.shape == ((1, 4, 5) if mode in ("1", "L", "LA") else (1, 4, 5, 3))

@@ -97,3 +97,42 @@ def test_forward_process_in_double_precision():
         noisy = forward_process(jnp.full(2, 3.0), jnp.ones(2), 0.3)
         assert noisy.dtype == jnp.float64
         np.testing.assert_allclose(noisy, np.sqrt(0.3) * 3 + np.sqrt(0.7), rtol=1e-15)
+
+
+def test_one_level_per_sample_goes_along_samples():
+    """Eight samples of eight pixels: both axes would take the eight levels."""
+    levels, ones = np.linspace(0.1, 0.9, 8), jnp.ones((8, 8))
+    noisy = np.asarray(forward_process(jnp.zeros((8, 8)), ones, levels))
+    np.testing.assert_allclose(noisy, np.tile(np.sqrt(1 - levels)[:, None], 8), rtol=1e-6)
+    ones = jnp.ones((3, 4, 4, 1))
+    images = np.asarray(forward_process(jnp.zeros((3, 4, 4, 1)), ones, levels[:3]))
+    np.testing.assert_allclose(images[:, 2, 1, 0], np.sqrt(1 - levels[:3]), rtol=1e-6)
+    narrow = jnp.asarray(levels, jnp.float32)
+    traced = jax.jit(forward_process)(jnp.zeros((8, 8)), jnp.ones((8, 8)), narrow)
+    np.testing.assert_allclose(traced, noisy, rtol=1e-5)
+
+
+ONE_LEVEL = r"`alpha_bar` must be one level, or one for each sample of `clean`, shape \(4,\)"
+
+
+@pytest.mark.parametrize(
+    ("level", "message"),
+    [
+        (np.full(8, 0.5), rf"{ONE_LEVEL}, but got shape \(8,\)"),
+        (np.full((4, 1, 1), 0.5), ONE_LEVEL),
+        (np.full((2, 1), 0.5), ONE_LEVEL),
+        (1.5, r"`alpha_bar` must lie in \[0, 1\]"),
+        (0.5 + 0j, "`alpha_bar` must be real"),
+        (np.ma.array([0.5] * 4, mask=[1, 0, 0, 0]), "`alpha_bar` must have no masked"),
+    ],
+)
+def test_forward_process_refuses_levels(level, message):
+    with pytest.raises(ValueError, match=message):
+        forward_process(jnp.zeros((4, 8)), jnp.ones((4, 8)), level)
+
+
+def test_forward_process_refuses_other_arrays():
+    with pytest.raises(ValueError, match=r"`noise` must have the shape of `clean`, \(4, 8\)"):
+        forward_process(jnp.zeros((4, 8)), jnp.ones(8), 0.5)
+    with pytest.raises(ValueError, match="`clean` must be floating point"):
+        forward_process(jnp.zeros(4, jnp.uint8), jnp.ones(4), 0.5)

@@ -246,3 +246,22 @@ def test_bad_keys():
             draw(jax.random.split(KEY, 2), (3,))
     with pytest.raises(ValueError, match="2\\^33"):
         random.normal(KEY, (2**34,))
+
+
+def test_threefry_keys_of_other_generators():
+    assert random.threefry_key(KEY) is KEY
+    made = [
+        random.threefry_key(jax.random.key(s, impl=i))
+        for s in (3, 4)
+        for i in ("rbg", "unsafe_rbg")
+    ]
+    assert all(str(jax.random.key_impl(key)) == "threefry2x32" for key in made)
+    assert len({tuple(jax.random.key_data(key).tolist()) for key in made}) == 2
+    words = np.asarray([1, 2, 3, 4], np.uint32)
+    other = [
+        jax.random.wrap_key_data(w, impl="rbg") for w in (words, words + np.uint32([0, 0, 0, 1]))
+    ]
+    first, second = (jax.random.key_data(random.threefry_key(key)).tolist() for key in other)
+    assert first != second
+    with pytest.raises(ValueError, match="typed key"):
+        random.threefry_key(0)

@@ -83,6 +83,7 @@ class Reach:
     Attributes:
         nodes: functions and classes.
         states: hash of what each node uses by name, in the order of `nodes`.
+        classes: ids of the classes that each node uses, in the order of `nodes`.
         modules: names of all modules that were met.
         problems: what has no text.
         kept: names of state that the code itself writes, and which is left out.
@@ -91,6 +92,7 @@ class Reach:
 
     nodes: list[Node]
     states: list[str]
+    classes: list[set[int]]
     modules: set[str]
     problems: list[Problem]
     kept: set[str]
@@ -132,12 +134,13 @@ class Walk:
             if len(found) == len(met):
                 break
             met = found
-        out = Reach(found, [], set(), [], set(), [])
+        out = Reach(found, [], [], set(), [], set(), [])
         for node in found:
             out.modules |= node.structure.modules
             out.problems += node.structure.problems
             out.guards += node.structure.guards or []
             lines = []
+            used = {id(child) for child in node.structure.children if isinstance(child, type)}
             for binding in node.bindings:
                 if _excluded(binding, rebound, written):
                     out.kept.add(binding.place)
@@ -145,8 +148,10 @@ class Walk:
                 out.guards += binding.guards
                 out.modules |= binding.modules
                 out.problems += binding.problems
+                used |= {id(child) for child in binding.children if isinstance(child, type)}
                 lines.append(f"{binding.place}={binding.text}")
             out.states.append(digest(*sorted(set(lines))))
+            out.classes.append(used)
         return out
 
     def _follow(self, roots: Iterable[Any], rebound: set[Any], written: set[Any]) -> list[Node]:

@@ -52,8 +52,8 @@ class Footprint:
     Attributes:
         digest: hash of everything.
         entries: qualified name -> hash.
-        states: hash of a function's or class's own code -> hash of what it uses by name.
-        own: functions and classes, with the hashes of their own code.
+        states: hash of a function's own code -> hash of what it uses by name.
+        own: functions and classes, with hashes of functions' own code and of classes' members.
         mutable: whether the root itself may change.
     """
 
@@ -65,8 +65,19 @@ class Footprint:
         self.root = root
         self.entries = {"itself": digest(writer.text)} | reach.entries()
         self.digest = digest(*(f"{name}={text}" for name, text in self.entries.items()))
-        self.states = {n.key: s for n, s in zip(reach.nodes, reach.states, strict=True)}
-        self.own = [(node.thing, node.key) for node in reach.nodes]
+        found = list(zip(reach.nodes, reach.states, reach.classes, strict=True))
+        classes = {
+            id(node.thing): node.key + state
+            for node, state, _ in found
+            if isinstance(node.thing, type)
+        }
+        self.states = {
+            node.key: digest(state, *sorted(classes[c] for c in used))
+            for node, state, used in found
+            if id(node.thing) not in classes
+        }
+        # classes of one name may exist side by side, each with its own programs
+        self.own = [(node.thing, classes.get(id(node.thing), node.key)) for node, _, _ in found]
         kinds: dict[str, dict[Any, Any]] = {}
         for kind, *parts in [*reach.guards, *(writer.guards or [])]:
             mark = (id(parts[0]), parts[1] if kind == "name" else 0)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 import learning_dynamics as ld
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
+from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.kernel.checkpoint import provenance
 from learning_dynamics.kernel.problem import Problem, mixing_matrix
 from learning_dynamics.kernel.state import State, overlaps_of
@@ -26,6 +27,7 @@ from learning_dynamics.validation import positive_integer, reject
 __all__ = ["train"]
 
 
+@sees_edits("inputs", "learner", "optimiser")
 def train(
     inputs: MixedCumulant,
     learner: TiedDenoiser,

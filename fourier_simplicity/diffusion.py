@@ -35,6 +35,7 @@ from fourier_simplicity.theory import (
     slope_moments,
     visible_order,
 )
+from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.kernel.forms import Form
 from learning_dynamics.kernel.problem import noise_blocks
 from learning_dynamics.kernel.stopping import check_stop
@@ -76,6 +77,7 @@ class _Law(NamedTuple):
         return found[0], found[1], found[2]
 
 
+@sees_edits("problem", "stop")
 def neuron_diffusion(
     problem: ld.Problem,
     *,

@@ -98,16 +98,18 @@ def finished(claim: Claim, out: Path, *, size: str, seed: int) -> Outcome | None
     if record is None or record["error"]:
         return None
     same = (record["size"], record["seed"], record["versions"], record.get("code"))
-    if same != (size, seed, versions(), _code(claim)):
+    code = _code(claim)
+    if not code or same != (size, seed, versions(), code):
         return None
     return Outcome(claim, None, record["seconds"], record["size"], seed, record=record)
 
 
 def _code(claim: Claim) -> str:
-    """Hash of the code that the claim reaches."""
-    from learning_dynamics.sweeps.identity import code_of
+    """Hash of the code that the claim reaches; empty if it cannot be followed."""
+    from learning_dynamics.identity import code_of
 
-    return code_of(claim.test).digest
+    code = code_of(claim.test)
+    return "" if code.uncovered or code.edited else code.digest
 
 
 def versions() -> dict[str, str]:

@@ -16,6 +16,7 @@ from jax.typing import DTypeLike
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import random
+from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.spectra import from_data
 from learning_dynamics.validation import (
     finite_array,
@@ -186,6 +187,7 @@ def _check_samples(samples: int) -> tuple[int, int]:
     return count, -(-count // BLOCK)
 
 
+@sees_edits("law")
 @partial(jax.jit, static_argnames=("samples", "dtype"))
 def draw(law: DataLaw, key: jax.Array, samples: int, *, dtype: DTypeLike = np.float32) -> jax.Array:
     """Independent samples, shape (samples, d).
@@ -208,6 +210,7 @@ def draw(law: DataLaw, key: jax.Array, samples: int, *, dtype: DTypeLike = np.fl
     return rows.reshape(-1, rows.shape[-1])[:count] + jnp.asarray(law.mean, dtype)[None, :]
 
 
+@sees_edits("law")
 @partial(jax.jit, static_argnames=("dtype",))
 def draw_moments(
     law: DataLaw, key: jax.Array, samples: jax.Array | int, *, dtype: DTypeLike = np.float64

@@ -16,6 +16,7 @@ from jax import lax
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import random
+from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.loop import MOST_STEPS
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.validation import (
@@ -88,6 +89,7 @@ def _draw_modes(
     return lax.map(one, jnp.arange(replicas * samples.shape[0], dtype=jnp.int32))
 
 
+@sees_edits("law")
 def draw_modes(law: DataLaw, samples: ArrayLike, *, replicas: int, key: jax.Array) -> SampleModes:
     """Draw `replicas` data sets of every size and diagonalise their covariances, in float64.
 

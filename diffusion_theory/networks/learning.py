@@ -13,6 +13,7 @@ from flax import nnx
 from numpy.typing import ArrayLike, NDArray
 
 from diffusion_theory.networks.unet import Levels, draw_images, noise_levels, noise_loss, noisy
+from learning_dynamics.identity.session import notice_edits
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.pytrees import configuration, static
 from learning_dynamics.training import Minibatches, Training, log_steps, train
@@ -215,6 +216,7 @@ def draw_along(
     Raises:
         ValueError: on an unknown sampler.
     """
+    notice_edits(learning.training.graph, schedule)
     state = learning.training.states
     leaves, structure = jax.tree.flatten(state.parameters)
     shapes = tuple(leaf.shape[1:] for leaf in leaves)

@@ -1,22 +1,18 @@
 """Saving and resuming long runs: one file, written whole or not at all."""
 
-import hashlib
 import os
 import platform
-from dataclasses import is_dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from learning_dynamics.array_files import DamagedFileError, read_arrays, write_arrays
 from learning_dynamics.files import check_writable, remove_abandoned, write_files
-from learning_dynamics.kernel.stopping import Stop
+from learning_dynamics.identity.key import fingerprint as hash_of
 from learning_dynamics.validation import reject
 
 __all__ = ["checkpoint_file", "fingerprint", "provenance", "restore", "save"]
@@ -43,34 +39,22 @@ def provenance(problem: Any, key: jax.Array) -> dict[str, Any]:
     }
 
 
-def fingerprint(problem: Any, *parts: Any) -> str:
-    """Hash of everything that fixes a run, so that a file is only resumed by the same run."""
-    digest = hashlib.sha256(describe(problem).encode())
-    for part in parts:
-        for leaf in jax.tree.leaves(part):
-            if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-                leaf = jax.random.key_data(leaf)
-            if isinstance(leaf, np.ndarray | jax.Array):
-                digest.update(np.asarray(leaf).tobytes())
-            elif isinstance(leaf, Stop):
-                text = f"{_name(leaf.quantity)} {leaf.threshold!r} {leaf.sustained}"
-                digest.update(text.encode())
-            else:
-                digest.update((_name(leaf) if callable(leaf) else repr(leaf)).encode())
-    return digest.hexdigest()
+def fingerprint(path: str | Path | None, code: str | None, *parts: Any) -> str:
+    """Hash of everything that fixes a run, so that a file is only resumed by the same run.
 
+    Args:
+        path: of the checkpoint; None if there is none, and nothing to work out.
+        code: text that the user vouches for instead of the code; None to follow it.
+        parts: values and functions of the run, the one that runs it among them.
 
-def _name(function: Any) -> str:
-    """Text of a function or callable object that is the same in another process."""
-    name = getattr(function, "__qualname__", None)
-    if name is not None:
-        return str(name)
-    if isinstance(function, partial):
-        rest = [*function.args, *sorted(function.keywords.items())]
-        return f"{_name(function.func)} {rest!r}"
-    if is_dataclass(function):  # its fields tell it from others of its class
-        return repr(function)
-    return type(function).__qualname__
+    Raises:
+        ValueError: if `code` is given without a checkpoint, or the code cannot be followed.
+    """
+    if path is None:
+        if code is not None:
+            raise reject("code", "be left out without a checkpoint", repr(code))
+        return ""
+    return hash_of("checkpoint", *parts, code=code)
 
 
 def checkpoint_file(path: str | Path | None) -> Path | None:

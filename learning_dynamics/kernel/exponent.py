@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.kernel.expansion import expanded_forms, settled, zero_overlap
 from learning_dynamics.kernel.forms import Form
 from learning_dynamics.kernel.hermite_forms import hermite_forms, obstacle
@@ -100,6 +101,7 @@ class InformationExponent(Direction):
         )
 
 
+@sees_edits("problem")
 def information_exponent(
     problem: Problem,
     directions: ArrayLike | None = None,

@@ -12,6 +12,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.kernel.finite import drift_of_one_update, residual_noise
 from learning_dynamics.kernel.moments import Medium, flow, samples, velocity
 from learning_dynamics.kernel.problem import Problem
@@ -53,6 +54,7 @@ class Fluctuations:
     derivatives: str
 
 
+@sees_edits("problem", "observe")
 def fluctuations(
     problem: Problem,
     *,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.comparison import Prediction
+from learning_dynamics.identity.session import sees_edits, while_unedited
 from learning_dynamics.kernel.moments import Medium, moments, velocity
 from learning_dynamics.kernel.problem import Problem
 from learning_dynamics.kernel.quadrature import (
@@ -116,6 +117,7 @@ class Limit:
         return [c for name in names for c in component_names(name, self.values[name].shape[1:])]
 
 
+@sees_edits("problem", "observe")
 def integrate(
     problem: Problem,
     *,
@@ -218,9 +220,10 @@ def integrate(
     }
     if dimension is not None:
         attributes["dimension"] = dimension
-    later = None
+    later: Callable[[], dict[str, Array]] | None = None
     if corrected and simulated is not None and not held:
         later = partial(_bias, problem, simulated, array, observe)
+        later = while_unedited(later, "this limit", problem, observe)
 
     def solve(wanted: Array) -> Overlaps:
         with jax.enable_x64(True):
@@ -229,6 +232,7 @@ def integrate(
             found = [_solve(rule, *common, tau, *steps_of, **options).overlaps for rule in used]
             return jax.tree.map(lambda *leaves: np.mean(leaves, axis=0)[again], *found)
 
+    solve = while_unedited(solve, "this limit", problem, observe)
     return Limit(array, values, quadrature, integrator, fine, attributes, solve, later)
 
 
@@ -314,6 +318,7 @@ def _solve(
     return jax.lax.map(one, starts)
 
 
+@sees_edits("problem")
 def right_hand_side(
     problem: Problem,
     overlaps: Overlaps,
@@ -336,6 +341,7 @@ def right_hand_side(
     return combine(found, kind)
 
 
+@sees_edits("problem")
 def expected_loss(
     problem: Problem,
     overlaps: Overlaps,

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.kernel.alone import one_neuron
 from learning_dynamics.kernel.escape import escape_constant
 from learning_dynamics.kernel.explosion import moving_explosion_times
@@ -81,6 +82,7 @@ class SearchLaw:
         return np.asarray(np.sort(self.draws)[ranks])
 
 
+@sees_edits("problem")
 def search_law(
     problem: Problem,
     *,

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.kernel import checkpoint as saved
 from learning_dynamics.kernel.problem import Problem
 from learning_dynamics.kernel.run import (
@@ -41,6 +42,7 @@ Observable = Callable[[Overlaps], jax.Array]
 LARGEST = {"float32": 2**20, "float64": 2**49}
 
 
+@sees_edits("problem", "observe", "stop")
 def simulate(
     problem: Problem,
     *,
@@ -55,6 +57,7 @@ def simulate(
     precision: Literal["float32", "float64"] = "float32",
     devices: Sequence[jax.Device] | None = None,
     checkpoint: str | Path | None = None,
+    code: str | None = None,
     tracker: Callable[[Iterable, str], Iterable] | None = None,
 ) -> Trajectory:
     """Train independent replicas and observe their order parameters.
@@ -75,6 +78,8 @@ def simulate(
         devices: devices to share the replicas; all local ones if None.
         checkpoint: file to save to after every tenth of the run and to resume from; a resumed
             run equals an uninterrupted one bit for bit on the same machine.
+        code: text that stands for the code behind a checkpoint, such as "v3": you vouch that it
+            changes whenever results do. None follows the code, and refuses what it cannot follow.
         tracker: progress bar, called as `tracker(iterable, description)`.
 
     Raises:
@@ -117,8 +122,9 @@ def simulate(
         go(particles, keys, jnp.zeros(blocks(updates).shape[1], jnp.int32), jnp.int32(0))
         compiled = time.perf_counter() - clock
         identity = saved.fingerprint(
-            problem, plan, updates, count, full, key, own, stop, precision, start
-        )
+            checkpoint, code, simulate, problem, plan, updates, count, full, key, own, stop,
+            precision, start,
+        )  # fmt: skip
         done, particles, parts = saved.restore(checkpoint, identity, particles, apart)
         made = int(blocks(updates)[done - 1, -1]) if done else 0
         remaining: Iterable = range(done, len(blocks(updates)))
@@ -155,6 +161,7 @@ def simulate(
     )
 
 
+@sees_edits("problem")
 def random_starts(problem: Problem, *, dimension: int, replicas: int, key: jax.Array) -> Overlaps:
     """Order parameters of random weights at N = `dimension`, leading axis replicas.
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["show", "sweep"]
 
-OPTIONS = ("fixed", "together", "batch_size", "attempts", "version", "units")
+OPTIONS = ("fixed", "together", "batch_size", "attempts", "version", "code", "units")
 
 
 def sweep(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
@@ -144,5 +144,7 @@ def _print(state: State) -> None:
         print(f"  missing  {label}")
     if len(state.missing) > 3:
         print(f"  missing  … and {len(state.missing) - 3} more")
-    if manifest["uncovered"]:
-        print(f"  not part of the key: {', '.join(manifest['uncovered'])}")
+    if manifest["code"]:
+        print(f"  code vouched for by the user: {manifest['code']!r}")
+    if manifest["kept"]:
+        print(f"  written by the code itself, not part of the key: {', '.join(manifest['kept'])}")

@@ -16,8 +16,9 @@ from typing import Any
 
 import jax
 
+from learning_dynamics.identity.settings import flagged, flags
 from learning_dynamics.sweeps import locks
-from learning_dynamics.sweeps.plan import Plan, Unit, flagged, flags
+from learning_dynamics.sweeps.plan import Plan, Unit
 from learning_dynamics.sweeps.store import Store, StoreError
 from learning_dynamics.sweeps.work import Measure, Report, ensure
 from learning_dynamics.sweeps.worker import forget_marks, marks, package, run_remote

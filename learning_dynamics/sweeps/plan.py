@@ -1,12 +1,9 @@
 """The grid of a sweep, checked, and cut into units of work with the names of their results."""
 
 import functools
-import importlib.metadata
 import inspect
 import itertools
-import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,21 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from learning_dynamics.sweeps.identity import Code, code_of, describe, digest
+from learning_dynamics.identity import Code, code_of, describe, digest, vouched
+from learning_dynamics.identity.reach import Walk
+from learning_dynamics.identity.settings import settings
 from learning_dynamics.validation import positive_integer, reject
 
-__all__ = ["Axis", "Plan", "Unit", "make_plan", "settings"]
+__all__ = ["Axis", "Plan", "Unit", "make_plan"]
 
 BATCH = 32  # lanes of a compiled program, unless asked otherwise
 CONTEXT = "checkpoint"  # argument that a measure may have without giving it a value
-PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "learning-dynamics")
-FLAGS: Mapping[str, Callable[[Any], Any]] = {
-    "jax_enable_x64": jax.enable_x64,
-    "jax_default_matmul_precision": jax.default_matmul_precision,
-    "jax_default_prng_impl": jax.default_prng_impl,
-    "jax_threefry_partitionable": jax.threefry_partitionable,
-    "jax_numpy_dtype_promotion": jax.numpy_dtype_promotion,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +52,8 @@ class Unit:
         lanes: arguments that differ, one mapping per cell; empty for a cell on its own.
         width: lanes of the compiled program, filled up with the first cell; 0 without one.
         checkpoint: whether the measure wants a place to save itself to.
+        program: name of the compiled program.
+        code: hash of the code that the keys belong to; empty if the user vouches for it.
     """
 
     keys: tuple[str, ...]
@@ -71,6 +64,7 @@ class Unit:
     width: int
     checkpoint: bool
     program: str
+    code: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,38 +111,11 @@ class Plan:
             "fixed": dict(self.fixed),
             "version": self.version,
             "settings": dict(self.settings),
-            "covered": list(self.code.covers),
-            "uncovered": list(self.code.uncovered),
+            "code": self.code.vouched,
+            "covered": list(self.code.parts),
+            "kept": list(self.code.kept),
             "keys": list(self.keys),
         }
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    found = {"python": ".".join(platform.python_version_tuple()[:2])}
-    for package in PACKAGES:
-        found[package] = importlib.metadata.version(package)
-    return found
-
-
-def flags() -> dict[str, Any]:
-    """JAX settings of this thread that may change a result."""
-    return {flag: getattr(jax.config, flag) for flag in FLAGS}
-
-
-@contextmanager
-def flagged(values: Mapping[str, Any]) -> Iterator[None]:
-    """Apply `flags()` of another thread or process."""
-    with ExitStack() as stack:
-        for flag, value in values.items():
-            if getattr(jax.config, flag) != value:
-                stack.enter_context(FLAGS[flag](value))
-        yield
-
-
-def settings() -> dict[str, str]:
-    """Versions and JAX settings that may change a result."""
-    return _versions() | {flag: str(value) for flag, value in flags().items()}
 
 
 def make_plan(
@@ -159,6 +126,7 @@ def make_plan(
     together: Sequence[str],
     batch_size: int | None,
     version: str,
+    code: str | None = None,
 ) -> Plan:
     """Check the arguments of a sweep and cut it into units.
 
@@ -173,8 +141,12 @@ def make_plan(
         raise reject("fixed", "map arguments of the measure to their values", repr(fixed))
     if not isinstance(version, str):
         raise reject("version", "be text", repr(version))
+    if code is not None and (not isinstance(code, str) or not code):
+        raise reject("code", "be a text that you change with the code", repr(code))
     context = _check_signature(measure, over, fixed)
-    axes = tuple(_axis(name, values) for name, values in over.items())
+    identity = code_of(measure).require("measure") if code is None else vouched(measure, code)
+    text_of = functools.partial(describe, walk=Walk(), vouched=code is not None)
+    axes = tuple(_axis(name, values, text_of) for name, values in over.items())
     together = _check_together(together, axes)
     chosen = [axis for axis in axes if axis.name in together]
     for axis in chosen:
@@ -190,26 +162,16 @@ def make_plan(
             if batch_size is None
             else positive_integer("batch_size", batch_size)
         )
-    code = code_of(measure)
-    texts = {name: describe(f"fixed[{name!r}]", value) for name, value in fixed.items()}
-    texts |= {
-        name: describe(name, value) for name, value in _defaults(measure, over, fixed).items()
-    }
+    texts = {name: text_of(f"fixed[{name!r}]", value) for name, value in fixed.items()}
+    texts |= {name: text_of(name, value) for name, value in _defaults(measure, over, fixed).items()}
     known = settings()
-    modules = {top: _distribution(top) for top in code.modules}
     base = digest(
-        code.name, code.digest, version, repr(sorted(known.items())), repr(sorted(modules.items())),
+        identity.name, identity.digest, version, repr(sorted(known.items())),
         repr((sorted(together), width)),
     )  # fmt: skip
-    units = _units(axes, together, width, dict(fixed), texts, base, context)
-    return Plan(measure, axes, together, units, code, known, version, texts)
-
-
-def _distribution(top: str) -> str:
-    try:
-        return importlib.metadata.version(top)
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        return ""
+    followed = "" if code is not None else identity.digest
+    units = _units(axes, together, width, dict(fixed), texts, base, context, followed)
+    return Plan(measure, axes, together, units, identity, known, version, texts)
 
 
 def _check_signature(
@@ -263,7 +225,7 @@ def _defaults(
     }
 
 
-def _axis(name: str, given: Any) -> Axis:
+def _axis(name: str, given: Any, text_of: Callable[[str, Any], str]) -> Axis:
     """Values and labels of one axis.
 
     Raises:
@@ -284,7 +246,7 @@ def _axis(name: str, given: Any) -> Axis:
     ]
     if all(type(v) in (int, float) for v in values) and any(type(v) is float for v in values):
         values = [float(v) for v in values]
-    texts = [describe(f"{argument}[{i}]", value) for i, value in enumerate(values)]
+    texts = [text_of(f"{argument}[{i}]", value) for i, value in enumerate(values)]
     seen: dict[str, int] = {}
     for i, text in enumerate(texts):
         if seen.setdefault(text, i) != i:
@@ -352,7 +314,7 @@ def lanes(name: str, values: Sequence[Any]) -> Any:
 
 def _units(
     axes: Sequence[Axis], together: Sequence[str], width: int, fixed: dict[str, Any],
-    texts: Mapping[str, str], base: str, context: bool,
+    texts: Mapping[str, str], base: str, context: bool, code: str,
 ) -> tuple[Unit, ...]:  # fmt: skip
     shape = [len(axis.values) for axis in axes]
     places = np.arange(int(np.prod(shape))).reshape(shape)
@@ -397,6 +359,7 @@ def _units(
                     width,
                     context,
                     program,
+                    code,
                 )
             )
     return tuple(units)

@@ -22,7 +22,7 @@ from learning_dynamics.sweeps.results import (
     schema_of,
 )
 from learning_dynamics.sweeps.store import Store
-from learning_dynamics.sweeps.work import Report, batch_of, program_of
+from learning_dynamics.sweeps.work import Report, batch_of, expect_code, program_of
 from learning_dynamics.validation import positive_integer, reject
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def sweep(
     cores: int | None = None,
     attempts: int = 3,
     version: str = "",
+    code: str | None = None,
     units: Mapping[str, str] | None = None,
     tracker: Tracker | None = None,
     check: "Callable[[xr.Dataset], object] | None" = None,
@@ -79,6 +80,8 @@ def sweep(
         attempts: how often a cell may fail (unless by a ValueError or TypeError, which are final)
             or lose its worker, before it is reported and left out.
         version: changes when results must not be reused although nothing else changed.
+        code: text that stands for the code of the measure, such as "v3". You vouch for it: results
+            are reused as long as it stays the same, whatever was edited. None follows the code.
         units: variable or axis -> unit, for the attributes of the result.
         tracker: progress bar, called as `tracker(iterable, description)`.
         check: called with the dataset of one cell as soon as it is known, for `together` before
@@ -90,7 +93,8 @@ def sweep(
 
     Raises:
         ValueError: on arguments that make no sense, if cells return different shapes, and at the
-            first cell if its variables do not fit into a dataset, or `units` names none of them.
+            first cell if its variables do not fit into a dataset, or `units` names none of them;
+            if the measure reaches something that cannot be followed by name.
         StoreError: if the store cannot be written; what was finished is kept.
         RuntimeError: if every cell failed, or the executor gets nothing done.
     """
@@ -101,7 +105,9 @@ def sweep(
         together=together,
         batch_size=batch_size,
         version=version,
+        code=code,
     )
+    expect_code(plan.code.digest, measure)
     attempts = positive_integer("attempts", attempts)
     for name, value in (("tasks", tasks), ("cores", cores)):
         if value is not None:
@@ -234,7 +240,7 @@ class _Gathering:
         about = [record.about for record in self.records.values()]
         attributes = {
             "measure": plan.code.name,
-            "code": plan.code.digest,
+            "code": plan.code.vouched or plan.code.digest,
             "version": plan.version,
             "fixed": strict_json(dict(plan.fixed)),
             "together": ", ".join(plan.together),

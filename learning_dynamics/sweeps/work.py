@@ -17,6 +17,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from learning_dynamics.identity.session import (
+    Footprint,
+    forget_with,
+    notice_edits,
+    require_unedited,
+)
 from learning_dynamics.sweeps.plan import Unit, lanes
 from learning_dynamics.sweeps.results import (
     Record,
@@ -104,6 +110,30 @@ def _run(measure: Measure, unit: Unit, store: Store, device: jax.Device | None) 
     return Report("done", seconds)
 
 
+_expected: OrderedDict[str, tuple[Footprint, ...]] = OrderedDict()
+MOST_EXPECTED = 64
+_AGAIN = "run the sweep again, or vouch for the code with `code=`"
+
+
+def expect_code(code: str, measure: Measure) -> None:
+    """Note what a measure reaches by name while its code has this hash."""
+    _expected[code] = notice_edits(measure)
+    while len(_expected) > MOST_EXPECTED:
+        _expected.popitem(last=False)
+
+
+def _code_now(measure: Measure, unit: Unit) -> tuple[Footprint, ...]:
+    """What the measure and the arguments of a unit reach by name.
+
+    Raises:
+        ValueError: if the measure is no longer the one that the keys of the unit belong to.
+    """
+    now = notice_edits(measure)
+    if unit.code:
+        require_unedited(_expected.get(unit.code, now), now, "the keys of this sweep", _AGAIN)
+    return (*now, *notice_edits(dict(unit.arguments)))
+
+
 def _failed(unit: Unit, store: Store, error: Exception | SystemExit, *, lasting: bool) -> Report:
     message = "".join(traceback.format_exception_only(error)).strip()
     trace = "".join(traceback.format_exception(error))
@@ -123,12 +153,17 @@ def _about(seconds: float) -> dict[str, Any]:
 
 
 def _compute(measure: Measure, unit: Unit, store: Store, device: jax.Device | None) -> list[Record]:
+    before = _code_now(measure, unit)
     if unit.width:
-        return run_batch(program_of(measure, unit), unit, device or jax.local_devices()[0])
-    given = dict(unit.arguments)
-    if unit.checkpoint:
-        given["checkpoint"] = store.checkpoint(unit.keys[0])
-    return [normalise(measure(**given))]
+        records = run_batch(program_of(measure, unit), unit, device or jax.local_devices()[0])
+    else:
+        given = dict(unit.arguments)
+        if unit.checkpoint:
+            given["checkpoint"] = store.checkpoint(unit.keys[0])
+        records = [normalise(measure(**given))]
+    if unit.code:  # nothing is filed under the key of other code
+        require_unedited(before, _code_now(measure, unit), "this cell", _AGAIN)
+    return records
 
 
 class Program:
@@ -222,6 +257,7 @@ def free_memory(device: jax.Device) -> int | None:
 
 _programs: OrderedDict[tuple[int, str], "Program"] = OrderedDict()
 _keeping = threading.Lock()
+forget_with(_programs.clear)
 MOST_PROGRAMS = 64
 
 

@@ -7,15 +7,17 @@ import platform
 import re
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from learning_dynamics.sweeps.plan import Plan, Unit, flagged, flags, settings
+from learning_dynamics.identity import code_of
+from learning_dynamics.identity.settings import flagged, flags, settings
+from learning_dynamics.sweeps.plan import Plan, Unit
 from learning_dynamics.sweeps.store import Store
-from learning_dynamics.sweeps.work import Report, ensure
+from learning_dynamics.sweeps.work import Report, ensure, expect_code
 
 __all__ = ["end_with_parent", "forget_marks", "marks", "package", "run_remote"]
 
@@ -32,7 +34,9 @@ def package(
     even_if_taken: bool = False,
 ) -> bytes:
     """A task as bytes, so that nothing touches JAX before `run_remote` has settled in."""
-    task = (plan.measure, tuple(units), even_if_taken, flags(), settings())
+    task = (
+        plan.measure, tuple(units), even_if_taken, flags(), settings(), dict(plan.code.parts)
+    )  # fmt: skip
     module = plan.measure.__module__ if hasattr(plan.measure, "__module__") else ""
     dumps = pickle.dumps
     if module == "__main__" and "cloudpickle" in sys.modules:
@@ -44,7 +48,7 @@ def run_remote(payload: bytes) -> list[Report]:
     """Run the units of a task.
 
     Raises:
-        RuntimeError: if this process has other versions or settings than the one that asked.
+        RuntimeError: if this process has other versions, settings or code than the one that asked.
         StoreError: if the store cannot be written.
     """
     folder, cores, parent, path, task = pickle.loads(payload)
@@ -52,12 +56,15 @@ def run_remote(payload: bytes) -> list[Report]:
     if os.getpid() != parent and not _settled:
         sys.path.extend(entry for entry in path if entry not in sys.path)
         settle(store, cores)
-    measure, units, even_if_taken, known, expected = pickle.loads(task)
+    measure, units, even_if_taken, known, expected, parts = pickle.loads(task)
     with flagged(known):
         found = settings()
         if found != expected:
             differing = {k: (v, found.get(k)) for k, v in expected.items() if found.get(k) != v}
             raise RuntimeError(f"this worker differs from the process that asked: {differing}")
+        if parts:
+            _check_code(measure, parts)
+            expect_code(units[0].code, measure)
         reports = []
         for unit in units:
             _mark(store, unit.keys[0])
@@ -82,6 +89,25 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _check_code(measure: Any, parts: Mapping[str, str]) -> None:
+    """Check that the measure reaches the same code and values here as where it comes from.
+
+    Raises:
+        RuntimeError: naming what differs.
+    """
+    here = dict(code_of(measure).parts)
+    script = "source of the script"
+    if script not in here or script not in parts:  # sent along by value
+        here.pop(script, None)
+        parts = {name: text for name, text in parts.items() if name != script}
+    differing = sorted(n for n in {*here, *parts} if here.get(n) != parts.get(n))
+    if differing:
+        raise RuntimeError(
+            f"this worker has other code than the process that asked: {', '.join(differing[:10])} "
+            "(a file was edited meanwhile, or a name was changed in that process only)"
+        )
 
 
 def settle(store: Store, cores: int | None) -> None:

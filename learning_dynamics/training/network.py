@@ -15,6 +15,7 @@ from flax import nnx
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.comparison import Measurement
+from learning_dynamics.identity.session import notice_edits, sees_edits
 from learning_dynamics.kernel.checkpoint import checkpoint_file, fingerprint, restore, save
 from learning_dynamics.loop import observation_gaps, observed_scan
 from learning_dynamics.random import threefry_key
@@ -128,14 +129,27 @@ def _start(
     """One network before training.
 
     Its weights come from XLA's own generator: a network has dozens of arrays, and a second of
-    compilation for each would be the longest part of a short run.
+    compilation for each would be the longest part of a short run. Its random streams (dropout) go
+    on in training, where replicas are batched: there that generator would draw for all of them at
+    once, so that a replica would depend on its company. They are threefry keys of the replica.
     """
     words = jax.random.key_data(key)
     rbg = jax.random.wrap_key_data(jnp.concatenate([words, words]), impl="rbg")
     _, parameters, others = _split(build(nnx.Rngs(rbg)))
+    others = _own_streams(others, jax.random.wrap_key_data(words, impl="threefry2x32"))
     mean = None if average is None else parameters
     with lenient():
         return State(parameters, others, optimiser.init(parameters), mean)
+
+
+def _own_streams(others: Any, key: jax.Array) -> Any:
+    """The same state with each random stream begun from the replica's own key."""
+    leaves, structure = jax.tree.flatten(others)
+    for i, leaf in enumerate(leaves):
+        if _is_key(leaf):
+            stream = jax.random.fold_in(key, i)
+            leaves[i] = jax.random.split(stream, leaf.shape) if leaf.shape else stream
+    return jax.tree.unflatten(structure, leaves)
 
 
 def _update(recipe: Recipe, batches: Any, state: State, key: jax.Array, step: jax.Array) -> State:
@@ -196,6 +210,7 @@ def _advance(
     return jax.tree.map(lambda leaf: leaf[None], found)
 
 
+@sees_edits("build", "loss", "batches", "optimiser", "observe", "tests")
 def train(
     build: Callable[[nnx.Rngs], Any],
     loss: Loss,
@@ -210,6 +225,7 @@ def train(
     together: int | None = None,
     average: float | None = None,
     checkpoint: str | Path | None = None,
+    code: str | None = None,
     tracker: Tracker = lambda items, _: items,
 ) -> Training:
     """Train a flax network from several seeds and observe it at given steps.
@@ -237,7 +253,9 @@ def train(
         average: decay of an exponential mean of the parameters, which is then what is observed;
             after j steps it is min(`average`, (1 + j) / (10 + j)). None observes the parameters.
         checkpoint: file that is written after every observation and resumed from. It belongs to
-            the run's network, data, key and steps; numbers inside `optimiser` are not checked.
+            the run's network, data, key, steps and optimiser, and to their code.
+        code: text that stands for the code behind a checkpoint, such as "v3": you vouch that it
+            changes whenever results do. None follows the code, and refuses what it cannot follow.
         tracker: wraps an iterable in a progress bar, as `Run.track` of a claim does.
 
     Raises:
@@ -257,6 +275,7 @@ def train(
     key = threefry_key(key)
     each = _for_replicas(batches, tests, replicas, group)
     graph, abstract, _ = _split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+    notice_edits(graph)
     extras = extra_arguments(optimiser, abstract)
     recipe = Recipe(graph, loss, observe, optimiser, extras, average)
     numbers = jnp.arange(replicas, dtype=jnp.int32)
@@ -265,7 +284,10 @@ def train(
     made = [_start(build, optimiser, average, start) for start in starts]
     states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *made)
 
-    identity = fingerprint(None, states, train_keys, each, gaps, average, loss, observe)
+    identity = fingerprint(
+        checkpoint, code, train, _plain(states), train_keys, each, gaps, build, graph, loss,
+        optimiser, observe, average,
+    )  # fmt: skip
     done, plain, parts = restore(checkpoint, identity, _plain(states), None)
     states = _like(states, plain)
     count = np.cumsum(gaps)

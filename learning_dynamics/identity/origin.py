@@ -1,0 +1,99 @@
+"""Where code comes from: an installed package, counted by its version, or the user's own files."""
+
+import importlib.metadata
+import sys
+import sysconfig
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "installed",
+    "installed_file",
+    "label",
+    "public_name",
+    "qualified_name",
+    "version_of",
+]
+
+_OUTSIDE = tuple(
+    str(Path(path).resolve())
+    for name, path in sysconfig.get_paths().items()
+    if name in {"stdlib", "platstdlib", "purelib", "platlib"}
+)
+_SCRIPT = ("__main__", "__mp_main__")
+
+
+def label(module: str | None) -> str:
+    """Name of a module, one for a script whether it runs by itself or in a worker process."""
+    return "__main__" if module in _SCRIPT else module or ""
+
+
+def qualified_name(thing: Any) -> str:
+    """Name "module.name" of a function or class; a script counts as the module of its file."""
+    module = getattr(thing, "__module__", None) or "builtins"
+    if module in _SCRIPT:
+        file = getattr(sys.modules[module], "__file__", None)
+        module = Path(file).stem if file else "__main__"
+    return f"{module}.{thing.__qualname__}"
+
+
+@lru_cache(maxsize=4096)
+def installed_file(file: str) -> bool:
+    """Whether a file belongs to the standard library or an installed package."""
+    if file.startswith("<frozen"):
+        return True
+    path = str(Path(file).resolve())
+    return path.startswith(_OUTSIDE) or "site-packages" in path or "dist-packages" in path
+
+
+@lru_cache(maxsize=8192)
+def _installed_module(name: str, module: Any) -> bool:
+    if name.split(".")[0] in sys.stdlib_module_names:
+        return name not in _SCRIPT
+    file = getattr(module, "__file__", None)
+    if file is None:  # a namespace package, a notebook, or built in
+        paths = list(getattr(module, "__path__", ()))
+        return bool(paths) and all(installed_file(str(path)) for path in paths)
+    return installed_file(file)
+
+
+def installed(name: str | None) -> bool:
+    """Whether the module of this name is part of the standard library or an installed package."""
+    if not name or name in _SCRIPT:
+        return False
+    if name.split(".")[0] in sys.stdlib_module_names:
+        return True
+    module = sys.modules.get(name)
+    return module is not None and _installed_module(name, module)
+
+
+def public_name(thing: Any) -> str | None:
+    """Name under which an installed package has this very object; None if it has none."""
+    module = getattr(thing, "__module__", None)
+    name = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)
+    if not isinstance(module, str) or not isinstance(name, str):
+        return None
+    if not installed(module):
+        return None
+    place: Any = sys.modules.get(module)
+    for part in name.split("."):
+        place = getattr(place, "__dict__", {}).get(part)
+    return f"{module}.{name}" if place is thing else None
+
+
+@cache
+def _distributions() -> dict[str, list[str]]:
+    return dict(importlib.metadata.packages_distributions())
+
+
+@cache
+def version_of(top: str) -> str:
+    """Versions of the distributions that bring a top-level module; empty if there are none."""
+    try:
+        return importlib.metadata.version(top)
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        if top in sys.stdlib_module_names:
+            return ""
+    names = sorted(set(_distributions().get(top, [])))
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)

@@ -1,0 +1,267 @@
+"""Edits within a session: compiled programs are forgotten once what they were made from changed.
+
+JAX compiles the values of global names, methods and tables into its programs and keeps programs by
+function object, inner ones (`jax.jit` in a helper, bodies of `scan`, rules of `custom_vjp`) too. A
+call therefore compares what its functions reach by name with what they reached before, and clears
+JAX's caches where that differs. The comparison costs some thousand comparisons of identities.
+"""
+
+import functools
+import inspect
+import operator
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from types import FunctionType, MethodType
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import numpy as np
+
+from learning_dynamics.identity.arrays import checksum
+from learning_dynamics.identity.bytecode import digest
+from learning_dynamics.identity.reach import MISSING, Walk
+from learning_dynamics.identity.values import Writer
+from learning_dynamics.pytrees import is_traced
+
+__all__ = [
+    "Footprint",
+    "forget_with",
+    "notice_edits",
+    "require_unedited",
+    "sees_edits",
+    "while_unedited",
+]
+
+P, R = ParamSpec("P"), TypeVar("R")
+MOST_RECORDS, MOST_STATES = 256, 100_000
+_NUMBERS = (bool, int, float, complex, np.ndarray, np.generic, jax.Array)
+
+
+class _Number:
+    """Place of a number, which no program depends on."""
+
+
+_NUMBER = _Number()
+
+
+class Footprint:
+    """What one function, class, object or structure reached when it was last walked.
+
+    Attributes:
+        digest: hash of everything.
+        entries: qualified name -> hash.
+        states: hash of a function's own code -> hash of what it uses by name.
+        own: functions and classes, with hashes of functions' own code and of classes' members.
+        mutable: whether the root itself may change.
+    """
+
+    def __init__(self, root: Any) -> None:
+        walk = Walk(guarded=True)
+        writer = walk.writer()
+        writer.write(root, "argument")
+        reach = walk.reach(writer.children)
+        self.root = root
+        self.entries = {"itself": digest(writer.text)} | reach.entries()
+        self.digest = digest(*(f"{name}={text}" for name, text in self.entries.items()))
+        found = list(zip(reach.nodes, reach.states, reach.classes, strict=True))
+        classes = {
+            id(node.thing): node.key + state
+            for node, state, _ in found
+            if isinstance(node.thing, type)
+        }
+        self.states = {
+            node.key: digest(state, *sorted(classes[c] for c in used))
+            for node, state, used in found
+            if id(node.thing) not in classes
+        }
+        # classes of one name may exist side by side, each with its own programs
+        self.own = [(node.thing, classes.get(id(node.thing), node.key)) for node, _, _ in found]
+        kinds: dict[str, dict[Any, Any]] = {}
+        for kind, *parts in [*reach.guards, *(writer.guards or [])]:
+            mark = (id(parts[0]), parts[1] if kind == "name" else 0)
+            kinds.setdefault(kind, {})[mark] = tuple(parts)
+        self._guards = {kind: list(rows.values()) for kind, rows in kinds.items()}
+        self.mutable = not isinstance(root, FunctionType | type) and bool(writer.guards)
+
+    def holds(self) -> bool:
+        """Whether nothing of it changed since."""
+        rows = self._guards.get
+        for namespace, name, value in rows("name", ()):
+            if namespace.get(name, MISSING) is not value:
+                return False
+        for function, code, defaults, by_name in rows("function", ()):
+            if (
+                function.__code__ is not code
+                or function.__defaults__ is not defaults
+                or function.__kwdefaults__ is not by_name
+            ):
+                return False
+        return all(check(*row) for kind, check in _CHECKS.items() for row in rows(kind, ()))
+
+
+def _same(values: Any, others: tuple[Any, ...]) -> bool:
+    return len(values) == len(others) and all(map(operator.is_, values, others))
+
+
+def _text_of(value: Any) -> str:
+    writer = Writer()
+    writer._reduced(value, "")
+    return writer.text
+
+
+_CHECKS: dict[str, Callable[..., bool]] = {
+    "cell": lambda cell, value: cell.cell_contents is value,
+    "size": lambda members, count: len(members) == count,
+    "items": _same,
+    "dict": lambda value, keys, items: _same(value, keys) and _same(value.values(), items),
+    "equal": lambda value, copy: value == copy,
+    "array": lambda value, total: checksum(value) == total,
+    "slots": lambda read, value, items: (
+        _same(read(value), items) if isinstance(items, tuple) else read(value) is items
+    ),
+    "text": lambda value, text: _text_of(value) == text,
+}
+
+_lock = threading.RLock()
+_records: OrderedDict[Any, Footprint] = OrderedDict()
+_states: dict[str, str] = {}  # a function's own code -> what it used by name
+_own: dict[int, tuple[Any, str]] = {}  # id of a function or class -> reference, own code
+_forget: list[Callable[[], None]] = [jax.clear_caches]
+
+
+def forget_with(action: Callable[[], None]) -> None:
+    """Add an action that forgets compiled programs."""
+    _forget.append(action)
+
+
+def notice_edits(*things: Any) -> tuple[Footprint, ...]:
+    """Forget all compiled programs if what some things reach by name changed in this session.
+
+    Args:
+        things: functions, classes, objects, or pytrees of them with numbers, which do not count.
+
+    Returns:
+        What each of them reaches now.
+    """
+    with _lock:
+        records: list[Footprint] = []
+        edited = False
+        for thing in things:
+            for key, make_root in _roots(thing):
+                record = _records.get(key)
+                if record is None or not record.holds():
+                    new = Footprint(make_root())
+                    edited |= _edited(record, new)
+                    record = _records[key] = new
+                    _remember(record)
+                _records.move_to_end(key)
+                records.append(record)
+        if len(_records) > MOST_RECORDS:
+            _, oldest = _records.popitem(last=False)
+            edited |= oldest.mutable  # nothing else would notice its changes
+        if edited or len(_states) > MOST_STATES:
+            _states.clear()
+            _own.clear()
+            _records.clear()
+            for action in _forget:
+                action()
+            for record in records:
+                _remember(record)
+        return tuple(records)
+
+
+def _edited(old: Footprint | None, new: Footprint) -> bool:
+    """Whether something that was met before is no longer what it was."""
+    if old is not None:
+        return old.digest != new.digest
+    if any(_states.get(key, state) != state for key, state in new.states.items()):
+        return True
+    for thing, key in new.own:
+        reference, earlier = _own.get(id(thing), (None, key))
+        if reference is not None and reference() is thing and earlier != key:
+            return True
+    return False
+
+
+def _remember(record: Footprint) -> None:
+    _states.update(record.states)
+    for thing, key in record.own:
+        _own[id(thing)] = (weakref.ref(thing), key)
+
+
+def _roots(thing: Any) -> Iterator[tuple[Any, Callable[[], Any]]]:
+    """Structure and functions of a pytree, each with a key under which its record is kept."""
+    leaves, structure = jax.tree.flatten(thing)
+    if not jax.tree_util.treedef_is_leaf(structure):
+        try:
+            hash(structure)
+            yield ("tree", structure), lambda: structure.unflatten([_NUMBER] * len(leaves))
+        except TypeError:  # structure that JAX could not keep a program for
+            yield (
+                ("id", id(thing)),
+                lambda: (structure.unflatten([_NUMBER] * len(leaves)), thing)[0],
+            )
+    for leaf in leaves:
+        if isinstance(leaf, (*_NUMBERS, str, bytes)):
+            continue
+        if isinstance(leaf, MethodType):  # made anew whenever it is asked for
+            yield ("method", id(leaf.__self__), id(leaf.__func__)), lambda leaf=leaf: leaf
+        else:
+            yield ("id", id(leaf)), lambda leaf=leaf: leaf
+
+
+def require_unedited(
+    before: tuple[Footprint, ...], now: tuple[Footprint, ...], what: str, remedy: str
+) -> None:
+    """Check that code is what it was earlier.
+
+    Raises:
+        ValueError: naming what was edited.
+    """
+    changed: set[str] = set()
+    for old, new in zip(before, now, strict=True):
+        if old.digest != new.digest:
+            names = old.entries.keys() | new.entries.keys()
+            changed |= {n for n in names if old.entries.get(n) != new.entries.get(n)}
+    if changed:
+        raise ValueError(
+            f"The code behind {what} was edited meanwhile ({', '.join(sorted(changed))}): {remedy}."
+        )
+
+
+def sees_edits(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a function so that edits of the code in some of its arguments are noticed first."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        places = {name: i for i, name in enumerate(inspect.signature(function).parameters)}
+        where = [(name, places[name]) for name in names]
+
+        @functools.wraps(function)
+        def called(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = [
+                args[place] if place < len(args) else kwargs.get(name) for name, place in where
+            ]
+            if not is_traced(given):  # inside a trace, the function that traces has looked
+                notice_edits(function, *given)
+            return function(*args, **kwargs)
+
+        return called
+
+    return decorate
+
+
+def while_unedited(function: Callable[P, R], what: str, *things: Any) -> Callable[P, R]:
+    """A function that refuses to run once the code of some things was edited.
+
+    A result that works something out later must not mix the code it came from with other code.
+    """
+    before = notice_edits(*things)
+
+    @functools.wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        require_unedited(before, notice_edits(*things), what, "make it anew")
+        return function(*args, **kwargs)
+
+    return called

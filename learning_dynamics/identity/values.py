@@ -1,0 +1,480 @@
+"""Values as text: the same in every process, different for values that a result can tell apart.
+
+Containers, dataclasses and other objects are taken apart; functions and classes enter by their code
+and are noted, so that what they use by name can be followed. What cannot be taken apart is noted
+with the place where it was met.
+"""
+
+import collections
+import dataclasses
+import enum
+import functools
+import inspect
+import logging
+import operator
+import re
+import sys
+import threading
+import types
+import typing
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from learning_dynamics.identity.arrays import array_text, checksum
+from learning_dynamics.identity.bytecode import facts_of, literal
+from learning_dynamics.identity.origin import installed, label, public_name
+
+__all__ = ["Problem", "Writer", "class_members"]
+
+CONTAINERS = (list, dict, set, bytearray, collections.deque)
+_LITERALS = (type(None), bool, int, str, bytes, float, complex, type(...), type(NotImplemented))
+_TYPES_AS_TEXT = (range, slice, np.dtype, PurePath, types.UnionType, types.GenericAlias)
+_WITHOUT_STATE = (
+    type(threading.Lock()), type(threading.RLock()), threading.local,
+    weakref.ref, weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet,
+    types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType,
+    types.MethodDescriptorType, types.ClassMethodDescriptorType, types.MethodWrapperType,
+)  # fmt: skip
+_INSIDES: tuple[tuple[Any, tuple[str, ...]], ...] = (  # wrappers -> what they wrap
+    (property, ("fget", "fset", "fdel")),
+    (classmethod, ("__func__",)),
+    (staticmethod, ("__func__",)),
+    (functools.cached_property, ("func",)),
+    (functools.partialmethod, ("func", "args", "keywords")),
+    (functools.partial, ("func", "args", "keywords", "__dict__")),
+    (functools._lru_cache_wrapper, ("__wrapped__",)),
+    (types.MethodType, ("__func__", "__self__")),
+)
+_CLASS_NOISE = frozenset(
+    (
+        "__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__annotate__",
+        "__annotate_func__", "__annotations_cache__", "__orig_bases__", "__parameters__",
+        "__type_params__", "__firstlineno__", "__static_attributes__", "__abstractmethods__",
+        "_abc_impl", "_member_map_", "_value2member_map_", "_member_names_", "_hashable_values_",
+        "_unhashable_values_", "_unhashable_values_map_",
+    )
+)  # fmt: skip
+_FIELD = ("name", "default", "default_factory", "init", "compare", "hash", "kw_only")
+_PJIT = type(jax.jit(lambda: None))
+
+
+class Problem(NamedTuple):
+    """Something that has no text: where it was met, what was wanted, what it is."""
+
+    place: str
+    demand: str
+    got: str
+
+
+_FIELD_OF_TUPLE = type(Problem.__dict__["place"])
+
+
+class Writer:
+    """Text of one value.
+
+    Args:
+        namespace: global names of the code that holds the value, which name bare `object()`s.
+        guards: list to which conditions are added under which the text stays the same.
+        largest: bytes of the largest array.
+        named: whether functions and classes must be found at the top of a module.
+        code: whether the instructions of functions count, not their names alone.
+
+    Attributes:
+        children: functions and classes that were met and are not part of an installed package.
+        modules: names of the modules of what was met.
+        problems: what has no text.
+    """
+
+    def __init__(
+        self,
+        namespace: Mapping[str, Any] | None = None,
+        *,
+        guards: list[tuple[Any, ...]] | None = None,
+        largest: float = float("inf"),
+        named: bool = False,
+        code: bool = True,
+    ) -> None:
+        self.namespace, self.guards, self.largest = namespace or {}, guards, largest
+        self.named, self.code = named, code
+        self.parts: list[str] = []
+        self.children: list[Any] = []
+        self.modules: set[str] = set()
+        self.problems: list[Problem] = []
+        self._numbers: dict[int, int] = {}
+        self._kept: list[Any] = []  # temporaries, so that no id is used twice
+
+    @property
+    def text(self) -> str:
+        """Everything that was written."""
+        return "".join(self.parts)
+
+    def watch(self, *guard: Any) -> None:
+        """Note a condition under which the text stays the same."""
+        if self.guards is not None:
+            self.guards.append(guard)
+
+    def refuse(self, place: str, value: Any, demand: str = "") -> None:
+        """Note a value without a text."""
+        demand = demand or (
+            "be a number, text, a small array, a named function, a frozen dataclass, or tuples, "
+            "lists and mappings of them, so that it can be told apart from another one"
+        )
+        kind = type(value)
+        self.problems.append(
+            Problem(place, demand, f"an object of type {kind.__module__}.{kind.__qualname__}")
+        )
+
+    def write(self, value: Any, place: str) -> None:
+        """Add the text of a value that was met at `place`."""
+        out = self.parts.append
+        if type(value) in _LITERALS:
+            out(literal(value))
+        elif isinstance(value, enum.Enum):
+            self.reference(type(value))
+            out(f".{value.name or literal(value.value)}")
+        elif isinstance(value, np.ndarray | np.generic | jax.Array):
+            self._array(value, place)
+        elif type(value) is tuple:
+            self._sequence("tuple", value, place)
+        elif isinstance(value, types.ModuleType):
+            out(f"module {value.__name__}")
+            self.modules.add(value.__name__)
+        elif (name := public_name(value)) is not None:
+            out(f"named {name}")
+            self.modules.add(value.__module__)
+        elif isinstance(value, type):
+            self.reference(value, place)
+        elif id(value) in self._numbers:
+            out(f"#{self._numbers[id(value)]}")
+        else:
+            self._numbers[id(value)] = len(self._numbers)
+            self._kept.append(value)
+            self._compound(value, place)
+
+    def _compound(self, value: Any, place: str) -> None:
+        out = self.parts.append
+        if isinstance(value, types.FunctionType):
+            self.function(value, place)
+        elif type(value) in (list, collections.deque):
+            self.watch("items", value, tuple(value))
+            self._sequence(type(value).__name__, value, place)
+        elif type(value) is dict:
+            self.watch("dict", value, tuple(value), tuple(value.values()))
+            self._mapping(value, place)
+        elif type(value) in (set, frozenset):
+            self._set(value, place)
+        elif isinstance(value, _TYPES_AS_TEXT):
+            out(f"{type(value).__name__} {value!r}")
+        elif isinstance(value, np.ufunc):
+            self._ufunc(value, place)
+        elif isinstance(value, _PJIT):
+            state: Any = value.__getstate__()
+            out(f"jit {state['static_argnums']} {state['static_argnames']} ")
+            self.write(value.__wrapped__, place)
+        elif isinstance(value, re.Pattern):
+            out(f"pattern {value.pattern!r} {value.flags}")
+        elif isinstance(value, bytearray):
+            self.watch("equal", value, bytes(value))
+            out(f"bytearray {bytes(value)!r}")
+        elif isinstance(value, types.BuiltinFunctionType):
+            out(f"builtin {value.__name__} of ")
+            self.write(value.__self__, place)
+        elif isinstance(value, logging.Logger | logging.LoggerAdapter):
+            out(f"logger {getattr(value, 'name', '')}")
+        elif isinstance(value, _WITHOUT_STATE):
+            out(f"{type(value).__name__} {getattr(value, '__qualname__', '')}")
+        elif value in (sys.stdout, sys.stderr, sys.stdin) if _is_stream(value) else False:
+            out("standard stream")
+        elif type(value).__module__ in ("typing", "jax.typing") or isinstance(
+            value, jax.tree_util.PyTreeDef | jax.Device | typing.TypeVar
+        ):
+            out(f"{type(value).__name__} {value}")
+        elif isinstance(value, jax.core.Tracer):
+            out("traced")
+        elif isinstance(value, Iterator) or _is_stream(value):
+            self.refuse(place, value)
+        else:
+            self._object(value, place)
+
+    def _ufunc(self, value: np.ufunc, place: str) -> None:
+        home = next(
+            (
+                name
+                for name in ("numpy", "scipy.special")
+                if getattr(sys.modules.get(name), value.__name__, None) is value
+            ),
+            None,
+        )
+        if home is None:
+            self.refuse(place, value)
+        self.parts.append(f"named {home}.{value.__name__}")
+
+    def _array(self, value: Any, place: str) -> None:
+        if isinstance(value, jax.core.Tracer):
+            self.parts.append("traced")
+            return
+        nbytes = 0 if jnp.issubdtype(value.dtype, jax.dtypes.prng_key) else value.nbytes
+        if nbytes > self.largest:
+            demand = (
+                f"be small enough for a key, at most {int(self.largest):,} bytes (make large data "
+                "inside the measure, from a seed or a path)"
+            )
+            self.problems.append(Problem(place, demand, f"an array of {nbytes:,} bytes"))
+            return
+        if getattr(value.dtype, "hasobject", False):
+            got = f"an array of type {value.dtype}"
+            self.problems.append(Problem(place, "hold no Python objects", got))
+            return
+        if isinstance(value, np.ndarray):
+            if value.flags.writeable or value.base is not None:
+                self.watch("array", value, checksum(value))
+            if type(value) is not np.ndarray:
+                self.reference(type(value))
+            if isinstance(value, np.ma.MaskedArray):
+                parts = (np.ma.getmaskarray(value), value.fill_value)
+                self.write(parts, place)
+                value = value.data
+        self.parts.append(array_text(value))
+
+    def _sequence(self, name: str, values: Iterable[Any], place: str) -> None:
+        self.parts.append(f"{name}(")
+        for i, item in enumerate(values):
+            self.write(item, f"{place}[{i}]")
+            self.parts.append(",")
+        self.parts.append(")")
+
+    def _mapping(self, value: Mapping[Any, Any], place: str, *, ordered: bool = True) -> None:
+        self.parts.append("{")
+        items = value.items() if ordered else sorted(value.items())
+        for key, item in items:
+            self.write(key, place)
+            self.parts.append("=")
+            self.write(item, f"{place}[{key!r}]" if ordered else f"{place}.{key}")
+            self.parts.append(",")
+        self.parts.append("}")
+
+    def _set(self, value: Any, place: str) -> None:
+        if isinstance(value, set):
+            self.watch("equal", value, frozenset(value))
+        texts = []
+        for item in value:
+            inner = Writer(
+                self.namespace,
+                guards=self.guards,
+                largest=self.largest,
+                named=self.named,
+                code=self.code,
+            )
+            inner.write(item, place)
+            texts.append(inner.text)
+            self.take(inner)
+        self.parts.append(f"{type(value).__name__}({','.join(sorted(texts))})")
+
+    def take(self, other: "Writer") -> None:
+        """Take over what another writer noted, but for its text."""
+        self.children += other.children
+        self.modules |= other.modules
+        self.problems += other.problems
+
+    def reference(self, cls: type, place: str = "") -> None:
+        """Add the name of a class; its code is followed unless it is part of a package."""
+        if self.named and place and "<locals>" in cls.__qualname__:
+            demand = "be of a class defined at the top of a module"
+            self.problems.append(Problem(place, demand, cls.__qualname__))
+        self.parts.append(f"class {label(cls.__module__)}.{cls.__qualname__}")
+        self.modules.add(cls.__module__)
+        if not installed(cls.__module__):
+            self.children.append(cls)
+
+    def function(self, function: types.FunctionType, place: str, *, defaults: bool = True) -> None:
+        """Add code, defaults, closure and attributes of a function."""
+        code = function.__code__
+        facts = facts_of(code)
+        if self.named and (
+            "<lambda>" in function.__qualname__ or "<locals>" in function.__qualname__
+        ):
+            demand = (
+                "be a function or class with a name at the top of a module, or an object that is "
+                "no function"
+            )
+            self.problems.append(Problem(place, demand, f"<function {function.__qualname__}>"))
+        named, self.named = self.named, False
+        values, by_name = function.__defaults__, function.__kwdefaults__
+        self.watch("function", function, code, values, by_name)
+        self.parts.append(f"def {function.__qualname__} {facts.digest if self.code else ''}")
+        self.modules.add(function.__globals__.get("__name__", ""))
+        if not installed(function.__globals__.get("__name__")):
+            self.children.append(function)
+        outer, self.namespace = self.namespace, function.__globals__
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            try:
+                value = cell.cell_contents
+            except ValueError:  # not yet filled
+                continue
+            if name in facts.written and (isinstance(value, CONTAINERS) or name in facts.rebound):
+                continue  # state that the function keeps for itself
+            self.watch("cell", cell, value)
+            self.parts.append(f" {name}=")
+            self.write(value, f"{place}.{name}")
+        if defaults and (values or by_name):
+            self.parts.append(" defaults ")
+            self.write((values, by_name and tuple(sorted(by_name.items()))), f"{place} default")
+        if function.__dict__:
+            self.watch(
+                "dict", function.__dict__, tuple(function.__dict__),
+                tuple(function.__dict__.values()),
+            )  # fmt: skip
+            self._mapping(function.__dict__, place, ordered=False)
+        self.namespace, self.named = outer, named
+
+    def _object(self, value: Any, place: str) -> None:
+        cls = type(value)
+        if cls is object:
+            name = _marker_name(value, self.namespace)
+            if name is None:
+                self.refuse(place, value)
+            self.parts.append(f"object {name}")
+            return
+        if (name := _global_name(value)) is not None:
+            self.parts.append(f"named {name}")
+            self.modules.add(cls.__module__)
+            return
+        self.reference(cls, place)
+        for kind, names in _INSIDES:
+            if isinstance(value, kind):
+                self.write(tuple(getattr(value, name) for name in names), place)
+                return
+        if isinstance(value, dataclasses.Field):
+            inside = [getattr(value, name) for name in _FIELD]
+            self.write((*inside, *value.metadata.items()), place)
+            return
+        if isinstance(value, types.MappingProxyType):
+            self.watch("dict", value, tuple(value), tuple(value.values()))
+            self._mapping(value, place)
+            return
+        if not _made_in_python(cls):
+            self._reduced(value, place)
+            return
+        if hasattr(value, "__dict__"):
+            state = vars(value)
+            self.watch("dict", state, tuple(state), tuple(state.values()))
+            kept = {k: v for k, v in state.items() if not _cached(cls, k)}
+            self._mapping(kept, place, ordered=False)
+        names = [n for n in _slots(cls) if hasattr(value, n)]
+        if names:
+            read = operator.attrgetter(*names)
+            self.watch("slots", read, value, read(value))
+            self._mapping({n: getattr(value, n) for n in names}, place, ordered=False)
+
+    def _reduced(self, value: Any, place: str) -> None:
+        """Take an object apart as pickling does."""
+        try:
+            parts = value.__reduce_ex__(4)
+        except Exception:
+            self.refuse(place, value)
+            return
+        if self.guards is not None:
+            inner = Writer(self.namespace)
+            inner._reduced(value, place)
+            self.watch("text", value, inner.text)
+        if isinstance(parts, str):
+            self.parts.append(f"named {type(value).__module__}.{parts}")
+            return
+        for part in parts:
+            plain = list(part) if isinstance(part, Iterator) else part
+            self._kept.append(plain)
+            self.write(plain, place)
+
+
+_globals: dict[str, tuple[int, dict[int, str]]] = {}
+
+
+def _global_name(value: Any) -> str | None:
+    """Name of an object that the module of its class, in an installed package, keeps."""
+    home = type(value).__module__
+    if not installed(home) or home in ("builtins", "functools", "operator"):
+        return None
+    members = vars(sys.modules[home])
+    known = _globals.get(home)
+    if known is None or known[0] != len(members):
+        known = _globals[home] = (len(members), {id(v): k for k, v in members.items()})
+    name = known[1].get(id(value))
+    return f"{home}.{name}" if name is not None and members.get(name) is value else None
+
+
+def _marker_name(value: Any, namespace: Mapping[str, Any]) -> str | None:
+    """Name of a bare `object()` in a namespace or in one of the modules that it names."""
+    places = [("", namespace)]
+    places += [(f"{n}.", vars(m)) for n, m in namespace.items() if isinstance(m, types.ModuleType)]
+    return next((p + n for p, names in places for n, v in names.items() if v is value), None)
+
+
+def _is_stream(value: Any) -> bool:
+    return hasattr(type(value), "readable") and hasattr(type(value), "fileno")
+
+
+def _cached(cls: type, name: str) -> bool:
+    """Whether an attribute only keeps what a property works out."""
+    member = inspect.getattr_static(cls, name, None)
+    return isinstance(member, functools.cached_property)
+
+
+@functools.lru_cache(maxsize=1024)
+def _slots(cls: type) -> tuple[str, ...]:
+    names: dict[str, None] = {}
+    for base in cls.__mro__:
+        given = base.__dict__.get("__slots__", ())
+        for name in (given,) if isinstance(given, str) else tuple(given):
+            if name in ("__dict__", "__weakref__"):
+                continue
+            private = name.startswith("__") and not name.endswith("__")
+            names[f"_{base.__name__.lstrip('_')}{name}" if private else name] = None
+    return tuple(sorted(names))
+
+
+@functools.lru_cache(maxsize=1024)
+def _made_in_python(cls: type) -> bool:
+    """Whether all state of an object lies in its `__dict__` and its slots."""
+    base = cls.__base__
+    if base is None:
+        return True
+    own = cls.__dict__
+    if base is object and "__dict__" not in own and "__slots__" not in own:
+        return False
+    slots = own.get("__slots__", ())
+    count = 1 if isinstance(slots, str) else len(tuple(slots))
+    return _made_in_python(base) and cls.__basicsize__ - base.__basicsize__ <= 8 * count + 16
+
+
+def _generated(member: Any) -> bool:
+    """Whether a member of a dataclass or named tuple follows from its fields."""
+    if type(member) is _FIELD_OF_TUPLE:
+        return True
+    function = getattr(member, "__func__", member)
+    if not isinstance(function, types.FunctionType):
+        return False
+    home = function.__globals__.get("__name__", "")
+    return function.__code__.co_filename == "<string>" or home in ("collections", "reprlib")
+
+
+def class_members(cls: type) -> Iterator[tuple[str, Any]]:
+    """Attributes of a class that its own statements gave it."""
+    fields = hasattr(cls, "__dataclass_fields__") or hasattr(cls, "_fields")
+    members = isinstance(cls, enum.EnumMeta)
+    for name, member in vars(cls).items():
+        if name in _CLASS_NOISE or name.startswith("_abc_"):
+            continue
+        if fields and _generated(member):
+            continue
+        if members and name in cls.__members__:  # type: ignore[attr-defined]
+            continue
+        yield name, member
+    if members:
+        for name, member in cls.__members__.items():  # type: ignore[attr-defined]
+            yield name, (member._value_, {k: v for k, v in vars(member).items() if k[0] != "_"})

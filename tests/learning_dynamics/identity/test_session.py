@@ -1,0 +1,189 @@
+"""Compiled programs see edits of the same session, and only those."""
+
+import sys
+import textwrap
+import types
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from learning_dynamics.identity.session import forget_with, notice_edits, sees_edits
+
+FORGOTTEN = []
+forget_with(lambda: FORGOTTEN.append(1))
+
+
+@partial(jax.jit, static_argnames="function")
+def compiled(function, x):
+    return function(x)
+
+
+@sees_edits("function")
+def run(function, x=2.0):
+    """A compiled program of a function, as the entry points of the package have."""
+    return float(compiled(function, jnp.asarray(x)))
+
+
+def cell(module, source):
+    """Run source in a module, as a cell of a notebook does."""
+    exec(compile(textwrap.dedent(source), "<cell>", "exec"), vars(module))
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    module = types.ModuleType("own_notebook")
+    monkeypatch.setitem(sys.modules, "own_notebook", module)
+    return module
+
+
+# first cell, second cell, value at 2.0 before and after
+EDITS = {
+    "global": ("c = 1.0\ndef f(x): return c * x", "c = 3.0", 2, 6),
+    "helper": ("def h(x): return x\ndef f(x): return h(x)", "def h(x): return 3 * x", 2, 6),
+    "helper of a helper": (
+        "def g(x): return x\ndef h(x): return g(x)\ndef f(x): return h(x)",
+        "def g(x): return 3 * x", 2, 6,
+    ),
+    "list": ("C = [1.0]\ndef f(x): return C[0] * x", "C[0] = 3.0", 2, 6),
+    "table of tables": (
+        "C = {'a': {'b': 1.0}}\ndef f(x): return C['a']['b'] * x", "C['a']['b'] = 3.0", 2, 6,
+    ),
+    "array": (
+        "import numpy as np\nC = np.ones(2)\ndef f(x): return float(C[0]) * x", "C[0] = 3.0", 2, 6,
+    ),
+    "module attribute": (
+        "import types\nm = types.SimpleNamespace(c=1.0)\ndef f(x): return m.c * x", "m.c = 3.0", 2, 6,
+    ),
+    "method": (
+        "class A:\n def run(self, x): return x\na = A()\ndef f(x): return a.run(x)",
+        "A.run = lambda self, x: 3 * x", 2, 6,
+    ),
+    "class made anew": (
+        "class A:\n def run(self, x): return x\ndef f(x): return A().run(x)",
+        "class A:\n def run(self, x): return 3 * x", 2, 6,
+    ),
+    "class attribute": (
+        "class A:\n c = 1.0\ndef f(x): return A.c * x", "A.c = 3.0", 2, 6,
+    ),
+    "attribute of a bound method's object": (
+        "class A:\n c = 1.0\n def run(self, x): return self.c * x\nf = A().run",
+        "f.__self__.c = 3.0", 2, 6,
+    ),
+    "closure": (
+        "def make():\n c = [1.0]\n def f(x): return c[0] * x\n return f, c\nf, c = make()",
+        "c[0] = 3.0", 2, 6,
+    ),
+    "default": (
+        "def f(x, c=1.0): return c * x", "f.__defaults__ = (3.0,)", 2, 6,
+    ),
+    "code replaced in place, as by autoreload": (
+        "def f(x): return x", "f.__code__ = (lambda x: 3 * x).__code__", 2, 6,
+    ),
+    "helper compiled by the user": (
+        "import jax\nc = 1.0\n@jax.jit\ndef h(x): return c * x\ndef f(x): return h(x)",
+        "c = 3.0", 2, 6,
+    ),
+    "helper compiled by the user, in a new function": (
+        "import jax\nc = 1.0\n@jax.jit\ndef h(x): return c * x\ndef f(x): return h(x)",
+        "c = 3.0\ndef f(x): return h(x) + 0.0", 2, 6,
+    ),
+    "class made anew, in a helper compiled by the user": (
+        "import jax\nclass A:\n def run(self, x): return x\n@jax.jit\ndef h(x): return A().run(x)\n"
+        "def f(x): return h(x)",
+        "class A:\n def run(self, x): return 3 * x\ndef f(x): return h(x) + 0.0", 2, 6,
+    ),
+    "body of scan": (
+        "import jax\nc = 1.0\ndef body(s, _): return s + c, None\n"
+        "def f(x): return jax.lax.scan(body, x, None, length=2)[0]",
+        "c = 3.0", 4, 8,
+    ),
+    "rule of custom_vjp": (
+        "import jax\nc = 1.0\n@jax.custom_vjp\ndef h(x): return x\n"
+        "h.defvjp(lambda x: (x, None), lambda r, g: (c * g,))\ndef f(x): return jax.grad(h)(x)",
+        "c = 3.0", 1, 3,
+    ),
+    "import inside": (
+        "def f(x):\n import own_other\n return own_other.c * x", "own_other.c = 3.0", 2, 6,
+    ),
+    "partial": (
+        "from functools import partial\nC = [1.0]\ndef g(c, x): return c[0] * x\nf = partial(g, C)",
+        "C[0] = 3.0", 2, 6,
+    ),
+    "decorated": (
+        "import functools\nc = 1.0\ndef times(f):\n @functools.wraps(f)\n def g(x): return c * f(x)\n"
+        " return g\n@times\ndef f(x): return x",
+        "c = 3.0", 2, 6,
+    ),
+    "name that was builtin": (
+        "def f(x): return x * len([1])", "def len(_): return 3", 2, 6,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", EDITS)
+def test_an_edit_is_seen_by_compiled_programs(notebook, monkeypatch, kind):
+    first, second, before, after = EDITS[kind]
+    other = types.ModuleType("own_other")
+    other.c = 1.0
+    monkeypatch.setitem(sys.modules, "own_other", other)
+    notebook.own_other = other
+    cell(notebook, first)
+    assert run(notebook.f) == before
+    assert run(notebook.f) == before
+    cell(notebook, second)
+    assert run(notebook.f) == after
+    FORGOTTEN.clear()
+    assert run(notebook.f) == after
+    assert not FORGOTTEN
+
+
+# cells after which nothing that was compiled is out of date
+HARMLESS = {
+    "list that is filled but not read": "LOG = []\ndef f(x):\n LOG.append(1)\n return x",
+    "list of an enclosing function": (
+        "def make():\n log = []\n def f(x):\n  log.append(1)\n  return x\n return f\nf = make()"
+    ),
+    "counter": "n = 0\ndef f(x):\n global n\n n += 1\n return x",
+    "table filled as it goes": (
+        "_known = {}\ndef f(x):\n if 1 not in _known: _known[1] = 1.0\n return _known[1] * x"
+    ),
+    "cached property": (
+        "import functools\nclass A:\n @functools.cached_property\n def c(self): return 1.0\n"
+        "a = A()\ndef f(x): return a.c * x"
+    ),
+    "random numbers that are not used": "import numpy as np\nR = np.arange(3)\ndef f(x): return x",
+}
+
+
+@pytest.mark.parametrize("kind", HARMLESS)
+def test_nothing_is_forgotten_where_nothing_changed(notebook, kind):
+    cell(notebook, HARMLESS[kind])
+    run(notebook.f)
+    FORGOTTEN.clear()
+    for x in (1.0, 2.0, 3.0):
+        assert run(notebook.f, x) == x
+    cell(notebook, "unrelated = 5\ndef another(x): return x")
+    assert run(notebook.f, 4.0) == 4.0
+    assert not FORGOTTEN
+
+
+def test_new_functions_and_other_classes_are_no_edits(notebook):
+    cell(
+        notebook,
+        "def make(c):\n class A:\n  def run(self, x): return c * x\n return A().run\n"
+        "def other(c): return lambda x: c * x",
+    )
+    FORGOTTEN.clear()
+    for _ in range(2):
+        assert [run(notebook.make(c)) for c in (1.0, 2.0)] == [2.0, 4.0]
+        assert [run(notebook.other(c)) for c in (1.0, 2.0)] == [2.0, 4.0]
+    assert not FORGOTTEN
+
+
+def test_numbers_of_a_pytree_are_no_code():
+    FORGOTTEN.clear()
+    for value in (1.0, 2.0):
+        notice_edits({"a": value, "b": jnp.ones(2) * value})
+    assert not FORGOTTEN

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.comparison import Prediction
+from learning_dynamics.kernel.accuracy import Target, estimate, first_rule
 from learning_dynamics.kernel.moments import Medium, moments, velocity
 from learning_dynamics.kernel.problem import Problem
 from learning_dynamics.kernel.quadrature import (
@@ -316,21 +317,33 @@ def right_hand_side(
     overlaps: Overlaps,
     *,
     dimension: int | None = None,
-    points: int = 2**14,
+    accuracy: float | None = None,
+    points: int | None = None,
+    max_points: int | None = None,
     method: Method = "auto",
+    allow_inaccurate: bool = False,
 ) -> tuple[Overlaps, Overlaps]:
-    """Time derivatives of the order parameters in the limit, and their quadrature error.
+    """Time derivatives of the order parameters in the limit, and bounds on their error.
 
-    Shapes as in `Overlaps` without leading axes.
+    Shapes as in `Overlaps` without leading axes. Accuracy and points are those of `integrate`.
+
+    Raises:
+        ValueError: on shapes that do not fit, or if a parameter has no limit at its order.
+        InaccurateError: if the accuracy is not reached; its `result` holds what was.
     """
-    rules, kind = expectation_nodes(problem, points=points, method=method)
+    target = Target(accuracy, points, max_points, method, allow_inaccurate)
     with jax.enable_x64(True):
         place, cast = limit_medium(problem, dimension), problem.cast(jnp.float64)
-        held, starts = starting_points(cast, place, rules[0], overlaps)
+        held, starts = starting_points(cast, place, first_rule(problem, target), overlaps)
         first = jax.tree.map(lambda leaf: leaf[0], starts)
         rate = jax.jit(partial(velocity, held=held))
-        found = [jax.tree.map(np.asarray, rate(cast, place, device_nodes(n), first)) for n in rules]
-    return combine(found, kind)
+        found = estimate(
+            problem,
+            lambda rule: rate(cast, place, device_nodes(rule), first),
+            target,
+            caller="right_hand_side",
+        )
+    return found.value, found.error
 
 
 def expected_loss(
@@ -338,14 +351,21 @@ def expected_loss(
     overlaps: Overlaps,
     *,
     dimension: int | None = None,
-    points: int = 2**14,
+    accuracy: float | None = None,
+    points: int | None = None,
+    max_points: int | None = None,
     method: Method = "auto",
+    allow_inaccurate: bool = False,
 ) -> tuple[Array, Array]:
     """Population loss E l at given order parameters (leading axes kept), and its error.
 
-    A part of the loss linear in the gram is left out: it does not depend on W.
+    A part of the loss linear in the gram is left out: it does not depend on W. Accuracy and points
+    are those of `integrate`.
+
+    Raises:
+        InaccurateError: if the accuracy is not reached; its `result` holds what was.
     """
-    rules, kind = expectation_nodes(problem, points=points, method=method)
+    target = Target(accuracy, points, max_points, method, allow_inaccurate)
     with jax.enable_x64(True):
         place, cast = limit_medium(problem, dimension), problem.cast(jnp.float64)
         lead = np.shape(overlaps.signal)[:-2]
@@ -364,6 +384,10 @@ def expected_loss(
         def losses(nodes: Nodes) -> jax.Array:
             return jax.lax.map(lambda y: moments(cast, place, nodes, y).loss, flat)
 
-        found = [np.asarray(losses(device_nodes(nodes))).reshape(lead) for nodes in rules]
-    mean, error = combine(found, kind)
-    return mean, error
+        found = estimate(
+            problem,
+            lambda rule: np.asarray(losses(device_nodes(rule))).reshape(lead),
+            target,
+            caller="expected_loss",
+        )
+    return found.value, found.error

@@ -245,6 +245,29 @@ def estimate(
     return best
 
 
+def best_method(
+    problem: Problem,
+    evaluate: Callable[[Nodes], Any],
+    target: Target,
+    points: int,
+    *,
+    again: bool = False,
+) -> tuple[Kind, float]:
+    """Method with the smallest error at a number of points, and this error over the target.
+
+    Nothing is evaluated where only one method is worth trying; the error is then infinite.
+    """
+    methods = _candidates(problem, target, points, True, again)
+    if len(methods) == 1:
+        return methods[0], np.inf
+    sizes: dict[Kind, float] = {}
+    for method in methods:
+        rules, kind = expectation_nodes(problem, points=points, method=method)
+        sizes[method], _ = excess(*combine(evaluate_each(evaluate, rules), kind), target.aim)
+    best = min(sizes, key=lambda name: sizes[name])
+    return best, sizes[best]
+
+
 def _candidates(
     problem: Problem, target: Target, points: int, fields: bool, again: bool
 ) -> list[Kind]:

@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 _FINE = 1e-8  # tolerance where the right-hand side is smooth
 _LOOSER = 100.0  # tolerance ratio of the run behind the integrator's error
 _JUMPS = 10.0  # the same where the right-hand side jumps: its tolerance is large as it is
+_SHARE = 0.25  # error of the right-hand side over that of the solution that it leads to
 _LARGE = 1e6  # order parameters that have grown by such a factor diverge
 
 
@@ -80,6 +81,8 @@ class Solution:
         steps: largest number of time steps.
         tolerance: of the solver.
         end: what ended the solution early, and when; empty if it reached the last time.
+        diverges: whether it ended because it grew without bound.
+        last: order parameters at the last of the times, from the first start and rule.
         setting: the equation.
         rules: quadrature rules over whose solutions `at` averages.
     """
@@ -96,6 +99,7 @@ class Solution:
     tolerance: float
     end: str
     diverges: bool
+    last: Overlaps
     setting: Setting
     rules: list[Nodes] = field(repr=False)
 
@@ -121,18 +125,21 @@ def solve_limit(
     """The solution of the smallest quadrature that meets the target, or the best within bounds.
 
     The method is the one whose right-hand side has the smaller error at the start and, where more
-    points are needed, at the end of the solution before. A solution that ends early without
-    diverging is tried again with the tolerance of jumps, and then with more points.
+    points are needed, at the end of the solution before. Where the right-hand side jumps, its
+    error at the start also tells how many points to begin with. A solution that ends early
+    without diverging is tried again with the tolerance of jumps, and then with more points.
     """
     problem = setting.problem
     jumps = has_kinks(problem)
     coarse = target.aim / 100
     states = [jax.tree.map(lambda leaf: leaf[0], setting.starts)]
-    best, best_excess = None, np.inf
+    best, best_size = None, np.inf
     points: int | None = target.first(problem)
     while points is not None:
-        method, error = _choose(setting, target, points, states)
+        method, error = _choose(setting, target, points, states, always=jumps and best is None)
         jumps = jumps and error > 1e-3  # else the kinks are none, or resolved
+        if jumps and best is None:
+            points = target.more(points, error / _SHARE, least=0) or points
         used = (coarse if jumps else _FINE) if tolerance is None else tolerance
         solution = _solve_with(setting, times, points, method, used, jumps)
         if solution.end and not solution.diverges and tolerance is None and not jumps:
@@ -141,22 +148,19 @@ def solve_limit(
         size, _ = excess(dict(solution.values), solution.errors, target.aim)
         if solution.end:
             size = max(size, 2.0)
-        reaches = best is None or solution.times.size >= best.times.size
-        if reaches and (best is None or size <= best_excess or best.end):
-            best, best_excess = solution, size
+        longer = best is None or solution.times.size > best.times.size
+        if longer or (size <= best_size and solution.times.size == best.times.size):
+            best, best_size = solution, size
         if size <= 1 or solution.diverges:
             break
         points = target.more(points, size)
-        if solution.times.size:
-            with jax.enable_x64(True):
-                last = solution.at(solution.times[-1:])
-            states = [states[0], jax.tree.map(lambda leaf: jnp.asarray(leaf[0, 0]), last)]
+        states = [states[0], solution.last]
     assert best is not None
     return best
 
 
 def _choose(
-    setting: Setting, target: Target, points: int, states: list[Overlaps]
+    setting: Setting, target: Target, points: int, states: list[Overlaps], *, always: bool
 ) -> tuple[Any, float]:
     """Method with the smaller error of the right-hand side, and this error over the target."""
 
@@ -167,7 +171,9 @@ def _choose(
         ]
 
     with jax.enable_x64(True):
-        return best_method(setting.problem, rates, target, points, again=len(states) > 1)
+        return best_method(
+            setting.problem, rates, target, points, again=len(states) > 1, always=always
+        )
 
 
 @partial(jax.jit, static_argnames="held")
@@ -198,8 +204,8 @@ def _solve_with(
     if not np.all(done):
         first = int(np.argmin(np.where(done, np.inf, reached)))
         diverges = not growth[first] < _LARGE
-        last = f"tau = {reached[first]:.6g} of {times[-1]:g}"
-        end = f"the limit diverges at {last}" if diverges else f"the limit ends at {last}: "
+        where = f"tau = {reached[first]:.6g} of {times[-1]:g}"
+        end = f"the limit diverges at {where}" if diverges else f"the limit ends at {where}: "
         if not diverges:
             end += f"its {setting.max_steps} steps at tolerance {tolerance:g} do not suffice"
 
@@ -214,10 +220,12 @@ def _solve_with(
     if kind == "sobol":
         paths = [{name: np.mean([p[name] for p in paths], axis=0) for name in paths[0]}]
     size = int(rules[0].weights.size)
+    index = max(int(np.sum(kept)) - 1, 0)
+    last = jax.tree.map(lambda leaf: leaf[0, index], runs[0].overlaps)
     return Solution(
         times[kept], values, quadrature, integrator, paths[0], kind,
         size * len(rules) if kind == "sobol" else size, points, steps, tolerance, end, diverges,
-        setting, nodes if kind == "sobol" else nodes[:1],
+        last, setting, nodes if kind == "sobol" else nodes[:1],
     )  # fmt: skip
 
 

@@ -15,11 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.comparison import Prediction
 from learning_dynamics.kernel.accuracy import Target, estimate, first_rule
-from learning_dynamics.kernel.moments import moments, velocity
+from learning_dynamics.kernel.moments import moments
 from learning_dynamics.kernel.problem import Problem
 from learning_dynamics.kernel.quadrature import Method, Nodes
 from learning_dynamics.kernel.simulate import observables, whole_updates
-from learning_dynamics.kernel.solution import IncompleteError, Setting, solve_limit
+from learning_dynamics.kernel.solution import IncompleteError, Setting, solve_limit, velocity_at
 from learning_dynamics.kernel.starts import device_nodes, limit_medium, starting_points
 from learning_dynamics.kernel.state import Overlaps
 from learning_dynamics.kernel.step import layout
@@ -276,10 +276,9 @@ def right_hand_side(
         place, cast = limit_medium(problem, dimension), problem.cast(jnp.float64)
         held, starts = starting_points(cast, place, first_rule(problem, target), overlaps)
         first = jax.tree.map(lambda leaf: leaf[0], starts)
-        rate = jax.jit(partial(velocity, held=held))
         found = estimate(
             problem,
-            lambda rule: rate(cast, place, device_nodes(rule), first),
+            lambda rule: velocity_at(cast, place, device_nodes(rule), first, held=held),
             target,
             caller="right_hand_side",
         )

@@ -19,7 +19,7 @@ from learning_dynamics.kernel.quadrature import Nodes, combine, expectation_node
 from learning_dynamics.kernel.starts import device_nodes
 from learning_dynamics.kernel.state import Overlaps
 
-__all__ = ["IncompleteError", "Setting", "Solution", "solve_limit"]
+__all__ = ["IncompleteError", "Setting", "Solution", "solve_limit", "velocity_at"]
 
 Array = NDArray[np.float64]
 _FINE = 1e-8  # tolerance where the right-hand side is smooth
@@ -167,7 +167,8 @@ def _choose(
     def rates(rule: Nodes) -> Any:
         nodes = device_nodes(rule)
         return [
-            _rate(setting.cast, setting.place, nodes, state, held=setting.held) for state in states
+            velocity_at(setting.cast, setting.place, nodes, state, held=setting.held)
+            for state in states
         ]
 
     with jax.enable_x64(True):
@@ -177,9 +178,10 @@ def _choose(
 
 
 @partial(jax.jit, static_argnames="held")
-def _rate(
+def velocity_at(
     problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, *, held: frozenset[str]
 ) -> Overlaps:
+    """Compiled `velocity`."""
     return velocity(problem, place, nodes, overlaps, held)
 
 

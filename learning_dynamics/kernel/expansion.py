@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from learning_dynamics.kernel.forms import Form, fitted_form, powers_of
 from learning_dynamics.kernel.moments import Medium
 from learning_dynamics.kernel.problem import Problem, Sample, mixing_matrix
-from learning_dynamics.kernel.quadrature import Method, Nodes, combine_cautiously, expectation_nodes
+from learning_dynamics.kernel.quadrature import Method, Nodes, combine, expectation_nodes
 from learning_dynamics.kernel.starts import device_nodes, limit_medium, starting_points
 from learning_dynamics.kernel.state import Overlaps
 from learning_dynamics.validation import reject
@@ -114,13 +114,13 @@ def expanded_forms(
         ]
     scale = _REACH * edge
     taylor = [_taylor(values, scale, highest) for values in found]
-    coefficients, error = combine_cautiously([c for c, _ in taylor], kind)
+    coefficients, error = combine([c for c, _ in taylor], kind)
     cut = taylor[0][1]
     flat = rays.reshape(len(rays), -1)
     forms = []
     for k in range(1, highest + 1):
         draws = [fitted_form(flat, c[:, k], cut[:, k], k) for c, _ in taylor]
-        value, spread = combine_cautiously([form.coefficients for form in draws], kind)
+        value, spread = combine([form.coefficients for form in draws], kind)
         if kind == "tensor":  # errors of different rays do not average out
             spread = fitted_form(flat, coefficients[:, k], error[:, k], k).errors
         forms.append(Form(k, draws[0].powers, value, spread + draws[0].errors))

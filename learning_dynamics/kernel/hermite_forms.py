@@ -14,7 +14,7 @@ from learning_dynamics.hermite import hermite, trapezoid
 from learning_dynamics.kernel.expansion import zero_overlap
 from learning_dynamics.kernel.forms import Form, powers_of
 from learning_dynamics.kernel.problem import Problem, Sample, free_block, mixing_matrix
-from learning_dynamics.kernel.quadrature import Method, Nodes, combine_cautiously, expectation_nodes
+from learning_dynamics.kernel.quadrature import Method, Nodes, combine, expectation_nodes
 from learning_dynamics.validation import positive_integer, reject
 
 __all__ = ["hermite_forms", "latent_averages", "noise_factor"]
@@ -50,7 +50,7 @@ def hermite_forms(
             done[id(rule)] = _forms(problem, rule, mixing, parameters, highest)
     forms = []
     for k in range(1, highest + 1):
-        value, spread = combine_cautiously([done[id(rule)][k - 1][0] for rule in rules], kind)
+        value, spread = combine([done[id(rule)][k - 1][0] for rule in rules], kind)
         own = done[id(rules[0])][k - 1][1]
         forms.append(Form(k, powers_of(problem.inputs.directions, k), value, own + spread))
     return tuple(forms)

@@ -8,19 +8,31 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 from scipy.stats import qmc
 
+from learning_dynamics.kernel.kinks import has_kinks
 from learning_dynamics.kernel.latents import Latent, Normal
 from learning_dynamics.kernel.problem import Problem
 from learning_dynamics.validation import one_of, positive_integer, reject
 
-__all__ = ["Method", "Nodes", "combine", "combine_cautiously", "expectation_nodes"]
+__all__ = [
+    "Kind",
+    "Method",
+    "Nodes",
+    "combine",
+    "expectation_nodes",
+    "fewest_points",
+    "methods_for",
+]
 
 Array = NDArray[np.float64]
 Method = Literal["auto", "tensor", "sobol"]
+Kind = Literal["tensor", "sobol"]
 _FEWEST = 12  # tensor nodes per continuous variable below which Sobol points are better
+_PLENTY = 25  # and above which nothing is gained by asking
 _SCRAMBLES = 8
-_STUDENT = 3.42  # 17.1 errors from 8 sets are as rare as 5 of a normal variable
+_RARE = 1e-3  # how often a bound from independent sets may be exceeded
 
 
 class Nodes(NamedTuple):
@@ -47,25 +59,67 @@ def expectation_nodes(
 ) -> tuple[list[Nodes], str]:
     """Quadrature rules for the expectations of the limit.
 
-    A tensor rule of n nodes per variable comes with those of n - 1 and 0.7 n, see `combine`; Sobol
-    points come as 8 independently scrambled sets. Discrete latents are summed exactly in both, and
-    variables with declared nodes (`Latent.nodes`, `InputModel.noise_nodes`) use those.
+    A tensor rule of n nodes per variable comes with coarser ones, see `combine`; Sobol points come
+    as 8 independently scrambled sets. Discrete latents are summed exactly in both, and variables
+    with declared nodes (`Latent.nodes`, `InputModel.noise_nodes`) use those in a tensor rule.
 
     Args:
         problem: declares the latents; K q Gaussian coordinates are added.
         points: number of nodes to stay below (tensor) or to use (Sobol, all sets together).
-        method: "auto" takes the tensor rule if it affords 12 nodes per continuous variable.
+        method: "auto" takes the first of `methods_for`.
         seed: seed of the scrambling.
         fields: whether the Gaussian coordinates of the fields are wanted besides the latents.
 
     Returns:
-        The rules and the method chosen, "tensor" or "sobol".
+        The rules and the method, "tensor" or "sobol".
 
     Raises:
         ValueError: if `points` does not suffice for the discrete latents.
     """
     one_of("method", method, ("auto", "tensor", "sobol"))
     budget = positive_integer("points", points)
+    variables, single = _variables(problem, fields)
+    fixed, fine, free = _tensor_size(single, budget)
+    if fixed > budget:
+        raise reject("points", f"be at least {fixed}, the outcomes of discrete latents", budget)
+    if method == "auto":
+        method = methods_for(problem, points=points, fields=fields)[0]
+    if method == "tensor":
+        fine = max(2, min(fine, 120))
+        counts = (fine, fine - 1, max(1, int(0.7 * fine))) if free else (fine,) * 3
+        if free and has_kinks(problem):  # what a kink adds depends on where it lies between nodes
+            counts = (*counts, *(max(1, n) for n in (fine - 2, fine - 3, int(0.6 * fine))))
+        tensors = {n: _shaped(variables, *_tensor(single, n)) for n in set(counts)}
+        return [tensors[n] for n in counts], "tensor"
+    outcomes = math.prod(v.outcomes for v in single if v.outcomes)
+    share = budget / outcomes / _SCRAMBLES
+    seeds = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(_SCRAMBLES)]
+    each = max(3, int(math.log2(share)))
+    return [_shaped(variables, *_sobol(single, each, rng)) for rng in seeds], "sobol"
+
+
+def fewest_points(problem: Problem, *, fields: bool = True) -> int:
+    """Points that the discrete latents and the declared nodes ask for."""
+    return _tensor_size(_variables(problem, fields)[1], 1)[0]
+
+
+def methods_for(problem: Problem, *, points: int, fields: bool = True) -> list[Kind]:
+    """Methods worth trying at this number of points, most promising first.
+
+    A tensor rule where it affords 12 nodes per continuous variable, with Sobol points beside it
+    below 25, and wherever the loss or the label may have a kink or jump.
+    """
+    _, single = _variables(problem, fields)
+    _, fine, free = _tensor_size(single, points)
+    if free == 0:
+        return ["tensor"]
+    if fine < _FEWEST:
+        return ["sobol"]
+    return ["tensor", "sobol"] if fine < _PLENTY or has_kinks(problem) else ["tensor"]
+
+
+def _variables(problem: Problem, fields: bool) -> tuple[dict[str, Latent], list[Latent]]:
+    """Latents by name, those of the fields as "", and all of them one by one."""
     shape = (problem.learner.neurons, int(np.shape(problem.inputs.mixing())[1]))
     variables: dict[str, Latent] = {**dict(sorted(problem.all_latents().items()))}
     if "" in variables:
@@ -75,21 +129,15 @@ def expectation_nodes(
     if fields:  # the last variables: zeta, neurons by noise vectors
         declared = noise_nodes(problem) * shape[0]
         single[len(single) - len(declared) :] = [Normal(nodes=count) for count in declared]
+    return variables, single
+
+
+def _tensor_size(single: Sequence[Latent], budget: int) -> tuple[int, int, int]:
+    """Nodes of the variables with declared nodes, nodes per other variable, number of those."""
     fixed = math.prod(v.nodes for v in single if v.nodes is not None)
     free = sum(v.nodes is None for v in single)
-    if fixed > budget:
-        raise reject("points", f"be at least {fixed}, the outcomes of discrete latents", budget)
     fine = 1 if free == 0 else int((budget / fixed) ** (1 / free) + 1e-9)
-    if method == "tensor" or (method == "auto" and (fine >= _FEWEST or free == 0)):
-        fine = max(2, min(fine, 120))
-        counts = (fine, fine - 1, max(1, int(0.7 * fine))) if free else (fine,) * 3
-        made = {n: _shaped(variables, *_tensor(single, n)) for n in set(counts)}
-        return [made[n] for n in counts], "tensor"
-    outcomes = math.prod(v.outcomes for v in single if v.outcomes)
-    each = max(3, int(math.log2(budget / outcomes / _SCRAMBLES)))
-    seeds = np.random.SeedSequence(seed).spawn(_SCRAMBLES)
-    rules = [_sobol(single, each, np.random.default_rng(s)) for s in seeds]
-    return [_shaped(variables, *rule) for rule in rules], "sobol"
+    return fixed, fine, free
 
 
 def noise_nodes(problem: Problem) -> tuple[int | None, ...]:
@@ -105,28 +153,27 @@ def noise_nodes(problem: Problem) -> tuple[int | None, ...]:
     return tuple(None if n is None else positive_integer("noise_nodes", n) for n in declared)
 
 
-def combine(found: Sequence[Any], kind: str) -> tuple[Any, Any]:
-    """Value and error of pytrees computed with each of the rules of `expectation_nodes`.
+def combine(results: Sequence[Any], kind: str) -> tuple[Any, Any]:
+    """Value and bound on its error, of pytrees computed with each rule of `expectation_nodes`.
 
-    Tensor rules: the finest, with twice the largest change from the two others. With one node less
+    Tensor rules: the finest, with twice the largest change from the others. With one node less
     the nodes lie between the old ones, so that at kinks and jumps the errors have opposite signs;
-    the rule of 0.7 n nodes guards against coincidences. Sobol sets: mean and standard error.
+    the rule of 0.7 n nodes guards against coincidences, and three more where there are kinks.
+
+    Sobol sets: mean, and standard error times the quantile of
+    Student's t that is exceeded once in a thousand times (5.4 for 8 sets).
     """
     if kind == "tensor":
-        changes = [jax.tree.map(lambda a, b: np.abs(a - b), found[0], x) for x in found[1:]]
-        return found[0], jax.tree.map(lambda *c: 2 * np.max(c, axis=0), *changes)
-    mean = jax.tree.map(lambda *a: np.mean(a, axis=0), *found)
-    root = np.sqrt(len(found))
-    return mean, jax.tree.map(lambda *a: np.std(a, axis=0, ddof=1) / root, *found)
+        changes = [jax.tree.map(lambda a, b: np.abs(a - b), results[0], x) for x in results[1:]]
+        return results[0], jax.tree.map(lambda *c: 2 * np.max(c, axis=0), *changes)
+    mean = jax.tree.map(lambda *a: np.mean(a, axis=0), *results)
+    width = student(len(results)) / np.sqrt(len(results))
+    return mean, jax.tree.map(lambda *a: width * np.std(a, axis=0, ddof=1), *results)
 
 
-def combine_cautiously(found: Sequence[Any], kind: str) -> tuple[Any, Any]:
-    """`combine` with errors of which five exclude zero, as seldom wrong as with a normal variable.
-
-    The standard error of 8 Sobol sets is itself uncertain: it is widened as Student's t asks for.
-    """
-    value, error = combine(found, kind)
-    return value, (error if kind == "tensor" else jax.tree.map(lambda e: _STUDENT * e, error))
+def student(sets: int) -> float:
+    """Standard errors of a mean of so many sets that are exceeded once in a thousand times."""
+    return -float(stdtrit(sets - 1, _RARE / 2))
 
 
 def _tensor(single: Sequence[Latent], nodes: int) -> tuple[Array, Array]:
@@ -172,6 +219,12 @@ def _shaped(variables: dict[str, Latent], values: Array, weights: Array) -> Node
     return Nodes(arrays, zeta, weights)
 
 
+def joined(rules: Sequence[Nodes]) -> Nodes:
+    """One rule of several sets with equal weight."""
+    whole: Nodes = jax.tree.map(lambda *leaves: np.concatenate(leaves), *rules)
+    return whole._replace(weights=whole.weights / len(rules))
+
+
 def same_length(rules: Sequence[Nodes]) -> list[Nodes]:
     """The same rules, filled up with nodes of weight zero, so that they share compiled code."""
     longest = max(rule.weights.size for rule in rules)
@@ -183,6 +236,6 @@ def same_length(rules: Sequence[Nodes]) -> list[Nodes]:
     grown = []
     for rule in rules:
         weights = np.concatenate([rule.weights, np.zeros(longest - rule.weights.size)])
-        latents = {name: grow(leaf) for name, leaf in rule.latents.items()}
-        grown.append(Nodes(latents, grow(rule.zeta), weights))
+        moved: Nodes = jax.tree.map(grow, rule)
+        grown.append(moved._replace(weights=weights))
     return grown

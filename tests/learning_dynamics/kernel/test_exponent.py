@@ -84,7 +84,8 @@ def test_hermite_and_law_route_agree(name):
         "denoiser": (ld.Problem(Spike(), Denoiser(1), 1.0), 2**17, 0.05),
     }[name]
     found = [
-        loss_forms(problem, Target(points=points), highest=3, route=route) for route in ("hermite", "law")
+        loss_forms(problem, Target(points=points), highest=3, route=route)
+        for route in ("hermite", "law")
     ]
     agree(*found)
     assert max(form.errors.max() for form in found[1]) < size  # and not by large errors

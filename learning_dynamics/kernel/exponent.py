@@ -25,6 +25,7 @@ __all__ = ["Direction", "InformationExponent", "information_exponent", "loss_for
 Array = NDArray[np.float64]
 Verdict = Literal["attractive", "repelled", "flat"]
 Route = Literal["auto", "hermite", "law"]
+_DEFAULT = Target()
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +176,7 @@ def exponents_of(
 
 def loss_forms(
     problem: Problem,
-    target: Target,
+    target: Target = _DEFAULT,
     *,
     around: Overlaps | None = None,
     dimension: int | None = None,

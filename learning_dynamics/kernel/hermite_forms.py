@@ -220,8 +220,8 @@ def _contract(
 def _mehler(v: Array, spread: Array, neurons: int, highest: int) -> dict[tuple[int, ...], Array]:
     """E prod He_(a_i)(x_i; |m|^2) as polynomials in the overlaps, for every multi-index a.
 
-    x_i = (v_j + W_j g).m_k for i = (k, j), g ~ N(0, 1) the latents that enter linearly and W_j W_j'^T
-    the `spread`. The generating function exp(sum_i t_i v_j.m_k + t M t / 2) with
+    x_i = (v_j + W_j g).m_k for i = (k, j), g ~ N(0, 1) the latents that enter linearly and
+    W_j W_j'^T the `spread`. The generating function exp(sum_i t_i v_j.m_k + t M t / 2) with
     M_ii' = m_k W_j W_j'^T m_k' - delta_ii' |m_k|^2 gives
 
         h_(a + e_i) = (v_j.m_k) h_a + sum_i' M_ii' a_i' h_(a - e_i').
@@ -261,7 +261,7 @@ def _lowered(a: tuple[int, ...], i: int) -> tuple[int, ...]:
 def _norm_products(
     neurons: int, r: int, derivatives: int
 ) -> list[list[tuple[NDArray[np.int64], float]]]:
-    """Products of Q_kl / j! over all j-tuples of pairs k < l, Q_kl = m_k.m_l: monomials and factors."""
+    """Products of Q_kl = m_k.m_l over j-tuples of pairs k < l, over j!: monomials and factors."""
     unit = np.eye(neurons * r, dtype=np.int64)
     pairs = list(itertools.combinations(range(neurons), 2))
     results = []

@@ -302,10 +302,12 @@ def _explosion_law(
             Form(f.order, f.powers, f.coefficients * (1 - sign * e[0]), f.errors)
             for f, e in zip(forms, lost, strict=True)
         ]
+        pairs = list(zip(moments, lost, strict=True))
+        weaker = [basis @ m.covariance @ basis.T * (1 - sign * e[1]) for m, e in pairs]
+        stronger = [m.norm * (1 + sign * e[2]) for m, e in pairs]
         return moving_explosion_times(
-            slower, [basis @ m.covariance @ basis.T * (1 - sign * e[1]) for m, e in zip(moments, lost, strict=True)],
-            [m.norm * (1 + sign * e[2]) for m, e in zip(moments, lost, strict=True)], relaxation, rate, key=key,
-            draws=count, longest=longest, step=step, most_steps=most_steps,
+            slower, weaker, stronger, relaxation, rate, key=key, draws=count, longest=longest,
+            step=step, most_steps=most_steps,
         )  # fmt: skip
 
     draws = times(0.0)

@@ -66,6 +66,10 @@ class SeveralSpikes(ld.InputModel):
         """Matrix of the noise space, the same for all parts."""
         return self.parts[0].mixing()
 
+    def noise_nodes(self) -> tuple[int | None, ...]:
+        """Those of the parts."""
+        return self.parts[0].noise_nodes()
+
     def latents(self) -> dict[str, Latent]:
         """Latents of all parts, numbered."""
         found = [(j, part.latents()) for j, part in enumerate(self.parts, 1)]

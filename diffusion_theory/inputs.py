@@ -137,6 +137,10 @@ class MixedCumulant(ld.InputModel):
             return np.array([[1.0, 0.0], [b, a]])
         return jnp.stack([jnp.stack([jnp.ones_like(a), jnp.zeros_like(a)]), jnp.stack([b, a])])
 
+    def noise_nodes(self) -> tuple[int | None, ...]:
+        """A denoiser's loss is linear in n_2, its gradient's moments quadratic: two nodes."""
+        return None, 2
+
     def latents_of_pair(self) -> dict[str, Latent]:
         """Latents behind lambda and nu that the inputs use."""
         known = dict(self.pair.latents())

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics.kernel.accuracy import estimate, first_rule
 from learning_dynamics.kernel.leading import Place
+from learning_dynamics.kernel.linear_latents import without_linear_latents
 from learning_dynamics.kernel.moments import Medium, velocity
-from learning_dynamics.kernel.problem import Problem
-from learning_dynamics.kernel.quadrature import Nodes, combine
+from learning_dynamics.kernel.problem import Problem, mixing_matrix
+from learning_dynamics.kernel.quadrature import Nodes
 from learning_dynamics.kernel.starts import device_nodes, starting_points
 from learning_dynamics.kernel.state import Overlaps
 from learning_dynamics.validation import reject
@@ -23,8 +25,8 @@ Array = NDArray[np.float64]
 
 
 def escape_constant(
-    place: Place, rest: Overlaps, direction: Array, threshold: float
-) -> tuple[float, float]:
+    place: Place, rest: Overlaps, directions: Array, threshold: float
+) -> tuple[Array, Array]:
     """C = lim (time from m_0 to the threshold - log(1 / m_0) / g) for m_0 -> 0, and its error.
 
     Along the unstable manifold of zero overlap, with x = log m as the clock,
@@ -33,34 +35,91 @@ def escape_constant(
 
     where g is the growth rate of the same quadrature rule and the rule's spurious velocity at zero
     overlap is taken out, so that small overlaps add nothing: log(1 / m_0) multiplies no error.
+    Latents that enter the signal linearly are no variables of the quadrature, see `_along_fields`.
+
+    Args:
+        place: of the problem.
+        rest: state at zero overlap.
+        directions: unit vectors to start along, shape (directions, r).
+        threshold: overlap with them to reach.
+
+    Returns:
+        c g and its error for each direction.
 
     Raises:
         ValueError: if the overlap stops growing below the threshold.
     """
-    rules, kind = place.rules()
-    found = []
+    problem, mixing = place.problem, np.asarray(place.problem.inputs.mixing(), np.float64)
+    centred, factor = without_linear_latents(problem)
+    if not _suits(problem, mixing):
+        centred, factor = problem, np.zeros((*factor.shape[:2], 0))
+    dropped = centred.inputs.dropped if factor.shape[2] else ()
     with jax.enable_x64(True):
-        cast = place.problem.cast(jnp.float64)
-        held, _ = starting_points(cast, place.medium, rules[0], rest)
-        given = jax.tree.map(jnp.asarray, rest)
-        along = jnp.asarray(direction)
-        done: dict[int, float] = {}
-        for rule in rules:
-            if id(rule) not in done:
-                value = _crossing(
-                    cast, place.medium, device_nodes(rule), given, along, jnp.float64(threshold),
-                    held=held,
-                )  # fmt: skip
-                done[id(rule)] = float(value)
-            found.append(np.asarray(done[id(rule)]))
-    if not np.all(np.isfinite(found)):
-        demand = "be reached in the limit, with an overlap that grows on the way"
-        raise reject("threshold", demand, threshold)
-    value, error = combine(found, kind)
-    return float(value), float(error)
+        cast = problem.cast(jnp.float64)
+        held, _ = starting_points(cast, place.medium, first_rule(problem, place.target), rest)
+        given, tolerance = jax.tree.map(jnp.asarray, rest), jnp.float64(place.target.aim * 1e-3)
+
+        def constants(rule: Nodes) -> dict[str, Array]:
+            nodes = device_nodes(rule)
+            values = [
+                _crossing(
+                    cast, place.medium, nodes, given, jnp.asarray(along), jnp.float64(threshold),
+                    jnp.asarray(factor), tolerance, held=held, dropped=dropped,
+                )
+                for along in directions
+            ]  # fmt: skip
+            if not np.all(np.isfinite(values)):
+                demand = "be reached in the limit, with an overlap that grows on the way"
+                raise reject("threshold", demand, threshold)
+            return {"constant": np.asarray(values)}
+
+        found = estimate(centred, constants, place.target, caller="search_law")
+    return found.value["constant"], found.error["constant"] + 1e-2 * place.target.aim
 
 
-@partial(jax.jit, static_argnames="held")
+def _suits(problem: Problem, mixing: Array) -> bool:
+    """Whether fields of a sample can be drawn without its linear latents.
+
+    B must be invertible, and the noise vectors with declared nodes its last columns, which move
+    only the last fields: B lower triangular.
+    """
+    if mixing.shape[0] != mixing.shape[1] or np.linalg.matrix_rank(mixing) < len(mixing):
+        return False
+    declared = [nodes is not None for nodes in problem.inputs.noise_nodes() or ()]
+    return not any(declared) or bool(
+        np.allclose(mixing, np.tril(mixing)) and declared == sorted(declared)
+    )
+
+
+def _along_fields(
+    nodes: Nodes, state: Overlaps, scale: jax.Array, mixing: jax.Array, factor: jax.Array,
+    dropped: tuple[tuple[str, tuple[int, ...]], ...],
+) -> Nodes:  # fmt: skip
+    """Nodes with p normal coordinates instead of those of the noise and the linear latents x.
+
+    The fields F = M (C_0 + A x)^T + L zeta B^T depend on (x, zeta) through p combinations, the rows
+    of T = B^-1 [M A, L B]. All averages of the limit are linear in the other combinations, which
+    have mean zero: with T^T = Q R the nodes are (x, zeta) = Q y, y ~ N(0, 1_p).
+    """
+    count = factor.shape[2]
+    if not count:
+        return nodes
+    exact = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+    moved = exact("r,prg->pg", state.signal[0], factor)
+    rows = jnp.concatenate(
+        [jnp.linalg.solve(mixing, moved), scale * jnp.eye(mixing.shape[0])], axis=1
+    )
+    basis = jnp.linalg.qr(rows.T)[0]
+    both = exact("gy,ny->ng", basis, nodes.zeta[:, 0])
+    latents, first = dict(nodes.latents), 0
+    for name, shape in dropped:
+        size = int(np.prod(shape, dtype=np.int64))
+        latents[name] = both[:, first : first + size].reshape(-1, *shape)
+        first += size
+    return Nodes(latents, both[:, None, count:], nodes.weights)
+
+
+@partial(jax.jit, static_argnames=("held", "dropped"))
 def _crossing(
     problem: Problem,
     place: Medium,
@@ -68,19 +127,28 @@ def _crossing(
     rest: Overlaps,
     along: jax.Array,
     threshold: jax.Array,
+    factor: jax.Array,
+    tolerance: jax.Array,
     *,
     held: frozenset[str],
+    dropped: tuple[tuple[str, tuple[int, ...]], ...],
 ) -> jax.Array:
-    first = 1e-4
-    spurious = velocity(problem, place, nodes, rest, held)
+    first = 1e-5
+    mixing = mixing_matrix(problem, along.dtype)
+
+    def speed_of(y: Overlaps) -> Overlaps:
+        scale = jnp.sqrt(jnp.sum(place.variances * y.blocks[:, 0, 0]))
+        return velocity(
+            problem, place, _along_fields(nodes, y, scale, mixing, factor, dropped), y, held
+        )
+
+    spurious = speed_of(rest)
 
     def overlap(y: Overlaps) -> jax.Array:
         return jnp.sum(y.signal[0] * along) / jnp.sqrt(y.norms[0, 0])
 
     def field(y: Overlaps) -> Overlaps:
-        moved: Overlaps = jax.tree.map(
-            lambda a, b: a - b, velocity(problem, place, nodes, y, held), spurious
-        )
+        moved: Overlaps = jax.tree.map(lambda a, b: a - b, speed_of(y), spurious)
         return moved
 
     def grown(y: Overlaps) -> tuple[jax.Array, Overlaps]:
@@ -108,8 +176,8 @@ def _crossing(
         t1=jnp.log(threshold),
         dt0=0.05,
         y0=(jnp.zeros_like(g), start),
-        stepsize_controller=diffrax.PIDController(rtol=1e-8, atol=1e-10),
+        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=1e-2 * tolerance),
         throw=False,
     )
     fine = solution.result == diffrax.RESULTS.successful
-    return jnp.where(fine & (g > 0), solution.ys[0][0] + jnp.log(threshold) / g, jnp.nan)
+    return jnp.where(fine & (g > 0), g * solution.ys[0][0] + jnp.log(threshold), jnp.nan)

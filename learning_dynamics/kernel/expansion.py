@@ -1,5 +1,6 @@
 """Expansion of any population loss in the overlaps, by the Gaussian law of the fields."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -8,11 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 
-from learning_dynamics.kernel.forms import Form, fitted_form, powers_of
+from learning_dynamics.kernel.accuracy import Target, estimate
+from learning_dynamics.kernel.forms import Form
 from learning_dynamics.kernel.moments import Medium
+from learning_dynamics.kernel.polynomials import powers_of
 from learning_dynamics.kernel.problem import Problem, Sample, mixing_matrix
-from learning_dynamics.kernel.quadrature import Method, Nodes, combine, expectation_nodes
+from learning_dynamics.kernel.quadrature import Nodes, expectation_nodes
 from learning_dynamics.kernel.starts import device_nodes, limit_medium, starting_points
 from learning_dynamics.kernel.state import Overlaps
 from learning_dynamics.validation import reject
@@ -22,7 +26,8 @@ __all__ = ["expanded_forms", "zero_overlap"]
 Array = NDArray[np.float64]
 _POINTS = 16  # values of t per ray
 _REACH = 0.2  # largest t, in units of the distance to the edge |m_k| = |w_k|
-_MOST = 2**12  # rays beyond which the number of overlaps is too large
+_MOST = 2**12  # monomials beyond which the number of overlaps is too large
+_WORK = 2**32  # evaluations of the weight and loss, a few minutes
 
 
 def zero_overlap(problem: Problem, dimension: int | None = None) -> Overlaps:
@@ -57,11 +62,10 @@ def settled(problem: Problem, place: Medium, state: Overlaps) -> Overlaps:
 def expanded_forms(
     problem: Problem,
     state: Overlaps,
+    target: Target,
     *,
     dimension: int | None = None,
     highest: int = 4,
-    points: int = 2**14,
-    method: Method = "auto",
 ) -> tuple[Form, ...]:
     """L_1 .. L_highest in M = M_0 + m around any state, the norms of the rows held fixed.
 
@@ -79,9 +83,8 @@ def expanded_forms(
         problem: any number of neurons and noise blocks, any mixing matrix and normaliser.
         state: M_0, R_b and parameters, one set.
         dimension: N that fixes several noise blocks.
+        target: accuracy of the coefficients; latents and fields are averaged together.
         highest: highest order.
-        points: quadrature nodes, latents and fields together.
-        method: see `expectation_nodes`.
 
     Returns:
         Forms in the K r overlaps, neuron by neuron, with their errors.
@@ -89,15 +92,21 @@ def expanded_forms(
     Raises:
         ValueError: if rows of W are dependent outside the signal directions, or there are too
             many overlaps for this order.
+        InaccurateError: if the accuracy is not reached.
     """
     neurons, r = problem.learner.neurons, problem.inputs.directions
     count = len(powers_of(neurons * r, highest))
     if count > _MOST:
         demand = f"leave at most {_MOST} monomials in the {neurons * r} overlaps"
         raise reject("highest", demand, f"{highest} with {count}")
-    rules, kind = expectation_nodes(problem, points=points, method=method)
     rays = np.random.default_rng(0).normal(size=(count + count // 4 + 5, neurons, r))
     rays /= np.max(np.linalg.norm(rays, axis=2), axis=1)[:, None, None]
+    flat = rays.reshape(len(rays), -1)
+    target = _bounded(problem, target, len(rays) * _POINTS)
+    powers = [powers_of(neurons * r, k) for k in range(1, highest + 1)]
+    names = [f"L_{k}" for k in range(1, highest + 1)]
+    inverses = [_pseudo_inverse(np.prod(flat[:, None, :] ** p, axis=-1)) for p in powers]
+    cut = {name: np.zeros(len(p)) for name, p in zip(names, powers, strict=True)}
     blocks, signal = np.asarray(state.blocks), np.asarray(state.signal)
     with jax.enable_x64(True):
         place, cast = limit_medium(problem, dimension), problem.cast(jnp.float64)
@@ -108,23 +117,42 @@ def expanded_forms(
         edge = np.min(np.sqrt(square) - np.linalg.norm(signal, axis=1))
         times = _REACH * edge * chebyshev.chebpts1(_POINTS)
         given = jax.tree.map(jnp.asarray, state)
-        found = [
-            np.asarray(_along(cast, place, device_nodes(rule), given, jnp.asarray(rays), times))
-            for rule in rules
-        ]
-    scale = _REACH * edge
-    taylor = [_taylor(values, scale, highest) for values in found]
-    coefficients, error = combine([c for c, _ in taylor], kind)
-    cut = taylor[0][1]
-    flat = rays.reshape(len(rays), -1)
-    forms = []
-    for k in range(1, highest + 1):
-        draws = [fitted_form(flat, c[:, k], cut[:, k], k) for c, _ in taylor]
-        value, spread = combine([form.coefficients for form in draws], kind)
-        if kind == "tensor":  # errors of different rays do not average out
-            spread = fitted_form(flat, coefficients[:, k], error[:, k], k).errors
-        forms.append(Form(k, draws[0].powers, value, spread + draws[0].errors))
-    return tuple(forms)
+
+        def coefficients(rule: Nodes) -> dict[str, Array]:
+            along = _along(cast, place, device_nodes(rule), given, jnp.asarray(rays), times)
+            taylor, error = _taylor(np.asarray(along), _REACH * edge, highest)
+            table = {}
+            for k, (name, inverse) in enumerate(zip(names, inverses, strict=True), 1):
+                table[name] = inverse @ taylor[:, k]
+                cut[name] = np.maximum(cut[name], np.sqrt(inverse**2 @ error[:, k] ** 2))
+            return table
+
+        result = estimate(problem, coefficients, target, caller="information_exponent")
+    return tuple(
+        Form(k, p, result.value[name], result.error[name] + cut[name])
+        for k, (name, p) in enumerate(zip(names, powers, strict=True), 1)
+    )
+
+
+def _bounded(problem: Problem, target: Target, evaluations: int) -> Target:
+    """The target with no more points than a bounded amount of work allows.
+
+    Raises:
+        ValueError: if the first number of points is too much already.
+    """
+    most, first = _WORK // evaluations, target.first(problem)
+    if first > most:
+        demand = f"leave at most {_WORK:.2g} evaluations of the loss (points, or lower `highest`)"
+        raise reject("highest", demand, f"{evaluations * first:.2g}, {first} points on each ray")
+    if target.points is not None or target.most <= most:
+        return target
+    return replace(target, max_points=most)
+
+
+def _pseudo_inverse(design: Array) -> Array:
+    """(X^T X)^-1 X^T of a matrix of full column rank."""
+    q, triangle = np.linalg.qr(design)
+    return np.asarray(solve_triangular(triangle, q.T))
 
 
 @jax.jit

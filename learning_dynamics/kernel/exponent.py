@@ -1,6 +1,7 @@
 """Information exponents: what a learner can find from zero overlap, and at what cost."""
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
 import jax
@@ -8,9 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.identity.session import sees_edits
+from learning_dynamics.kernel.accuracy import Target
+from learning_dynamics.kernel.alone import alike, some_neurons, sum_over_pairs
 from learning_dynamics.kernel.expansion import expanded_forms, settled, zero_overlap
-from learning_dynamics.kernel.forms import Form
+from learning_dynamics.kernel.forms import CLEAR, Form
 from learning_dynamics.kernel.hermite_forms import hermite_forms, obstacle
+from learning_dynamics.kernel.polynomials import positions, powers_of
 from learning_dynamics.kernel.problem import Problem
 from learning_dynamics.kernel.quadrature import Method
 from learning_dynamics.kernel.starts import limit_medium
@@ -22,6 +26,7 @@ __all__ = ["Direction", "InformationExponent", "information_exponent", "loss_for
 Array = NDArray[np.float64]
 Verdict = Literal["attractive", "repelled", "flat"]
 Route = Literal["auto", "hermite", "law"]
+_DEFAULT = Target()
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +97,7 @@ class InformationExponent(Direction):
     def __str__(self) -> str:
         """One line per direction."""
         if not self.directions:
-            hidden = max(float(5 * form.errors.max(initial=0.0)) for form in self.forms)
+            hidden = max(float(CLEAR * form.errors.max(initial=0.0)) for form in self.forms)
             return f"flat up to order {len(self.forms)}, up to coefficients of {hidden:.2g}"
         return "\n".join(
             f"order {d.order}, {d.verdict}: {d.coefficient:.4g} +- {d.error:.1g} along "
@@ -109,8 +114,11 @@ def information_exponent(
     around: Overlaps | None = None,
     dimension: int | None = None,
     highest: int = 4,
-    points: int = 2**14,
+    accuracy: float | None = None,
+    points: int | None = None,
+    max_points: int | None = None,
     method: Method = "auto",
+    allow_inaccurate: bool = False,
     route: Route = "auto",
 ) -> InformationExponent:
     """Information exponents at fixed norms of the rows, whatever the update rule.
@@ -126,19 +134,33 @@ def information_exponent(
             other directions have been (a staircase).
         dimension: N that fixes several noise blocks.
         highest: highest order looked at.
-        points: quadrature nodes.
+        accuracy: largest error of a coefficient, relative to the largest of its order or to one;
+            1e-3 unless `points` are given.
+        points: quadrature nodes; None lets them grow until the accuracy is reached.
+        max_points: bound on the nodes, 2^20 by default.
         method: quadrature, see `expectation_nodes`; a tensor rule is exact for Gaussian latents
             that enter C and the label polynomially.
-        route: "hermite" (`hermite_forms`: one neuron, one noise block, independent rows of B) or
+        allow_inaccurate: warn instead of raising where the accuracy is not reached.
+        route: "hermite" (`hermite_forms`: one noise block, independent rows of B; several neurons
+            with few labels) or
             "law" (`expanded_forms`: any problem); "auto" takes the first where it applies.
 
     Raises:
-        ValueError: on bad directions, or where the asked route does not apply.
+        ValueError: on bad directions, where the asked route does not apply, or where the expansion
+            costs too much (it says how much).
+        InaccurateError: if the accuracy is not reached.
     """
+    target = Target(accuracy, points, max_points, method, allow_inaccurate)
     forms = loss_forms(
-        problem, around=around, dimension=dimension, highest=highest, points=points,
-        method=method, route=route,
-    )  # fmt: skip
+        problem, target, around=around, dimension=dimension, highest=highest, route=route
+    )
+    return exponents_of(problem, forms, directions)
+
+
+def exponents_of(
+    problem: Problem, forms: tuple[Form, ...], directions: ArrayLike | None = None
+) -> InformationExponent:
+    """Information exponents from the forms; arguments as in `information_exponent`."""
     size = problem.learner.neurons * problem.inputs.directions
     basis = np.eye(size)
     if directions is not None:
@@ -156,32 +178,76 @@ def information_exponent(
 
 def loss_forms(
     problem: Problem,
+    target: Target = _DEFAULT,
     *,
     around: Overlaps | None = None,
     dimension: int | None = None,
     highest: int = 4,
-    points: int = 2**14,
-    method: Method = "auto",
     route: Route = "auto",
 ) -> tuple[Form, ...]:
     """L_1 .. L_highest as polynomials in the overlaps; arguments as in `information_exponent`."""
     positive_integer("highest", highest)
     one_of("route", route, ("auto", "hermite", "law"))
+    if around is not None and np.ndim(around.signal) != 2:
+        raise reject("around.signal", "have shape (K, r)", f"shape {np.shape(around.signal)}")
+    if sum_over_pairs(problem):
+        return _pairs(problem, target, around, dimension, highest, route)
     reason = "expand around other overlaps" if around is not None else obstacle(problem)
     if route == "hermite" and reason is not None:
         raise reject("route", "be 'law' where the Hermite route does not apply", reason)
     if route != "law" and reason is None:
-        return hermite_forms(problem, highest=highest, points=points, method=method)
+        return hermite_forms(problem, target, highest=highest)
     if around is None:
         state = zero_overlap(problem, dimension)
     else:
-        if np.ndim(around.signal) != 2:
-            raise reject("around.signal", "have shape (K, r)", f"shape {np.shape(around.signal)}")
         with jax.enable_x64(True):
             state = settled(problem, limit_medium(problem, dimension), around)
-    return expanded_forms(
-        problem, state, dimension=dimension, highest=highest, points=points, method=method
-    )
+    return expanded_forms(problem, state, target, dimension=dimension, highest=highest)
+
+
+def _pairs(
+    problem: Problem,
+    target: Target,
+    around: Overlaps | None,
+    dimension: int | None,
+    highest: int,
+    route: Route,
+) -> tuple[Form, ...]:
+    """Forms of a loss that is a sum over pairs of neurons, from those of two neurons and of one.
+
+    L = sum_(k<l) L_kl - (K - 2) sum_k L_k, see `sum_over_pairs`. Neurons that are alike, at zero
+    overlap, share one L_kl and one L_k.
+    """
+    neurons, r = problem.learner.neurons, problem.inputs.directions
+    same = around is None and alike(problem)
+    parts: dict[tuple[int, ...], tuple[Form, ...]] = {}
+
+    def forms_of(chosen: tuple[int, ...]) -> tuple[Form, ...]:
+        key = tuple(range(len(chosen))) if same else chosen
+        if key not in parts:
+            part, rows = around, np.asarray(key)
+            if around is not None:
+                blocks = np.asarray(around.blocks)[:, rows][:, :, rows]
+                part = Overlaps(np.asarray(around.signal)[rows], blocks, around.parameters)
+            parts[key] = loss_forms(
+                some_neurons(problem, key), target, around=part, dimension=dimension,
+                highest=highest, route=route,
+            )  # fmt: skip
+        return parts[key]
+
+    powers = [powers_of(neurons * r, k) for k in range(1, highest + 1)]
+    values = [np.zeros(len(p)) for p in powers]
+    errors = [np.zeros(len(p)) for p in powers]
+    for size, factor in ((2, 1.0), (1, 2.0 - neurons)):
+        for chosen in combinations(range(neurons), size):
+            columns = np.concatenate([np.arange(k * r, (k + 1) * r) for k in chosen])
+            for form in forms_of(chosen):
+                rows = np.zeros((len(form.powers), neurons * r), np.int64)
+                rows[:, columns] = form.powers
+                at = positions(rows, form.order)
+                values[form.order - 1][at] += factor * form.coefficients
+                errors[form.order - 1][at] += abs(factor) * form.errors
+    return tuple(Form(k, *row) for k, row in enumerate(zip(powers, values, errors, strict=True), 1))
 
 
 def _search(forms: tuple[Form, ...], basis: Array) -> tuple[list[Direction], list[Array]]:
@@ -205,11 +271,11 @@ def _search(forms: tuple[Form, ...], basis: Array) -> tuple[list[Direction], lis
             low, direction = float(values[0]), where[0] @ active
             error = float(clear.error(direction))
             small = 1e-7 * float(np.abs(clear.coefficients).sum())  # how far the descent gets
-            if abs(low) > 5 * error + small:
+            if abs(low) > CLEAR * error + small:
                 verdict: Verdict = "attractive" if low < 0 else "repelled"
                 found.append(Direction(verdict, form.order, direction @ basis, low, error))
             else:  # never negative, zero somewhere: left to the next orders
-                flat = where[np.abs(values) <= 5 * clear.error(where @ active) + small]
+                flat = where[np.abs(values) <= CLEAR * clear.error(where @ active) + small]
                 zeros = np.concatenate([zeros, flat @ active @ basis])
         basis = rest @ basis
     return found, subspaces
@@ -224,7 +290,7 @@ def _eigenvectors(clear: Form, active: Array, basis: Array) -> list[Direction]:
         direction = vector @ active
         verdict: Verdict = "attractive" if value < 0 else "repelled"
         error = float(clear.error(direction))
-        if abs(value) > 5 * error:
+        if abs(value) > CLEAR * error:
             found.append(Direction(verdict, 2, direction @ basis, float(value), error))
     return found
 
@@ -236,6 +302,6 @@ def _on_zeros(form: Form, zeros: Array) -> list[Direction]:
     values = form.clear(zeros)
     best = int(np.argmin(values))
     error = float(form.clear.error(zeros[best]))
-    if values[best] >= -5 * error:
+    if values[best] >= -CLEAR * error:
         return []
     return [Direction("attractive", form.order, zeros[best], float(values[best]), error)]

@@ -1,14 +1,17 @@
 """Homogeneous polynomials in the overlaps: values, minima, restrictions, what they do not see."""
 
-import itertools
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Form", "fitted_form", "powers_of"]
+from learning_dynamics.kernel.polynomials import powers_of, product
+
+__all__ = ["CLEAR", "Form"]
 
 Array = NDArray[np.float64]
+CLEAR = 3.2  # errors that leave no doubt: 17 standard errors of 8 sets, as rare as 5 of a normal
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +22,7 @@ class Form:
         order: k.
         powers: shape (monomials, n), n = K r overlaps (neuron by neuron).
         coefficients: shape (monomials,).
-        errors: standard or rounding error of each coefficient, same shape.
+        errors: bound on the error of each coefficient, same shape.
     """
 
     order: int
@@ -27,36 +30,48 @@ class Form:
     coefficients: Array
     errors: Array
 
+    @cached_property
+    def factors(self) -> NDArray[np.int64]:
+        """The variables of each monomial, repeated as often as they occur, (monomials, order)."""
+        rows = [np.repeat(np.arange(row.size), row) for row in self.powers]
+        return np.asarray(rows, np.int64).reshape(len(self.powers), self.order)
+
     def __call__(self, overlaps: ArrayLike) -> Array:
         """Values at overlaps of shape (..., n)."""
         m = np.asarray(overlaps, np.float64)
-        return np.prod(m[..., None, :] ** self.powers, axis=-1) @ self.coefficients
+        return self._monomials(m, self.factors) @ self.coefficients
 
     def gradient(self, overlaps: ArrayLike) -> Array:
         """Gradient at overlaps of shape (..., n)."""
         m = np.asarray(overlaps, np.float64)
-        parts = []
-        for j in range(self.powers.shape[1]):
-            lowered = self.powers.copy()
-            lowered[:, j] = np.maximum(lowered[:, j] - 1, 0)
-            monomials = np.prod(m[..., None, :] ** lowered, axis=-1)
-            parts.append(monomials @ (self.coefficients * self.powers[:, j]))
-        return np.stack(parts, axis=-1)
+        total = np.zeros(m.shape)
+        for slot in range(self.order):
+            others = np.delete(self.factors, slot, axis=1)
+            terms = self._monomials(m, others) * self.coefficients
+            choice = self.factors[:, slot, None] == np.arange(m.shape[-1])
+            total += terms @ choice.astype(np.float64)
+        return total
+
+    def _monomials(self, m: Array, factors: NDArray[np.int64]) -> Array:
+        values = np.ones((*m.shape[:-1], len(factors)))
+        for slot in range(factors.shape[1]):
+            values = values * m[..., factors[:, slot]]
+        return values
 
     @property
     def significant(self) -> bool:
-        """Whether any coefficient differs from zero by more than five errors."""
-        return bool(np.any(np.abs(self.coefficients) > 5 * self.errors))
+        """Whether any coefficient differs from zero beyond doubt, by more than 3.2 errors."""
+        return bool(np.any(np.abs(self.coefficients) > CLEAR * self.errors))
 
     def error(self, overlaps: ArrayLike) -> Array:
         """Bound on the error of a value (errors of the coefficients added up)."""
         m = np.abs(np.asarray(overlaps, np.float64))
-        return np.prod(m[..., None, :] ** self.powers, axis=-1) @ self.errors
+        return self._monomials(m, self.factors) @ self.errors
 
     @property
     def clear(self) -> "Form":
-        """The form without the coefficients that are zero within five errors."""
-        keep = np.abs(self.coefficients) > 5 * self.errors
+        """The form without the coefficients that are zero within 3.2 errors."""
+        keep = np.abs(self.coefficients) > CLEAR * self.errors
         return Form(self.order, self.powers[keep], self.coefficients[keep], self.errors[keep])
 
     def minima(self, tries: int = 64, seed: int = 0) -> tuple[Array, Array]:
@@ -83,18 +98,19 @@ class Form:
 
     def restricted(self, basis: Array) -> "Form":
         """The form on the span of the rows of `basis`, in its coordinates."""
-        powers = powers_of(basis.shape[0], self.order)
-        points = np.random.default_rng(1).normal(size=(3 * len(powers) + 5, basis.shape[0]))
-        inverse = np.linalg.pinv(np.prod(points[:, None, :] ** powers, axis=-1))
-        change = inverse @ np.prod((points @ basis)[:, None, :] ** self.powers, axis=-1)
+        count = basis.shape[0]
+        change = np.ones((len(self.powers), 1))
+        for slot in range(self.order):  # every overlap is a linear form in the new coordinates
+            change = product(change, slot, basis.T[self.factors[:, slot]], 1, count)
         change[np.abs(change) < 1e-12] = 0.0
-        return Form(self.order, powers, change @ self.coefficients, np.abs(change) @ self.errors)
+        powers = powers_of(count, self.order)
+        return Form(self.order, powers, self.coefficients @ change, self.errors @ np.abs(change))
 
     def seen(self) -> tuple[Array, Array]:
         """Orthonormal rows that span what the form depends on, and the rest of the space.
 
-        L(m + v) = L(m) for every v of the rest: the null space of E[grad L grad L^T], up to five
-        errors of the coefficients.
+        L(m + v) = L(m) for every v of the rest: the null space of E[grad L grad L^T], up to
+        3.2 errors of the coefficients. Axes where they do: forms stay sparse.
         """
         n = self.powers.shape[1]
         points = np.random.default_rng(2).normal(size=(20 * n + 20, n))
@@ -108,19 +124,8 @@ class Form:
                 )
             )
         )
-        keep = values > np.maximum((5 * lost) ** 2, 1e-16 * values.max(initial=0.0))
+        keep = values > np.maximum((CLEAR * lost) ** 2, 1e-16 * values.max(initial=0.0))
+        occurs = np.any(self.powers > 0, axis=0)
+        if occurs.sum() == keep.sum():
+            return np.eye(n)[occurs], np.eye(n)[~occurs]
         return vectors[:, keep].T, vectors[:, ~keep].T
-
-
-def powers_of(variables: int, order: int) -> NDArray[np.int64]:
-    """Exponents of all monomials of an order, shape (monomials, variables)."""
-    choices = itertools.combinations_with_replacement(range(variables), order)
-    rows = [np.bincount(c, minlength=variables) for c in choices]
-    return np.asarray(rows, np.int64).reshape(-1, variables)
-
-
-def fitted_form(points: Array, values: Array, errors: Array, order: int) -> Form:
-    """The form of an order with given values at given points, shape (points, n)."""
-    powers = powers_of(points.shape[1], order)
-    inverse = np.linalg.pinv(np.prod(points[:, None, :] ** powers, axis=-1))
-    return Form(order, powers, inverse @ values, np.sqrt((inverse**2) @ errors**2))

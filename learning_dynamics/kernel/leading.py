@@ -1,7 +1,7 @@
 """Leading drift and noise of the overlaps of one neuron at zero overlap."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -9,13 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics.kernel.accuracy import Estimate, Target, estimate, first_rule
 from learning_dynamics.kernel.expansion import zero_overlap
-from learning_dynamics.kernel.exponent import InformationExponent, information_exponent, loss_forms
+from learning_dynamics.kernel.exponent import InformationExponent, exponents_of, loss_forms
 from learning_dynamics.kernel.forms import Form
 from learning_dynamics.kernel.hermite_forms import latent_averages, noise_factor
+from learning_dynamics.kernel.linear_latents import without_linear_latents
 from learning_dynamics.kernel.moments import Medium
 from learning_dynamics.kernel.problem import Problem
-from learning_dynamics.kernel.quadrature import Method, Nodes, combine, expectation_nodes
+from learning_dynamics.kernel.quadrature import Nodes
 from learning_dynamics.kernel.starts import limit_medium, starting_points
 from learning_dynamics.kernel.state import Overlaps
 
@@ -31,16 +33,14 @@ class Place:
     Attributes:
         problem: one neuron.
         dimension: N that fixes several noise blocks.
-        points: quadrature nodes.
-        method: see `expectation_nodes`.
+        target: accuracy of all averages.
         medium: the noise blocks.
         start: where random starts begin, to leading order.
     """
 
     problem: Problem
     dimension: int | None
-    points: int
-    method: Method
+    target: Target
     medium: Medium = field(init=False)
     start: Overlaps = field(init=False)
 
@@ -64,19 +64,48 @@ class Place:
         """N_b / N."""
         return np.asarray(self.medium.fractions)
 
-    def exponent(self, state: Overlaps, highest: int) -> InformationExponent:
-        """Information exponents around a state without overlap."""
-        return information_exponent(
-            self.problem, highest=highest, points=self.points, method=self.method,
-            dimension=self.dimension, around=None if self.usual else state,
+    def forms(self, state: Overlaps, highest: int) -> tuple[Form, ...]:
+        """L_1 .. L_highest around a state without overlap."""
+        return self._forms(state, highest, self.target)
+
+    def _forms(self, state: Overlaps, highest: int, target: Target) -> tuple[Form, ...]:
+        return loss_forms(
+            self.problem, target, highest=highest, dimension=self.dimension,
+            around=None if self.usual else state,
         )  # fmt: skip
 
+    def exponent(self, state: Overlaps, highest: int) -> InformationExponent:
+        """Information exponents around a state without overlap."""
+        return exponents_of(self.problem, self.forms(state, highest))
+
     def form(self, state: Overlaps, order: int) -> Form:
-        """L_k around a state without overlap."""
-        return loss_forms(
-            self.problem, highest=order, points=self.points, method=self.method,
-            dimension=self.dimension, around=None if self.usual else state,
-        )[order - 1]  # fmt: skip
+        """L_k around a state without overlap, to the accuracy asked for relative to its size."""
+        form = self.forms(state, order)[order - 1]
+        size = float(np.max(np.abs(form.coefficients), initial=0.0))
+        wanted = self.target.aim * size
+        if self.target.points is None and 0 < wanted < np.max(form.errors):
+            finer = replace(self.target, accuracy=min(wanted, self.target.aim))
+            form = self._forms(state, order, finer)[order - 1]
+        return form
+
+    def average(
+        self, evaluate: Callable[[Nodes], dict[str, Any]], *, of: Problem, fields: bool = True
+    ) -> Estimate:
+        """Averages to an accuracy relative to the size of each array."""
+        sizes: dict[str, float] = {}
+
+        def scaled(rule: Nodes) -> dict[str, Array]:
+            table = {name: np.asarray(value) for name, value in evaluate(rule).items()}
+            for name, value in table.items():
+                sizes.setdefault(name, float(np.max(np.abs(value), initial=0.0)) or 1.0)
+            return {name: value / sizes[name] for name, value in table.items()}
+
+        result = estimate(of, scaled, self.target, caller="search_law", fields=fields)
+        value, error = (
+            {name: sizes[name] * part[name] for name in sizes}
+            for part in (result.value, result.error)
+        )
+        return Estimate(value, error, result.method, result.points)
 
     def held(self) -> frozenset[str]:
         """Parameters that are fast, and held at their fixed point."""
@@ -84,12 +113,9 @@ class Place:
             return frozenset()
         with jax.enable_x64(True):
             cast = self.problem.cast(jnp.float64)
-            found, _ = starting_points(cast, self.medium, self.rules()[0][0], self.start)
+            rule = first_rule(self.problem, self.target)
+            found, _ = starting_points(cast, self.medium, rule, self.start)
         return found
-
-    def rules(self) -> tuple[list[Nodes], str]:
-        """Quadrature of latents and fields."""
-        return expectation_nodes(self.problem, points=self.points, method=self.method)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,37 +146,40 @@ def leading_noise(place: Place, state: Overlaps, order: int) -> Leading:
     norms = q if problem.learner.normaliser == "weights" else field_variance
     mixing = noise_factor(problem, field_variance)
     plain = noise_factor(problem)
-    rules, kind = expectation_nodes(problem, points=place.points, method=place.method, fields=False)
-    p = mixing.shape[0]
-    found: dict[int, Any] = {}
-    for rule in rules:
-        if id(rule) in found:
-            continue
+    p, (centred, factor) = mixing.shape[0], without_linear_latents(problem)
+    bounds = {"covariance": 0.0, "norm": 0.0}  # on the averages over the fields
+
+    def moments(rule: Nodes) -> dict[str, Array]:
         weights, signal, square, error = latent_averages(
-            problem, rule, mixing, lambda _, mass: mass[None], dict(state.parameters),
+            centred, rule, mixing, lambda _, mass: mass[None], dict(state.parameters),
             of="gradient", norms=norms,
         )  # fmt: skip
-        both = []
-        for table in (square, error):
+        tables = []
+        for table, size in ((square, lambda a: a), (error, np.abs)):
             each = table.reshape(-1, p, p)  # E[A^T A] given the latents
-            size = np.abs(signal) if table is error else signal
-            gamma = np.abs(plain @ plain.T) if table is error else plain @ plain.T
-            both.append(np.einsum("n,npr,npq,nqs->rs", weights, size, each, size))
-            both.append(np.einsum("n,npq,pq->", weights, each, gamma))
-        found[id(rule)] = both
-    values, spread = combine([tuple(found[id(rule)][:2]) for rule in rules], kind)
-    own = found[id(rules[0])][2:]
+            coordinates, spread = size(signal), size(factor)
+            covariance = np.einsum("n,npr,npq,nqs->rs", weights, coordinates, each, coordinates)
+            covariance += np.einsum("n,npq,prg,qsg->rs", weights, each, spread, spread)
+            tables.append((covariance, np.einsum("n,npq,pq->", weights, each, size(gamma))))
+        bounds["covariance"] = max(bounds["covariance"], float(np.max(tables[1][0], initial=0.0)))
+        bounds["norm"] = max(bounds["norm"], float(tables[1][1]))
+        return {"covariance": tables[0][0], "norm": tables[0][1]}
+
+    gamma = plain @ plain.T
+    found = place.average(moments, of=centred, fields=False)
     per_update = 1 / (problem.batch * q)
     mean_variance = float(np.sum(place.fractions * place.variances))
-    covariance = np.asarray(values[0]) * per_update
-    norm = float(values[1]) * mean_variance * per_update
+    covariance = np.asarray(found.value["covariance"]) * per_update
+    norm = float(found.value["norm"]) * mean_variance * per_update
     form = place.form(state, order)
     if q != 1:  # as a function of m / |w|, with the step in it: L_k(|w| m) / |w|^2
         scale = q ** (order / 2 - 1)
         form = Form(order, form.powers, form.coefficients * scale, form.errors * scale)
     errors = {
-        "gradient_covariance": float(np.max(spread[0] + own[0], initial=0.0)) * per_update,
-        "gradient_norm": float(spread[1] + own[1]) * mean_variance * per_update,
+        "gradient_covariance": per_update
+        * (float(np.max(found.error["covariance"], initial=0.0)) + bounds["covariance"]),
+        "gradient_norm": per_update * mean_variance * (float(found.error["norm"]) + bounds["norm"]),
+        "form": float(np.max(form.errors, initial=0.0)),
     }
     growth = np.zeros((0, 0))
     if order == 2:

@@ -1,28 +1,30 @@
 """The search phase: the law of the time to weak recovery from a random start, without N."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.identity.session import sees_edits
+from learning_dynamics.kernel.accuracy import Estimate, Target
 from learning_dynamics.kernel.alone import one_neuron
 from learning_dynamics.kernel.escape import escape_constant
 from learning_dynamics.kernel.explosion import moving_explosion_times
 from learning_dynamics.kernel.exponent import InformationExponent
 from learning_dynamics.kernel.forms import Form
-from learning_dynamics.kernel.leading import Place, leading_noise
+from learning_dynamics.kernel.leading import Leading, Place, leading_noise
 from learning_dynamics.kernel.problem import Problem
 from learning_dynamics.kernel.quadrature import Method
 from learning_dynamics.kernel.slow import relaxed_spread, way_of_the_blocks
 from learning_dynamics.random import check_key
-from learning_dynamics.validation import positive_integer, reject
+from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = ["SearchLaw", "search_law"]
 
 Array = NDArray[np.float64]
+_COARSE = 0.1  # of the width of the law: what a rule fixed by hand must resolve
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,7 @@ class SearchLaw:
         order: information exponent k.
         draws: independent draws of n* / N^(k-1) for k >= 3, of n* / N - log N / (2 g) for k = 2;
             infinite where a path had not exploded by the end (`censored`).
+        draw_errors: bounds on their numerical errors, same shape.
         growth: growth rate g of the overlap for k = 2, otherwise NaN.
         direction: steepest direction, shape (r,).
         gradient_covariance: S0 = E[A C C^T A] at zero overlap, per update, shape (r, r).
@@ -40,14 +43,15 @@ class SearchLaw:
             noise per dimension.
         form: the leading part L_k of the population loss.
         rate: delta (k = 2) or delta' (k >= 3).
-        errors: quadrature errors of "growth", "gradient_covariance", "gradient_norm" (largest
-            entries) and, for k = 2, of the "constant" c.
+        errors: bounds on the errors of "form", "gradient_covariance", "gradient_norm" (largest
+            entries) and, for k = 2, of "growth" and the "constant" c.
 
     S0, V and the form are those at the end of the way of the noise blocks (see `search_law`).
     """
 
     order: int
     draws: Array
+    draw_errors: Array
     growth: float
     direction: Array
     gradient_covariance: Array
@@ -66,20 +70,47 @@ class SearchLaw:
         return float(self.rate * float(dimension) ** (-(self.order - 2) / 2))
 
     def updates(self, dimension: int) -> Array:
-        """Draws of n* at N."""
+        """Draws of n* at N; `updates_errors` bounds their numerical errors."""
         n = float(dimension)
         if self.order == 2:
             return n * (self.draws + np.log(n) / (2 * self.growth))
         return self.draws * n ** (self.order - 1)
 
-    def median(self) -> float:
-        """Median of the draws: the prefactor of the sample complexity."""
-        return float(np.median(self.draws))
+    def updates_errors(self, dimension: int) -> Array:
+        """Bounds on the numerical errors of the draws of n* at N, same shape."""
+        n = float(dimension)
+        if self.order == 2:
+            slope = np.log(n) / (2 * self.growth**2) * self.errors["growth"]
+            return n * (self.draw_errors + slope)
+        return self.draw_errors * n ** (self.order - 1)
 
-    def quantile(self, level: ArrayLike) -> Array:
-        """Quantiles of the draws (infinite ones count)."""
-        ranks = np.clip(np.ceil(np.asarray(level) * self.draws.size).astype(int) - 1, 0, None)
-        return np.asarray(np.sort(self.draws)[ranks])
+    def median(self) -> Estimate:
+        """Median of the draws: the prefactor of the sample complexity; see `quantile`."""
+        return self.quantile(0.5)
+
+    def quantile(self, level: ArrayLike) -> Estimate:
+        """Quantiles of the draws (infinite ones count), and bounds on their errors.
+
+        The error holds that of the draws and that of their number: the distance to the order
+        statistics 3.3 standard errors of a rank away.
+
+        Raises:
+            ValueError: if a level is not between 0 and 1.
+        """
+        p = finite_array("level", level)
+        if np.any((p <= 0) | (p >= 1)):
+            raise reject("level", "lie strictly between 0 and 1", p.tolist())
+        order, count = np.argsort(self.draws, kind="stable"), self.draws.size
+        times, lost = self.draws[order], self.draw_errors[order]
+        rank, spread = np.ceil(p * count) - 1, 3.3 * np.sqrt(count * p * (1 - p))
+        at, below, above = (
+            np.clip(np.rint(r), 0, count - 1).astype(int)
+            for r in (rank, np.floor(rank - spread), np.ceil(rank + spread))
+        )
+        with np.errstate(invalid="ignore"):
+            sides = np.stack([times[at] - times[below], times[above] - times[at]])
+        sampling = np.max(np.where(np.isnan(sides), np.inf, sides), axis=0)
+        return Estimate(times[at], lost[at] + sampling, "draws", count)
 
 
 @sees_edits("problem")
@@ -92,8 +123,11 @@ def search_law(
     neuron: int = 0,
     dimension: int | None = None,
     highest: int = 4,
-    points: int = 2**14,
+    accuracy: float | None = None,
+    points: int | None = None,
+    max_points: int | None = None,
     method: Method = "auto",
+    allow_inaccurate: bool = False,
     longest: float = 1e3,
     step: float = 0.02,
     most_steps: int = 20_000,
@@ -113,7 +147,8 @@ def search_law(
 
         n* / N = log(N) / (2 g) - log|xi| / g + c,   xi ~ N(0, 1 + delta^2 S0 / (2 g)),
 
-    c from the unstable manifold of zero overlap in the limit, up to `threshold`. Derived here.
+    c from the unstable manifold of zero overlap in the limit, up to `threshold`, on the side that
+    xi is on. Derived here.
 
     Several noise blocks: R_b starts as N_b / N. For k = 2 it moves in the time tau, and G and S0
     with it. For k >= 3 it moves in the time s if the loss at zero overlap does not depend on it,
@@ -136,8 +171,12 @@ def search_law(
         neuron: whose recovery, for several neurons.
         dimension: N that fixes several noise blocks.
         highest: highest order of the loss looked at.
-        points: quadrature nodes.
+        accuracy: largest relative error of g, S0, V and L_k, and of the constant c in units of
+            1/g or of itself; 1e-3 by default. Where `points` are fixed by hand, a tenth will do.
+        points: quadrature nodes; None lets them grow until the accuracy is reached.
+        max_points: bound on the nodes, 2^20 by default.
         method: quadrature, see `expectation_nodes`.
+        allow_inaccurate: warn instead of raising where the accuracy is not reached.
         longest: for k >= 3, largest time looked at; later explosions count as infinite.
         step: for k >= 3, relative size of the time steps.
         most_steps: for k >= 3, paths that need more time steps count as infinite too.
@@ -145,14 +184,17 @@ def search_law(
     Raises:
         ValueError: if no direction attracts, or recovery starts at once (order 1); if neurons are
             coupled, or parameters move on the scale of the search; if the norm or the noise blocks
-            do not come to rest where they must.
+            do not come to rest where they must; if several directions grow fastest, and some sooner
+            than others.
+        InaccurateError: if the accuracy is not reached: a law that does not resolve is refused.
     """
     check_key(key)
     count = positive_integer("draws", draws)
     if not 0 < threshold < 1:
         raise reject("threshold", "lie strictly between 0 and 1", threshold)
     single = one_neuron(problem, neuron)
-    place = Place(single, dimension, points, method)
+    target = Target(accuracy, points, max_points, method, allow_inaccurate)
+    place = Place(single, dimension, target)
     moving = sorted(set(single.parameter_rates) - place.held())
     if moving:
         raise reject("problem.parameter_rates", "leave slow parameters fixed in a search", moving)
@@ -170,18 +212,68 @@ def _linear_law(place: Place, key: jax.Array, count: int, threshold: float) -> S
     rate = float(place.problem.learning_rate)
     last, spread = relaxed_spread(place)
     values, vectors = np.linalg.eigh(last.growth)
-    g = float(values[-1])
-    if g <= 0:
-        raise reject("problem.learning_rate", "leave a growing overlap", f"rate {g:.3g}")
-    top = vectors[:, values > g - 1e-6 * abs(g)]
-    normal = np.asarray(jax.random.normal(key, (count, top.shape[1])), np.float64)
-    size = np.linalg.norm(normal @ np.linalg.cholesky(top.T @ spread @ top).T, axis=1)
-    constant, error = escape_constant(place, last.state, vectors[:, -1], threshold)
-    times = -np.log(size) / g + constant
-    errors = {**last.errors, "constant": error}
-    return SearchLaw(
-        2, times, g, vectors[:, -1], last.covariance, last.norm, last.form, rate, errors
+    g, lost = float(values[-1]), last.errors["growth"]
+    if g <= lost and (g <= 0 or not place.target.allow_inaccurate):
+        given = f"rate {g:.3g} +- {lost:.2g}"
+        raise reject("problem.learning_rate", "leave a growing overlap", given)
+    top = vectors[:, values > g - max(1e-6 * abs(g), lost)]
+    xi = np.asarray(jax.random.normal(key, (count, top.shape[1])), np.float64)
+    xi = xi @ np.linalg.cholesky(top.T @ spread @ top).T
+    constants, bounds = escape_constant(place, last.state, _ways_out(top), threshold)
+    if top.shape[1] == 1:  # one constant on either side
+        constant, bound = (np.where(xi[:, 0] > 0, x[0], x[1]) for x in (constants, bounds))
+    else:
+        apart = float(np.ptp(constants))
+        if apart > 2 * bounds.max() + place.target.aim * max(1.0, np.abs(constants).max()):
+            demand = "have a single fastest growing direction, or the same time along all"
+            raise reject("problem", demand, f"times that differ by {apart / g:.3g}")
+        constant, bound = (
+            np.mean(constants) * np.ones(count),
+            (apart + bounds.max()) * np.ones(count),
+        )
+    size = np.linalg.norm(xi, axis=1)
+    relative = lost / g + _relative(rate**2 * last.errors["gradient_covariance"] / (2 * g), 1.0)
+    times = (constant - np.log(size)) / g
+    errors = {**last.errors, "constant": float(bound.max()) / g}
+    _check(
+        place,
+        last,
+        {"growth": lost / g, "constant": bound.max() / max(1.0, np.abs(constant).max())},
     )
+    return SearchLaw(
+        2, times, (np.abs(np.log(size)) * lost / g + bound + relative) / g, g, vectors[:, -1],
+        last.covariance, last.norm, last.form, rate, errors,
+    )  # fmt: skip
+
+
+def _ways_out(top: Array) -> Array:
+    """Both sides of a direction, or some directions of a space, as unit rows."""
+    if top.shape[1] == 1:
+        return np.concatenate([top.T, -top.T])
+    ways = np.concatenate(
+        [np.eye(top.shape[1]), np.random.default_rng(6).normal(size=(4, top.shape[1]))]
+    )
+    return np.asarray(ways / np.linalg.norm(ways, axis=1, keepdims=True) @ top.T)
+
+
+def _relative(error: float, size: float) -> float:
+    return error / size if size > 0 else np.inf
+
+
+def _check(place: Place, last: Leading, more: Mapping[str, float]) -> None:
+    """Refuse a law whose numbers are not known well enough.
+
+    Raises:
+        InaccurateError: if a relative error exceeds the accuracy, or a tenth where points are fixed
+            by hand; with `allow_inaccurate` a warning.
+    """
+    names = ("form", "gradient_covariance", "gradient_norm")
+    relative = {**dict(zip(names, _lost(last), strict=True)), **more}
+    target = place.target
+    if target.accuracy is None and target.points is not None:
+        target = replace(target, accuracy=_COARSE)
+    ones = dict.fromkeys(relative, 1.0)
+    target.check("search_law", ones, relative, target.most, target.method, relative)
 
 
 def _explosion_law(
@@ -202,15 +294,43 @@ def _explosion_law(
     forms = [
         each.form.restricted(basis) if len(basis) < len(basis.T) else each.form for each in moments
     ]
-    times = moving_explosion_times(
-        forms, [basis @ m.covariance @ basis.T for m in moments], [m.norm for m in moments],
-        relaxation, rate, key=key, draws=count, longest=longest, step=step, most_steps=most_steps,
-    )  # fmt: skip
     last = moments[-1]
+    _check(place, last, {})
+    lost = [_lost(m) for m in moments]
+
+    def times(sign: float) -> Array:
+        """Explosion times; with errors that all delay them for sign 1."""
+        slower = [
+            Form(f.order, f.powers, f.coefficients * (1 - sign * e[0]), f.errors)
+            for f, e in zip(forms, lost, strict=True)
+        ]
+        pairs = list(zip(moments, lost, strict=True))
+        weaker = [basis @ m.covariance @ basis.T * (1 - sign * e[1]) for m, e in pairs]
+        stronger = [m.norm * (1 + sign * e[2]) for m, e in pairs]
+        return moving_explosion_times(
+            slower, weaker, stronger, relaxation, rate, key=key, draws=count, longest=longest,
+            step=step, most_steps=most_steps,
+        )  # fmt: skip
+
+    draws = times(0.0)
+    errors = np.zeros(count)
+    if max(max(e) for e in lost) > 1e-9:  # the order statistics move, whichever path is which
+        with np.errstate(invalid="ignore"):
+            moved = np.abs(np.sort(times(1.0)) - np.sort(draws))
+        errors[np.argsort(draws, kind="stable")] = np.where(np.isnan(moved), 0.0, moved)
     return SearchLaw(
-        order, times, np.nan, found.direction, last.covariance, last.norm, last.form, rate,
+        order, draws, errors, np.nan, found.direction, last.covariance, last.norm, last.form, rate,
         last.errors,
     )  # fmt: skip
+
+
+def _lost(m: Leading) -> tuple[float, float, float]:
+    """Relative errors of L_k, S0 and V."""
+    return (
+        _relative(m.errors["form"], float(np.max(np.abs(m.form.coefficients)))),
+        _relative(m.errors["gradient_covariance"], float(np.max(np.abs(m.covariance)))),
+        _relative(m.errors["gradient_norm"], m.norm),
+    )
 
 
 def _check_elimination(found: InformationExponent, basis: Array, order: int) -> None:

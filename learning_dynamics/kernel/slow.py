@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics.kernel.accuracy import estimate
 from learning_dynamics.kernel.explosion import chebyshev_points
 from learning_dynamics.kernel.leading import Leading, Place, leading_noise
 from learning_dynamics.kernel.moments import velocity
 from learning_dynamics.kernel.problem import changed
-from learning_dynamics.kernel.quadrature import Nodes, combine
+from learning_dynamics.kernel.quadrature import Nodes
 from learning_dynamics.kernel.starts import device_nodes
 from learning_dynamics.kernel.state import Overlaps
 from learning_dynamics.validation import reject
@@ -52,15 +53,15 @@ def way_of_the_blocks(place: Place, count: int = 5) -> tuple[list[Overlaps], flo
     return way, 1.0
 
 
-def _field(place: Place, rule: Nodes, eta: float | None = None) -> Any:
-    """dR_b / dtau at zero overlap as a function of R_b, shape (blocks,); over eta if given."""
+def _field(place: Place, eta: float | None = None) -> Any:
+    """dR_b / dtau at zero overlap as a function of nodes and R_b, shape (blocks,); over eta."""
     problem = place.problem.cast(jnp.float64)
     if eta is not None:
-        problem = changed(problem, learning_rate=jnp.float64(eta), weight_decay=None)
-    nodes, start = device_nodes(rule), jax.tree.map(jnp.asarray, place.start)
+        problem = changed(problem, learning_rate=jnp.float64(eta))
+    start = jax.tree.map(jnp.asarray, place.start)
     held = frozenset(problem.parameter_rates)
 
-    def rate(blocks: jax.Array) -> jax.Array:
+    def rate(nodes: Nodes, blocks: jax.Array) -> jax.Array:
         state = start._replace(blocks=blocks[:, None, None])
         moved = velocity(problem, place.medium, nodes, state, held).blocks[:, 0, 0]
         return moved if eta is None else moved / eta
@@ -70,12 +71,13 @@ def _field(place: Place, rule: Nodes, eta: float | None = None) -> Any:
 
 def _first_order_drift(place: Place, state: Overlaps) -> float:
     """Largest |dR_b / dtau| per learning rate as the rate vanishes, beyond its errors."""
-    rules, kind = place.rules()
     with jax.enable_x64(True):
-        blocks = jnp.asarray(state.blocks[:, 0, 0])
-        found = [np.asarray(jax.jit(_field(place, rule, 1e-9))(blocks)) for rule in rules]
-    mean, error = combine(found, kind)
-    return float(np.max(np.maximum(np.abs(mean) - 5 * error, 0)))
+        blocks, rate = jnp.asarray(state.blocks[:, 0, 0]), jax.jit(_field(place, 1e-9))
+        found = estimate(
+            place.problem, lambda rule: rate(device_nodes(rule), blocks), place.target,
+            caller="search_law",
+        )  # fmt: skip
+    return float(np.max(np.maximum(np.abs(found.value) - found.error, 0)))
 
 
 def late_state(place: Place, first_order: bool = False) -> Overlaps:
@@ -88,16 +90,15 @@ def late_state(place: Place, first_order: bool = False) -> Overlaps:
 
 
 def _relax(place: Place, first_order: bool) -> tuple[Array, Array, Overlaps]:
-    rules, _ = place.rules()
     with jax.enable_x64(True):
-        rate = _field(place, rules[0], 1e-9 if first_order else None)
+        rate = _field(place, 1e-9 if first_order else None)
         start = jnp.asarray(place.start.blocks[:, 0, 0])
 
         @jax.jit
-        def solve(end: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def solve(nodes: Nodes, end: jax.Array) -> tuple[jax.Array, ...]:
             times = jnp.linspace(0, 1, 201) ** 2 * end
             solution = diffrax.diffeqsolve(
-                diffrax.ODETerm(lambda _, y, __: rate(y)),
+                diffrax.ODETerm(lambda _, y, __: rate(nodes, y)),
                 diffrax.Tsit5(),
                 t0=jnp.zeros_like(end),
                 t1=end,
@@ -108,19 +109,28 @@ def _relax(place: Place, first_order: bool) -> tuple[Array, Array, Overlaps]:
                 saveat=diffrax.SaveAt(ts=times),
                 throw=False,
             )
-            return times, solution.ys
+            speed = jnp.max(jnp.abs(rate(nodes, solution.ys[-1])))
+            return times, solution.ys, speed
 
-        for end in (10.0, 100.0, 1e3, 1e4):
-            times, blocks = (np.asarray(a) for a in solve(jnp.float64(end)))
-            speed = np.max(np.abs(np.asarray(rate(jnp.asarray(blocks[-1])))))
-            if np.all(np.isfinite(blocks)) and speed < 1e-7:
-                break
-        else:
-            demand = "bring the norm of W and the noise blocks to rest at zero overlap"
-            raise reject("problem", demand, f"still moving at {speed:.2g} per time")
-    if blocks[-1].sum() < 1e-6:
-        raise reject("problem", "not let W die out at zero overlap", f"|w|^2 = {blocks[-1].sum()}")
-    last = np.maximum(blocks[-1], 0)
+        paths: list[tuple[Array, Array]] = []
+
+        def rest(rule: Nodes) -> dict[str, Array]:
+            nodes = device_nodes(rule)
+            for end in (10.0, 100.0, 1e3, 1e4):
+                times, blocks, speed = (np.asarray(a) for a in solve(nodes, jnp.float64(end)))
+                if np.all(np.isfinite(blocks)) and speed < 1e-7:
+                    break
+            else:
+                demand = "bring the norm of W and the noise blocks to rest at zero overlap"
+                raise reject("problem", demand, f"still moving at {speed:.2g} per time")
+            paths.append((times, blocks))
+            return {"rest": blocks[-1]}
+
+        found = place.average(rest, of=place.problem)
+    times, blocks = paths[-1]
+    last = np.maximum(np.asarray(found.value["rest"]), 0)
+    if last.sum() < 1e-6:
+        raise reject("problem", "not let W die out at zero overlap", f"|w|^2 = {last.sum()}")
     return times, blocks, place.start._replace(blocks=last[:, None, None])
 
 

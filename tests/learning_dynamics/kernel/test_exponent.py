@@ -6,6 +6,7 @@ import pytest
 from scipy import special
 
 import learning_dynamics as ld
+from learning_dynamics.kernel.accuracy import Target
 from learning_dynamics.kernel.expansion import zero_overlap
 from learning_dynamics.kernel.exponent import loss_forms
 from learning_dynamics.kernel.forms import Form
@@ -83,7 +84,8 @@ def test_hermite_and_law_route_agree(name):
         "denoiser": (ld.Problem(Spike(), Denoiser(1), 1.0), 2**17, 0.05),
     }[name]
     found = [
-        loss_forms(problem, highest=3, points=points, route=route) for route in ("hermite", "law")
+        loss_forms(problem, Target(points=points), highest=3, route=route)
+        for route in ("hermite", "law")
     ]
     agree(*found)
     assert max(form.errors.max() for form in found[1]) < size  # and not by large errors
@@ -93,7 +95,7 @@ def test_hermite_and_law_route_agree(name):
 def test_forms_against_the_loss_at_finite_overlap():
     """L(m) - L(0) by `expected_loss` at norm one against the sum of the forms, ReLU label."""
     problem = ld.Problem(Polynomial(2, lambda x: relu(x[0]) + x[1] ** 2), Correlation(relu), 1.0)
-    forms = loss_forms(problem, highest=6, points=2**11)
+    forms = loss_forms(problem, Target(points=2**11), highest=6)
     m = np.array([[0.0, 0.0], [0.15, -0.1], [0.2, 0.25]])
     rest = 1 - np.sum(m**2, axis=1)
     states = ld.Overlaps(m[:, None], rest[:, None, None, None], {})
@@ -233,7 +235,7 @@ def test_zero_overlap_of_several_blocks():
 def test_monte_carlo_derivative_of_the_loss():
     """L_1 by finite differences of the mean loss over weights and inputs, no kernel involved."""
     problem = ld.Problem(Polynomial(2, lambda x: jnp.sign(x[0]) + 0.3 * x[1]), Squared(relu), 1.0)
-    form = loss_forms(problem, highest=1, points=2**14)[0]
+    form = loss_forms(problem, Target(points=2**14), highest=1)[0]
     rng, step, n = np.random.default_rng(0), 0.05, 400_000
     x, z = rng.normal(size=(n, 2)), rng.normal(size=n)
     y = np.sign(x[:, 0]) + 0.3 * x[:, 1]

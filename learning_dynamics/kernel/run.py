@@ -41,7 +41,8 @@ def group_size(plan: Layout) -> int:
     """
     if jax.default_backend() != "cpu":
         return 256
-    return _LANES if max(plan.widths, default=0) < _WIDE else 1
+    whole = [n for n, small in zip(plan.sizes, plan.reduced, strict=True) if not small]
+    return _LANES if max(whole, default=0) < _WIDE else 1
 
 
 def replica_keys(key: jax.Array, replicas: jax.Array) -> jax.Array:

@@ -115,7 +115,8 @@ def _array(name: str, value: Any) -> NDArray[Any]:
     if array.dtype.kind not in "biufcUSMm":
         raise TypeError(
             f"A measure must return numbers, arrays, mappings of them or a labelled result, but "
-            f"`{name}` is {type(value).__module__}.{type(value).__qualname__}."
+            f"`{name}` is {type(value).__module__}.{type(value).__qualname__}"
+            + (f" of type {value.dtype}." if hasattr(value, "dtype") else ".")
         )
     return array
 

@@ -81,6 +81,20 @@ def test_what_has_no_place_in_a_file_is_refused_at_the_first_cell(
     assert not (tmp_path / "all.nc").exists()
 
 
+def test_a_result_that_cannot_be_kept_ends_the_sweep_at_the_first_cell(tmp_path):
+    calls = []
+
+    def structured(n):
+        calls.append(n)
+        return {"loss": np.zeros(2, "i4,f8")}
+
+    with pytest.raises(
+        RuntimeError, match=r"`loss` is numpy.ndarray of type \[\('f0'.*at n=1, the"
+    ):
+        ld.sweep(structured, {"n": [1, 2, 3]}, store=tmp_path)
+    assert calls == [1]
+
+
 def test_programs_are_refused_before_anything_is_computed(tmp_path):
     def refuse(cell):
         assert cell["loss/train"].dims == ("n",)

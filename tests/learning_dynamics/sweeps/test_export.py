@@ -120,6 +120,14 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work(sweep, tmp_path
     assert sweep("1.0 * n", tmp_path / "a.nc")[:2] == (2, 0)
 
 
+def test_a_store_without_a_name_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for call in (lambda: Store(""), lambda: ld.sweep(narrow, {"n": [1]}, store="")):
+        with pytest.raises(ValueError, match="Argument `store` must name a folder"):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_disk_that_is_full_at_the_end_costs_no_cell(sweep, tmp_path, monkeypatch):
     def full(dataset, path):
         if path.name == "a.nc":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -130,9 +131,11 @@ def storable(dtype: Any) -> np.dtype[Any]:
     dtype = np.dtype(dtype)
     if not is_narrow(dtype):
         return dtype
-    if jnp.issubdtype(dtype, jnp.floating):
+    try:
+        integers = ml_dtypes.iinfo(dtype)
+    except ValueError:
         return np.dtype(np.float32)
-    return np.dtype(np.int8 if jnp.issubdtype(dtype, jnp.signedinteger) else np.uint8)
+    return np.dtype(np.int8 if integers.min < 0 else np.uint8)
 
 
 def schema_of(record: Record) -> Schema:

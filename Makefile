@@ -9,9 +9,9 @@ OUT ?= report
 # What touches other packages: their lowest versions are tried on these.
 BORDER := tests/learning_dynamics/sweeps tests/learning_dynamics/training \
 	$(addprefix tests/learning_dynamics/test_, array_files.py cli.py claims.py comparison.py \
-	figures.py files.py images_bundled.py images_files.py netcdf.py plugins.py report.py) \
-	tests/learning_dynamics/kernel/test_runs.py tests/learning_dynamics/kernel/test_levels.py \
-	tests/linear_diffusion/test_claims.py
+	figures.py files.py images_bundled.py images_files.py netcdf.py plugins.py report.py \
+	testing.py) \
+	$(addprefix tests/learning_dynamics/kernel/test_, checkpoints.py runs.py)
 
 .PHONY: help report test test-slow test-lowest test-newest lint format types bench docs figures
 .PHONY: gallery clean

@@ -198,10 +198,9 @@ def run_elsewhere(
             suspects = [unit for key, unit in left.items() if marks(store, key)]
             units = [u for u in left.values() if u not in suspects] or suspects[:1]
             # a task that finds its cells taken ends at once, and a queue should not see many
-            taken = [unit for unit in units if _taken(unit, store)]
-            units = [unit for unit in units if unit not in taken]
-            stopped = [] if units else [u for u in taken if _stands_still(u, store, standstill)]
-            units += stopped
+            free = [unit for unit in units if not _taken(unit, store)]
+            stopped = [] if free else [u for u in units if _stands_still(u, store, standstill)]
+            units = free or stopped
             if not units:
                 time.sleep(PAUSE)
                 continue

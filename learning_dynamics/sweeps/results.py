@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -115,7 +116,8 @@ def _array(name: str, value: Any) -> NDArray[Any]:
     if array.dtype.kind not in "biufcUSMm":
         raise TypeError(
             f"A measure must return numbers, arrays, mappings of them or a labelled result, but "
-            f"`{name}` is {type(value).__module__}.{type(value).__qualname__}."
+            f"`{name}` is {type(value).__module__}.{type(value).__qualname__}"
+            + (f" of type {value.dtype}." if hasattr(value, "dtype") else ".")
         )
     return array
 
@@ -129,9 +131,11 @@ def storable(dtype: Any) -> np.dtype[Any]:
     dtype = np.dtype(dtype)
     if not is_narrow(dtype):
         return dtype
-    if jnp.issubdtype(dtype, jnp.floating):
+    try:
+        integers = ml_dtypes.iinfo(dtype)
+    except ValueError:
         return np.dtype(np.float32)
-    return np.dtype(np.int8 if jnp.issubdtype(dtype, jnp.signedinteger) else np.uint8)
+    return np.dtype(np.int8 if integers.min < 0 else np.uint8)
 
 
 def schema_of(record: Record) -> Schema:

@@ -96,7 +96,8 @@ def sweep(
             first cell if its variables do not fit into a dataset, or `units` names none of them;
             if the measure reaches something that cannot be followed by name.
         StoreError: if the store cannot be written; what was finished is kept.
-        RuntimeError: if every cell failed, or the executor gets nothing done.
+        RuntimeError: if every cell failed, the first one returned what cannot be kept, or the
+            executor gets nothing done.
     """
     plan = make_plan(
         measure,
@@ -205,8 +206,14 @@ class _Gathering:
         check_schema(*self.schema, schema, label)
 
     def add(self, unit: Unit, report: Report) -> None:
-        """Note what became of a unit."""
+        """Note what became of a unit.
+
+        Raises:
+            RuntimeError: if the first one returned something that cannot be kept.
+        """
         if report.state == "failed":
+            if report.unusable and not self.records and not self.failures:
+                raise RuntimeError(f"{report.error} (at {unit.labels[0]}, the first cell)")
             self.failures.append((unit, report))
         elif not self.take(unit):
             lost = Report("failed", 0.0, "its result vanished from the store")

@@ -44,13 +44,22 @@ LASTING = (ValueError, TypeError)  # the same arguments would raise them again
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a unit: "done", "busy" elsewhere, or "failed" with the reason."""
+    """What became of a unit: "done", "busy" elsewhere, or "failed" with the reason.
+
+    A failure is `lasting` if it would come again, and `unusable` if the measure returned something
+    that cannot be kept.
+    """
 
     state: str
     seconds: float = 0.0
     error: str = ""
     traceback: str = ""
     lasting: bool = False
+    unusable: bool = False
+
+
+class UnusableResultError(TypeError):
+    """What a measure returned cannot be kept."""
 
 
 def ensure(
@@ -139,7 +148,7 @@ def _failed(unit: Unit, store: Store, error: Exception | SystemExit, *, lasting:
     trace = "".join(traceback.format_exception(error))
     description = {"error": message, "traceback": trace, "cells": unit.labels, **_about(0.0)}
     store.fail(unit.keys, description)
-    return Report("failed", 0.0, message, trace, lasting)
+    return Report("failed", 0.0, message, trace, lasting, isinstance(error, UnusableResultError))
 
 
 def _about(seconds: float) -> dict[str, Any]:
@@ -160,7 +169,11 @@ def _compute(measure: Measure, unit: Unit, store: Store, device: jax.Device | No
         given = dict(unit.arguments)
         if unit.checkpoint:
             given["checkpoint"] = store.checkpoint(unit.keys[0])
-        records = [normalise(measure(**given))]
+        returned = measure(**given)
+        try:
+            records = [normalise(returned)]
+        except TypeError as error:
+            raise UnusableResultError(str(error)) from error
     if unit.code:  # nothing is filed under the key of other code
         require_unedited(before, _code_now(measure, unit), "this cell", _AGAIN)
     return records

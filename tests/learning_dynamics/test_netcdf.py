@@ -57,7 +57,7 @@ def test_attributes_of_all_kinds(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "kind", ["f2", "f4", "f8", "c8", "c16", "?", "i1", "u8", "U3", "S3", "m8[s]"]
+    "kind", ["f2", "f4", "f8", "c8", "c16", "?", "i1", "u8", "U3", "S3", "m8[ns]"]
 )
 def test_values_of_all_types(tmp_path, kind):
     values = np.arange(2).astype(kind)

@@ -81,6 +81,20 @@ def test_what_has_no_place_in_a_file_is_refused_at_the_first_cell(
     assert not (tmp_path / "all.nc").exists()
 
 
+def test_a_result_that_cannot_be_kept_ends_the_sweep_at_the_first_cell(tmp_path):
+    calls = []
+
+    def structured(n):
+        calls.append(n)
+        return {"loss": np.zeros(2, "i4,f8")}
+
+    with pytest.raises(
+        RuntimeError, match=r"`loss` is numpy.ndarray of type \[\('f0'.*at n=1, the"
+    ):
+        ld.sweep(structured, {"n": [1, 2, 3]}, store=tmp_path)
+    assert calls == [1]
+
+
 def test_programs_are_refused_before_anything_is_computed(tmp_path):
     def refuse(cell):
         assert cell["loss/train"].dims == ("n",)
@@ -104,6 +118,14 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work(sweep, tmp_path
 
     monkeypatch.setattr("learning_dynamics.sweeps.commands.check_writable", read_only)
     assert sweep("1.0 * n", tmp_path / "a.nc")[:2] == (2, 0)
+
+
+def test_a_store_without_a_name_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for call in (lambda: Store(""), lambda: ld.sweep(narrow, {"n": [1]}, store="")):
+        with pytest.raises(ValueError, match="Argument `store` must name a folder"):
+            call()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_disk_that_is_full_at_the_end_costs_no_cell(sweep, tmp_path, monkeypatch):

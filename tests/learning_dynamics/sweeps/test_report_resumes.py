@@ -122,12 +122,12 @@ def test_seconds_count_what_an_interrupted_run_had_spent(tmp_path, monkeypatch):
     run_claim(chosen, size="full", store=tmp_path)
     from learning_dynamics.sweeps import store as store_module
 
-    original = store_module._unpack
+    original = store_module.Store.read
 
-    def slow(key, content):
-        record = original(key, content)
+    def slow(store, key):
+        record = original(store, key)
         record.about["seconds"] = 100.0
         return record
 
-    monkeypatch.setattr(store_module, "_unpack", slow)
+    monkeypatch.setattr(store_module.Store, "read", slow)
     assert 290 < run_claim(chosen, size="full", store=tmp_path).seconds < 310

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "between",
     "channels_last",
     "finite_array",
     "increasing_integers",
@@ -15,6 +16,7 @@ __all__ = [
     "one_of",
     "plain_array",
     "positive_integer",
+    "positive_number",
     "real_array",
     "reject",
     "spectrum_array",
@@ -152,6 +154,30 @@ def non_negative(argument: str, value: Any, *, ndim: int | None = None) -> NDArr
     if np.any(array < 0):
         raise reject(argument, "not be negative", f"{array.min()}")
     return array
+
+
+def positive_number(argument: str, value: Any) -> float:
+    """Return `value` as a float above zero.
+
+    Raises:
+        ValueError: if it is no single finite number or not positive.
+    """
+    number = float(finite_array(argument, value, ndim=0))
+    if not number > 0:
+        raise reject(argument, "be positive", value)
+    return number
+
+
+def between(argument: str, value: Any, low: float, high: float) -> float:
+    """Return `value` as a float inside the open interval (`low`, `high`).
+
+    Raises:
+        ValueError: if it is no single number or lies outside.
+    """
+    number = float(finite_array(argument, value, ndim=0))
+    if not low < number < high:
+        raise reject(argument, f"lie strictly between {low} and {high}", value)
+    return number
 
 
 def integers(argument: str, value: Any, *, least: int) -> NDArray[np.int64]:

@@ -23,7 +23,7 @@ from fourier_simplicity.surrogates import (
 from learning_dynamics.images import ImageSet, cut_patches, split_by_region
 from learning_dynamics.images.patches import generator
 from learning_dynamics.random import check_key
-from learning_dynamics.validation import positive_integer, reject
+from learning_dynamics.validation import between, positive_integer, reject
 
 __all__ = ["CONFLICT_AMPLITUDES", "CONFLICT_PHASES", "CueSets", "cue_sets", "sweep_sets"]
 
@@ -143,8 +143,7 @@ def _cut(
         raise reject(
             "images", "hold at least two images of every class", f"{counts.min()} of {few!r}"
         )
-    if not 0 < fraction < 1:
-        raise reject("fraction", "lie strictly between 0 and 1", fraction)
+    between("fraction", fraction, 0, 1)
     train = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         mine = draws.permutation(np.flatnonzero(labels == label))

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -185,7 +185,10 @@ def _read(opened: Image.Image, file: Path, size: int | None, max_bytes: int) -> 
     check_bytes(file, width * height * channels, max_bytes)
     try:
         check_whole(file, opened)
-        with complaints() if opened.format == "TIFF" else nullcontext([]) as said:
+        watched: AbstractContextManager[list[str]] = nullcontext([])
+        if opened.format == "TIFF":
+            watched = complaints()
+        with watched as said:
             opened.load()
         if said:
             raise unfit(file, "be a whole image", said[0])

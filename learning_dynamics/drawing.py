@@ -149,8 +149,8 @@ def draw_simulation(
     with figure_style():
         axes.errorbar(
             x,
-            values,
-            yerr=standard_error,
+            real_array("values", values),
+            yerr=None if standard_error is None else real_array("standard_error", standard_error),
             fmt=style.marker,
             color=style.colour,
             markeredgecolor="white",

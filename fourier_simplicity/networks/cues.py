@@ -62,7 +62,8 @@ class CueSets:
 
 def _standardised(images: Array) -> Array:
     """Zero mean per channel and unit variance over the pixels of each image, float32."""
-    centred = np.asarray(images, np.float64) - np.mean(images, axis=(1, 2), keepdims=True)
+    doubles = np.asarray(images, np.float64)
+    centred = doubles - doubles.mean(axis=(1, 2), keepdims=True)
     spread = np.sqrt(np.mean(centred**2, axis=tuple(range(1, centred.ndim)), keepdims=True))
     return np.asarray(centred / np.maximum(spread, 1e-12), np.float32)
 

@@ -75,7 +75,11 @@ def _shortly(value: Any) -> str:
 
 
 def plain_array(argument: str, value: Any) -> NDArray[Any]:
-    """A plain array of real numbers or truth values, of any type, or of objects."""
+    """Return `value` as a plain array of real numbers or truth values, in the type it came in.
+
+    Raises:
+        ValueError: if it is not numeric, or has imaginary parts, masks, units or named fields.
+    """
     array = _array(argument, value)
     if isinstance(array, np.ma.MaskedArray):
         masked = np.ma.count_masked(array)

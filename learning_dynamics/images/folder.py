@@ -1,5 +1,6 @@
 """Single image files and folders of them, through Pillow."""
 
+import logging
 import os
 import warnings
 from contextlib import AbstractContextManager, nullcontext
@@ -23,6 +24,9 @@ from learning_dynamics.images.image_set import ImageSet
 from learning_dynamics.validation import positive_integer, reject
 
 __all__ = ["is_image_name", "load_folder", "read_image"]
+
+# Pillow logs some damage, which then goes to the error stream where nobody has set up logging
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _GRAY = ("1", "L", "LA", "La")
 _COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr")

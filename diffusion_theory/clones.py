@@ -44,6 +44,8 @@ class MeanClone(ld.InputModel):
     diffusion_time: Any = 0.3
 
     def __post_init__(self) -> None:
+        if not is_traced(self.strengths):
+            finite_array("strengths", self.strengths, ndim=1)
         for name in ("variance", "diffusion_time"):
             value = getattr(self, name)
             if not is_traced(value) and not finite_array(name, value, ndim=0) > 0:

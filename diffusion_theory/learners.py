@@ -12,7 +12,7 @@ import learning_dynamics as ld
 from diffusion_theory.activations import activation_function, check_activation
 from diffusion_theory.inputs import MixedCumulant, NoiseLevel, UnmixedLevel
 from learning_dynamics.pytrees import configuration, is_traced, static
-from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
+from learning_dynamics.validation import finite_array, one_of, plain_array, positive_integer, reject
 
 __all__ = ["Target", "TiedDenoiser", "denoiser_numbers"]
 
@@ -60,7 +60,7 @@ class TiedDenoiser(ld.Learner):
         one_of("target", self.target, ("eps", "x0"))
         positive_integer("neurons", self.neurons)
         if not is_traced(self.sign):
-            signs = np.asarray(self.sign)
+            signs = plain_array("sign", self.sign)
             if signs.shape not in ((), (self.neurons,)) or not np.all(np.isin(signs, (1, -1))):
                 raise reject("sign", "be 1 or -1, or one of these per neuron", self.sign)
         if not isinstance(self.learn_skip, bool):

@@ -40,7 +40,7 @@ from learning_dynamics.kernel.forms import Form
 from learning_dynamics.kernel.problem import noise_blocks
 from learning_dynamics.kernel.stopping import check_stop
 from learning_dynamics.random import threefry_key
-from learning_dynamics.validation import finite_array, positive_integer, reject
+from learning_dynamics.validation import between, finite_array, positive_integer, reject
 
 __all__ = ["neuron_diffusion"]
 
@@ -121,8 +121,7 @@ def neuron_diffusion(
     array = finite_array("times", times, ndim=1)
     if not array.size or array[0] < 0 or np.any(np.diff(array) <= 0):
         raise reject("times", "be non-negative and increase strictly", array.tolist())
-    if not 0 < step < 1:
-        raise reject("step", "lie between 0 and 1", step)
+    between("step", step, 0, 1)
     key = threefry_key(key)
     size, count = positive_integer("dimension", dimension), positive_integer("paths", paths)
     clock = time.perf_counter()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.special import stdtrit
 
-from learning_dynamics.validation import non_negative, real_array, reject
+from learning_dynamics.validation import between, non_negative, real_array, reject
 
 if TYPE_CHECKING:  # imported where they are used: the command line must start fast
     import xarray as xr
@@ -430,8 +430,7 @@ def compare(
     """
     if not predicted:
         raise reject("predicted", "be given", "nothing")
-    if not 0 < false_alarm < 1:
-        raise reject("false_alarm", "lie strictly between 0 and 1", false_alarm)
+    between("false_alarm", false_alarm, 0, 1)
     seen, theories = _aligned(measured, predicted, quantities)
     for theory in theories:
         if seen.values.shape != theory.values.shape:

@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics.validation import real_array
+
 __all__ = [
     "GREY",
     "SeriesStyle",
@@ -147,8 +149,8 @@ def draw_simulation(
     with figure_style():
         axes.errorbar(
             x,
-            values,
-            yerr=standard_error,
+            real_array("values", values),
+            yerr=None if standard_error is None else real_array("standard_error", standard_error),
             fmt=style.marker,
             color=style.colour,
             markeredgecolor="white",
@@ -183,11 +185,11 @@ def draw_theory(
     """
     colour = series_style(index).colour
     order = np.argsort(np.asarray(x), kind="stable")
-    x, values = np.asarray(x)[order], np.asarray(values, dtype=np.float64)[order]
+    x, values = np.asarray(x)[order], real_array("values", values)[order]
     with figure_style():
         axes.plot(x, values, linestyle=linestyle, color=colour, zorder=2, label=label)
-        if bias is not None and np.any(np.asarray(bias) > 0):
-            bias = np.broadcast_to(np.asarray(bias, dtype=np.float64), order.shape)[order]
+        if bias is not None and np.any(real_array("bias", bias) > 0):
+            bias = np.broadcast_to(real_array("bias", bias), order.shape)[order]
             axes.fill_between(
                 x, values - bias, values + bias, color=colour, alpha=0.16, linewidth=0, zorder=1
             )

@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.pytrees import is_traced
-from learning_dynamics.validation import finite_array, positive_integer, reject
+from learning_dynamics.validation import (
+    between,
+    finite_array,
+    plain_array,
+    positive_integer,
+    reject,
+)
 
 __all__ = ["NoiseSchedule", "forward_process"]
 
@@ -53,8 +59,7 @@ class NoiseSchedule:
             ValueError: if `steps` is no positive whole number or a beta leaves (0, 1).
         """
         for name, value in (("first", first), ("last", last)):
-            if not 0 < finite_array(name, value, ndim=0) < 1:
-                raise reject(name, "lie strictly between 0 and 1", value)
+            between(name, value, 0, 1)
         return cls(np.linspace(first, last, positive_integer("steps", steps)))
 
     @property
@@ -90,10 +95,15 @@ def forward_process(clean: jax.Array, noise: jax.Array, alpha_bar: ArrayLike) ->
     Raises:
         ValueError: on whole numbers, shapes that do not fit, or levels outside [0, 1].
     """
+    clean, noise = (
+        x if is_traced(x) or isinstance(x, jax.Array) else jnp.asarray(plain_array(name, x))
+        for name, x in (("clean", clean), ("noise", noise))
+    )
     if not jnp.issubdtype(clean.dtype, jnp.floating):
         raise reject("clean", "be floating point, or levels would be rounded", clean.dtype)
-    if np.shape(noise) != clean.shape:
-        raise reject("noise", f"have the shape of `clean`, {clean.shape}", np.shape(noise))
+    if noise.shape != clean.shape or jnp.iscomplexobj(noise):
+        demand = f"be real and have the shape of `clean`, {clean.shape}"
+        raise reject("noise", demand, f"{noise.dtype} of shape {noise.shape}")
     # 1 - alpha_bar is taken in double precision, because it cancels in float32
     power: Any = alpha_bar if is_traced(alpha_bar) else finite_array("alpha_bar", alpha_bar)
     if not is_traced(power) and np.any((power < 0) | (power > 1)):

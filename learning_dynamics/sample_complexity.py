@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.comparison import Measurement
 from learning_dynamics.validation import (
+    between,
     finite_array,
     increasing_integers,
     positive_integer,
@@ -102,8 +103,7 @@ def fit_exponent(
     sizes = increasing_integers("dimensions", dimensions).astype(np.float64)
     columns = _columns(times, sizes.size)
     for name, value in (("level", level), ("confidence", confidence)):
-        if not 0 < value < 1:
-            raise reject(name, "lie strictly between 0 and 1", value)
+        between(name, value, 0, 1)
     draws = positive_integer("resamples", resamples)
     if sizes.size < 2:
         raise reject("dimensions", "hold at least two", sizes.tolist())

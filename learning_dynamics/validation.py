@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "between",
     "channels_last",
     "finite_array",
     "increasing_integers",
@@ -15,6 +16,7 @@ __all__ = [
     "one_of",
     "plain_array",
     "positive_integer",
+    "positive_number",
     "real_array",
     "reject",
     "spectrum_array",
@@ -73,7 +75,11 @@ def _shortly(value: Any) -> str:
 
 
 def plain_array(argument: str, value: Any) -> NDArray[Any]:
-    """A plain array of real numbers or truth values, of any type, or of objects."""
+    """Return `value` as a plain array of real numbers or truth values, in the type it came in.
+
+    Raises:
+        ValueError: if it is not numeric, or has imaginary parts, masks, units or named fields.
+    """
     array = _array(argument, value)
     if isinstance(array, np.ma.MaskedArray):
         masked = np.ma.count_masked(array)
@@ -152,6 +158,30 @@ def non_negative(argument: str, value: Any, *, ndim: int | None = None) -> NDArr
     if np.any(array < 0):
         raise reject(argument, "not be negative", f"{array.min()}")
     return array
+
+
+def positive_number(argument: str, value: Any) -> float:
+    """Return `value` as a float above zero.
+
+    Raises:
+        ValueError: if it is no single finite number or not positive.
+    """
+    number = float(finite_array(argument, value, ndim=0))
+    if not number > 0:
+        raise reject(argument, "be positive", value)
+    return number
+
+
+def between(argument: str, value: Any, low: float, high: float) -> float:
+    """Return `value` as a float inside the open interval (`low`, `high`).
+
+    Raises:
+        ValueError: if it is no single number or lies outside.
+    """
+    number = float(finite_array(argument, value, ndim=0))
+    if not low < number < high:
+        raise reject(argument, f"lie strictly between {low} and {high}", value)
+    return number
 
 
 def integers(argument: str, value: Any, *, least: int) -> NDArray[np.int64]:

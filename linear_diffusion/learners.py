@@ -10,7 +10,7 @@ One step with learning rate eta advances the gradient-flow time tau by 2 eta / d
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,14 @@ from numpy.typing import ArrayLike
 
 from learning_dynamics import random
 from learning_dynamics.loop import observation_gaps, observed_scan
-from learning_dynamics.validation import finite_array, non_negative, positive_integer, reject
+from learning_dynamics.pytrees import is_traced
+from learning_dynamics.validation import (
+    finite_array,
+    non_negative,
+    positive_integer,
+    positive_number,
+    reject,
+)
 
 __all__ = [
     "Denoiser",
@@ -63,6 +70,14 @@ def noise_levels(alpha_bar: ArrayLike, dtype: DTypeLike = np.float32) -> Levels:
     return Levels(jnp.asarray(levels, dtype), jnp.asarray(1 - levels, dtype))
 
 
+def _real(argument: str, value: Any, ndim: int) -> jax.Array:
+    """A floating-point array in JAX's precision; values are not looked at inside `jax.jit`."""
+    checked = value if is_traced(value) else finite_array(argument, value, ndim=ndim)
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating):
+        return value
+    return jnp.asarray(checked)
+
+
 @jax.jit
 def _optimum(mean: jax.Array, covariance: jax.Array, levels: Levels, c: jax.Array) -> Denoiser:
     variance, vectors = jnp.linalg.eigh(covariance)
@@ -88,6 +103,7 @@ def optimum(
 
     Equation: :eq:`eq:linear-optimum`.
     """
+    mean, covariance = _real("mean", mean, 1), _real("covariance", covariance, 2)
     c = jnp.asarray(non_negative("ridge", ridge, ndim=0), covariance.dtype)
     return _optimum(mean, covariance, noise_levels(alpha_bar, covariance.dtype), c)
 
@@ -176,6 +192,7 @@ def gradient_descent(
 
     Equation: :eq:`eq:linear-loss`.
     """
+    covariance = _real("covariance", covariance, 2)
     levels = noise_levels(alpha_bar, covariance.dtype)
     d = covariance.shape[0]
     c = float(non_negative("ridge", ridge, ndim=0))
@@ -275,11 +292,10 @@ def online_sgd(
     Equation: :eq:`eq:linear-loss`.
     """
     random.check_key(key)
+    data = _real("data", data, 2)
     levels = noise_levels(alpha_bar, data.dtype)
     d = data.shape[1]
-    rate = float(finite_array("learning_rate", learning_rate, ndim=0))
-    if not rate > 0:
-        raise reject("learning_rate", "be positive", rate)
+    rate = positive_number("learning_rate", learning_rate)
     start = _starting_weights(initial_weights, levels, d, data.dtype)
     number = partial(jnp.asarray, dtype=data.dtype)
     return _sgd(

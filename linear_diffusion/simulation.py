@@ -20,6 +20,7 @@ from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.loop import MOST_STEPS
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.validation import (
+    between,
     finite_array,
     integers,
     non_negative,
@@ -242,9 +243,7 @@ def population_gains(
         Shape (replicas, sizes, times, d).
     """
     tau = np.atleast_1d(real_array("times", times))[:, None]
-    level = finite_array("alpha_bar", alpha_bar, ndim=0)
-    if not 0 < level < 1:
-        raise reject("alpha_bar", "lie strictly between 0 and 1", alpha_bar)
+    level = between("alpha_bar", alpha_bar, 0, 1)
     c = non_negative("ridge", ridge, ndim=0)
     rate = level * (modes.variance[:, :, None, :] + c) + 1 - level
     w = np.sqrt(1 - level) * gain_growth(rate, tau)

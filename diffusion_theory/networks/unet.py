@@ -133,7 +133,11 @@ class UNet(nnx.Module):
         Args:
             images: shape (n, height, width[, channels]).
             noise: sqrt(1 - alpha_bar) of each image, shape (n,), inside (0, 1).
+
+        Raises:
+            ValueError: if there is not one level for each image.
         """
+        _check_one_for_each("noise", noise, images)
         seen = self.first(images[..., None] if self.gray else images)
         embedded, kept = self._embedded(noise), []
         for depth, stage in enumerate(self.down):
@@ -161,8 +165,19 @@ def _doubled(images: jax.Array) -> jax.Array:
     return grown.reshape(n, 2 * height, 2 * width, channels)
 
 
+def _check_one_for_each(argument: str, levels: jax.Array, images: jax.Array) -> None:
+    if levels.shape != images.shape[:1]:
+        demand = f"hold one level for each image, shape {images.shape[:1]}"
+        raise reject(argument, demand, f"shape {levels.shape}")
+
+
 def noisy(clean: jax.Array, noise: jax.Array, levels: Levels, t: jax.Array) -> jax.Array:
-    """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, t of shape (n,) from zero."""
+    """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, t of shape (n,) from zero.
+
+    Raises:
+        ValueError: if there is not one t for each image.
+    """
+    _check_one_for_each("t", t, clean)
     axes = tuple(range(1, clean.ndim))
     signal, strength = (jnp.expand_dims(level[t], axes) for level in levels)
     return signal * clean + strength * noise

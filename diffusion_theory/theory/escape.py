@@ -13,7 +13,7 @@ from diffusion_theory.theory.contrast import contrast, smooth_nodes
 from diffusion_theory.theory.exponent import growth, signal_form
 from diffusion_theory.theory.flow import overlap_velocity
 from diffusion_theory.theory.loss import gradient_norm
-from learning_dynamics.validation import finite_array, reject
+from learning_dynamics.validation import between, finite_array, reject
 
 __all__ = ["EscapeLaw", "escape_law", "gradient_covariance"]
 
@@ -95,8 +95,7 @@ def escape_law(
     g, direction = float(growing.rates[0]), growing.directions[0]
     if g <= 0:
         raise reject("learning_rate", "leave a growing overlap", f"rate {g:.3g}")
-    if not 0 < threshold < 1:
-        raise reject("threshold", "lie strictly between 0 and 1", threshold)
+    between("threshold", threshold, 0, 1)
     covariance = float(direction @ gradient_covariance(inputs, learner) @ direction)
     deviation = np.sqrt(1 + learning_rate**2 * covariance / (2 * g))
     first = 1e-3

@@ -13,7 +13,14 @@ from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.theory.contrast import contrast, smooth_nodes
 from diffusion_theory.theory.exponent import information_exponents
 from diffusion_theory.theory.loss import loss_terms, pair_nodes
-from learning_dynamics.validation import finite_array, positive_integer, real_array, reject
+from learning_dynamics.validation import (
+    between,
+    finite_array,
+    positive_integer,
+    positive_number,
+    real_array,
+    reject,
+)
 
 __all__ = ["PassageLaw", "noise_along", "passage_law", "search_passage_law"]
 
@@ -149,11 +156,9 @@ def passage_law(
     Source: derived here.
     """
     d, size = positive_integer("dimension", dimension), positive_integer("batch", batch)
-    if not 0 < threshold < 1:
-        raise reject("threshold", "lie strictly between 0 and 1", threshold)
+    between("threshold", threshold, 0, 1)
     for name, number in (("learning_rate", learning_rate), ("longest", longest)):
-        if not (np.isfinite(number) and number > 0):
-            raise reject(name, "be positive", number)
+        positive_number(name, number)
     step = float(learning_rate) / d
     overshoot = _SIEGMUND * step * (noise_along(inputs, learner, threshold) / size) ** 0.5
     end = min(threshold + overshoot, (1 + threshold) / 2)

@@ -23,7 +23,7 @@ from fourier_simplicity.surrogates import (
 from learning_dynamics.images import ImageSet, cut_patches, split_by_region
 from learning_dynamics.images.patches import generator
 from learning_dynamics.random import check_key
-from learning_dynamics.validation import positive_integer, reject
+from learning_dynamics.validation import between, positive_integer, reject
 
 __all__ = ["CONFLICT_AMPLITUDES", "CONFLICT_PHASES", "CueSets", "cue_sets", "sweep_sets"]
 
@@ -62,7 +62,8 @@ class CueSets:
 
 def _standardised(images: Array) -> Array:
     """Zero mean per channel and unit variance over the pixels of each image, float32."""
-    centred = np.asarray(images, np.float64) - np.mean(images, axis=(1, 2), keepdims=True)
+    doubles = np.asarray(images, np.float64)
+    centred = doubles - doubles.mean(axis=(1, 2), keepdims=True)
     spread = np.sqrt(np.mean(centred**2, axis=tuple(range(1, centred.ndim)), keepdims=True))
     return np.asarray(centred / np.maximum(spread, 1e-12), np.float32)
 
@@ -143,8 +144,7 @@ def _cut(
         raise reject(
             "images", "hold at least two images of every class", f"{counts.min()} of {few!r}"
         )
-    if not 0 < fraction < 1:
-        raise reject("fraction", "lie strictly between 0 and 1", fraction)
+    between("fraction", fraction, 0, 1)
     train = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         mine = draws.permutation(np.flatnonzero(labels == label))

@@ -9,8 +9,11 @@ from contextlib import contextmanager
 
 __all__ = ["complaints"]
 
-_MODULES = rb"tempfile\.tif|_?TIFF\w*|JPEG\w*|LogLuv\w*|\w+(?:Decode|Setup|Fill)\w*"
-_LINE = re.compile(rb"(" + _MODULES + rb")\b.*: ")
+# "Module: message", the module in mixed case; names of Python errors belong to other threads
+_MODULE = (
+    rb"tempfile\.tif|_?(?!\w*(?:Error|Warning|Exception):)(?:\w*[a-z]\d*[A-Z]|[A-Z]{2,}[a-z])\w*"
+)
+_LINE = re.compile(rb"(?:" + _MODULE + rb"): ")
 _LOCK = threading.Lock()
 _ERRORS = 2  # the stream's number for the operating system
 

@@ -128,7 +128,7 @@ def check_opaque(file: Path, image: Image.Image) -> None:
     """
     if not image.has_transparency_data:
         return
-    lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
+    lowest = min(image.convert("RGBA").getchannel("A").tobytes())
     if lowest < 255:
         raise unfit(
             file,

@@ -1,8 +1,9 @@
 """Single image files and folders of them, through Pillow."""
 
+import logging
 import os
 import warnings
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ from learning_dynamics.images.image_set import ImageSet
 from learning_dynamics.validation import positive_integer, reject
 
 __all__ = ["is_image_name", "load_folder", "read_image"]
+
+# Pillow logs some damage, which then goes to the error stream where nobody has set up logging
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _GRAY = ("1", "L", "LA", "La")
 _COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr")
@@ -185,7 +189,10 @@ def _read(opened: Image.Image, file: Path, size: int | None, max_bytes: int) -> 
     check_bytes(file, width * height * channels, max_bytes)
     try:
         check_whole(file, opened)
-        with complaints() if opened.format == "TIFF" else nullcontext([]) as said:
+        watched: AbstractContextManager[list[str]] = nullcontext([])
+        if opened.format == "TIFF":
+            watched = complaints()
+        with watched as said:
             opened.load()
         if said:
             raise unfit(file, "be a whole image", said[0])

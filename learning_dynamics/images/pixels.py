@@ -74,7 +74,7 @@ def block_mean(image: Floats, factor: int) -> Floats:
     Raises:
         ValueError: if the factor is no positive integer or larger than the image.
     """
-    factor = positive_integer("factor", factor)
+    image, factor = plain_array("image", image), positive_integer("factor", factor)
     if factor == 1:
         return image
     height, width = (length // factor for length in image.shape[:2])

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from learning_dynamics.images.patches import PatchSet, generator
-from learning_dynamics.validation import finite_array, reject
+from learning_dynamics.validation import between, reject
 
 __all__ = ["split_by_region", "split_by_source"]
 
@@ -25,7 +25,7 @@ def split_by_source(patches: PatchSet, fraction: float, *, key: Any) -> tuple[Pa
     Raises:
         ValueError: if `fraction` is not in (0, 1) or there are fewer than two photographs.
     """
-    share = _fraction(fraction)
+    share = between("fraction", fraction, 0, 1)
     sources = np.unique(patches.sources)
     if len(sources) < 2:
         raise reject("patches", "come from at least two photographs", f"{len(sources)}")
@@ -49,7 +49,7 @@ def split_by_region(patches: PatchSet, fraction: float) -> tuple[PatchSet, Patch
     Raises:
         ValueError: if `fraction` is not in (0, 1) or an image is left without patches on a side.
     """
-    share = _fraction(fraction)
+    share = between("fraction", fraction, 0, 1)
     left = patches.positions[:, 1]
     train = np.zeros(len(patches), dtype=bool)
     test = np.zeros(len(patches), dtype=bool)
@@ -67,10 +67,3 @@ def split_by_region(patches: PatchSet, fraction: float) -> tuple[PatchSet, Patch
                     f"{share} (image {source})",
                 )
     return patches.select(train), patches.select(test)
-
-
-def _fraction(value: float) -> float:
-    share = float(finite_array("fraction", value, ndim=0))
-    if not 0 < share < 1:
-        raise reject("fraction", "lie strictly between 0 and 1", share)
-    return share

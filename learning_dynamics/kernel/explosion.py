@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from learning_dynamics.kernel.forms import Form
 from learning_dynamics.random import threefry_key
-from learning_dynamics.validation import finite_array, positive_integer, reject
+from learning_dynamics.validation import finite_array, positive_integer, positive_number, reject
 
 __all__ = ["explosion_times"]
 
@@ -81,8 +81,7 @@ def moving_explosion_times(
     if k < 3:
         raise reject("form.order", "be at least 3", k)
     for name, value in (("rate", rate), ("longest", longest), ("step", step)):
-        if not (np.isfinite(value) and value > 0):
-            raise reject(name, "be positive", value)
+        positive_number(name, value)
     positive_integer("most_steps", most_steps)
     keep = np.any([np.abs(f.coefficients) > 5 * f.errors for f in forms], axis=0)
     table = np.stack([form.coefficients[keep] for form in forms])

@@ -162,7 +162,10 @@ class Uniform:
 
     def __post_init__(self) -> None:
         _shape(self.shape)
-        if not is_traced((self.low, self.high)) and not float(self.low) < float(self.high):
+        if is_traced((self.low, self.high)):
+            return
+        low, high = (finite_array(n, getattr(self, n), ndim=0) for n in ("low", "high"))
+        if not low < high:
             raise reject("high", f"exceed low = {self.low}", self.high)
 
     @property
@@ -257,7 +260,7 @@ class StudentT:
 
     def __post_init__(self) -> None:
         _shape(self.shape)
-        if not is_traced(self.freedom) and not float(self.freedom) > 2:
+        if not is_traced(self.freedom) and not finite_array("freedom", self.freedom, ndim=0) > 2:
             raise reject("freedom", "exceed 2 (finite variance)", self.freedom)
 
     @property

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.comparison import Prediction
-from learning_dynamics.validation import finite_array, non_negative, reject
+from learning_dynamics.validation import between, non_negative, reject
 from linear_diffusion.theory.contour import Contour, make_contour, trace_measure
 from linear_diffusion.theory.losses import Losses, bayes_loss
 from linear_diffusion.theory.resolvent import EPSILON, Grid, make_grid
@@ -48,10 +48,7 @@ def gain_growth(rate: NDArray, times: Array | float, step_size: float | None = N
 
 def check_alpha_bar(value: float) -> float:
     """Return a noise level strictly between 0 and 1."""
-    signal = float(finite_array("alpha_bar", value, ndim=0))
-    if not 0 < signal < 1:
-        raise reject("alpha_bar", "lie strictly between 0 and 1", signal)
-    return signal
+    return between("alpha_bar", value, 0, 1)
 
 
 def _checked(

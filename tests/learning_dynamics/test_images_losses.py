@@ -288,9 +288,11 @@ def test_what_others_write_meanwhile_stays(capfd):
     from learning_dynamics.images._complaints import complaints
 
     with complaints() as said:
-        os.write(2, b"a progress bar\nTIFFFillStrip: Read error on strip 0.\n")
-    assert said == ["TIFFFillStrip: Read error on strip 0."]
-    assert capfd.readouterr().err == "a progress bar\n"
+        os.write(2, b"50%: a progress bar\nValueError: of a thread\nWARNING: of another\n")
+        os.write(2, b"TIFFFillStrip: Read error.\nFax4Decode: Bad.\nMissingRequired: A tag.\n")
+    assert said == ["TIFFFillStrip: Read error.", "Fax4Decode: Bad.", "MissingRequired: A tag."]
+    others = "50%: a progress bar\nValueError: of a thread\nWARNING: of another\n"
+    assert capfd.readouterr().err == others
 
 
 # arrays and containers --------------------------------------------------------------------------

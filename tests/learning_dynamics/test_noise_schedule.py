@@ -132,7 +132,9 @@ def test_forward_process_refuses_levels(level, message):
 
 
 def test_forward_process_refuses_other_arrays():
-    with pytest.raises(ValueError, match=r"`noise` must have the shape of `clean`, \(4, 8\)"):
+    with pytest.raises(
+        ValueError, match=r"`noise` must be real and have the shape of `clean`, \(4, 8\)"
+    ):
         forward_process(jnp.zeros((4, 8)), jnp.ones(8), 0.5)
     with pytest.raises(ValueError, match="`clean` must be floating point"):
         forward_process(jnp.zeros(4, jnp.uint8), jnp.ones(4), 0.5)

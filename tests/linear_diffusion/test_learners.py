@@ -240,7 +240,7 @@ def test_diverging_gradient_descent_is_refused():
     covariance = jnp.eye(D)
     # max(M) = 1 for white data: the bound is eta < d / max(M) = 4
     for rate in (4.001, 100.0, 0.0, -1.0, np.nan):
-        with pytest.raises(ValueError, match=r"`learning_rate` must .*below"):
+        with pytest.raises(ValueError, match=r"`learning_rate` must (.*below|be finite)"):
             gradient_descent(covariance, [0.5], learning_rate=rate, steps=[1])
     found = gradient_descent(covariance, [0.5], learning_rate=3.9, steps=[2000])
     assert np.all(np.isfinite(found))

@@ -163,4 +163,11 @@ def changed_on_disk(function: FunctionType) -> str | None:
         return None
     if Path(function.__code__.co_filename).name != Path(source.whole.co_filename).name:
         return None  # made by another module
-    return None if code_digest(function.__code__) in source.functions else name
+    if code_digest(function.__code__) in source.functions:
+        return None
+    # autoreload may have put the new code into the old functions, without a new import
+    source = _read(name, module, source.spec, source.whole.co_filename)
+    if source is None or code_digest(function.__code__) not in source.functions:
+        return name
+    _known[name] = source
+    return None

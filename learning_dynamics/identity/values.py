@@ -176,7 +176,7 @@ class Writer:
         elif isinstance(value, _PJIT):
             state: Any = value.__getstate__()
             out(f"jit {state['static_argnums']} {state['static_argnames']} ")
-            self.write(value.__wrapped__, place)
+            self.write(vars(value)["__wrapped__"], place)
         elif isinstance(value, re.Pattern):
             out(f"pattern {value.pattern!r} {value.flags}")
         elif isinstance(value, bytearray):
@@ -426,11 +426,11 @@ def _cached(cls: type, name: str) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _slots(cls: type) -> tuple[str, ...]:
+def _slots(cls: Any) -> tuple[str, ...]:
     names: dict[str, None] = {}
     for base in cls.__mro__:
-        given = base.__dict__.get("__slots__", ())
-        for name in (given,) if isinstance(given, str) else tuple(given):
+        given: Any = base.__dict__.get("__slots__", ())
+        for name in (given,) if isinstance(given, str) else given:
             if name in ("__dict__", "__weakref__"):
                 continue
             private = name.startswith("__") and not name.endswith("__")
@@ -439,7 +439,7 @@ def _slots(cls: type) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _made_in_python(cls: type) -> bool:
+def _made_in_python(cls: Any) -> bool:
     """Whether all state of an object lies in its `__dict__` and its slots."""
     base = cls.__base__
     if base is None:

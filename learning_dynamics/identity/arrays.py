@@ -46,6 +46,6 @@ def checksum(array: np.ndarray) -> Any:
     plain = array.view(np.ndarray)
     if not plain.flags.c_contiguous:
         plain = np.ascontiguousarray(plain)
-    total = zlib.crc32(memoryview(plain.reshape(-1).view(np.uint8))) if plain.size else 0
+    total = zlib.crc32(plain.reshape(-1).view(np.uint8).data) if plain.size else 0
     mask = checksum(np.ma.getmaskarray(array)) if isinstance(array, np.ma.MaskedArray) else None
     return (total, array.shape, array.dtype.str, mask)

@@ -55,7 +55,8 @@ _CLASS_NOISE = frozenset(
     (
         "__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__annotate__",
         "__annotate_func__", "__annotations_cache__", "__orig_bases__", "__parameters__",
-        "__type_params__", "__firstlineno__", "__static_attributes__", "__abstractmethods__",
+        "__type_params__", "__firstlineno__", "__slotnames__",
+        "__static_attributes__", "__abstractmethods__",
         "_abc_impl", "_member_map_", "_value2member_map_", "_member_names_", "_hashable_values_",
         "_unhashable_values_", "_unhashable_values_map_",
     )
@@ -334,7 +335,7 @@ class Writer:
         self.namespace, self.named = outer, named
 
     def _object(self, value: Any, place: str) -> None:
-        cls = type(value)
+        cls: Any = type(value)
         if cls is object:
             name = _marker_name(value, self.namespace)
             if name is None:
@@ -366,11 +367,11 @@ class Writer:
             self.watch("dict", state, tuple(state), tuple(state.values()))
             kept = {k: v for k, v in state.items() if not _cached(cls, k)}
             self._mapping(kept, place, ordered=False)
-        names = [n for n in _slots(cls) if hasattr(value, n)]
-        if names:
-            read = operator.attrgetter(*names)
+        filled = [name for name in _slots(cls) if hasattr(value, name)]
+        if filled:
+            read = operator.attrgetter(*filled)
             self.watch("slots", read, value, read(value))
-            self._mapping({n: getattr(value, n) for n in names}, place, ordered=False)
+            self._mapping({n: getattr(value, n) for n in filled}, place, ordered=False)
 
     def _reduced(self, value: Any, place: str) -> None:
         """Take an object apart as pickling does."""

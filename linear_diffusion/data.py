@@ -220,6 +220,12 @@ def draw_moments(
     The rows are never stored, and `samples` is a number, so that one compilation serves all
     sample sizes.
 
+    Args:
+        law: data law.
+        key: typed random key.
+        samples: N >= 2, a number or a traced scalar.
+        dtype: float32, or float64 inside `jax.enable_x64(True)`.
+
     Returns:
         mu_hat - mean, shape (d,), and Sigma_hat = (1/N) sum (x - mu_hat)(x - mu_hat)', (d, d).
 

@@ -28,8 +28,8 @@ def array_text(value: Any) -> str:
         if kind.fields
         else f"{kind.str}{kind.name}"
     )
-    data = np.ascontiguousarray(array).tobytes()
-    text = data.hex() if len(data) <= 16 else hashlib.sha256(data).hexdigest()
+    raw = np.ascontiguousarray(array).tobytes()
+    text = raw.hex() if len(raw) <= 16 else hashlib.sha256(raw).hexdigest()
     return f"{library} array:{name}{array.shape}{_order(array)}:{text}"
 
 
@@ -46,6 +46,6 @@ def checksum(array: np.ndarray) -> Any:
     plain = array.view(np.ndarray)
     if not plain.flags.c_contiguous:
         plain = np.ascontiguousarray(plain)
-    total = zlib.crc32(plain.reshape(-1).view(np.uint8)) if plain.size else 0
+    total = zlib.crc32(plain.reshape(-1).view(np.uint8).data) if plain.size else 0
     mask = checksum(np.ma.getmaskarray(array)) if isinstance(array, np.ma.MaskedArray) else None
     return (total, array.shape, array.dtype.str, mask)

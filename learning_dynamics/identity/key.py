@@ -98,13 +98,13 @@ def _identity(things: Iterable[Any], *, bare: Any = None, walk: Walk | None = No
 def _code(name: str, writers: list[Writer], walk: Walk) -> Code:
     reach = walk.reach(child for writer in writers for child in writer.children)
     modules = reach.modules.union(*(writer.modules for writer in writers))
+    functions = [node.thing for node in reach.nodes if isinstance(node.thing, FunctionType)]
+    edited = {module for f in functions if (module := changed_on_disk(f)) is not None}
     parts = {"itself": digest(*(writer.text for writer in writers))} | reach.entries()
     parts |= {f"source of {_plain(m)}": text for m, text in sorted(sources(modules).items())}
     tops = {module.split(".")[0] for module in modules if installed(module)}
     parts |= {f"version of {top}": version_of(top) for top in sorted(tops) if version_of(top)}
     problems = [*reach.problems, *(p for writer in writers for p in writer.problems)]
-    functions = [node.thing for node in reach.nodes if isinstance(node.thing, FunctionType)]
-    edited = {module for f in functions if (module := changed_on_disk(f)) is not None}
     return Code(
         name,
         digest(*(f"{part}={text}" for part, text in sorted(parts.items()))),

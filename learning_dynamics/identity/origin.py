@@ -21,6 +21,7 @@ _OUTSIDE = tuple(
     for name, path in sysconfig.get_paths().items()
     if name in {"stdlib", "platstdlib", "purelib", "platlib"}
 )
+_HERE = __package__  # looks at code, and is no part of what it computes
 _SCRIPT = ("__main__", "__mp_main__")
 
 
@@ -62,7 +63,7 @@ def installed(name: str | None) -> bool:
     """Whether the module of this name is part of the standard library or an installed package."""
     if not name or name in _SCRIPT:
         return False
-    if name.split(".")[0] in sys.stdlib_module_names:
+    if name.split(".")[0] in sys.stdlib_module_names or name.startswith(_HERE):
         return True
     module = sys.modules.get(name)
     return module is not None and _installed_module(name, module)

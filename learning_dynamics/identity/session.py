@@ -34,7 +34,8 @@ __all__ = [
     "while_unedited",
 ]
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 MOST_RECORDS, MOST_STATES = 256, 100_000
 _NUMBERS = (bool, int, float, complex, np.ndarray, np.generic, jax.Array)
 
@@ -192,24 +193,32 @@ def _remember(record: Footprint) -> None:
 
 
 def _roots(thing: Any) -> Iterator[tuple[Any, Callable[[], Any]]]:
-    """Structure and functions of a pytree, each with a key under which its record is kept."""
+    """Structure and functions of a pytree, each with a key under which its footprint is kept."""
     leaves, structure = jax.tree.flatten(thing)
     if not jax.tree_util.treedef_is_leaf(structure):
-        try:
-            hash(structure)
-            yield ("tree", structure), lambda: structure.unflatten([_NUMBER] * len(leaves))
-        except TypeError:  # structure that JAX could not keep a program for
-            yield (
-                ("id", id(thing)),
-                lambda: (structure.unflatten([_NUMBER] * len(leaves)), thing)[0],
-            )
+        blank = [_NUMBER] * len(leaves)
+        key = ("tree", structure) if _hashable(structure) else ("once", object())
+        yield key, functools.partial(jax.tree.unflatten, structure, blank)
     for leaf in leaves:
         if isinstance(leaf, (*_NUMBERS, str, bytes)):
             continue
         if isinstance(leaf, MethodType):  # made anew whenever it is asked for
-            yield ("method", id(leaf.__self__), id(leaf.__func__)), lambda leaf=leaf: leaf
+            yield ("method", id(leaf.__self__), id(leaf.__func__)), functools.partial(_itself, leaf)
         else:
-            yield ("id", id(leaf)), lambda leaf=leaf: leaf
+            yield ("id", id(leaf)), functools.partial(_itself, leaf)
+
+
+def _hashable(structure: Any) -> bool:
+    """Whether JAX could keep a program for a structure."""
+    try:
+        hash(structure)
+    except TypeError:
+        return False
+    return True
+
+
+def _itself(thing: Any) -> Any:
+    return thing
 
 
 def require_unedited(

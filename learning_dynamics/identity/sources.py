@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.machinery import SourceFileLoader
-from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -92,15 +91,24 @@ def _source(name: str) -> Source | None:
 
 
 def _file(name: str, module: ModuleType | None) -> str | None:
-    if module is None:
-        try:
-            spec = find_spec(name)
-        except (ImportError, ValueError, AttributeError):
-            return None
-        file = None if spec is None else spec.origin
-    else:
+    """File of a module of the user's own, found without importing anything."""
+    if module is not None:
         file = getattr(module, "__file__", None)
+    else:
+        parent, _, last = name.rpartition(".")
+        folders = _folders(parent) if parent else [path or "." for path in sys.path]
+        places = (Path(f, last + e) for f in folders for e in ("/__init__.py", ".py"))
+        file = next((str(place) for place in places if place.is_file()), None)
     return file if file and file.endswith(".py") and not installed_file(file) else None
+
+
+def _folders(package: str) -> list[str]:
+    """Where the modules of a package lie."""
+    module = sys.modules.get(package)
+    if module is not None:
+        return [str(path) for path in getattr(module, "__path__", ())]
+    file = _file(package, None)
+    return [str(Path(file).parent)] if file and Path(file).name == "__init__.py" else []
 
 
 def _read(name: str, module: ModuleType | None, spec: Any, file: str) -> Source | None:
@@ -155,4 +163,11 @@ def changed_on_disk(function: FunctionType) -> str | None:
         return None
     if Path(function.__code__.co_filename).name != Path(source.whole.co_filename).name:
         return None  # made by another module
-    return None if code_digest(function.__code__) in source.functions else name
+    if code_digest(function.__code__) in source.functions:
+        return None
+    # autoreload may have put the new code into the old functions, without a new import
+    source = _read(name, module, source.spec, source.whole.co_filename)
+    if source is None or code_digest(function.__code__) not in source.functions:
+        return name
+    _known[name] = source
+    return None

@@ -55,7 +55,8 @@ _CLASS_NOISE = frozenset(
     (
         "__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__annotate__",
         "__annotate_func__", "__annotations_cache__", "__orig_bases__", "__parameters__",
-        "__type_params__", "__firstlineno__", "__static_attributes__", "__abstractmethods__",
+        "__type_params__", "__firstlineno__", "__slotnames__",
+        "__static_attributes__", "__abstractmethods__",
         "_abc_impl", "_member_map_", "_value2member_map_", "_member_names_", "_hashable_values_",
         "_unhashable_values_", "_unhashable_values_map_",
     )
@@ -176,7 +177,7 @@ class Writer:
         elif isinstance(value, _PJIT):
             state: Any = value.__getstate__()
             out(f"jit {state['static_argnums']} {state['static_argnames']} ")
-            self.write(value.__wrapped__, place)
+            self.write(vars(value)["__wrapped__"], place)
         elif isinstance(value, re.Pattern):
             out(f"pattern {value.pattern!r} {value.flags}")
         elif isinstance(value, bytearray):
@@ -334,7 +335,7 @@ class Writer:
         self.namespace, self.named = outer, named
 
     def _object(self, value: Any, place: str) -> None:
-        cls = type(value)
+        cls: Any = type(value)
         if cls is object:
             name = _marker_name(value, self.namespace)
             if name is None:
@@ -366,11 +367,11 @@ class Writer:
             self.watch("dict", state, tuple(state), tuple(state.values()))
             kept = {k: v for k, v in state.items() if not _cached(cls, k)}
             self._mapping(kept, place, ordered=False)
-        names = [n for n in _slots(cls) if hasattr(value, n)]
-        if names:
-            read = operator.attrgetter(*names)
+        filled = [name for name in _slots(cls) if hasattr(value, name)]
+        if filled:
+            read = operator.attrgetter(*filled)
             self.watch("slots", read, value, read(value))
-            self._mapping({n: getattr(value, n) for n in names}, place, ordered=False)
+            self._mapping({n: getattr(value, n) for n in filled}, place, ordered=False)
 
     def _reduced(self, value: Any, place: str) -> None:
         """Take an object apart as pickling does."""
@@ -426,11 +427,11 @@ def _cached(cls: type, name: str) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _slots(cls: type) -> tuple[str, ...]:
+def _slots(cls: Any) -> tuple[str, ...]:
     names: dict[str, None] = {}
     for base in cls.__mro__:
-        given = base.__dict__.get("__slots__", ())
-        for name in (given,) if isinstance(given, str) else tuple(given):
+        given: Any = base.__dict__.get("__slots__", ())
+        for name in (given,) if isinstance(given, str) else given:
             if name in ("__dict__", "__weakref__"):
                 continue
             private = name.startswith("__") and not name.endswith("__")
@@ -439,7 +440,7 @@ def _slots(cls: type) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _made_in_python(cls: type) -> bool:
+def _made_in_python(cls: Any) -> bool:
     """Whether all state of an object lies in its `__dict__` and its slots."""
     base = cls.__base__
     if base is None:

@@ -251,7 +251,9 @@ def run_elsewhere(
                 barren = 0 if progress else barren + 1
                 if left and barren >= attempts:
                     name = type(executor).__name__
-                    raise RuntimeError(f"{name} got nothing done in {barren} rounds") from broken
+                    raise RuntimeError(
+                        f"{name} got nothing done in {barren} rounds: {broken}"
+                    ) from broken
             if left:
                 time.sleep(PAUSE)
     finally:

@@ -54,7 +54,8 @@ EDITS = {
         "import numpy as np\nC = np.ones(2)\ndef f(x): return float(C[0]) * x", "C[0] = 3.0", 2, 6,
     ),
     "module attribute": (
-        "import types\nm = types.SimpleNamespace(c=1.0)\ndef f(x): return m.c * x", "m.c = 3.0", 2, 6,
+        "import types\nm = types.SimpleNamespace(c=1.0)\ndef f(x): return m.c * x",
+        "m.c = 3.0", 2, 6,
     ),
     "method": (
         "class A:\n def run(self, x): return x\na = A()\ndef f(x): return a.run(x)",
@@ -112,8 +113,8 @@ EDITS = {
         "C[0] = 3.0", 2, 6,
     ),
     "decorated": (
-        "import functools\nc = 1.0\ndef times(f):\n @functools.wraps(f)\n def g(x): return c * f(x)\n"
-        " return g\n@times\ndef f(x): return x",
+        "import functools\nc = 1.0\ndef times(f):\n @functools.wraps(f)\n"
+        " def g(x): return c * f(x)\n return g\n@times\ndef f(x): return x",
         "c = 3.0", 2, 6,
     ),
     "name that was builtin": (

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -8,13 +9,12 @@ from learning_dynamics.claims import Evidence, claim, run_claim
 from learning_dynamics.cli import main
 
 CALLS: list = []
-STOP_AT: list = []
 
 
 def measure(samples, replicas):
     """A cell of the claim below."""
     CALLS.append(samples)
-    if samples in STOP_AT:
+    if os.environ.get("STOP_AT") == str(samples):
         raise KeyboardInterrupt
     return np.random.default_rng(samples).standard_normal(replicas)
 
@@ -53,7 +53,6 @@ def registered(monkeypatch):
     monkeypatch.setattr(claims, "_registry", {})
     monkeypatch.setattr(claims, "entry_points", lambda group: [])
     CALLS.clear()
-    STOP_AT.clear()
     for name, test in (("a/plain", plain), ("b/sweeping", sweeping)):
         claim(name, statement="statement", source="here")(test)
 
@@ -63,11 +62,11 @@ def report(out, *more):
     return main(["report", "--size", "full", "--out", str(out), *more])
 
 
-def test_a_full_report_goes_on_where_it_was_interrupted(tmp_path, capsys):
-    STOP_AT.append(3)
+def test_a_full_report_goes_on_where_it_was_interrupted(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("STOP_AT", "3")
     assert report(tmp_path) == 130
     assert CALLS == ["plain", "swept", 1, 2, 3]
-    STOP_AT.clear()
+    monkeypatch.delenv("STOP_AT")
     assert report(tmp_path) == 0
     assert CALLS == ["swept", 3]
     assert "[1/2] a/plain: holds (kept from an earlier run)" in capsys.readouterr().err

@@ -1,0 +1,42 @@
+"""Looking for edits costs a small part of the shortest call."""
+
+import time
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import learning_dynamics as ld
+from diffusion_theory import MixedCumulant, TiedDenoiser
+from fourier_simplicity import FourierInputs, quartet
+from fourier_simplicity.simulation import network_problem
+from learning_dynamics.identity.session import notice_edits
+
+
+def watch(overlaps):
+    return overlaps.signal[0, 0]
+
+
+def stops(overlaps):
+    return jnp.abs(overlaps.signal[0, 0])
+
+
+PROBLEMS = {
+    "pairs": lambda: ld.Problem(MixedCumulant(covariance=9.0), TiedDenoiser(sign=-1), 0.2),
+    "Fourier": lambda: network_problem(
+        FourierInputs(18, quartet(1, 4, 2)), 3, "relu", learning_rate=0.1
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_a_call_looks_for_edits_in_less_than_a_millisecond(name):
+    problem = PROBLEMS[name]()
+    things = (ld.simulate, problem, {"m": watch}, ld.Stop(stops, 0.5))
+    notice_edits(*things)
+    seconds = []
+    for _ in range(50):
+        start = time.thread_time()
+        notice_edits(*things)
+        seconds.append(time.thread_time() - start)
+    assert np.median(seconds) < 1e-3

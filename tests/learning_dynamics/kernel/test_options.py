@@ -128,7 +128,12 @@ def start_of(one, dimension):
 
 def overlaps(one, dimension):
     found = witness.order_parameters(one, start_of(one, dimension), dimension)
-    return ld.Overlaps(found["signal"], found["blocks"], {})
+    return ld.Overlaps(found["signal"], found["blocks"], {"skip": 0.6} if is_fast(one) else {})
+
+
+def is_fast(one):
+    """Whether the skip is held at its fixed point in the limit."""
+    return "skip" in one.parameter_rates and one.order("skip") == 1
 
 
 def blocks(o):
@@ -139,7 +144,8 @@ def blocks(o):
 def weights_after(option, update):
     one = problem(option, update)
     first = None if option == "initial norm" else start_of(one, SMALL)
-    return witness.sgd(one, SMALL, first, REPLICAS, jax.random.key(7), STEPS)
+    fixed = overlaps(one, SMALL).parameters
+    return witness.sgd(one, SMALL, first, fixed, REPLICAS, jax.random.key(7), STEPS)
 
 
 @lru_cache(maxsize=4)
@@ -209,10 +215,10 @@ def check_velocity(option, update):
     rate, error = ld.right_hand_side(
         one, overlaps(one, LARGE), dimension=dimension_of(one), method="tensor"
     )
-    held = {"skip"} if "fast" in option else set()
+    held = {"skip"} if is_fast(one) else set()
     initial = {"signal": seen.start.signal, "blocks": seen.start.blocks, **seen.start.parameters}
     for name, expected in {"signal": rate.signal, "blocks": rate.blocks, **rate.parameters}.items():
-        if held:  # the skip begins away from where the limit holds it
+        if name in held:
             continue
         change = LARGE * (seen.values[name][:, 0] - initial[name])
         wrong = getattr(error, name, None)
@@ -224,11 +230,13 @@ def check_loss(option, update):
     """The mean over fresh samples, without the part linear in the gram."""
     one = problem(option, update)
     n, w = 50, jnp.asarray(start_of(one, 50), jnp.float32)
+    given = overlaps(one, n)
     value, error = ld.expected_loss(
-        one, overlaps(one, n), dimension=n if dimension_of(one) else None, method="tensor"
+        one, given, dimension=n if dimension_of(one) else None, method="tensor"
     )
     cast = one.cast(jnp.float32)
     parameters = cast.initial_parameters(jnp.float32)
+    parameters |= {name: jnp.float32(value) for name, value in given.parameters.items()}
 
     def loss(key):
         vectors, label = witness.draw_sample(cast, n, key)
@@ -265,7 +273,7 @@ def check_exponent(option, update):
     fractions = [g.size / LARGE for g in one.inputs.blocks(LARGE)] if dimension_of(one) else [1.0]
     fractions = np.array(fractions) / np.sum(fractions)
     norm = 1.0 if one.initial_norm is None else float(one.initial_norm)
-    parameters = {"skip": 0.6} if "fast" in option else {}
+    parameters = {"skip": 0.6} if is_fast(one) else {}
     values = []
     for t in (0.0, 0.2):
         m = t * norm * np.array([[1.0], [-0.5]])[:K]

@@ -1,5 +1,7 @@
 """Replaces `<!-- claims -->` by the recorded claims and `<!-- benchmarks -->` by the benchmarks.
 
+`<!-- options -->` becomes the table of `learning_dynamics.kernel.options`, which the tests check.
+
 The claims are those of `docs/gallery`, a snapshot that `make gallery` takes of a report; the
 benchmarks are all files in `benchmarks/results`.
 """
@@ -12,6 +14,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
+from learning_dynamics.kernel.options import table as options
 from learning_dynamics.markup import duration, number, with_error
 
 DOCS = Path(__file__).parents[1]
@@ -145,7 +148,8 @@ def _cell(value: Any) -> str:
 
 def expand(app: Sphinx, document: str, source: list[str]) -> None:
     """Expand the lines in the text of a page."""
-    for mark, make in (("<!-- claims -->", claims), ("<!-- benchmarks -->", benchmarks)):
+    made = {"claims": claims, "benchmarks": benchmarks, "options": options}
+    for mark, make in ((f"<!-- {name} -->", function) for name, function in made.items()):
         if mark in source[0]:
             source[0] = source[0].replace(mark, make())
 

@@ -105,7 +105,8 @@ def _factor(matrix: jax.Array, floor: jax.Array) -> jax.Array:
 @_factor.defjvp
 def _factor_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     factor = _factor(*primals)
-    half = jax.scipy.linalg.solve_triangular(factor, tangents[0], lower=True)
+    change = (tangents[0] + tangents[0].T) / 2
+    half = jax.scipy.linalg.solve_triangular(factor, change, lower=True)
     both = jax.scipy.linalg.solve_triangular(factor, half.T, lower=True)
     lower = jnp.tril(both) - jnp.diag(jnp.diagonal(both)) / 2
     return factor, jnp.matmul(factor, lower, precision=jax.lax.Precision.HIGHEST)

@@ -85,12 +85,12 @@ def refusal(option: str, update: str, level: str) -> Refusal | None:
         return Refusal("weight_decay", _UNIT_ROWS)
     if update != "plain" and "initial norm" in parts:
         return Refusal("initial_norm", _UNIT_ROWS)
-    if "order 0" in parts and level in ("limit", "velocity", "fluctuations"):
+    if "order 0" in parts and level in ("limit", "velocity", "fluctuations", "search"):
         return _NO_LIMIT
     if "fast" in parts and level == "fluctuations":
         return _FAST
     if level == "search":
-        if {"order 0", "order 1", "order 2"} & set(parts):
+        if {"order 1", "order 2"} & set(parts):
             return _SLOW
         if "neurons" in parts:
             return _COUPLED

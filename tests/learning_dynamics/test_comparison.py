@@ -205,3 +205,25 @@ def test_public_names():
     import learning_dynamics
 
     assert learning_dynamics.Comparison is Comparison
+
+
+def test_a_quantity_without_spread_agrees_to_rounding_of_its_type():
+    """Four units in the last place, stated; a constant that is wrong by more fails."""
+    one, wrong = np.ones((8, 3), np.float32), 1 + 1e-5
+    for precision, given, off in (
+        (None, one, 1.2e-7),
+        ("float32", one.astype(np.float64), 1.2e-7),
+        (None, one.astype(np.float64), 4e-16),
+        ("bfloat16", one, 8e-3),
+    ):
+        seen = Measurement.from_replicas(given, {"time": [1, 2, 3]}, precision=precision)
+        assert compare(seen, Prediction(np.full(3, 1 + off), np.zeros(3))).verdict == "pass"
+        far = compare(seen, Prediction(np.full(3, 1 + 60 * off), np.zeros(3)))
+        assert far.verdict == "fail"
+        assert far.to_xarray()["rounding"].values[0] == far.summary()["rounding"] > 0
+    exact = Measurement.from_replicas(one.astype(np.float64), {"time": [1, 2, 3]})
+    assert compare(exact, Prediction(np.full(3, wrong), np.zeros(3))).verdict == "fail"
+    counts = Measurement.from_replicas(np.ones((8, 3), np.int64), {"time": [1, 2, 3]})
+    assert np.all(counts.rounding == 0)
+    with pytest.raises(ValueError, match="precision"):
+        Measurement.from_replicas(one, {"time": [1, 2, 3]}, precision="U3")

@@ -57,7 +57,7 @@ def sample_loss(problem, dimension, weights, parameters, vectors, label, *, gram
     return problem.learner.loss(fields, norms, parameters, ld.Sample(label, inner))
 
 
-def sgd(problem, dimension, weights, replicas, key, steps):
+def sgd(problem, dimension, weights, parameters, replicas, key, steps):
     """Final order parameters of independent runs; from random weights if None are given."""
     cast = problem.cast(jnp.float32)
     n = float(dimension)
@@ -94,7 +94,8 @@ def sgd(problem, dimension, weights, replicas, key, steps):
             w = jax.random.normal(jax.random.fold_in(key, 1), shape) * jnp.float32(norm / n**0.5)
         else:
             w = jnp.asarray(weights, jnp.float32)
-        carry = w, cast.initial_parameters(jnp.float32)
+        first = cast.initial_parameters(jnp.float32)
+        carry = w, {**first, **{name: jnp.float32(v) for name, v in parameters.items()}}
         return jax.lax.scan(step, carry, jax.random.split(key, steps))[0]
 
     w, parameters = jax.jit(jax.vmap(run))(jax.random.split(key, replicas))

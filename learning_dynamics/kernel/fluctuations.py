@@ -215,7 +215,8 @@ def _search(
             size = max(size, 2.0)
         if best is None or size <= best_size or best.end:
             best, best_size = solved, size
-        points = None if size <= 1 else target.more(points, size)
+        useless = solved.end and not kinks
+        points = None if size <= 1 or useless else target.more(points, size)
     assert best is not None
     return best
 

@@ -127,7 +127,7 @@ def solve_limit(
     The method is the one whose right-hand side has the smaller error at the start and, where more
     points are needed, at the end of the solution before. Where the right-hand side jumps, its
     error at the start also tells how many points to begin with. A solution that ends early
-    without diverging is tried again with the tolerance of jumps, and then with more points.
+    without diverging is tried again with the tolerance of jumps and, at kinks, with more points.
     """
     problem = setting.problem
     kinks = has_kinks(problem)
@@ -154,8 +154,8 @@ def solve_limit(
         longer = best is None or solution.times.size > best.times.size
         if longer or (size <= best_size and solution.times.size == best.times.size):
             best, best_size = solution, size
-        if size <= 1 or solution.diverges:
-            break
+        if size <= 1 or solution.diverges or (solution.end and not kinks):
+            break  # more points would not help
         points = target.more(points, size)
         states = [states[0], solution.last]
     assert best is not None

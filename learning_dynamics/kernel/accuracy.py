@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from learning_dynamics.kernel.kinks import has_kinks
 from learning_dynamics.kernel.problem import Problem
 from learning_dynamics.kernel.quadrature import (
     Kind,
@@ -181,10 +182,10 @@ def excess(value: Any, error: Any, accuracy: float) -> tuple[float, str]:
     return ratios[worst] / accuracy, worst
 
 
-def first_rule(problem: Problem, target: Target, *, fields: bool = True) -> Nodes:
-    """A rule of the size that the search begins with."""
-    points = target.first(problem, fields=fields)
-    return expectation_nodes(problem, points=points, method=target.method, fields=fields)[0][0]
+def first_rule(problem: Problem, target: Target) -> Nodes:
+    """A small rule: enough to see which parameters are fast, and where they are held."""
+    points = min(target.first(problem), max(2**8, fewest_points(problem)))
+    return expectation_nodes(problem, points=points, method="sobol", kinks=False)[0][0]
 
 
 def evaluate_each(evaluate: Callable[[Nodes], Any], rules: list[Nodes]) -> list[Any]:
@@ -224,14 +225,16 @@ def estimate(
         ValueError: if the points do not suffice for the discrete latents.
     """
     best: Estimate | None = None
-    best_excess, dropped = np.inf, set()
+    best_excess, dropped, kinks = np.inf, set(), has_kinks(problem)
     points: int | None = target.first(problem, fields=fields)
     while points is not None:
         trials = {}
-        for method in _candidates(problem, target, points, fields, again=best is not None):
+        for method in _candidates(problem, target, points, fields, kinks, best is not None):
             if method in dropped:
                 continue
-            rules, kind = expectation_nodes(problem, points=points, method=method, fields=fields)
+            rules, kind = expectation_nodes(
+                problem, points=points, method=method, fields=fields, kinks=kinks
+            )
             value, error = combine(evaluate_each(evaluate, rules), kind)
             trials[method], _ = excess(value, error, target.aim)
             if best is None or trials[method] < best_excess:
@@ -252,6 +255,7 @@ def best_method(
     target: Target,
     points: int,
     *,
+    kinks: bool,
     again: bool = False,
     always: bool = False,
 ) -> tuple[Kind, float]:
@@ -260,22 +264,22 @@ def best_method(
     Where only one method is worth trying it is evaluated only if `always`; else its error is taken
     as infinite.
     """
-    methods = _candidates(problem, target, points, True, again)
+    methods = _candidates(problem, target, points, True, kinks, again)
     if len(methods) == 1 and not always:
         return methods[0], np.inf
     sizes: dict[Kind, float] = {}
     for method in methods:
-        rules, kind = expectation_nodes(problem, points=points, method=method)
+        rules, kind = expectation_nodes(problem, points=points, method=method, kinks=kinks)
         sizes[method], _ = excess(*combine(evaluate_each(evaluate, rules), kind), target.aim)
     best = min(sizes, key=lambda name: sizes[name])
     return best, sizes[best]
 
 
 def _candidates(
-    problem: Problem, target: Target, points: int, fields: bool, again: bool
+    problem: Problem, target: Target, points: int, fields: bool, kinks: bool, again: bool
 ) -> list[Kind]:
     """Methods to try; beside a tensor rule that did not suffice, Sobol points."""
     if target.method != "auto":
         return [target.method]
-    methods = methods_for(problem, points=points, fields=fields)
+    methods = methods_for(problem, points=points, fields=fields, kinks=kinks)
     return [*methods, "sobol"] if again and "sobol" not in methods else methods

@@ -196,21 +196,21 @@ def _search(
     derivatives: Derivatives,
 ) -> _Solved:
     """The solution of the smallest quadrature that meets the target, or the best within bounds."""
-    problem, jumps = equation.problem, has_kinks(equation.problem)
+    problem, kinks = equation.problem, has_kinks(equation.problem)
     best, best_size = None, np.inf
     points: int | None = target.first(problem, least=2**12)
     while points is not None:
-        method, error = _choose(equation, target, points)
-        rules, kind = expectation_nodes(problem, points=points, method=method)
-        if kind == "tensor" and not jumps:
+        method, error = _choose(equation, target, points, kinks)
+        rules, kind = expectation_nodes(problem, points=points, method=method, kinks=kinks)
+        if kind == "tensor" and not kinks:
             rules = rules[:2]  # of n and n - 1 nodes
         if derivatives == "auto":
             pair = rules[:2]
             if kind == "sobol":
                 pair = [joined(rules[::2]), joined(rules[1::2])]
-            agree = not jumps or _agree(equation, *same_length(pair))
+            agree = not kinks or _agree(equation, *same_length(pair))
             derivatives = "fields" if agree else "law"
-        rough = jumps and (derivatives == "law" or error > 1e-3)
+        rough = kinks and (derivatives == "law" or error > 1e-3)
         used = (target.aim / 100 if rough else 1e-6) if tolerance is None else tolerance
         solved = _with_rules(equation, times, rules, kind, points, used, derivatives, rough)
         found = solved.result
@@ -220,12 +220,13 @@ def _search(
             size = max(size, 2.0)
         if best is None or size <= best_size or best.end:
             best, best_size = solved, size
-        points = None if size <= 1 else target.more(points, size)
+        useless = solved.end and not kinks
+        points = None if size <= 1 or useless else target.more(points, size)
     assert best is not None
     return best
 
 
-def _choose(equation: _Equation, target: Target, points: int) -> tuple[Any, float]:
+def _choose(equation: _Equation, target: Target, points: int, kinks: bool) -> tuple[Any, float]:
     """Method with the smaller error of the velocity, and this error over the target."""
 
     def rate(rule: Nodes) -> Overlaps:
@@ -233,7 +234,7 @@ def _choose(equation: _Equation, target: Target, points: int) -> tuple[Any, floa
             equation.cast, equation.place, device_nodes(rule), equation.start, held=equation.held
         )
 
-    return best_method(equation.problem, rate, target, points)
+    return best_method(equation.problem, rate, target, points, kinks=kinks)
 
 
 def _with_rules(

@@ -56,6 +56,7 @@ def expectation_nodes(
     method: Method = "auto",
     seed: int = 0,
     fields: bool = True,
+    kinks: bool | None = None,
 ) -> tuple[list[Nodes], str]:
     """Quadrature rules for the expectations of the limit.
 
@@ -69,6 +70,7 @@ def expectation_nodes(
         method: "auto" takes the first of `methods_for`.
         seed: seed of the scrambling.
         fields: whether the Gaussian coordinates of the fields are wanted besides the latents.
+        kinks: what `has_kinks` says, if that is known; else it is asked.
 
     Returns:
         The rules and the method, "tensor" or "sobol".
@@ -83,11 +85,13 @@ def expectation_nodes(
     if fixed > budget:
         raise reject("points", f"be at least {fixed}, the outcomes of discrete latents", budget)
     if method == "auto":
-        method = methods_for(problem, points=points, fields=fields)[0]
+        method = methods_for(problem, points=points, fields=fields, kinks=kinks)[0]
     if method == "tensor":
         fine = max(2, min(fine, 120))
         counts = (fine, fine - 1, max(1, int(0.7 * fine))) if free else (fine,) * 3
-        if free and has_kinks(problem):  # what a kink adds depends on where it lies between nodes
+        if free and (
+            has_kinks(problem) if kinks is None else kinks
+        ):  # what a kink adds depends on where it lies between nodes
             counts = (*counts, *(max(1, n) for n in (fine - 2, fine - 3, int(0.6 * fine))))
         tensors = {n: _shaped(variables, *_tensor(single, n)) for n in set(counts)}
         return [tensors[n] for n in counts], "tensor"
@@ -103,7 +107,9 @@ def fewest_points(problem: Problem, *, fields: bool = True) -> int:
     return _tensor_size(_variables(problem, fields)[1], 1)[0]
 
 
-def methods_for(problem: Problem, *, points: int, fields: bool = True) -> list[Kind]:
+def methods_for(
+    problem: Problem, *, points: int, fields: bool = True, kinks: bool | None = None
+) -> list[Kind]:
     """Methods worth trying at this number of points, most promising first.
 
     A tensor rule where it affords 12 nodes per continuous variable, with Sobol points beside it
@@ -115,7 +121,9 @@ def methods_for(problem: Problem, *, points: int, fields: bool = True) -> list[K
         return ["tensor"]
     if fine < _FEWEST:
         return ["sobol"]
-    return ["tensor", "sobol"] if fine < _PLENTY or has_kinks(problem) else ["tensor"]
+    if fine < _PLENTY or (has_kinks(problem) if kinks is None else kinks):
+        return ["tensor", "sobol"]
+    return ["tensor"]
 
 
 def _variables(problem: Problem, fields: bool) -> tuple[dict[str, Latent], list[Latent]]:

@@ -81,7 +81,7 @@ class Solution:
         steps: largest number of time steps.
         tolerance: of the solver.
         end: what ended the solution early, and when; empty if it reached the last time.
-        diverges: whether it ended because it grew without bound.
+        diverges: whether more points are of no use: it grew without bound, or met a NaN.
         last: order parameters at the last of the times, from the first start and rule.
         setting: the equation.
         rules: quadrature rules over whose solutions `at` averages.
@@ -127,32 +127,35 @@ def solve_limit(
     The method is the one whose right-hand side has the smaller error at the start and, where more
     points are needed, at the end of the solution before. Where the right-hand side jumps, its
     error at the start also tells how many points to begin with. A solution that ends early
-    without diverging is tried again with the tolerance of jumps, and then with more points.
+    without diverging is tried again with the tolerance of jumps and, at kinks, with more points.
     """
     problem = setting.problem
-    jumps = has_kinks(problem)
+    kinks = has_kinks(problem)
+    jumps = kinks
     coarse = target.aim / 100
     states = [jax.tree.map(lambda leaf: leaf[0], setting.starts)]
     best, best_size = None, np.inf
     points: int | None = target.first(problem)
     while points is not None:
-        method, error = _choose(setting, target, points, states, always=jumps and best is None)
+        method, error = _choose(
+            setting, target, points, states, kinks, always=jumps and best is None
+        )
         jumps = jumps and error > 1e-3  # else the kinks are none, or resolved
         if jumps and best is None:
             points = target.more(points, error / _SHARE, least=0) or points
         used = (coarse if jumps else _FINE) if tolerance is None else tolerance
-        solution = _solve_with(setting, times, points, method, used, jumps)
+        solution = _solve_with(setting, times, points, method, used, kinks, jumps)
         if solution.end and not solution.diverges and tolerance is None and not jumps:
             jumps = True
-            solution = _solve_with(setting, times, points, method, coarse, jumps)
+            solution = _solve_with(setting, times, points, method, coarse, kinks, jumps)
         size, _ = excess(dict(solution.values), solution.errors, target.aim)
         if solution.end:
             size = max(size, 2.0)
         longer = best is None or solution.times.size > best.times.size
         if longer or (size <= best_size and solution.times.size == best.times.size):
             best, best_size = solution, size
-        if size <= 1 or solution.diverges:
-            break
+        if size <= 1 or solution.diverges or (solution.end and not kinks):
+            break  # more points would not help
         points = target.more(points, size)
         states = [states[0], solution.last]
     assert best is not None
@@ -160,7 +163,13 @@ def solve_limit(
 
 
 def _choose(
-    setting: Setting, target: Target, points: int, states: list[Overlaps], *, always: bool
+    setting: Setting,
+    target: Target,
+    points: int,
+    states: list[Overlaps],
+    kinks: bool,
+    *,
+    always: bool,
 ) -> tuple[Any, float]:
     """Method with the smaller error of the right-hand side, and this error over the target."""
 
@@ -173,7 +182,13 @@ def _choose(
 
     with jax.enable_x64(True):
         return best_method(
-            setting.problem, rates, target, points, again=len(states) > 1, always=always
+            setting.problem,
+            rates,
+            target,
+            points,
+            kinks=kinks,
+            again=len(states) > 1,
+            always=always,
         )
 
 
@@ -186,10 +201,16 @@ def velocity_at(
 
 
 def _solve_with(
-    setting: Setting, times: Array, points: int, method: Any, tolerance: float, jumps: bool
+    setting: Setting,
+    times: Array,
+    points: int,
+    method: Any,
+    tolerance: float,
+    kinks: bool,
+    jumps: bool,
 ) -> Solution:
     """Solutions under all rules of one quadrature, their spread, and where they end."""
-    rules, kind = expectation_nodes(setting.problem, points=points, method=method)
+    rules, kind = expectation_nodes(setting.problem, points=points, method=method, kinks=kinks)
     looser = _JUMPS if jumps else _LOOSER
     with jax.enable_x64(True):
         tau = jnp.asarray(times)
@@ -199,17 +220,12 @@ def _solve_with(
         every = [*runs, loose]
         done = np.array([np.all(np.asarray(run.success)) for run in every])
         reached = np.array([np.min(np.asarray(run.reached)) for run in every])
-        growth = np.array([np.max(np.asarray(run.growth)) for run in every])
     kept = times <= (np.inf if np.all(done) else np.min(reached))
     steps = max(int(np.max(np.asarray(run.steps))) for run in runs)
     diverges, end = False, ""
     if not np.all(done):
-        first = int(np.argmin(np.where(done, np.inf, reached)))
-        diverges = not growth[first] < _LARGE
-        where = f"tau = {reached[first]:.6g} of {times[-1]:g}"
-        end = f"the limit diverges at {where}" if diverges else f"the limit ends at {where}: "
-        if not diverges:
-            end += f"its {setting.max_steps} steps at tolerance {tolerance:g} do not suffice"
+        ended = every[int(np.argmin(np.where(done, np.inf, reached)))]
+        diverges, end = _why(setting, ended, nodes[0], float(times[-1]), tolerance)
 
     def observed(run: _Run) -> dict[str, Array]:
         return {name: np.asarray(v)[setting.again][:, kept] for name, v in run.seen.items()}
@@ -231,6 +247,29 @@ def _solve_with(
     )  # fmt: skip
 
 
+def _why(
+    setting: Setting, run: "_Run", nodes: Nodes, end: float, tolerance: float
+) -> tuple[bool, str]:
+    """Whether a solution diverges, and a sentence that says how and when it ends."""
+    times = np.where(np.asarray(run.success), np.inf, np.asarray(run.reached))
+    which = int(np.argmin(times))
+    state = jax.tree.map(lambda leaf: leaf[which], run.final)
+    start = jax.tree.map(lambda leaf: leaf[which], setting.starts)
+    size, before = (
+        max(float(np.max(np.abs(leaf), initial=0.0)) for leaf in jax.tree.leaves(tree))
+        for tree in (state, start)
+    )
+    where = f"at tau = {times[which]:.6g} of {end:g}"
+    if not size < _LARGE * (1 + before):
+        return True, f"the limit diverges {where}"
+    with jax.enable_x64(True):
+        rate = velocity_at(setting.cast, setting.place, nodes, state, held=setting.held)
+    if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(rate)):
+        return True, f"the limit ends {where}: its right-hand side is not finite there"
+    few = f"its {setting.max_steps} steps at tolerance {tolerance:g} do not suffice"
+    return False, f"the limit ends {where}: {few}"
+
+
 class _Run(NamedTuple):
     """Solutions from all starts: observables and order parameters, shape (starts, times, ...)."""
 
@@ -239,7 +278,7 @@ class _Run(NamedTuple):
     steps: jax.Array
     success: jax.Array
     reached: jax.Array
-    growth: jax.Array
+    final: Overlaps
 
 
 def _run(
@@ -275,9 +314,6 @@ def _integrate(
     def look(overlaps: Overlaps) -> dict[str, jax.Array]:
         return {name: function(overlaps) for name, function in watched}
 
-    def largest(overlaps: Overlaps) -> jax.Array:
-        return jnp.max(jnp.stack([jnp.max(jnp.abs(a), initial=0) for a in overlaps[:2]]))
-
     def one(start: Overlaps) -> _Run:
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(field),
@@ -298,7 +334,7 @@ def _integrate(
             solution.stats["num_accepted_steps"],
             solution.result == diffrax.RESULTS.successful,
             solution.ts[1][0],
-            largest(jax.tree.map(lambda leaf: leaf[0], last)) / (1 + largest(start)),
+            jax.tree.map(lambda leaf: leaf[0], last),
         )
 
     return jax.lax.map(one, starts)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         Prediction,
         compare,
     )
+    from learning_dynamics.kernel.accuracy import InaccurateError
     from learning_dynamics.kernel.exponent import InformationExponent, information_exponent
     from learning_dynamics.kernel.fluctuations import Fluctuations, fluctuations
     from learning_dynamics.kernel.latents import (
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from learning_dynamics.kernel.problem import InputModel, Learner, NoiseBlocks, Problem, Sample
     from learning_dynamics.kernel.search import SearchLaw, search_law
     from learning_dynamics.kernel.simulate import random_starts, simulate
+    from learning_dynamics.kernel.solution import IncompleteError
     from learning_dynamics.kernel.state import Overlaps, from_weights, order_parameters
     from learning_dynamics.kernel.stopping import Stop
     from learning_dynamics.kernel.trajectory import Trajectory, log_times
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "comparison": ("Comparison", "Comparisons", "Measurement", "Prediction", "compare"),
     "pytrees": ("configuration", "static"),
+    "kernel.accuracy": ("InaccurateError",),
     "kernel.exponent": ("InformationExponent", "information_exponent"),
     "kernel.fluctuations": ("Fluctuations", "fluctuations"),
     "kernel.latents": ("Discrete", "Normal", "Phase", "Rayleigh", "StudentT", "Uniform"),
@@ -43,6 +46,7 @@ _HOMES = {
     "kernel.problem": ("InputModel", "Learner", "NoiseBlocks", "Problem", "Sample"),
     "kernel.search": ("SearchLaw", "search_law"),
     "kernel.simulate": ("random_starts", "simulate"),
+    "kernel.solution": ("IncompleteError",),
     "kernel.state": ("Overlaps", "from_weights", "order_parameters"),
     "kernel.stopping": ("Stop",),
     "kernel.trajectory": ("Trajectory", "log_times"),
@@ -56,6 +60,8 @@ __all__ = [
     "Comparisons",
     "Discrete",
     "Fluctuations",
+    "InaccurateError",
+    "IncompleteError",
     "InformationExponent",
     "InputModel",
     "Learner",

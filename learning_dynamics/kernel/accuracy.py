@@ -111,15 +111,16 @@ class Target:
             return self.points
         return 2**20 if self.max_points is None else self.max_points
 
-    def more(self, points: int, excess: float) -> int | None:
+    def more(self, points: int, excess: float, *, least: int = 1) -> int | None:
         """Points to try next, after an error of so many times the target; None if none are left.
 
-        A power of 4 times the points before, which few numbers share: each is compiled anew.
+        A power of 4 times the points before (at least `least`), which few numbers share: each is
+        compiled anew.
         """
         if points >= self.most or not np.isfinite(excess):
             return None
-        factor = float(np.clip(excess, 1.0, 1e3)) ** (1 / _RATE)
-        return int(min(points * _GROWTH ** max(1, round(math.log(factor, _GROWTH))), self.most))
+        power = math.log(float(np.clip(excess, 1.0, 1e3)), _GROWTH) / _RATE
+        return int(min(points * _GROWTH ** max(least, round(power)), self.most))
 
     def check(
         self, caller: str, value: Any, error: Any, points: int, method: str, result: Any
@@ -243,6 +244,31 @@ def estimate(
     assert best is not None
     target.check(caller, best.value, best.error, best.points, best.method, best)
     return best
+
+
+def best_method(
+    problem: Problem,
+    evaluate: Callable[[Nodes], Any],
+    target: Target,
+    points: int,
+    *,
+    again: bool = False,
+    always: bool = False,
+) -> tuple[Kind, float]:
+    """Method with the smallest error at a number of points, and this error over the target.
+
+    Where only one method is worth trying it is evaluated only if `always`; else its error is taken
+    as infinite.
+    """
+    methods = _candidates(problem, target, points, True, again)
+    if len(methods) == 1 and not always:
+        return methods[0], np.inf
+    sizes: dict[Kind, float] = {}
+    for method in methods:
+        rules, kind = expectation_nodes(problem, points=points, method=method)
+        sizes[method], _ = excess(*combine(evaluate_each(evaluate, rules), kind), target.aim)
+    best = min(sizes, key=lambda name: sizes[name])
+    return best, sizes[best]
 
 
 def _candidates(

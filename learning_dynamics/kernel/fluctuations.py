@@ -1,9 +1,10 @@
 """Around the limit: spread of order N^-1/2 and mean shift of order 1/N of the order parameters."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import diffrax
 import jax
@@ -12,11 +13,21 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics.kernel.accuracy import Target, best_method, excess, first_rule
 from learning_dynamics.kernel.finite import drift_of_one_update, residual_noise
+from learning_dynamics.kernel.kinks import has_kinks
 from learning_dynamics.kernel.moments import Medium, flow, samples, velocity
 from learning_dynamics.kernel.problem import Problem
-from learning_dynamics.kernel.quadrature import Method, Nodes, expectation_nodes, same_length
+from learning_dynamics.kernel.quadrature import (
+    Method,
+    Nodes,
+    combine,
+    expectation_nodes,
+    joined,
+    same_length,
+)
 from learning_dynamics.kernel.simulate import observables
+from learning_dynamics.kernel.solution import IncompleteError, velocity_at
 from learning_dynamics.kernel.starts import device_nodes, limit_medium, starting_points
 from learning_dynamics.kernel.state import Overlaps
 from learning_dynamics.kernel.step import Layout, layout
@@ -27,6 +38,7 @@ __all__ = ["Fluctuations", "fluctuations"]
 Array = NDArray[np.float64]
 Derivatives = Literal["auto", "fields", "law"]
 MOST = 2**22  # numbers per intermediate of the derivatives: nodes x order parameters x directions
+_MOST_STEPS = 4096
 _LARGE = 10**5  # N at which the 1/N part of the drift of one update is read off
 
 
@@ -39,7 +51,7 @@ class Fluctuations:
         covariance: N times the covariance of (M, R, theta) flattened, shape (times, n, n).
         spread: name -> sqrt(N) times the standard deviation, shape (times, ...).
         shift: name -> N times (mean - limit), shape (times, ...).
-        spread_error: name -> change of the spread under another quadrature rule, likewise.
+        spread_error: name -> bound on the numerical error of the spread, likewise.
         shift_error: the same of the shift.
         derivatives: "fields" or "law", see `fluctuations`.
     """
@@ -61,10 +73,14 @@ def fluctuations(
     dimension: int | None = None,
     start_covariance: ArrayLike | None = None,
     observe: Mapping[str, Callable[[Overlaps], jax.Array]] | None = None,
-    tolerance: float = 1e-6,
-    points: int = 2**12,
+    accuracy: float | None = None,
+    tolerance: float | None = None,
+    points: int | None = None,
+    max_points: int | None = None,
     method: Method = "auto",
     derivatives: Derivatives = "auto",
+    allow_inaccurate: bool = False,
+    allow_incomplete: bool = False,
 ) -> Fluctuations:
     """Leading corrections to the limit, from the same loss.
 
@@ -89,15 +105,28 @@ def fluctuations(
         dimension: N that fixes the noise blocks; a single block needs none.
         start_covariance: N times the covariance of the flattened start; zero if left out.
         observe: further functions of the order parameters.
-        tolerance: of the adaptive solver.
-        points: quadrature nodes.
-        method: quadrature, see `expectation_nodes`.
+        accuracy: the errors of spread and shift of each quantity must not exceed this times
+            max(1, the largest value); 1e-3 by default, no demand by default where `points` are
+            fixed.
+        tolerance: of the adaptive solver; by default 1e-6, and a hundredth of `accuracy` where
+            the right-hand side jumps.
+        points: quadrature nodes, fixed by hand; by default they grow from 2^12 until the accuracy
+            is met.
+        max_points: bound on the nodes that are tried, 2^20 by default.
+        method: quadrature, see `expectation_nodes`; "auto" takes the one whose error is smaller.
         derivatives: "fields" differentiates the gradient of the loss, "law" the Gaussian law of
             the fields, which is right for gradients with jumps or kinks (sign, ReLU) but less
-            accurate for the same number of nodes; "auto" takes "law" where the two disagree.
+            accurate for the same number of nodes; "auto" takes "law" where there may be a kink
+            and the two disagree.
+        allow_inaccurate: warn instead of raising where the accuracy is not reached.
+        allow_incomplete: warn instead of raising where the solution ends early, and return the
+            part before.
 
     Raises:
         ValueError: with several starts, or shapes that do not fit.
+        InaccurateError: if the accuracy is not reached; its `result` holds what was.
+        IncompleteError: if the solution diverges or the steps do not suffice; it names the time,
+            and its `result` is the part before.
     """
     array = finite_array("times", times, ndim=1)
     if array.size == 0 or array[0] < 0 or np.any(np.diff(array) <= 0):
@@ -105,7 +134,7 @@ def fluctuations(
     if np.ndim(start.signal) != 2:
         raise reject("start.signal", "have shape (K, r)", f"shape {np.shape(start.signal)}")
     one_of("derivatives", derivatives, ("auto", "fields", "law"))
-    rules, kind = expectation_nodes(problem, points=points, method=method)
+    target = Target(accuracy, points, max_points, method, allow_inaccurate)
     with jax.enable_x64(True):
         place = limit_medium(problem, dimension)
         cast = problem.cast(jnp.float64)
@@ -113,51 +142,144 @@ def fluctuations(
         large = dimension if several else problem.inputs.directions + _LARGE
         plan = layout(problem, int(large or 0), "overlaps")
         watched = observables(problem, plan, observe)
-        held, starts = starting_points(cast, place, rules[0], start)
+        held, starts = starting_points(cast, place, first_rule(problem, target), start)
         first = jax.tree.map(lambda leaf: leaf[0], starts)
         size = ravel_pytree(first)[0].size
         sigma = np.zeros((size, size)) if start_covariance is None else start_covariance
         sigma = finite_array("start_covariance", sigma, ndim=2)
         if sigma.shape != (size, size):
             raise reject("start_covariance", f"have shape {(size, size)}", f"{sigma.shape}")
-        if kind == "sobol":  # two independent halves
-            rules = [_joined(rules[::2]), _joined(rules[1::2])]
-        rules = same_length(rules[:2])  # so that they share compiled code
+        equation = _Equation(problem, cast, place, first, sigma, held, watched, plan)
+        solved = _search(equation, array, target, tolerance, derivatives)
+    if solved.end:
+        if not allow_incomplete or solved.result.times.size == 0:
+            raise IncompleteError(f"fluctuations: {solved.end}", solved.result)
+        warnings.warn(f"fluctuations: {solved.end}", RuntimeWarning, stacklevel=2)
+    value = {"spread": dict(solved.result.spread), "shift": dict(solved.result.shift)}
+    error = {"spread": solved.result.spread_error, "shift": solved.result.shift_error}
+    target.check("fluctuations", value, error, solved.points, solved.method, solved.result)
+    return solved.result
+
+
+class _Equation(NamedTuple):
+    """What the differential equation of the fluctuations is made of."""
+
+    problem: Problem
+    cast: Problem
+    place: Medium
+    start: Overlaps
+    sigma: Array
+    held: frozenset[str]
+    watched: Any
+    plan: Layout
+
+
+class _Solved(NamedTuple):
+    """Fluctuations up to the time at which they end, and what they were computed with."""
+
+    result: Fluctuations
+    end: str
+    points: int
+    method: str
+
+
+def _search(
+    equation: _Equation,
+    times: Array,
+    target: Target,
+    tolerance: float | None,
+    derivatives: Derivatives,
+) -> _Solved:
+    """The solution of the smallest quadrature that meets the target, or the best within bounds."""
+    problem, jumps = equation.problem, has_kinks(equation.problem)
+    best, best_size = None, np.inf
+    points: int | None = target.first(problem, least=2**12)
+    while points is not None:
+        method, error = _choose(equation, target, points)
+        rules, kind = expectation_nodes(problem, points=points, method=method)
+        if kind == "tensor" and not jumps:
+            rules = rules[:2]  # of n and n - 1 nodes
         if derivatives == "auto":
-            agree = _agree(cast, place, rules[0], rules[1], first, held)
+            pair = rules[:2]
+            if kind == "sobol":
+                pair = [joined(rules[::2]), joined(rules[1::2])]
+            agree = not jumps or _agree(equation, *same_length(pair))
             derivatives = "fields" if agree else "law"
-        law = derivatives == "law"
-        two = []
-        for rule in rules:
-            found = _solve(
-                device_nodes(rule), first, cast, place, jnp.asarray(sigma), jnp.asarray(array),
-                jnp.float64(tolerance), held=held, watched=watched, plan=plan, law=law,
-            )  # fmt: skip
-            two.append(jax.tree.map(np.asarray, found))
-    if kind == "sobol":
-        value = jax.tree.map(lambda a, b: (a + b) / 2, *two)
-        error = jax.tree.map(lambda a, b: np.abs(a - b) / 2, *two)
-    else:
-        value, error = two[0], jax.tree.map(lambda a, b: 2 * np.abs(a - b), *two)
+        rough = jumps and (derivatives == "law" or error > 1e-3)
+        used = (target.aim / 100 if rough else 1e-6) if tolerance is None else tolerance
+        solved = _with_rules(equation, times, rules, kind, points, used, derivatives, rough)
+        found = solved.result
+        values = [dict(found.spread), dict(found.shift)]
+        size, _ = excess(values, [found.spread_error, found.shift_error], target.aim)
+        if solved.end:
+            size = max(size, 2.0)
+        if best is None or size <= best_size or best.end:
+            best, best_size = solved, size
+        points = None if size <= 1 else target.more(points, size)
+    assert best is not None
+    return best
+
+
+def _choose(equation: _Equation, target: Target, points: int) -> tuple[Any, float]:
+    """Method with the smaller error of the velocity, and this error over the target."""
+
+    def rate(rule: Nodes) -> Overlaps:
+        return velocity_at(
+            equation.cast, equation.place, device_nodes(rule), equation.start, held=equation.held
+        )
+
+    return best_method(equation.problem, rate, target, points)
+
+
+def _with_rules(
+    equation: _Equation,
+    times: Array,
+    rules: list[Nodes],
+    kind: str,
+    points: int,
+    tolerance: float,
+    derivatives: Derivatives,
+    rough: bool,
+) -> _Solved:
+    """Solutions under all rules, with their spread as error; where it jumps, that of the steps."""
+    _, cast, place, start, sigma, held, watched, plan = equation
+    tau, law = jnp.asarray(times), derivatives == "law"
+
+    def run(nodes: Nodes, tolerance: float) -> Any:
+        outcome = _solve(
+            nodes, start, cast, place, jnp.asarray(sigma), tau, jnp.float64(tolerance),
+            held=held, watched=watched, plan=plan, law=law,
+        )  # fmt: skip
+        return jax.tree.map(np.asarray, outcome)
+
+    distinct = {id(rule): rule for rule in rules}
+    filled = same_length(list(distinct.values()))  # so that they share compiled code
+    solutions = {
+        key: run(device_nodes(rule), tolerance) for key, rule in zip(distinct, filled, strict=True)
+    }
+    each = [solutions[id(rule)] for rule in rules]
+    loose = [run(device_nodes(filled[0]), 10 * tolerance)] if rough else []
+    ends = [outcome for outcome in (*each, *loose) if not outcome[2]]
+    kept, end = np.ones(times.size, bool), ""
+    if ends:
+        last = min(ends, key=lambda outcome: float(outcome[1]))
+        kept = times <= last[1]
+        diverges = not last[3] < 1e6
+        why = "diverge" if diverges else f"need more than {_MOST_STEPS} steps"
+        end = f"they {why} at tau = {float(last[1]):.6g} of {times[-1]:g}"
+    paths = [jax.tree.map(lambda leaf: leaf[kept], outcome[0]) for outcome in each]
+    value, error = combine(paths, kind)
+    for outcome in loose:
+        coarse = jax.tree.map(lambda leaf: leaf[kept], outcome[0])
+        error = jax.tree.map(lambda e, a, b: e + np.abs(a - b), error, coarse, paths[0])
     covariance, spread, shift = value
-    return Fluctuations(array, covariance, spread, shift, error[1], error[2], derivatives)
+    result = Fluctuations(times[kept], covariance, spread, shift, error[1], error[2], derivatives)
+    return _Solved(result, end, points, kind)
 
 
-def _joined(rules: list[Nodes]) -> Nodes:
-    """One rule of several sets with equal weight."""
-    joined: Nodes = jax.tree.map(lambda *leaves: np.concatenate(leaves), *rules)
-    return joined._replace(weights=joined.weights / len(rules))
-
-
-def _agree(
-    problem: Problem,
-    place: Medium,
-    rule: Nodes,
-    other: Nodes,
-    start: Overlaps,
-    held: frozenset[str],
-) -> bool:
+def _agree(equation: _Equation, rule: Nodes, other: Nodes) -> bool:
     """Whether first and second derivatives of the velocity are the same in both ways."""
+    _, problem, place, start, _, held, *_ = equation
     x0, unravel = ravel_pytree(start)
     along = jnp.asarray(np.random.default_rng(0).normal(size=x0.size))
 
@@ -266,9 +388,11 @@ def _solve(
         dt0=1e-3 * times[-1],
         y0=(x0, sigma, jnp.zeros_like(x0)),
         stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
-        saveat=diffrax.SaveAt(ts=times),
+        saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
+        max_steps=_MOST_STEPS,
         throw=False,
     )
+    path, last = solution.ys
 
     def look(x: jax.Array, sigma: jax.Array, b: jax.Array) -> Any:
         spread, shift = {}, {}
@@ -286,5 +410,7 @@ def _solve(
             shift[name] = dot(slope, b) + curved
         return spread, shift
 
-    spread, shift = jax.vmap(look)(*solution.ys)
-    return solution.ys[1], spread, shift
+    spread, shift = jax.vmap(look)(*path)
+    grown = jnp.max(jnp.abs(last[0])) / (1 + jnp.max(jnp.abs(x0)))
+    done = solution.result == diffrax.RESULTS.successful
+    return (path[1], spread, shift), solution.ts[1][0], done, grown

@@ -10,7 +10,10 @@ from learning_dynamics.kernel.problem import Problem, Sample
 
 __all__ = ["has_kinks"]
 
-_ALWAYS = frozenset({"abs", "sign", "max", "min", "floor", "ceil", "round", "sort", "top_k"})
+_ALWAYS = frozenset(
+    {"abs", "sign", "max", "min", "clamp", "floor", "ceil", "round", "rem", "sort", "top_k"}
+    | {"sqrt", "rsqrt", "cbrt"}  # of a square
+)
 _LARGEST = frozenset({"reduce_max", "reduce_min", "argmax", "argmin", "cummax", "cummin"})
 _COMPARISONS = frozenset({"gt", "lt", "ge", "le"})
 _LOOPS = frozenset({"scan", "while", "cond"})
@@ -20,8 +23,8 @@ def has_kinks(problem: Problem) -> bool:
     """Whether loss or label may have a kink or jump as functions of latents and fields.
 
     True if their trace holds `abs`, `sign`, `max`, a comparison or the like that depends on latents
-    or fields. Where these only guard a smooth function (`softplus`, a safe division) the answer is
-    true as well.
+    or fields. Where these only guard a smooth function (`softplus`, a safe division), or a root is
+    taken away from zero, the answer is true as well.
     """
     cast = problem.cast(jnp.float32)
     neurons, vectors = problem.learner.neurons, problem.inputs.vectors
@@ -71,5 +74,8 @@ def _search(jaxpr: Any, moving: list[bool]) -> tuple[bool, list[bool]]:
             name = equation.primitive.name
             real = jnp.issubdtype(equation.invars[0].aval.dtype, jnp.floating)
             many = name in _LARGEST and equation.invars[0].aval.size > equation.outvars[0].aval.size
-            kinks = kinks or (real and (name in _ALWAYS or name in _COMPARISONS or many))
+            cut = name == "convert_element_type" and not jnp.issubdtype(
+                equation.outvars[0].aval.dtype, jnp.floating
+            )
+            kinks = kinks or (real and (name in _ALWAYS | _COMPARISONS or many or cut))
     return kinks, [of(variable) for variable in jaxpr.outvars]

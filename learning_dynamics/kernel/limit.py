@@ -1,10 +1,11 @@
 """The limit N -> infinity: an ordinary differential equation for the order parameters."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import diffrax
 import jax
@@ -14,16 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.comparison import Prediction
 from learning_dynamics.kernel.accuracy import Target, estimate, first_rule
-from learning_dynamics.kernel.moments import Medium, moments, velocity
+from learning_dynamics.kernel.moments import moments
 from learning_dynamics.kernel.problem import Problem
-from learning_dynamics.kernel.quadrature import (
-    Method,
-    Nodes,
-    combine,
-    expectation_nodes,
-    same_length,
-)
+from learning_dynamics.kernel.quadrature import Method, Nodes
 from learning_dynamics.kernel.simulate import observables, whole_updates
+from learning_dynamics.kernel.solution import IncompleteError, Setting, solve_limit, velocity_at
 from learning_dynamics.kernel.starts import device_nodes, limit_medium, starting_points
 from learning_dynamics.kernel.state import Overlaps
 from learning_dynamics.kernel.step import layout
@@ -36,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Limit", "expected_loss", "integrate", "right_hand_side"]
 
 Array = NDArray[np.float64]
-_LOOSER = 100.0  # tolerance ratio of the run behind the integrator's error
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +41,8 @@ class Limit:
     Attributes:
         times: tau, shape (times,).
         values: name -> mean over the starts, shape (times, ...), float64.
-        quadrature_error: name -> estimate for the error of the expectations, same shape.
-        integrator_error: name -> estimate for the error of the time steps, same shape.
+        quadrature_error: name -> bound on the error of the expectations, same shape.
+        integrator_error: name -> bound on the error of the time steps, same shape.
         paths: name -> shape (starts, times, ...).
         attributes: configuration, versions, method, steps, seconds.
         solve: order parameters at increasing times, leading axes (starts, times); see `at`.
@@ -124,11 +119,15 @@ def integrate(
     start: Overlaps | Trajectory,
     dimension: int | None = None,
     observe: Mapping[str, Callable[[Overlaps], jax.Array]] | None = None,
-    tolerance: float = 1e-8,
-    points: int = 2**14,
+    accuracy: float | None = None,
+    tolerance: float | None = None,
+    points: int | None = None,
+    max_points: int | None = None,
     method: Method = "auto",
     max_steps: int = 4096,
     finite_size: bool | None = None,
+    allow_inaccurate: bool = False,
+    allow_incomplete: bool = False,
 ) -> Limit:
     """Integrate the limit N -> infinity of a problem.
 
@@ -142,31 +141,42 @@ def integrate(
         dimension: N that fixes the noise blocks; the simulation's when `start` is one. A single
             noise block needs none.
         observe: further functions of the order parameters.
-        tolerance: relative and absolute tolerance of the adaptive solver (Tsitouras 5/4).
-        points: quadrature nodes per expectation.
-        method: quadrature, see `expectation_nodes`.
+        accuracy: the errors of each quantity must not exceed this times max(1, its largest
+            value); 1e-3 by default, no demand by default where `points` are fixed.
+        tolerance: relative and absolute tolerance of the adaptive solver (Tsitouras 5/4). By
+            default 1e-8, and a hundredth of `accuracy` where the right-hand side jumps.
+        points: quadrature nodes per expectation, fixed by hand; by default they grow from 2^14
+            until the accuracy is met.
+        max_points: bound on the nodes that are tried, 2^20 by default.
+        method: quadrature, see `expectation_nodes`; "auto" takes the one whose error is smaller.
         max_steps: bound on the time steps per start.
         finite_size: whether comparisons allow 1.5 times the shift b / N of `fluctuations` as
             bias of the limit; it is worked out when a comparison asks for it, and takes a
             simulation with equal replicas as start. By default, whenever that is given and there
             are at most 8 noise blocks.
+        allow_inaccurate: warn instead of raising where the accuracy is not reached.
+        allow_incomplete: warn instead of raising where the solution ends early, and return the
+            part before.
 
     Returns:
-        Means over the starts. The quadrature error is that of `combine`: twice the change under
-        other tensor rules, or the standard error over scrambled Sobol sets; the integrator error is
-        the change under 100 times the tolerance and 3.7 times the first step (it bounds the error
-        of the finer run).
+        Means over the starts. The quadrature error is the bound of `combine` on the spread of the
+        solutions under different rules; the integrator error is the change under a larger
+        tolerance and 3.7 times the first step (it bounds the error of the finer run).
 
     Raises:
         ValueError: on values that make no sense; if a parameter has no limit at its order.
+        InaccurateError: if the accuracy is not reached; its `result` is the limit.
+        IncompleteError: if the solution diverges or the steps do not suffice; it names the time,
+            and its `result` is the limit up to there.
     """
     clock = time.perf_counter()
     array = finite_array("times", times, ndim=1)
     if array.size == 0 or array[0] < 0 or np.any(np.diff(array) <= 0):
         raise reject("times", "be non-negative and increase strictly", array.tolist())
-    if not 0 < tolerance < 1e-2:
+    if tolerance is not None and not 0 < tolerance < 1e-2:
         raise reject("tolerance", "lie between 0 and 0.01", tolerance)
     positive_integer("max_steps", max_steps)
+    target = Target(accuracy, points, max_points, method, allow_inaccurate)
     simulated = start if isinstance(start, Trajectory) else None
     corrected = _has_shift(simulated, 8) if finite_size is None else finite_size
     if corrected and not _has_shift(simulated):
@@ -176,40 +186,21 @@ def integrate(
         dimension = start.dimension if dimension is None else dimension
         array = whole_updates(array, start.dimension) / start.dimension
         start = start.start
-    rules, chosen_method = expectation_nodes(problem, points=points, method=method)
     with jax.enable_x64(True):
         place = limit_medium(problem, dimension)
         cast = problem.cast(jnp.float64)
         plan = layout(problem, dimension or problem.inputs.directions + 10**6, "overlaps")
         watched = observables(problem, plan, observe)
-        held, starts = starting_points(cast, place, rules[0], start)
-        tau = jnp.asarray(array)
-
-        options = {"held": held, "watched": watched, "max_steps": max_steps}
-        span, accuracy = max(float(array[-1]), 1e-12), jnp.float64(tolerance)
+        held, starts = starting_points(cast, place, first_rule(problem, target), start)
         distinct, again = _distinct(starts)
-        common = (distinct, cast, place)
-        nodes = [device_nodes(rule) for rule in same_length(rules)]
-        steps_of = (accuracy, jnp.float64(1e-4 * span))
-        runs = [_solve(rule, *common, tau, *steps_of, **options) for rule in nodes]
-        coarse = (_LOOSER * accuracy, jnp.float64(3.7e-4 * span))
-        loose = _solve(nodes[0], *common, tau, *coarse, **options).seen
-        paths = [{k: np.asarray(v)[again] for k, v in run.seen.items()} for run in runs]
-        fine = paths[0]
-        values, quadrature, integrator = {}, {}, {}
-        for name in fine:
-            means = [path[name].mean(axis=0) for path in paths]
-            integrator[name] = np.abs(np.asarray(loose[name])[again].mean(axis=0) - means[0])
-            values[name], quadrature[name] = combine(means, chosen_method)
-        if chosen_method == "sobol":
-            fine = {name: np.mean([path[name] for path in paths], axis=0) for name in fine}
-        steps, success = np.asarray(runs[0].steps), bool(np.all(np.asarray(runs[0].success)))
+    setting = Setting(problem, cast, place, distinct, again, held, watched, max_steps)
+    solved = solve_limit(setting, array, target, tolerance)
     attributes = {
-        "quadrature": chosen_method,
-        "nodes": int(rules[0].weights.size) * (len(rules) if chosen_method == "sobol" else 1),
-        "steps": int(steps.max()),
-        "reached_the_end": success,
-        "tolerance": tolerance,
+        "quadrature": solved.method,
+        "nodes": solved.nodes,
+        "steps": solved.steps,
+        "reached_the_end": not solved.end,
+        "tolerance": solved.tolerance,
         "seconds": time.perf_counter() - clock,
         "jax": jax.__version__,
         "diffrax": diffrax.__version__,
@@ -218,25 +209,19 @@ def integrate(
         attributes["dimension"] = dimension
     later = None
     if corrected and simulated is not None:
-        later = partial(_bias, problem, simulated, array, observe)
-
-    def solve(wanted: Array) -> Overlaps:
-        with jax.enable_x64(True):
-            used = nodes if chosen_method == "sobol" else nodes[:1]
-            tau = jnp.asarray(wanted)
-            found = [_solve(rule, *common, tau, *steps_of, **options).overlaps for rule in used]
-            return jax.tree.map(lambda *leaves: np.mean(leaves, axis=0)[again], *found)
-
-    return Limit(array, values, quadrature, integrator, fine, attributes, solve, later)
-
-
-class _Solved(NamedTuple):
-    """Solutions from all starts: observables and order parameters, shape (starts, times, ...)."""
-
-    seen: dict[str, jax.Array]
-    overlaps: Overlaps
-    steps: jax.Array
-    success: jax.Array
+        later = partial(_bias, problem, simulated, solved.times, observe)
+    limit = Limit(
+        solved.times, solved.values, solved.quadrature, solved.integrator, solved.paths,
+        attributes, solved.at, later,
+    )  # fmt: skip
+    if solved.end:
+        if not allow_incomplete or solved.times.size == 0:
+            raise IncompleteError(f"integrate: {solved.end}", limit)
+        warnings.warn(f"integrate: {solved.end}", RuntimeWarning, stacklevel=2)
+    target.check(
+        "integrate", dict(solved.values), solved.errors, solved.points, solved.method, limit
+    )
+    return limit
 
 
 def _distinct(starts: Overlaps) -> tuple[Overlaps, NDArray[np.int64]]:
@@ -267,51 +252,6 @@ def _bias(problem: Problem, simulated: Trajectory, times: Array, observe: Any) -
     return {name: 1.5 * np.abs(b) / simulated.dimension for name, b in found.shift.items()}
 
 
-@partial(jax.jit, static_argnames=("held", "watched", "max_steps"))
-def _solve(
-    nodes: Nodes,
-    starts: Overlaps,
-    problem: Problem,
-    place: Medium,
-    times: jax.Array,
-    tolerance: jax.Array,
-    first_step: jax.Array,
-    *,
-    held: frozenset[str],
-    watched: Any,
-    max_steps: int,
-) -> _Solved:
-    """Solutions from all starts, observed at the times."""
-
-    def field(_: Any, overlaps: Overlaps, __: Any) -> Overlaps:
-        return velocity(problem, place, nodes, overlaps, held)
-
-    def look(overlaps: Overlaps) -> dict[str, jax.Array]:
-        return {name: function(overlaps) for name, function in watched}
-
-    def one(start: Overlaps) -> _Solved:
-        solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(field),
-            diffrax.Tsit5(),
-            t0=jnp.zeros_like(times[0]),
-            t1=jnp.maximum(times[-1], 1e-12),
-            dt0=first_step,
-            y0=start,
-            stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
-            saveat=diffrax.SaveAt(ts=times),
-            max_steps=max_steps,
-            throw=False,
-        )
-        return _Solved(
-            jax.vmap(look)(solution.ys),
-            solution.ys,
-            solution.stats["num_accepted_steps"],
-            solution.result == diffrax.RESULTS.successful,
-        )
-
-    return jax.lax.map(one, starts)
-
-
 def right_hand_side(
     problem: Problem,
     overlaps: Overlaps,
@@ -336,10 +276,9 @@ def right_hand_side(
         place, cast = limit_medium(problem, dimension), problem.cast(jnp.float64)
         held, starts = starting_points(cast, place, first_rule(problem, target), overlaps)
         first = jax.tree.map(lambda leaf: leaf[0], starts)
-        rate = jax.jit(partial(velocity, held=held))
         found = estimate(
             problem,
-            lambda rule: rate(cast, place, device_nodes(rule), first),
+            lambda rule: velocity_at(cast, place, device_nodes(rule), first, held=held),
             target,
             caller="right_hand_side",
         )

@@ -219,6 +219,12 @@ def _shaped(variables: dict[str, Latent], values: Array, weights: Array) -> Node
     return Nodes(arrays, zeta, weights)
 
 
+def joined(rules: Sequence[Nodes]) -> Nodes:
+    """One rule of several sets with equal weight."""
+    whole: Nodes = jax.tree.map(lambda *leaves: np.concatenate(leaves), *rules)
+    return whole._replace(weights=whole.weights / len(rules))
+
+
 def same_length(rules: Sequence[Nodes]) -> list[Nodes]:
     """The same rules, filled up with nodes of weight zero, so that they share compiled code."""
     longest = max(rule.weights.size for rule in rules)

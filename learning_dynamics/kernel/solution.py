@@ -1,0 +1,304 @@
+"""Solutions of the limit's differential equation to a wanted accuracy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from learning_dynamics.kernel.accuracy import Target, best_method, excess
+from learning_dynamics.kernel.kinks import has_kinks
+from learning_dynamics.kernel.moments import Medium, velocity
+from learning_dynamics.kernel.problem import Problem
+from learning_dynamics.kernel.quadrature import Nodes, combine, expectation_nodes, same_length
+from learning_dynamics.kernel.starts import device_nodes
+from learning_dynamics.kernel.state import Overlaps
+
+__all__ = ["IncompleteError", "Setting", "Solution", "solve_limit", "velocity_at"]
+
+Array = NDArray[np.float64]
+_FINE = 1e-8  # tolerance where the right-hand side is smooth
+_LOOSER = 100.0  # tolerance ratio of the run behind the integrator's error
+_JUMPS = 10.0  # the same where the right-hand side jumps: its tolerance is large as it is
+_SHARE = 0.25  # error of the right-hand side over that of the solution that it leads to
+_LARGE = 1e6  # order parameters that have grown by such a factor diverge
+
+
+class IncompleteError(ArithmeticError):
+    """The solution does not reach the last time; `result` holds it up to where it ends.
+
+    Attributes:
+        result: what the call returns with `allow_incomplete=True`.
+    """
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class Setting(NamedTuple):
+    """What the differential equation is made of.
+
+    Attributes:
+        problem: as the user gave it.
+        cast: the same in float64.
+        place: noise blocks.
+        starts: distinct starts, leading axis.
+        again: index of every start among the distinct ones.
+        held: fast parameters.
+        watched: names and functions of the order parameters.
+        max_steps: bound on the time steps per start.
+    """
+
+    problem: Problem
+    cast: Problem
+    place: Medium
+    starts: Overlaps
+    again: NDArray[np.int64]
+    held: frozenset[str]
+    watched: Any
+    max_steps: int
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """Observables along the solutions from all starts.
+
+    Attributes:
+        times: those up to which every solution exists.
+        values: name -> mean over the starts, shape (times, ...).
+        quadrature: name -> bound on the error of the expectations.
+        integrator: name -> bound on the error of the time steps.
+        paths: name -> shape (starts, times, ...).
+        method: "tensor" or "sobol".
+        nodes: quadrature nodes of an expectation.
+        points: nodes that were asked for.
+        steps: largest number of time steps.
+        tolerance: of the solver.
+        end: what ended the solution early, and when; empty if it reached the last time.
+        diverges: whether it ended because it grew without bound.
+        last: order parameters at the last of the times, from the first start and rule.
+        setting: the equation.
+        rules: quadrature rules over whose solutions `at` averages.
+    """
+
+    times: Array
+    values: Mapping[str, Array]
+    quadrature: Mapping[str, Array]
+    integrator: Mapping[str, Array]
+    paths: Mapping[str, Array]
+    method: str
+    nodes: int
+    points: int
+    steps: int
+    tolerance: float
+    end: str
+    diverges: bool
+    last: Overlaps
+    setting: Setting
+    rules: list[Nodes] = field(repr=False)
+
+    @property
+    def errors(self) -> dict[str, Array]:
+        """Sum of both errors."""
+        return {name: self.quadrature[name] + self.integrator[name] for name in self.values}
+
+    def at(self, times: Array) -> Overlaps:
+        """Order parameters at increasing times, leading axes (starts, times)."""
+        with jax.enable_x64(True):
+            runs = [
+                _run(self.setting, rule, jnp.asarray(times), self.tolerance, 1e-4).overlaps
+                for rule in self.rules
+            ]
+            again = self.setting.again
+            return jax.tree.map(lambda *leaves: np.mean(leaves, axis=0)[again], *runs)
+
+
+def solve_limit(
+    setting: Setting, times: Array, target: Target, tolerance: float | None
+) -> Solution:
+    """The solution of the smallest quadrature that meets the target, or the best within bounds.
+
+    The method is the one whose right-hand side has the smaller error at the start and, where more
+    points are needed, at the end of the solution before. Where the right-hand side jumps, its
+    error at the start also tells how many points to begin with. A solution that ends early
+    without diverging is tried again with the tolerance of jumps, and then with more points.
+    """
+    problem = setting.problem
+    jumps = has_kinks(problem)
+    coarse = target.aim / 100
+    states = [jax.tree.map(lambda leaf: leaf[0], setting.starts)]
+    best, best_size = None, np.inf
+    points: int | None = target.first(problem)
+    while points is not None:
+        method, error = _choose(setting, target, points, states, always=jumps and best is None)
+        jumps = jumps and error > 1e-3  # else the kinks are none, or resolved
+        if jumps and best is None:
+            points = target.more(points, error / _SHARE, least=0) or points
+        used = (coarse if jumps else _FINE) if tolerance is None else tolerance
+        solution = _solve_with(setting, times, points, method, used, jumps)
+        if solution.end and not solution.diverges and tolerance is None and not jumps:
+            jumps = True
+            solution = _solve_with(setting, times, points, method, coarse, jumps)
+        size, _ = excess(dict(solution.values), solution.errors, target.aim)
+        if solution.end:
+            size = max(size, 2.0)
+        longer = best is None or solution.times.size > best.times.size
+        if longer or (size <= best_size and solution.times.size == best.times.size):
+            best, best_size = solution, size
+        if size <= 1 or solution.diverges:
+            break
+        points = target.more(points, size)
+        states = [states[0], solution.last]
+    assert best is not None
+    return best
+
+
+def _choose(
+    setting: Setting, target: Target, points: int, states: list[Overlaps], *, always: bool
+) -> tuple[Any, float]:
+    """Method with the smaller error of the right-hand side, and this error over the target."""
+
+    def rates(rule: Nodes) -> Any:
+        nodes = device_nodes(rule)
+        return [
+            velocity_at(setting.cast, setting.place, nodes, state, held=setting.held)
+            for state in states
+        ]
+
+    with jax.enable_x64(True):
+        return best_method(
+            setting.problem, rates, target, points, again=len(states) > 1, always=always
+        )
+
+
+@partial(jax.jit, static_argnames="held")
+def velocity_at(
+    problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, *, held: frozenset[str]
+) -> Overlaps:
+    """Compiled `velocity`."""
+    return velocity(problem, place, nodes, overlaps, held)
+
+
+def _solve_with(
+    setting: Setting, times: Array, points: int, method: Any, tolerance: float, jumps: bool
+) -> Solution:
+    """Solutions under all rules of one quadrature, their spread, and where they end."""
+    rules, kind = expectation_nodes(setting.problem, points=points, method=method)
+    looser = _JUMPS if jumps else _LOOSER
+    with jax.enable_x64(True):
+        tau = jnp.asarray(times)
+        nodes = [device_nodes(rule) for rule in same_length(rules)]
+        runs = [_run(setting, rule, tau, tolerance, 1e-4) for rule in nodes]
+        loose = _run(setting, nodes[0], tau, looser * tolerance, 3.7e-4)
+        every = [*runs, loose]
+        done = np.array([np.all(np.asarray(run.success)) for run in every])
+        reached = np.array([np.min(np.asarray(run.reached)) for run in every])
+        growth = np.array([np.max(np.asarray(run.growth)) for run in every])
+    kept = times <= (np.inf if np.all(done) else np.min(reached))
+    steps = max(int(np.max(np.asarray(run.steps))) for run in runs)
+    diverges, end = False, ""
+    if not np.all(done):
+        first = int(np.argmin(np.where(done, np.inf, reached)))
+        diverges = not growth[first] < _LARGE
+        where = f"tau = {reached[first]:.6g} of {times[-1]:g}"
+        end = f"the limit diverges at {where}" if diverges else f"the limit ends at {where}: "
+        if not diverges:
+            end += f"its {setting.max_steps} steps at tolerance {tolerance:g} do not suffice"
+
+    def observed(run: _Run) -> dict[str, Array]:
+        return {name: np.asarray(v)[setting.again][:, kept] for name, v in run.seen.items()}
+
+    paths = [observed(run) for run in runs]
+    means = [{name: path[name].mean(axis=0) for name in path} for path in paths]
+    values, quadrature = combine(means, kind)
+    coarser = {name: path.mean(axis=0) for name, path in observed(loose).items()}
+    integrator = {name: np.abs(coarser[name] - means[0][name]) for name in means[0]}
+    if kind == "sobol":
+        paths = [{name: np.mean([p[name] for p in paths], axis=0) for name in paths[0]}]
+    size = int(rules[0].weights.size)
+    index = max(int(np.sum(kept)) - 1, 0)
+    last = jax.tree.map(lambda leaf: leaf[0, index], runs[0].overlaps)
+    return Solution(
+        times[kept], values, quadrature, integrator, paths[0], kind,
+        size * len(rules) if kind == "sobol" else size, points, steps, tolerance, end, diverges,
+        last, setting, nodes if kind == "sobol" else nodes[:1],
+    )  # fmt: skip
+
+
+class _Run(NamedTuple):
+    """Solutions from all starts: observables and order parameters, shape (starts, times, ...)."""
+
+    seen: dict[str, jax.Array]
+    overlaps: Overlaps
+    steps: jax.Array
+    success: jax.Array
+    reached: jax.Array
+    growth: jax.Array
+
+
+def _run(
+    setting: Setting, nodes: Nodes, times: jax.Array, tolerance: float, first_step: float
+) -> _Run:
+    _, cast, place, starts, _, held, watched, max_steps = setting
+    span = max(float(times[-1]), 1e-12)
+    steps = (jnp.float64(tolerance), jnp.float64(first_step * span))
+    return _integrate(
+        nodes, starts, cast, place, times, *steps, held=held, watched=watched, max_steps=max_steps
+    )
+
+
+@partial(jax.jit, static_argnames=("held", "watched", "max_steps"))
+def _integrate(
+    nodes: Nodes,
+    starts: Overlaps,
+    problem: Problem,
+    place: Medium,
+    times: jax.Array,
+    tolerance: jax.Array,
+    first_step: jax.Array,
+    *,
+    held: frozenset[str],
+    watched: Any,
+    max_steps: int,
+) -> _Run:
+    """Solutions from all starts, observed at the times."""
+
+    def field(_: Any, overlaps: Overlaps, __: Any) -> Overlaps:
+        return velocity(problem, place, nodes, overlaps, held)
+
+    def look(overlaps: Overlaps) -> dict[str, jax.Array]:
+        return {name: function(overlaps) for name, function in watched}
+
+    def largest(overlaps: Overlaps) -> jax.Array:
+        return jnp.max(jnp.stack([jnp.max(jnp.abs(a), initial=0) for a in overlaps[:2]]))
+
+    def one(start: Overlaps) -> _Run:
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(field),
+            diffrax.Tsit5(),
+            t0=jnp.zeros_like(times[0]),
+            t1=jnp.maximum(times[-1], 1e-12),
+            dt0=first_step,
+            y0=start,
+            stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+            saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
+            max_steps=max_steps,
+            throw=False,
+        )
+        path, last = solution.ys
+        return _Run(
+            jax.vmap(look)(path),
+            path,
+            solution.stats["num_accepted_steps"],
+            solution.result == diffrax.RESULTS.successful,
+            solution.ts[1][0],
+            largest(jax.tree.map(lambda leaf: leaf[0], last)) / (1 + largest(start)),
+        )
+
+    return jax.lax.map(one, starts)

@@ -54,7 +54,6 @@ def sustained_delay(drift: float, deviation: float, updates: int, points: int = 
     up, down = reach / points, deep / points
     aa, ab = step(above, above, up), step(above, below, down)
     bb, ba = step(below, below, down), step(below, above, up)
-    ab /= np.maximum(1.0, (aa + 0).sum(axis=1) + ab.sum(axis=1))[:, None]
     rest = np.linalg.inv(np.eye(points) - bb)
     back = rest @ ba
     back /= back.sum(axis=1, keepdims=True)

@@ -92,10 +92,14 @@ class Form:
         u = rng.normal(size=(tries, self.powers.shape[1]))
         u /= np.linalg.norm(u, axis=1, keepdims=True)
         scale = np.abs(self.coefficients).sum() * self.order + 1e-300
+        step, values = np.full(tries, (2 + self.order) / scale), self(u)
         for _ in range(500):
-            u = u - self.gradient(u) / scale * (2 + self.order)
-            u /= np.linalg.norm(u, axis=1, keepdims=True)
-        values = self(u)
+            trial = u - step[:, None] * self.gradient(u)
+            trial /= np.linalg.norm(trial, axis=1, keepdims=True)
+            lower = self(trial)
+            fell = lower <= values
+            u, values = np.where(fell[:, None], trial, u), np.where(fell, lower, values)
+            step *= np.where(fell, 1.1, 0.5)
         ranks = np.argsort(values)
         return values[ranks], u[ranks]
 

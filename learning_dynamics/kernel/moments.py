@@ -216,7 +216,7 @@ def flow(
     else:
         regression = jax.scipy.linalg.solve_triangular(m.factor.T, m.noise.T, lower=False).T
         along = exact(regression[None], place.variances[:, None, None] * blocks)
-    decay = jnp.asarray(problem.weight_decay or 0.0, signal.dtype)
+    decay = jnp.asarray(0.0 if problem.weight_decay is None else problem.weight_decay, signal.dtype)
     pull = place.block_weights[:, None, None] * m.pull[None]
     half = along + exact(pull, blocks) + decay * blocks
     spread = (place.fractions * place.variances)[:, None, None] * m.step[None] / problem.batch

@@ -33,11 +33,11 @@ class Coin(ld.InputModel):
 
 @ld.configuration
 class Readout(ld.Learner):
-    """(y - sum_k a_k h_k^2 / 2 - h_k)^2 / 2 plus Q_kl couplings; `cubed` couples three neurons."""
+    """(y - sum_k v_k)^2 / 2 + v Q v / 4, v_k = a_k (h_k + h_k^2 / 2); `cubed` adds h_1 h_2 h_3."""
 
     hidden: int = ld.static(default=3)
     readout: object = ld.static(default=(1.0, 1.0, 1.0))
-    cubed: bool = ld.static(default=False)
+    cubed: bool = ld.static(default=False)  # couples three neurons
 
     @property
     def neurons(self):
@@ -46,7 +46,7 @@ class Readout(ld.Learner):
     def loss(self, fields, norms, parameters, sample):
         h = fields[:, 0]
         a = jnp.asarray(np.array(self.readout[: self.hidden]), h.dtype)
-        values = a * (jnp.tanh(h) + h * h / 2)
+        values = a * (h + h * h / 2)
         wrong = sample.label - jnp.sum(values)
         total = wrong * wrong / 2 + jnp.sum(norms * values[:, None] * values[None]) / 4
         return total + (jnp.prod(h) if self.cubed else jnp.zeros_like(h[0]))

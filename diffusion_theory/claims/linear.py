@@ -42,7 +42,7 @@ def covariance_is_linear(run: Run) -> Evidence:
     found = _recovery_times(run, inputs)
     d = found.dimensions
     finite = [
-        theory.passage_law(inputs, LEARNER, RATE, n, THRESHOLD, t)
+        theory.passage_law(inputs, LEARNER, RATE, n, THRESHOLD, t, sustained=_lasting(n))
         for n, t in zip(d.tolist(), found.followed.tolist(), strict=True)
     ]
     times = np.array([p.quantile(LEVELS) for p in finite]).T / d
@@ -110,6 +110,11 @@ def correlated_latents_are_linear(run: Run) -> Evidence:
     )
 
 
+def _lasting(d: int) -> int:
+    """Consecutive updates that make a recovery."""
+    return max(1, d // 50)
+
+
 NOTES = (
     "Runs on the overlap chain, exact in law at every d. Recovery is a sustained crossing (d/50 "
     "updates). Where the law is that of d → ∞, the allowed bias is a relative error d^(-1/2) of "
@@ -159,7 +164,7 @@ class Growing:
     def stop(self, d: int) -> ld.Stop:
         """Sustained crossing."""
         mixture = Along(tuple(self.law.direction.tolist()))
-        return ld.Stop(mixture, THRESHOLD, sustained=max(1, d // 50))
+        return ld.Stop(mixture, THRESHOLD, sustained=_lasting(d))
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,16 @@ class Form:
 
     @cached_property
     def factors(self) -> NDArray[np.int64]:
-        """The variables of each monomial, repeated as often as they occur, (monomials, order)."""
-        rows = [np.repeat(np.arange(row.size), row) for row in self.powers]
-        return np.asarray(rows, np.int64).reshape(len(self.powers), self.order)
+        """The variables of each monomial, repeated as often as they occur, (monomials, order).
+
+        Monomials of lower order (zeros that hold a place) are filled up with the number n.
+        """
+        n = self.powers.shape[1]
+        table = np.full((len(self.powers), self.order), n, np.int64)
+        for row, powers in zip(table, self.powers, strict=True):
+            variables = np.repeat(np.arange(n), powers)
+            row[: variables.size] = variables
+        return table
 
     def __call__(self, overlaps: ArrayLike) -> Array:
         """Values at overlaps of shape (..., n)."""
@@ -53,6 +60,7 @@ class Form:
         return total
 
     def _monomials(self, m: Array, factors: NDArray[np.int64]) -> Array:
+        m = np.concatenate([m, np.ones((*m.shape[:-1], 1))], axis=-1)
         values = np.ones((*m.shape[:-1], len(factors)))
         for slot in range(factors.shape[1]):
             values = values * m[..., factors[:, slot]]
@@ -84,10 +92,14 @@ class Form:
         u = rng.normal(size=(tries, self.powers.shape[1]))
         u /= np.linalg.norm(u, axis=1, keepdims=True)
         scale = np.abs(self.coefficients).sum() * self.order + 1e-300
+        step, values = np.full(tries, (2 + self.order) / scale), self(u)
         for _ in range(500):
-            u = u - self.gradient(u) / scale * (2 + self.order)
-            u /= np.linalg.norm(u, axis=1, keepdims=True)
-        values = self(u)
+            trial = u - step[:, None] * self.gradient(u)
+            trial /= np.linalg.norm(trial, axis=1, keepdims=True)
+            lower = self(trial)
+            fell = lower <= values
+            u, values = np.where(fell[:, None], trial, u), np.where(fell, lower, values)
+            step *= np.where(fell, 1.1, 0.5)
         ranks = np.argsort(values)
         return values[ranks], u[ranks]
 
@@ -99,9 +111,9 @@ class Form:
     def restricted(self, basis: Array) -> "Form":
         """The form on the span of the rows of `basis`, in its coordinates."""
         count = basis.shape[0]
-        change = np.ones((len(self.powers), 1))
+        change, rows = np.ones((len(self.powers), 1)), np.vstack([basis.T, np.zeros(count)])
         for slot in range(self.order):  # every overlap is a linear form in the new coordinates
-            change = product(change, slot, basis.T[self.factors[:, slot]], 1, count)
+            change = product(change, slot, rows[self.factors[:, slot]], 1, count)
         change[np.abs(change) < 1e-12] = 0.0
         powers = powers_of(count, self.order)
         return Form(self.order, powers, self.coefficients @ change, self.errors @ np.abs(change))

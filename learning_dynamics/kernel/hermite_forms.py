@@ -108,7 +108,7 @@ def obstacle(problem: Problem) -> str | None:
 
 def _labels(problem: Problem) -> Any:
     """Different labels at random points (all there are, if few)."""
-    points = 64 * fewest_points(problem, fields=False)
+    points = 2048 * fewest_points(problem, fields=False)
     rule = expectation_nodes(problem, points=points, fields=False, method="sobol")[0][0]
     latents, weights = _merge(rule)
     with jax.enable_x64(True):

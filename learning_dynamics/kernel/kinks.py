@@ -26,28 +26,29 @@ def has_kinks(problem: Problem) -> bool:
     or fields. Where these only guard a smooth function (`softplus`, a safe division), or a root is
     taken away from zero, the answer is true as well.
     """
-    cast = problem.cast(jnp.float32)
-    neurons, vectors = problem.learner.neurons, problem.inputs.vectors
+    with jax.enable_x64(False):  # traced in single precision, whatever the caller's setting
+        cast = problem.cast(jnp.float32)
+        neurons, vectors = problem.learner.neurons, problem.inputs.vectors
 
-    def loss(latents: Any, fields: jax.Array) -> Any:
-        signal, label = cast.signal(latents)
-        norms = jnp.zeros((neurons, neurons), jnp.float32)
-        sample = Sample(label, jnp.zeros((vectors, vectors), jnp.float32))
-        parameters = cast.initial_parameters(jnp.float32)
-        return signal, cast.learner.loss(fields, norms, parameters, sample)
+        def loss(latents: Any, fields: jax.Array) -> Any:
+            signal, label = cast.signal(latents)
+            norms = jnp.zeros((neurons, neurons), jnp.float32)
+            sample = Sample(label, jnp.zeros((vectors, vectors), jnp.float32))
+            parameters = cast.initial_parameters(jnp.float32)
+            return signal, cast.learner.loss(fields, norms, parameters, sample)
 
-    latents = {
-        name: jax.ShapeDtypeStruct(latent.shape, jnp.float32)
-        for name, latent in cast.all_latents().items()
-        if not latent.outcomes
-    }
-    discrete = {
-        name: jnp.zeros(latent.shape, jnp.float32)
-        for name, latent in cast.all_latents().items()
-        if latent.outcomes
-    }
-    fields = jax.ShapeDtypeStruct((neurons, vectors), jnp.float32)
-    jaxpr = jax.make_jaxpr(lambda x, f: loss({**x, **discrete}, f))(latents, fields).jaxpr
+        latents = {
+            name: jax.ShapeDtypeStruct(latent.shape, jnp.float32)
+            for name, latent in cast.all_latents().items()
+            if not latent.outcomes
+        }
+        discrete = {
+            name: jnp.zeros(latent.shape, jnp.float32)
+            for name, latent in cast.all_latents().items()
+            if latent.outcomes
+        }
+        fields = jax.ShapeDtypeStruct((neurons, vectors), jnp.float32)
+        jaxpr = jax.make_jaxpr(lambda x, f: loss({**x, **discrete}, f))(latents, fields).jaxpr
     return _search(jaxpr, [True] * len(jaxpr.invars))[0]
 
 

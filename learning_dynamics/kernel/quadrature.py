@@ -213,7 +213,7 @@ def _sobol(single: Sequence[Latent], power: int, rng: np.random.Generator) -> tu
         index = np.array([outcome[column] for outcome in outcomes])
         values[:, :, i] = support[index][:, None]
         weights *= probabilities[index][:, None]
-    return values.reshape(-1, len(single)), weights.ravel()
+    return values.reshape(weights.size, len(single)), weights.ravel()
 
 
 def _shaped(variables: dict[str, Latent], values: Array, weights: Array) -> Nodes:

@@ -24,6 +24,7 @@ from diffusion_theory.theory import (
     passage_law,
     search_passage_law,
 )
+from diffusion_theory.theory.crossing import overshoot, sustained_delay
 from diffusion_theory.theory.passage import _law
 from learning_dynamics.recovery import recovery_times
 from tests.diffusion_theory.witness import draw_pair, noisy_samples
@@ -217,3 +218,46 @@ def test_the_step_of_a_batch_has_less_noise():
     # one pass in units of the noise: (delta', B, s) -> (delta'/B, 1, B s) is the same diffusion
     other = search_passage_law(HEAVY, TiedDenoiser("tanh"), 0.75, 20.0)
     assert law.quantile(0.3) * 4 == pytest.approx(float(other.quantile(0.3)), rel=1e-2)
+
+
+@pytest.mark.parametrize(("drift", "updates"), [(1.0, 3), (0.3, 5)])
+def test_overshoot_and_sustained_crossing_against_walks(drift, updates):
+    """Normal steps from far below: first crossing, and start of the first that lasts."""
+    rng, walks = np.random.default_rng(1), 4000
+    place, run = np.full(walks, -25.0), np.zeros(walks, int)
+    first, begun, over = np.full(walks, -1), np.full(walks, -1), np.zeros(walks)
+    for t in range(1, 400):
+        place += drift + rng.normal(size=walks)
+        up = place >= 0
+        over = np.where((first < 0) & up, place, over)
+        first = np.where((first < 0) & up, t, first)
+        run = np.where(up, run + 1, 0)
+        begun = np.where((begun < 0) & (run >= updates), t - updates + 1, begun)
+    assert np.all(begun >= first)
+    for seen, known in (
+        (over, overshoot(drift, 1.0)),
+        (begun - first, sustained_delay(drift, 1.0, updates)),
+    ):
+        assert abs(seen.mean() - known) < 4 * seen.std() / np.sqrt(walks)
+    assert overshoot(1e-6, 1.0) == pytest.approx(0.5826, abs=1e-4)
+    assert overshoot(10.0, 1.0) == pytest.approx(5, rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sustained", [1, 5])
+def test_the_law_of_a_step_that_is_not_small(sustained, key):
+    """Growth of three per cent an update at d = 50: second order in a step is followed."""
+    inputs, learner, d = MixedCumulant(9.0, None), TiedDenoiser("tanh", sign=-1), 50
+    seen = recovery_times(
+        lambda _: ld.Problem(inputs, learner, 0.2, update="spherical"),
+        dimensions=[d],
+        replicas=4096,
+        longest=lambda _: 12.0 * d,
+        stop=lambda _: ld.Stop(_size, 0.5, sustained=sustained),
+        key=key,
+    )
+    law = passage_law(inputs, learner, 0.2, d, 0.5, 12.0 * d, sustained=sustained)
+    grid = np.array([45.0, 60.0, 75.0, 100.0, 130.0])
+    share = (seen.samples[:, 0][:, None] <= grid).mean(axis=0)
+    error = np.sqrt(share * (1 - share) / 4096)
+    assert np.all(np.abs(share - law.probability(grid)) < 4 * error + law.error + 0.01)

@@ -80,7 +80,7 @@ def agree(one, two):
 def test_hermite_and_law_route_agree(name):
     problem, points, size = {
         "teacher": (ld.Problem(Teacher(np.array([1.0, 0.5])), Committee(1), 1.0), 2**11, 1e-3),
-        "relu": (ld.Problem(Monomial(2), Correlation(relu), 1.0), 2**12, 1e-2),
+        "relu": (ld.Problem(Monomial(2), Correlation(relu), 1.0), 2**13, 1e-2),
         "denoiser": (ld.Problem(Spike(), Denoiser(1), 1.0), 2**17, 0.05),
     }[name]
     found = [

@@ -11,7 +11,7 @@ BORDER := tests/learning_dynamics/sweeps tests/learning_dynamics/training \
 	$(addprefix tests/learning_dynamics/test_, array_files.py cli.py claims.py comparison.py \
 	figures.py files.py images_bundled.py images_files.py netcdf.py plugins.py report.py \
 	testing.py) \
-	$(addprefix tests/learning_dynamics/kernel/test_, checkpoints.py runs.py)
+	tests/learning_dynamics/kernel/test_checkpoints.py
 
 .PHONY: help report test test-slow test-lowest test-newest lint format types bench docs figures
 .PHONY: gallery clean

@@ -36,7 +36,7 @@ def same_rows(first, second):
     return np.allclose(a, b, atol=1e-3 * np.abs(a).max())
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_few_images_of_every_class_are_all_scored(seed):
     sets = cue_sets(few_digits(5), key=jax.random.key(seed))  # two of each class are tested on
     for _, labels in sets.tests.values():
@@ -72,9 +72,9 @@ def test_patches_of_every_set_come_from_the_same_places(key):
 
 
 def test_absent_classes_leave_names_and_labels(key):
-    two = load_bundled("textures").select([0, 2])
-    sets = cue_sets(two, size=8, stride=8, train_limit=100, test_limit=100, key=key)
-    assert sets.class_names == ("brick", "gravel")
+    two = waves(np.random.default_rng(1), 32).select([0, 2])
+    sets = cue_sets(two, size=8, stride=2, train_limit=60, test_limit=50, key=key)
+    assert sets.class_names == ("a", "c")
     assert sets.chance == 0.5
     assert set(sets.train[1].tolist()) == {0, 1}
     digits = few_digits(6)

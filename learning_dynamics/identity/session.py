@@ -40,13 +40,6 @@ MOST_RECORDS, MOST_STATES = 256, 100_000
 _NUMBERS = (bool, int, float, complex, np.ndarray, np.generic, jax.Array)
 
 
-class _Number:
-    """Place of a number, which no program depends on."""
-
-
-_NUMBER = _Number()
-
-
 class Footprint:
     """What one function, class, object or structure reached when it was last walked.
 
@@ -196,9 +189,8 @@ def _roots(thing: Any) -> Iterator[tuple[Any, Callable[[], Any]]]:
     """Structure and functions of a pytree, each with a key under which its footprint is kept."""
     leaves, structure = jax.tree.flatten(thing)
     if not jax.tree_util.treedef_is_leaf(structure):
-        blank = [_NUMBER] * len(leaves)
         key = ("tree", structure) if _hashable(structure) else ("once", object())
-        yield key, functools.partial(jax.tree.unflatten, structure, blank)
+        yield key, functools.partial(_without_leaves, structure)
     for leaf in leaves:
         if isinstance(leaf, (*_NUMBERS, str, bytes)):
             continue
@@ -206,6 +198,12 @@ def _roots(thing: Any) -> Iterator[tuple[Any, Callable[[], Any]]]:
             yield ("method", id(leaf.__self__), id(leaf.__func__)), functools.partial(_itself, leaf)
         else:
             yield ("id", id(leaf)), functools.partial(_itself, leaf)
+
+
+def _without_leaves(structure: Any) -> Any:
+    """Types and static parts of a pytree."""
+    node = structure.node_data()
+    return None if node is None else (*node, *map(_without_leaves, structure.children()))
 
 
 def _hashable(structure: Any) -> bool:

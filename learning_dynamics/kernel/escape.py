@@ -110,8 +110,9 @@ def _along_fields(
         [jnp.linalg.solve(mixing, moved), scale * jnp.eye(mixing.shape[0])], axis=1
     )
     basis = jnp.linalg.qr(rows.T)[0]
-    both = exact("gy,ny->ng", basis, nodes.zeta[:, 0])
-    latents, first = dict(nodes.latents), 0
+    both: Any = exact("gy,ny->ng", basis, nodes.zeta[:, 0])
+    latents: dict[str, Any] = dict(nodes.latents)
+    first = 0
     for name, shape in dropped:
         size = int(np.prod(shape, dtype=np.int64))
         latents[name] = both[:, first : first + size].reshape(-1, *shape)

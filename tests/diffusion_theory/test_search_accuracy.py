@@ -38,6 +38,7 @@ def test_constant_of_a_covariance_spike_at_default_settings():
         law.quantile(1.0)
 
 
+@pytest.mark.slow
 def test_law_that_does_not_resolve_is_refused():
     options = {"key": jax.random.key(0), "threshold": 0.5, "draws": 16, "method": "sobol"}
     with pytest.raises(InaccurateError, match="search_law"):

@@ -63,7 +63,9 @@ def test_sums_over_pairs_are_recognised():
     assert not alike(problem(readout=(1.0, 1.0, 2.0)))
 
 
-@pytest.mark.parametrize("readout", [(1.0, 1.0, 1.0), (1.0, -1.0, 2.0)])
+@pytest.mark.parametrize(
+    "readout", [(1.0, 1.0, 1.0), pytest.param((1.0, -1.0, 2.0), marks=pytest.mark.slow)]
+)
 def test_pairs_give_what_all_neurons_together_give(readout):
     target = Target(points=2**13, method="tensor")
     several = problem(readout=readout)
@@ -97,6 +99,7 @@ def test_linear_normal_latents_are_taken_out():
     assert float(label) == 1
 
 
+@pytest.mark.slow
 def test_many_directions_come_back():
     """K = 4, r = 4: the exponents of one neuron, four times over."""
     from diffusion_theory import MixedCumulant, SeveralSpikes, TiedDenoiser

@@ -259,6 +259,8 @@ def check_fluctuations(option, update):
         draws = draws[:, 1]
         spread = draws.std(0) * LARGE**0.5
         allowed = 0.05 * theory.spread[name][0] + 4e-3 + theory.spread_error[name][0]
+        if name == "skip":  # only the gram's own spread, of relative order N^-1/2, moves it:
+            allowed = allowed + 0.2 / LARGE**0.5  # 0.17 / N^(1/2), from Wishart draws alone
         assert np.all(np.abs(spread - theory.spread[name][0]) < allowed), name
         value = limit.values[name][0] + theory.shift[name][0] / LARGE
         error = limit.quadrature_error[name][0] + theory.shift_error[name][0] / LARGE

@@ -177,7 +177,8 @@ def _forms(
             problem, rule, mixing, projector, parameters
         )
         averages = [(fine[:, None], coarse[:, None])]
-    v, w = np.linalg.solve(mixing, signal), np.einsum("pq,qrg->prg", np.linalg.inv(mixing), factor)
+    v: Array = np.asarray(np.linalg.solve(mixing, signal), np.float64)
+    w = np.einsum("pq,qrg->prg", np.linalg.inv(mixing), factor)
     spread = np.einsum("prg,qsg->pqrs", w, w)
     return _contract(v, spread, weights, averages, neurons, highest)
 

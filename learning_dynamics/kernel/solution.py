@@ -152,8 +152,8 @@ def solve_limit(
         size, _ = excess(dict(solution.values), solution.errors, target.aim)
         if solution.end:
             size = max(size, 2.0)
-        longer = best is None or solution.times.size > best.times.size
-        if longer or (size <= best_size and solution.times.size == best.times.size):
+        length = 0 if best is None else best.times.size
+        if best is None or (solution.times.size, -size) >= (length, -best_size):
             best, best_size = solution, size
         if size <= 1 or solution.diverges or (solution.end and not kinks):
             break  # more points would not help

@@ -306,8 +306,10 @@ def draw_samples(problem: Problem, plan: Layout, key: jax.Array, dtype: Any) -> 
             lambda leaf: jnp.broadcast_to(leaf, (*lead, *leaf.shape)), constant
         )
     noise_key = random.fold_in(key, 1)
-    sizes = (neurons, problem.batch * q, plan.rows)
-    return Draw(signal, label, *_noise(plan, noise_key, pool[:, own:], freedoms, *sizes, dtype))
+    noise, rest = _noise(
+        plan, noise_key, pool[:, own:], freedoms, neurons, problem.batch * q, plan.rows, dtype
+    )
+    return Draw(signal, label, noise, rest)
 
 
 def _reduced(plan: Layout, neurons: int, vectors: int, rows: int) -> tuple[int, list[int]]:

@@ -21,7 +21,7 @@ from learning_dynamics.kernel.quadrature import (
     methods_for,
     same_length,
 )
-from learning_dynamics.validation import one_of, positive_integer, reject
+from learning_dynamics.validation import between, one_of, positive_integer, reject
 
 __all__ = [
     "Estimate",
@@ -60,7 +60,7 @@ class Target:
     Attributes:
         accuracy: the wanted accuracy; None demands 1e-3, and nothing where `points` are fixed.
         points: quadrature nodes, fixed by hand; None lets them grow.
-        max_points: bound on the nodes that are tried, 2^20 by default.
+        max_points: bound on the nodes that are tried, 2^21 by default.
         method: quadrature, see `expectation_nodes`; "auto" takes the one with the smaller error.
         allow_inaccurate: warn instead of raising where the accuracy is not reached.
 
@@ -76,8 +76,8 @@ class Target:
 
     def __post_init__(self) -> None:
         one_of("method", self.method, ("auto", "tensor", "sobol"))
-        if self.accuracy is not None and not 0 < self.accuracy < 1:
-            raise reject("accuracy", "lie between 0 and 1", self.accuracy)
+        if self.accuracy is not None:
+            object.__setattr__(self, "accuracy", between("accuracy", self.accuracy, 0, 1))
         if self.points is not None:
             positive_integer("points", self.points)
             if self.max_points is not None:
@@ -110,7 +110,7 @@ class Target:
         """Bound on the points."""
         if self.points is not None:
             return self.points
-        return 2**20 if self.max_points is None else self.max_points
+        return 2**21 if self.max_points is None else self.max_points
 
     def more(self, points: int, excess: float, *, least: int = 1) -> int | None:
         """Points to try next, after an error of so many times the target; None if none are left.
@@ -143,7 +143,7 @@ class Target:
             message = f"{caller}: `{worst}`, or its error, is not finite"
         if not self.allow_inaccurate:
             raise InaccurateError(message, result)
-        warnings.warn(message, RuntimeWarning, stacklevel=4)
+        warnings.warn(message, RuntimeWarning, stacklevel=5)
 
 
 @dataclass(frozen=True, eq=False)

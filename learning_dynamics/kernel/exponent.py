@@ -137,7 +137,7 @@ def information_exponent(
         accuracy: largest error of a coefficient, relative to the largest of its order or to one;
             1e-3 unless `points` are given.
         points: quadrature nodes; None lets them grow until the accuracy is reached.
-        max_points: bound on the nodes, 2^20 by default.
+        max_points: bound on the nodes, 2^21 by default.
         method: quadrature, see `expectation_nodes`; a tensor rule is exact for Gaussian latents
             that enter C and the label polynomially.
         allow_inaccurate: warn instead of raising where the accuracy is not reached.

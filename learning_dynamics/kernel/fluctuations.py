@@ -114,7 +114,7 @@ def fluctuations(
             the right-hand side jumps.
         points: quadrature nodes, fixed by hand; by default they grow from 2^12 until the accuracy
             is met.
-        max_points: bound on the nodes that are tried, 2^20 by default.
+        max_points: bound on the nodes that are tried, 2^21 by default.
         method: quadrature, see `expectation_nodes`; "auto" takes the one whose error is smaller.
         derivatives: "fields" differentiates the gradient of the loss, "law" the Gaussian law of
             the fields, which is right for gradients with jumps or kinks (sign, ReLU) but less
@@ -159,7 +159,7 @@ def fluctuations(
     if solved.end:
         if not allow_incomplete or solved.result.times.size == 0:
             raise IncompleteError(f"fluctuations: {solved.end}", solved.result)
-        warnings.warn(f"fluctuations: {solved.end}", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"fluctuations: {solved.end}", RuntimeWarning, stacklevel=3)
     value = {"spread": dict(solved.result.spread), "shift": dict(solved.result.shift)}
     error = {"spread": solved.result.spread_error, "shift": solved.result.shift_error}
     target.check("fluctuations", value, error, solved.points, solved.method, solved.result)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from learning_dynamics.comparison import Prediction
 from learning_dynamics.identity.session import sees_edits, while_unedited
 from learning_dynamics.kernel.accuracy import Target, estimate, first_rule
+from learning_dynamics.kernel.linear_latents import quadrature_problem
 from learning_dynamics.kernel.moments import moments
 from learning_dynamics.kernel.problem import Problem
 from learning_dynamics.kernel.quadrature import Method, Nodes
@@ -149,7 +150,7 @@ def integrate(
             default 1e-8, and a hundredth of `accuracy` where the right-hand side jumps.
         points: quadrature nodes per expectation, fixed by hand; by default they grow from 2^14
             until the accuracy is met.
-        max_points: bound on the nodes that are tried, 2^20 by default.
+        max_points: bound on the nodes that are tried, 2^21 by default.
         method: quadrature, see `expectation_nodes`; "auto" takes the one whose error is smaller.
         max_steps: bound on the time steps per start.
         finite_size: whether comparisons allow 1.5 times the shift b / N of `fluctuations` as
@@ -198,7 +199,8 @@ def integrate(
             demand = "be left out: `fluctuations` does not follow fast parameters"
             raise reject("finite_size", demand, sorted(held))
         distinct, again = _distinct(starts)
-    setting = Setting(problem, cast, place, distinct, again, held, watched, max_steps)
+    summed = quadrature_problem(problem)
+    setting = Setting(summed, cast, place, distinct, again, held, watched, max_steps)
     solved = solve_limit(setting, array, target, tolerance)
     attributes = {
         "quadrature": solved.method,
@@ -224,7 +226,7 @@ def integrate(
     if solved.end:
         if not allow_incomplete or solved.times.size == 0:
             raise IncompleteError(f"integrate: {solved.end}", limit)
-        warnings.warn(f"integrate: {solved.end}", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"integrate: {solved.end}", RuntimeWarning, stacklevel=3)
     target.check(
         "integrate", dict(solved.values), solved.errors, solved.points, solved.method, limit
     )
@@ -287,7 +289,7 @@ def right_hand_side(
         )
         first = jax.tree.map(lambda leaf: leaf[0], starts)
         found = estimate(
-            problem,
+            quadrature_problem(problem),
             lambda rule: velocity_at(cast, place, device_nodes(rule), first, held=held),
             target,
             caller="right_hand_side",
@@ -327,7 +329,7 @@ def expected_loss(
             return jax.lax.map(lambda y: moments(cast, place, nodes, y).loss, flat)
 
         found = estimate(
-            problem,
+            quadrature_problem(problem),
             lambda rule: np.asarray(losses(device_nodes(rule))).reshape(lead),
             target,
             caller="expected_loss",

@@ -13,7 +13,7 @@ from learning_dynamics.kernel.latents import Normal
 from learning_dynamics.kernel.problem import InputModel, NoiseBlocks, Problem
 from learning_dynamics.pytrees import configuration, static
 
-__all__ = ["without_linear_latents"]
+__all__ = ["quadrature_problem", "without_linear_latents"]
 
 Array = NDArray[np.float64]
 _TRIES = 4
@@ -68,6 +68,24 @@ class Centred(InputModel):
         return self.inputs.signal_variances()
 
 
+@jax.jit
+def _slopes(inputs: InputModel, normals: Any, others: Any) -> Any:
+    """Derivatives of C and of the label with respect to the normal latents."""
+    return jax.jacfwd(lambda x: inputs.signal({**others, **x}))(normals)
+
+
+def quadrature_problem(problem: Problem) -> Problem:
+    """The problem whose latents a quadrature of the moments has to sum over.
+
+    Latents that `samples` integrates exactly are left out; all stay where B is not square, or
+    singular.
+    """
+    mixing = np.asarray(problem.inputs.mixing(), np.float64)
+    if mixing.shape[0] != mixing.shape[1] or np.linalg.matrix_rank(mixing) < mixing.shape[0]:
+        return problem
+    return without_linear_latents(problem)[0]
+
+
 def without_linear_latents(problem: Problem) -> tuple[Problem, Array]:
     """The problem with such latents at zero, and the factor A of C = C_0 + A x, x ~ N(0, 1).
 
@@ -86,9 +104,6 @@ def without_linear_latents(problem: Problem) -> tuple[Problem, Array]:
     linear = set(names)
     with jax.enable_x64(True):
         inputs = problem.cast(jnp.float64).inputs
-        slopes = jax.jit(
-            lambda some, rest: jax.jacfwd(lambda x: inputs.signal({**rest, **x}))(some)
-        )
         for _ in range(_TRIES if names else 0):
             point = {
                 name: jnp.asarray(
@@ -99,7 +114,7 @@ def without_linear_latents(problem: Problem) -> tuple[Problem, Array]:
                 for name, latent in latents.items()
             }
             some = {name: point.pop(name) for name in names}
-            signal, labels = slopes(some, point)
+            signal, labels = _slopes(inputs, some, point)
             for name in names:
                 factors[name].append(np.asarray(signal[name]).reshape(p, r, -1))
             for leaf in jax.tree.leaves(labels, is_leaf=lambda x: isinstance(x, dict)):

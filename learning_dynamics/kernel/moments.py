@@ -129,6 +129,9 @@ def samples(
 ) -> Moments:
     """The same quantities at every node, leading axis nodes (`factor` is common to all).
 
+    Latents that the nodes leave out are integrated exactly (see `_given_fields`): the values are
+    then expectations given the fields.
+
     With `law` their derivatives with respect to the order parameters are those of the Gaussian law
     of the fields and not those of the loss: the fields stay where they are, and every node is
     weighted by p(F; M, R) / p(F) = 1. Equal in the mean, and right for gradients with jumps.
@@ -144,11 +147,19 @@ def samples(
     # gram per dimension: Gamma times the mean variance of the noise
     gram = gamma * jnp.sum(place.fractions * place.variances)
     inverse = jnp.linalg.pinv(mixing) if law else mixing.T
+    linear = [name for name in problem.all_latents() if name not in nodes.latents]
+    given = _given_fields(problem, nodes, linear, signal, covariance, factor) if linear else None
 
     def one(latents: Any, zeta: Any) -> Moments:
-        coordinates, label = problem.signal(latents)
-        fields = exact("kr,pr->kp", signal, coordinates)
-        fields = fields + exact("kl,lq,pq->kp", factor, zeta, mixing)
+        if given is None:
+            coordinates, label = problem.signal(latents)
+            fields = exact("kr,pr->kp", signal, coordinates)
+            fields = fields + exact("kl,lq,pq->kp", factor, zeta, mixing)
+        else:
+            coordinates, label = problem.signal(_at_zero(problem, latents, linear))
+            shift, more, zeta = given(zeta)
+            fields = exact("kr,pr->kp", signal, coordinates) + shift
+            coordinates = coordinates + more
         weight = jnp.ones_like(fields[0, 0])
         if law:
             shift = exact("kr,pr->kp", signal, coordinates)
@@ -177,6 +188,65 @@ def samples(
 
     values = jax.vmap(one)(nodes.latents, nodes.zeta)
     return values._replace(factor=factor)
+
+
+def _at_zero(problem: Problem, latents: Any, names: list[str]) -> dict[str, jax.Array]:
+    """One draw of all latents, those of these names at zero."""
+    known, dtype = problem.all_latents(), jnp.result_type(float)
+    return {**latents, **{name: jnp.zeros(known[name].shape, dtype) for name in names}}
+
+
+def _given_fields(
+    problem: Problem,
+    nodes: Nodes,
+    names: list[str],
+    signal: jax.Array,
+    covariance: jax.Array,
+    factor: jax.Array,
+) -> Any:
+    """Signal coordinates and noise given the fields, where some latents are integrated exactly.
+
+    Given the other latents, C = C_0 + A x with x standard normal, and the fields
+    Y = F B^-T = M (B^-1 C)^T + L zeta are Gaussian with the covariance
+    U_q U_q'^T + 1(q = q') L L^T, U = M B^-1 A. With S its factor and Y = E Y + S g, the expectation
+    of C and zeta given g replaces them, since the slopes depend on the fields alone:
+
+        E[B^-1 C | g] = B^-1 C_0 + Cov(B^-1 C, Y) S^-T g,    E[zeta | g] = Cov(zeta, Y) S^-T g.
+
+    Returns:
+        g, shape (K, q) -> F - M C_0^T, C - C_0 and zeta.
+    """
+    exact = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+    mixing = mixing_matrix(problem, signal.dtype)
+    first = {name: leaf[0] for name, leaf in nodes.latents.items()}
+
+    def coordinates(linear: dict[str, jax.Array]) -> jax.Array:
+        return problem.signal({**first, **linear})[0]
+
+    whole = _at_zero(problem, {}, names)
+    slopes = jax.jacfwd(coordinates)(whole)
+    flat = [slopes[name].reshape(*mixing.shape[:1], signal.shape[1], -1) for name in names]
+    direction = jnp.linalg.inv(mixing)
+    along = exact("qp,prg->qrg", direction, jnp.concatenate(flat, axis=-1))
+    moved = exact("kr,qrg->qkg", signal, along)
+    q, neurons = mixing.shape[1], signal.shape[0]
+    alone = exact("qs,kl->qksl", jnp.eye(q, dtype=signal.dtype), covariance)
+    total = exact("qkg,slg->qksl", moved, moved) + alone
+    root = field_factor(total.reshape(q * neurons, q * neurons))
+    with_signal = exact("qrg,skg->skqr", along, moved).reshape(q * neurons, -1)
+    with_noise = exact("qs,kl->qksl", jnp.eye(q, dtype=signal.dtype), factor)
+    both = jnp.concatenate([with_signal, with_noise.reshape(q * neurons, -1)], axis=1)
+    solved = jax.scipy.linalg.solve_triangular(root, both, lower=True)
+
+    def fields_of(standard: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        g = standard.T.reshape(-1)  # noise vectors before neurons
+        fields = exact("ab,b->a", root, g).reshape(q, neurons)
+        means = exact("ab,a->b", solved, g)
+        more = means[: with_signal.shape[1]].reshape(q, -1)
+        noise = means[with_signal.shape[1] :].reshape(q, neurons)
+        return exact("pq,qk->kp", mixing, fields), exact("pq,qr->pr", mixing, more), noise.T
+
+    return fields_of
 
 
 def _frozen(

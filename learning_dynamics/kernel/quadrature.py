@@ -29,6 +29,7 @@ __all__ = [
 Array = NDArray[np.float64]
 Method = Literal["auto", "tensor", "sobol"]
 Kind = Literal["tensor", "sobol"]
+_CUT, _FINE_CUT = 1e-18, 1e-26  # corners of the grid; what the cut costs shows in the change
 _FEWEST = 12  # tensor nodes per continuous variable below which Sobol points are better
 _PLENTY = 25  # and above which nothing is gained by asking
 _SCRAMBLES = 8
@@ -95,7 +96,8 @@ def expectation_nodes(
             has_kinks(problem) if kinks is None else kinks
         ):  # what a kink adds depends on where it lies between nodes
             counts = (*counts, *(max(1, n) for n in (fine - 2, fine - 3, int(0.6 * fine))))
-        tensors = {n: _shaped(variables, *_tensor(single, n)) for n in set(counts)}
+        cuts = dict.fromkeys(counts, _CUT) | {fine: _FINE_CUT if free else 0.0}
+        tensors = {n: _shaped(variables, *_tensor(single, n, cut)) for n, cut in cuts.items()}
         return [tensors[n] for n in counts], "tensor"
     outcomes = math.prod(v.outcomes for v in single if v.outcomes)
     share = budget / outcomes / _SCRAMBLES
@@ -186,7 +188,8 @@ def student(sets: int) -> float:
     return -float(stdtrit(sets - 1, _RARE / 2))
 
 
-def _tensor(single: Sequence[Latent], nodes: int) -> tuple[Array, Array]:
+def _tensor(single: Sequence[Latent], nodes: int, cut: float) -> tuple[Array, Array]:
+    """Values and weights of all nodes whose weight is above `cut` times the largest."""
     rules = [v.rule(v.nodes or nodes) for v in single]
     if not rules:
         return np.zeros((1, 0)), np.ones(1)
@@ -195,7 +198,7 @@ def _tensor(single: Sequence[Latent], nodes: int) -> tuple[Array, Array]:
     weights = np.ones(1)
     for _, weight in rules:
         weights = np.multiply.outer(weights, weight).ravel()
-    keep = weights > 1e-18 * weights.max()  # corners of the grid that cannot matter
+    keep = weights > cut * weights.max()
     return values[keep], weights[keep] / weights[keep].sum()
 
 

@@ -174,7 +174,7 @@ def search_law(
         accuracy: largest relative error of g, S0, V and L_k, and of the constant c in units of
             1/g or of itself; 1e-3 by default. Where `points` are fixed by hand, a tenth will do.
         points: quadrature nodes; None lets them grow until the accuracy is reached.
-        max_points: bound on the nodes, 2^20 by default.
+        max_points: bound on the nodes, 2^21 by default.
         method: quadrature, see `expectation_nodes`.
         allow_inaccurate: warn instead of raising where the accuracy is not reached.
         longest: for k >= 3, largest time looked at; later explosions count as infinite.

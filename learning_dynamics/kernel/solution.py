@@ -45,8 +45,8 @@ class Setting(NamedTuple):
     """What the differential equation is made of.
 
     Attributes:
-        problem: as the user gave it.
-        cast: the same in float64.
+        problem: what a quadrature sums over, see `quadrature_problem`.
+        cast: the user's problem in float64.
         place: noise blocks.
         starts: distinct starts, leading axis.
         again: index of every start among the distinct ones.
@@ -262,7 +262,7 @@ def _why(
     )
     where = f"at tau = {times[which]:.6g} of {end:g}"
     if not size < _LARGE * (1 + before):
-        return True, f"the limit diverges {where}"
+        return True, f"the limit diverges {where}, where it has grown by a factor {_LARGE:g}"
     with jax.enable_x64(True):
         rate = velocity_at(setting.cast, setting.place, nodes, state, held=setting.held)
     if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(rate)):

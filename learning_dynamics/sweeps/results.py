@@ -108,6 +108,8 @@ def _labelled(name: str, array: Any) -> Labelled:
 def _array(name: str, value: Any) -> NDArray[Any]:
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         value = jax.random.key_data(value)
+    if np.ma.count_masked(value) if isinstance(value, np.ma.MaskedArray) else False:
+        raise TypeError(f"{name} has masked entries, which no file keeps: fill them first")
     try:
         array = np.asarray(value)
     except ValueError:  # ragged

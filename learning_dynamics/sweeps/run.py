@@ -99,6 +99,8 @@ def sweep(
         RuntimeError: if every cell failed, the first one returned what cannot be kept, or the
             executor gets nothing done.
     """
+    if code is not None and store is None:
+        raise reject("code", "be left out without a store", repr(code))
     plan = make_plan(
         measure,
         over,

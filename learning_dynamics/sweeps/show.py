@@ -66,7 +66,7 @@ def _manifest(file: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(file.read_text("utf-8"))
         cells = math.prod(len(labels) for labels in found["axes"].values())
-        whole = cells == len(found["keys"]) and {"measure", "width", "uncovered"} <= found.keys()
+        whole = cells == len(found["keys"]) and {"measure", "width", "kept"} <= found.keys()
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         whole = False
     if whole:

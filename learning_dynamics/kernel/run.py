@@ -102,9 +102,6 @@ def advance(
         def inputs_of(keys: jax.Array) -> Callable[[jax.Array], Any]:
             return partial(draw, jax.vmap(lambda key: _split(key)[1])(keys))
 
-        def split(leaf: jax.Array) -> jax.Array:
-            return leaf.reshape(leaf.shape[0] // group, group, *leaf.shape[1:])
-
         if stop is not None:
             return _in_rounds(
                 inputs_of, jax.vmap(step), jax.vmap(observe), particles, keys, targets, start,
@@ -118,7 +115,7 @@ def advance(
                 plan.chunk,
             )  # fmt: skip
 
-        last, seen = jax.lax.map(together, jax.tree.map(split, (particles, keys)))
+        last, seen = _each_group(together, (particles, keys), group, start)
         last = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), last)
         seen = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 2).reshape(-1, *_rest(a)), seen)
         return last, seen
@@ -132,6 +129,34 @@ def advance(
         check_vma=False,
     )
     return jax.jit(parallel)
+
+
+def _each_group(function: Callable[[Any], Any], replicas: Any, group: int, start: jax.Array) -> Any:
+    """Apply a function to groups of replicas one after another; results stacked along an axis.
+
+    A single group is held twice, and computed once: the compiler drops axes of length one and loops
+    over one group and fuses what is left otherwise, so that the last bits of a replica would
+    depend on its company.
+
+    Args:
+        function: of a tree with leading axis `group`.
+        replicas: tree with leading axis replicas.
+        group: replicas in a group.
+        start: any number that is not negative and not known to the compiler.
+    """
+    groups = jax.tree.map(lambda a: a.reshape(-1, group, *a.shape[1:]), replicas)
+    count = jax.tree.leaves(groups)[0].shape[0]
+    if count == 1:
+        groups = jax.tree.map(lambda a: jnp.concatenate([a, a]), groups)
+    one = jax.eval_shape(function, jax.tree.map(lambda a: a[0], groups))
+    empty = jax.tree.map(lambda a: jnp.zeros((max(count, 2), *a.shape), a.dtype), one)
+
+    def body(index: jax.Array, results: Any) -> Any:
+        result = function(jax.tree.map(lambda a: a[index], groups))
+        return jax.tree.map(lambda whole, part: whole.at[index].set(part), results, result)
+
+    results = jax.lax.fori_loop(0, jnp.where(start >= 0, count, 0), body, empty)
+    return jax.tree.map(lambda a: a[:count], results)
 
 
 def _in_rounds(
@@ -185,9 +210,7 @@ def _in_rounds(
             partial(round_of, target=target),
             carry,
         )
-        return (particles, jnp.maximum(now, target)), jax.lax.map(
-            observe, jax.tree.map(lambda leaf: leaf.reshape(-1, group, *leaf.shape[1:]), particles)
-        )
+        return (particles, jnp.maximum(now, target)), _each_group(observe, particles, group, start)
 
     (particles, _), seen = jax.lax.scan(observation, (particles, start), targets)
     return particles, jax.tree.map(

@@ -44,6 +44,18 @@ def test_a_replica_is_the_same_in_any_batch_on_any_number_of_devices(level, dime
             np.testing.assert_array_equal(values, whole.values[name][:replicas])
 
 
+@pytest.mark.parametrize("stop", [None, ld.Stop(lambda o: o.signal[0, 0], 0.5)])
+def test_a_single_group_computes_what_several_do(stop):
+    """One neuron with a linear field, whose norms were fused otherwise where a loop had one turn."""
+    linear = ld.Problem(Teacher(np.array([1.0]), "linear"), Committee(1, "linear"), 0.5)
+    options = {"problem": linear, "dimension": 20, "times": (0.5, 2.0), "stop": stop}
+    whole = run(replicas=70, devices=jax.devices()[:1], **options)
+    for replicas, devices in ((7, 1), (33, 2)):
+        part = run(replicas=replicas, devices=jax.devices()[:devices], **options)
+        for name, values in part.values.items():
+            np.testing.assert_array_equal(values, whole.values[name][:replicas])
+
+
 @pytest.mark.parametrize("level", ["overlaps", pytest.param("ambient", marks=pytest.mark.slow)])
 def test_observation_times_do_not_change_the_run(level):
     dense = run(level, times=np.arange(1, 13) / 4)

@@ -318,7 +318,9 @@ class Writer:
                 value = cell.cell_contents
             except ValueError:  # not yet filled
                 continue
-            if name in facts.written and (isinstance(value, CONTAINERS) or name in facts.rebound):
+            if name in facts.cells_rebound or (
+                name in facts.cells_written and isinstance(value, CONTAINERS)
+            ):
                 continue  # state that the function keeps for itself
             self.watch("cell", cell, value)
             self.parts.append(f" {name}=")

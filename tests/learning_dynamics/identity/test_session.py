@@ -117,6 +117,43 @@ EDITS = {
         " def g(x): return c * f(x)\n return g\n@times\ndef f(x): return x",
         "c = 3.0", 2, 6,
     ),
+    "global hidden by a local variable that an inner function assigns": (
+        "c = 1.0\ndef h(x):\n c = 0.0\n def g():\n  nonlocal c\n  c = c + x\n g()\n return c\n"
+        "def f(x): return c * h(x)",
+        "c = 3.0", 2, 6,
+    ),
+    "list hidden by a local one that an inner function fills": (
+        "C = [1.0]\ndef h(x):\n C = []\n def g(): C.append(x)\n g()\n return C[0]\n"
+        "def f(x): return C[0] * h(x)",
+        "C[0] = 3.0", 2, 6,
+    ),
+    "table hidden by a local one that an inner function fills": (
+        "C = {'a': 1.0}\ndef h(x):\n C = {}\n def g(): C['a'] = x\n g()\n return C['a']\n"
+        "def f(x): return C['a'] * h(x)",
+        "C['a'] = 3.0", 2, 6,
+    ),
+    "table hidden by one of a class body": (
+        "C = {'a': 1.0}\ndef h(x):\n class A:\n  C = {}\n  C['a'] = 1\n return x\n"
+        "def f(x): return C['a'] * h(x)",
+        "C['a'] = 3.0", 2, 6,
+    ),
+    "global of the name of state in a closure": (
+        "c = [1.0]\ndef make():\n c = []\n def h(x):\n  c.append(1)\n  return x\n return h\n"
+        "h = make()\ndef f(x): return c[0] * h(x)",
+        "c[0] = 3.0", 2, 6,
+    ),
+    "table beside an assignment in an argument": (
+        "C = {'a': 1.0}\ndef h(t, x): return t['a'] * x\ndef f(x): return h(C, (y := x))",
+        "C['a'] = 3.0", 2, 6,
+    ),
+    "table beside a choice in an argument": (
+        "C = {'a': 1.0}\ndef h(t, x): return t['a'] * x\ndef f(x, y=None): return h(C, y or 1) * x",
+        "C['a'] = 3.0", 2, 6,
+    ),
+    "table put into a local one": (
+        "C = {'a': 1.0}\ndef f(x):\n t, k = {}, 1\n t[k] = C\n return t[k]['a'] * x",
+        "C['a'] = 3.0", 2, 6,
+    ),
     "name that was builtin": (
         "def f(x): return x * len([1])", "def len(_): return 3", 2, 6,
     ),
@@ -146,6 +183,11 @@ HARMLESS = {
     "list of an enclosing function": (
         "def make():\n log = []\n def f(x):\n  log.append(1)\n  return x\n return f\nf = make()"
     ),
+    "variable that an inner function assigns": (
+        "def make():\n n = [0]\n m = 0\n def f(x):\n  def g():\n   nonlocal m\n   m += 1\n"
+        "   n[0] += 1\n  g()\n  return x\n return f\nf = make()"
+    ),
+    "table whose items are added to": ("n = {'a': 0}\ndef f(x):\n n['a'] += 1\n return x"),
     "counter": "n = 0\ndef f(x):\n global n\n n += 1\n return x",
     "table filled as it goes": (
         "_known = {}\ndef f(x):\n if 1 not in _known: _known[1] = 1.0\n return _known[1] * x"

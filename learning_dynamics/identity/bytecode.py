@@ -117,7 +117,7 @@ class _Scan:
         self._part(code, frozenset(code.co_freevars))
 
     def _part(self, code: CodeType, enclosing: frozenset[str]) -> None:
-        """Scan one code object; `enclosing` holds its variables from outside of all that is scanned.
+        """Scan one code object; `enclosing` names its variables from outside of the whole scan.
 
         A variable that an inner function takes from the one around it is no name of a module, and
         is new with each call.

@@ -21,6 +21,7 @@ import numpy as np
 
 from learning_dynamics.identity.arrays import checksum
 from learning_dynamics.identity.bytecode import digest
+from learning_dynamics.identity.origin import attribute
 from learning_dynamics.identity.reach import MISSING, Walk
 from learning_dynamics.identity.values import Writer
 from learning_dynamics.pytrees import is_traced
@@ -74,13 +75,19 @@ class Footprint:
         self.own = [(node.thing, classes.get(id(node.thing), node.key)) for node, _, _ in found]
         kinds: dict[str, dict[Any, Any]] = {}
         for kind, *parts in [*reach.guards, *(writer.guards or [])]:
-            mark = (id(parts[0]), parts[1] if kind == "name" else 0)
+            mark = (id(parts[0]), parts[1] if kind in ("name", "attribute") else 0)
             kinds.setdefault(kind, {})[mark] = tuple(parts)
         self._guards = {kind: list(rows.values()) for kind, rows in kinds.items()}
         self.mutable = not isinstance(root, FunctionType | type) and bool(writer.guards)
 
     def holds(self) -> bool:
         """Whether nothing of it changed since."""
+        try:
+            return self._holds()
+        except Exception:  # an emptied cell or slot, a comparison that raises
+            return False
+
+    def _holds(self) -> bool:
         rows = self._guards.get
         for namespace, name, value in rows("name", ()):
             if namespace.get(name, MISSING) is not value:
@@ -106,6 +113,7 @@ def _text_of(value: Any) -> str:
 
 
 _CHECKS: dict[str, Callable[..., bool]] = {
+    "attribute": lambda module, name, value: attribute(module, name, MISSING) is value,
     "cell": lambda cell, value: cell.cell_contents is value,
     "size": lambda members, count: len(members) == count,
     "items": _same,
@@ -156,14 +164,19 @@ def notice_edits(*things: Any) -> tuple[Footprint, ...]:
             _, oldest = _records.popitem(last=False)
             edited |= oldest.mutable  # nothing else would notice its changes
         if edited or len(_states) > MOST_STATES:
-            _states.clear()
-            _own.clear()
-            _records.clear()
-            for action in _forget:
-                action()
+            _forget_all()
             for record in records:
                 _remember(record)
         return tuple(records)
+
+
+def _forget_all() -> None:
+    with _lock:
+        _states.clear()
+        _own.clear()
+        _records.clear()
+        for action in _forget:
+            action()
 
 
 def _edited(old: Footprint | None, new: Footprint) -> bool:
@@ -251,7 +264,10 @@ def sees_edits(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 args[place] if place < len(args) else kwargs.get(name) for name, place in where
             ]
             if not is_traced(given):  # inside a trace, the function that traces has looked
-                notice_edits(function, *given)
+                try:
+                    notice_edits(function, *given)
+                except Exception:  # code that cannot be looked at may have changed
+                    _forget_all()
             return function(*args, **kwargs)
 
         return called

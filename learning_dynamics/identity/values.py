@@ -28,12 +28,13 @@ import numpy as np
 
 from learning_dynamics.identity.arrays import array_text, checksum
 from learning_dynamics.identity.bytecode import facts_of, literal
-from learning_dynamics.identity.origin import installed, label, public_name
+from learning_dynamics.identity.origin import attribute, installed, label, public_name
 
 __all__ = ["Problem", "Writer", "class_members"]
 
 CONTAINERS = (list, dict, set, bytearray, collections.deque)
 _LITERALS = (type(None), bool, int, str, bytes, float, complex, type(...), type(NotImplemented))
+_PLAIN: tuple[Any, ...] = (dict, list, set, tuple, frozenset)
 _TYPES_AS_TEXT = (range, slice, np.dtype, PurePath, types.UnionType, types.GenericAlias)
 _WITHOUT_STATE = (
     type(threading.Lock()), type(threading.RLock()), threading.local,
@@ -132,7 +133,13 @@ class Writer:
         )
 
     def write(self, value: Any, place: str) -> None:
-        """Add the text of a value that was met at `place`."""
+        """Add the text of a value that was met at `place`; refuse one whose own code raises."""
+        try:
+            self._write(value, place)
+        except Exception:
+            self.refuse(place, value)
+
+    def _write(self, value: Any, place: str) -> None:
         out = self.parts.append
         if type(value) in _LITERALS:
             out(literal(value))
@@ -190,7 +197,7 @@ class Writer:
             out(f"logger {getattr(value, 'name', '')}")
         elif isinstance(value, _WITHOUT_STATE):
             out(f"{type(value).__name__} {getattr(value, '__qualname__', '')}")
-        elif value in (sys.stdout, sys.stderr, sys.stdin) if _is_stream(value) else False:
+        elif any(value is stream for stream in (sys.stdout, sys.stderr, sys.stdin)):
             out("standard stream")
         elif type(value).__module__ in ("typing", "jax.typing") or isinstance(
             value, jax.tree_util.PyTreeDef | jax.Device | typing.TypeVar
@@ -364,12 +371,12 @@ class Writer:
         if not _made_in_python(cls):
             self._reduced(value, place)
             return
-        if hasattr(value, "__dict__"):
-            state = vars(value)
+        state = attribute(value, "__dict__")
+        if isinstance(state, dict):
             self.watch("dict", state, tuple(state), tuple(state.values()))
             kept = {k: v for k, v in state.items() if not _cached(cls, k)}
             self._mapping(kept, place, ordered=False)
-        filled = [name for name in _slots(cls) if hasattr(value, name)]
+        filled = [name for name in _slots(cls) if attribute(value, name, self) is not self]
         if filled:
             read = operator.attrgetter(*filled)
             self.watch("slots", read, value, read(value))
@@ -380,8 +387,12 @@ class Writer:
         try:
             parts = value.__reduce_ex__(4)
         except Exception:
-            self.refuse(place, value)
-            return
+            plain = next((kind for kind in _PLAIN if isinstance(value, kind)), None)
+            if plain is None:
+                self.refuse(place, value)
+                return
+            inside = dict(dict.items(value)) if plain is dict else plain(plain.__iter__(value))
+            parts = (type(value), inside, attribute(value, "__dict__"))
         if self.guards is not None:
             inner = Writer(self.namespace)
             inner._reduced(value, place)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from learning_dynamics.identity import session
 from learning_dynamics.identity.session import forget_with, notice_edits, sees_edits
 
 FORGOTTEN = []
@@ -154,6 +155,29 @@ EDITS = {
         "C = {'a': 1.0}\ndef f(x):\n t, k = {}, 1\n t[k] = C\n return t[k]['a'] * x",
         "C['a'] = 3.0", 2, 6,
     ),
+    "table with attributes": (
+        "class A(dict):\n __getattr__ = dict.__getitem__\nC = A(a=1.0)\ndef f(x): return C.a * x",
+        "C['a'] = 3.0", 2, 6,
+    ),
+    "object that raises for an unknown attribute": (
+        "class A:\n def __init__(self): self.d = {'a': 1.0}\n"
+        " def __getattr__(self, n): return vars(self)['d'][n]\nC = A()\ndef f(x): return C.a * x",
+        "C.d['a'] = 3.0", 2, 6,
+    ),
+    "slot that raises until it is filled": (
+        "class A:\n __slots__ = ('a', 'b')\n def __getattr__(self, n): raise RuntimeError(n)\n"
+        "C = A()\nC.a = 1.0\ndef f(x): return C.a * x",
+        "C.a = 3.0", 2, 6,
+    ),
+    "slot emptied and filled again": (
+        "class A:\n __slots__ = ('a', 'b')\nC = A()\nC.a, C.b = 1.0, 2\ndef f(x): return C.a * x",
+        "del C.b\nC.a = 3.0", 2, 6,
+    ),
+    "attribute that a module makes up": (
+        "import types\nm = types.ModuleType('own_made')\nm.d = {'a': 1.0}\n"
+        "m.__getattr__ = lambda n: m.d[n]\ndef f(x): return m.a * x",
+        "m.d['a'] = 3.0", 2, 6,
+    ),
     "name that was builtin": (
         "def f(x): return x * len([1])", "def len(_): return 3", 2, 6,
     ),
@@ -210,6 +234,18 @@ def test_nothing_is_forgotten_where_nothing_changed(notebook, kind):
     cell(notebook, "unrelated = 5\ndef another(x): return x")
     assert run(notebook.f, 4.0) == 4.0
     assert not FORGOTTEN
+
+
+def test_what_cannot_be_looked_at_forgets_all_and_does_not_stop_a_call(notebook, monkeypatch):
+    cell(notebook, "c = 1.0\ndef f(x): return c * x")
+    assert run(notebook.f) == 2
+
+    def raises(*_):
+        raise RuntimeError
+
+    monkeypatch.setattr(session, "Footprint", raises)
+    cell(notebook, "c = 3.0")
+    assert run(notebook.f) == 6
 
 
 def test_new_functions_and_other_classes_are_no_edits(notebook):

@@ -32,13 +32,13 @@ from learning_dynamics.identity.origin import attribute, installed, label, publi
 
 __all__ = ["Problem", "Writer", "class_members"]
 
-CONTAINERS = (list, dict, set, bytearray, collections.deque)
+_WEAK = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
+CONTAINERS = (list, dict, set, bytearray, collections.deque, *_WEAK)
 _LITERALS = (type(None), bool, int, str, bytes, float, complex, type(...), type(NotImplemented))
 _PLAIN: tuple[Any, ...] = (dict, list, set, tuple, frozenset)
 _TYPES_AS_TEXT = (range, slice, np.dtype, PurePath, types.UnionType, types.GenericAlias)
 _WITHOUT_STATE = (
-    type(threading.Lock()), type(threading.RLock()), threading.local,
-    weakref.ref, weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet,
+    type(threading.Lock()), type(threading.RLock()),
     types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType,
     types.MethodDescriptorType, types.ClassMethodDescriptorType, types.MethodWrapperType,
 )  # fmt: skip
@@ -195,6 +195,18 @@ class Writer:
             self.write(value.__self__, place)
         elif isinstance(value, logging.Logger | logging.LoggerAdapter):
             out(f"logger {getattr(value, 'name', '')}")
+        elif isinstance(value, threading.local):
+            self.refuse(place, value, "not be of another value in another thread")
+            state = vars(value)  # of this thread
+            self.watch("thread", value, state)
+            self.watch("dict", state, tuple(state), tuple(state.values()))
+            self._mapping(state, place, ordered=False)
+        elif isinstance(value, weakref.ref):
+            self.watch("referent", value, value())
+            out("weak ")
+            self.write(value(), place)
+        elif isinstance(value, _WEAK):
+            self._weak(value, place)
         elif isinstance(value, _WITHOUT_STATE):
             out(f"{type(value).__name__} {getattr(value, '__qualname__', '')}")
         elif any(value is stream for stream in (sys.stdout, sys.stderr, sys.stdin)):
@@ -266,6 +278,18 @@ class Writer:
             self.write(item, f"{place}[{key!r}]" if ordered else f"{place}.{key}")
             self.parts.append(",")
         self.parts.append("}")
+
+    def _weak(self, value: Any, place: str) -> None:
+        """Add the items of a collection that does not keep them alive."""
+        self.parts.append(type(value).__name__)
+        if isinstance(value, weakref.WeakSet):
+            self.watch("equal", value.data, frozenset(value.data))
+            self._set(frozenset(value), place)
+        else:
+            self.watch("dict", value.data, tuple(value.data), tuple(value.data.values()))
+            self._sequence("", value.items(), place)
+        if type(value) not in _WEAK:
+            self.reference(type(value), place)
 
     def _set(self, value: Any, place: str) -> None:
         if isinstance(value, set):

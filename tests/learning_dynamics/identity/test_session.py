@@ -178,6 +178,37 @@ EDITS = {
         "m.__getattr__ = lambda n: m.d[n]\ndef f(x): return m.a * x",
         "m.d['a'] = 3.0", 2, 6,
     ),
+    "value of a thread": (
+        "import threading\nC = threading.local()\nC.a = 1.0\ndef f(x): return C.a * x",
+        "C.a = 3.0", 2, 6,
+    ),
+    "weak reference": (
+        "import weakref\nclass A: pass\na = A()\na.c = 1.0\nC = weakref.ref(a)\n"
+        "def f(x): return C().c * x",
+        "a.c = 3.0", 2, 6,
+    ),
+    "weak reference to something else": (
+        "import weakref\nclass A: c = 1.0\nclass B: c = 3.0\na, b = A(), B()\n"
+        "C = weakref.ref(a)\ndef f(x): return C().c * x",
+        "C = weakref.ref(b)", 2, 6,
+    ),
+    "descriptor with weak keys": (
+        "import weakref\nclass D:\n def __init__(self): self.d = weakref.WeakKeyDictionary()\n"
+        " def __get__(self, o, t=None): return self.d.get(o, 1.0)\n"
+        " def __set__(self, o, v): self.d[o] = v\nclass A: c = D()\na = A()\n"
+        "def f(x): return a.c * x",
+        "a.c = 3.0", 2, 6,
+    ),
+    "table with weak values": (
+        "import weakref\nclass A: pass\na = A()\na.c = 1.0\n"
+        "C = weakref.WeakValueDictionary(k=a)\ndef f(x): return C['k'].c * x",
+        "b = A()\nb.c = 3.0\nC['k'] = b", 2, 6,
+    ),
+    "set with weak items": (
+        "import weakref\nclass A: c = 1.0\na = A()\nC = weakref.WeakSet([a])\n"
+        "def f(x): return sum(i.c for i in C) * x",
+        "b = A()\nb.c = 2.0\nC.add(b)", 2, 6,
+    ),
     "name that was builtin": (
         "def f(x): return x * len([1])", "def len(_): return 3", 2, 6,
     ),
@@ -215,6 +246,10 @@ HARMLESS = {
     "counter": "n = 0\ndef f(x):\n global n\n n += 1\n return x",
     "table filled as it goes": (
         "_known = {}\ndef f(x):\n if 1 not in _known: _known[1] = 1.0\n return _known[1] * x"
+    ),
+    "table with weak keys, filled as it goes": (
+        "import weakref\nclass A: pass\na = A()\n_known = weakref.WeakKeyDictionary()\n"
+        "def f(x):\n if a not in _known: _known[a] = 1.0\n return _known[a] * x"
     ),
     "cached property": (
         "import functools\nclass A:\n @functools.cached_property\n def c(self): return 1.0\n"

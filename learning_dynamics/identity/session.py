@@ -23,7 +23,7 @@ from learning_dynamics.identity.arrays import checksum
 from learning_dynamics.identity.bytecode import digest
 from learning_dynamics.identity.origin import attribute
 from learning_dynamics.identity.reach import MISSING, Walk
-from learning_dynamics.identity.values import Writer
+from learning_dynamics.identity.values import Writer, forget_memo
 from learning_dynamics.pytrees import is_traced
 
 __all__ = [
@@ -50,6 +50,7 @@ class Footprint:
         states: hash of a function's own code -> hash of what it uses by name.
         own: functions and classes, with hashes of functions' own code and of classes' members.
         mutable: whether the root itself may change.
+        memos: functions and objects that keep what they worked out, with hashes of all they reach.
     """
 
     def __init__(self, root: Any) -> None:
@@ -77,6 +78,8 @@ class Footprint:
         for kind, *parts in [*reach.guards, *(writer.guards or [])]:
             mark = (id(parts[0]), parts[1] if kind in ("name", "attribute") else 0)
             kinds.setdefault(kind, {})[mark] = tuple(parts)
+        memos = [memo for (memo,) in kinds.pop("memo", {}).values()]
+        self.memos = [(memo, _digest_of(memo)) for memo in memos]
         self._guards = {kind: list(rows.values()) for kind, rows in kinds.items()}
         self.mutable = not isinstance(root, FunctionType | type) and bool(writer.guards)
 
@@ -100,6 +103,14 @@ class Footprint:
             ):
                 return False
         return all(check(*row) for kind, check in _CHECKS.items() for row in rows(kind, ()))
+
+
+def _digest_of(thing: Any) -> str:
+    walk = Walk()
+    writer = walk.writer()
+    writer.write(thing, "memo")
+    entries = walk.reach(writer.children).entries()
+    return digest(writer.text, *(f"{name}={text}" for name, text in entries.items()))
 
 
 def _same(values: Any, others: tuple[Any, ...]) -> bool:
@@ -132,6 +143,7 @@ _lock = threading.RLock()
 _records: OrderedDict[Any, Footprint] = OrderedDict()
 _states: dict[str, str] = {}  # a function's own code -> what it used by name
 _own: dict[int, tuple[Any, str]] = {}  # id of a function or class -> reference, own code
+_memos: dict[int, tuple[Callable[[], Any], str]] = {}  # id -> reference, what it was filled under
 _forget: list[Callable[[], None]] = [jax.clear_caches]
 
 
@@ -157,6 +169,7 @@ def notice_edits(*things: Any) -> tuple[Footprint, ...]:
                 record = _records.get(key)
                 if record is None or not record.holds():
                     new = Footprint(make_root())
+                    _forget_older(new)
                     edited |= _edited(record, new)
                     record = _records[key] = new
                     _remember(record)
@@ -165,11 +178,28 @@ def notice_edits(*things: Any) -> tuple[Footprint, ...]:
         if len(_records) > MOST_RECORDS:
             _, oldest = _records.popitem(last=False)
             edited |= oldest.mutable  # nothing else would notice its changes
+        if edited:
+            for memo, _ in [m for record in (*_records.values(), *records) for m in record.memos]:
+                forget_memo(memo)
         if edited or len(_states) > MOST_STATES:
             _forget_all()
             for record in records:
                 _remember(record)
         return tuple(records)
+
+
+def _forget_older(record: Footprint) -> None:
+    """Empty caches that may hold what other code than that of now has worked out."""
+    if len(_memos) > MOST_STATES:
+        _memos.clear()
+    for memo, now in record.memos:
+        reference, earlier = _memos.get(id(memo), (lambda: None, ""))
+        if reference() is not memo or earlier != now:
+            forget_memo(memo)
+            try:
+                _memos[id(memo)] = (weakref.ref(memo), now)
+            except TypeError:  # an object with slots
+                _memos[id(memo)] = (functools.partial(_itself, memo), now)
 
 
 def _forget_all() -> None:

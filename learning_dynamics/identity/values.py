@@ -30,7 +30,7 @@ from learning_dynamics.identity.arrays import array_text, checksum
 from learning_dynamics.identity.bytecode import facts_of, literal
 from learning_dynamics.identity.origin import attribute, installed, label, public_name
 
-__all__ = ["Problem", "Writer", "class_members"]
+__all__ = ["Problem", "Writer", "class_members", "forget_memo"]
 
 _WEAK = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
 CONTAINERS = (list, dict, set, bytearray, collections.deque, *_WEAK)
@@ -380,6 +380,8 @@ class Writer:
             self.modules.add(cls.__module__)
             return
         self.reference(cls, place)
+        if isinstance(value, functools._lru_cache_wrapper) and not installed(value.__module__):
+            self.watch("memo", value)
         for kind, names in _INSIDES:
             if isinstance(value, kind):
                 self.write(tuple(getattr(value, name) for name in names), place)
@@ -398,6 +400,12 @@ class Writer:
         state = attribute(value, "__dict__")
         if isinstance(state, dict):
             self.watch("dict", state, tuple(state), tuple(state.values()))
+            if any(
+                isinstance(m, functools.cached_property)
+                for c in cls.__mro__
+                for m in vars(c).values()
+            ):
+                self.watch("memo", value)
             kept = {k: v for k, v in state.items() if not _cached(cls, k)}
             self._mapping(kept, place, ordered=False)
         filled = [name for name in _slots(cls) if attribute(value, name, self) is not self]
@@ -455,6 +463,16 @@ def _marker_name(value: Any, namespace: Mapping[str, Any]) -> str | None:
 
 def _is_stream(value: Any) -> bool:
     return hasattr(type(value), "readable") and hasattr(type(value), "fileno")
+
+
+def forget_memo(thing: Any) -> None:
+    """Empty a function of `functools.cache`, or drop the cached properties of an object."""
+    if isinstance(thing, functools._lru_cache_wrapper):
+        thing.cache_clear()
+        return
+    state = vars(thing)
+    for name in [name for name in state if _cached(type(thing), name)]:
+        state.pop(name, None)
 
 
 def _cached(cls: type, name: str) -> bool:

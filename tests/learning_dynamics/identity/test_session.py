@@ -209,6 +209,36 @@ EDITS = {
         "def f(x): return sum(i.c for i in C) * x",
         "b = A()\nb.c = 2.0\nC.add(b)", 2, 6,
     ),
+    "function that keeps its values": (
+        "import functools\nc = 1.0\n@functools.lru_cache\ndef h(): return c\n"
+        "def f(x): return h() * x",
+        "c = 3.0", 2, 6,
+    ),
+    "function that keeps its values by object": (
+        "import functools\nclass A: c = 1.0\na = A()\n@functools.cache\ndef h(a): return a.c\n"
+        "def f(x): return h(a) * x",
+        "a.c = 3.0", 2, 6,
+    ),
+    "method that keeps its values": (
+        "import functools\nclass A:\n c = 1.0\n @functools.cache\n def h(self): return self.c\n"
+        "a = A()\ndef f(x): return a.h() * x",
+        "a.c = 3.0", 2, 6,
+    ),
+    "function that kept a value before it was met": (
+        "import functools\nc = 2.0\n@functools.cache\ndef h(): return c\nh()\nc = 1.0\n"
+        "def f(x): return h() * x",
+        "c = 3.0", 2, 6,
+    ),
+    "cached property": (
+        "import functools\nclass A:\n k = 1.0\n @functools.cached_property\n"
+        " def c(self): return self.k\na = A()\ndef f(x): return a.c * x",
+        "a.k = 3.0", 2, 6,
+    ),
+    "cached property of a global": (
+        "import functools\nk = 1.0\nclass A:\n @functools.cached_property\n"
+        " def c(self): return k\na = A()\na.c\ndef f(x): return a.c * x",
+        "k = 3.0", 2, 6,
+    ),
     "name that was builtin": (
         "def f(x): return x * len([1])", "def len(_): return 3", 2, 6,
     ),
@@ -281,6 +311,19 @@ def test_what_cannot_be_looked_at_forgets_all_and_does_not_stop_a_call(notebook,
     monkeypatch.setattr(session, "Footprint", raises)
     cell(notebook, "c = 3.0")
     assert run(notebook.f) == 6
+
+
+def test_what_a_function_keeps_is_worked_out_once_while_nothing_changes(notebook):
+    cell(
+        notebook,
+        "import functools\nCALLS = []\nclass A:\n @functools.cached_property\n"
+        " def c(self):\n  CALLS.append(1)\n  return 1.0\na = A()\n"
+        "@functools.cache\ndef h():\n CALLS.append(2)\n return 1.0\n"
+        "def make(): return lambda x: a.c * h() * x",
+    )
+    for x in (2.0, 3.0, 4.0):
+        assert run(notebook.make(), x) == x
+    assert notebook.CALLS == [1, 2]
 
 
 def test_new_functions_and_other_classes_are_no_edits(notebook):

@@ -36,6 +36,7 @@ _WEAK = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet
 CONTAINERS = (list, dict, set, bytearray, collections.deque, *_WEAK)
 _LITERALS = (type(None), bool, int, str, bytes, float, complex, type(...), type(NotImplemented))
 _PLAIN: tuple[Any, ...] = (dict, list, set, tuple, frozenset)
+_MAKERS = (bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset)
 _TYPES_AS_TEXT = (range, slice, np.dtype, PurePath, types.UnionType, types.GenericAlias)
 _WITHOUT_STATE = (
     type(threading.Lock()), type(threading.RLock()),
@@ -252,7 +253,9 @@ class Writer:
             self.problems.append(Problem(place, "hold no Python objects", got))
             return
         if isinstance(value, np.ndarray):
-            if value.flags.writeable or value.base is not None:
+            if type(value) is not np.ndarray or not isinstance(
+                value.base, bytes
+            ):  # others can be made writable, and back
                 self.watch("array", value, checksum(value))
             if type(value) is not np.ndarray:
                 self.reference(type(value))
@@ -425,6 +428,8 @@ class Writer:
                 return
             inside = dict(dict.items(value)) if plain is dict else plain(plain.__iter__(value))
             parts = (type(value), inside, attribute(value, "__dict__"))
+        if isinstance(value, collections.defaultdict) and isinstance(parts, tuple):
+            parts = (*parts[:-1], iter(_chosen_items(value)))
         if self.guards is not None:
             inner = Writer(self.namespace)
             inner._reduced(value, place)
@@ -463,6 +468,24 @@ def _marker_name(value: Any, namespace: Mapping[str, Any]) -> str | None:
 
 def _is_stream(value: Any) -> bool:
     return hasattr(type(value), "readable") and hasattr(type(value), "fileno")
+
+
+def _chosen_items(table: collections.defaultdict[Any, Any]) -> list[tuple[Any, Any]]:
+    """Items of a table but for those that reading it has put there."""
+    make: Any = table.default_factory
+    facts = facts_of(make.__code__) if isinstance(make, types.FunctionType) else None
+    plain = facts is not None and not (facts.chains or facts.imports or make.__closure__)
+    if make is None or not (plain or make in _MAKERS):
+        return list(table.items())
+    start = Writer()
+    start.write(make(), "")
+    items = []
+    for key, value in table.items():
+        item = Writer()
+        item.write(value, "")
+        if item.text != start.text:
+            items.append((key, value))
+    return items
 
 
 def forget_memo(thing: Any) -> None:

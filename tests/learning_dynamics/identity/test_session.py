@@ -239,6 +239,24 @@ EDITS = {
         " def c(self): return k\na = A()\na.c\ndef f(x): return a.c * x",
         "k = 3.0", 2, 6,
     ),
+    "item of a table with a default": (
+        "import collections\nC = collections.defaultdict(float, a=1.0)\n"
+        "def f(x): return (C['a'] + C['b']) * x",
+        "C['a'] = 3.0", 2, 6,
+    ),
+    "default of a table": (
+        "import collections\nC = collections.defaultdict(lambda: 1.0)\ndef f(x): return C['a'] * x",
+        "C.default_factory = lambda: 3.0\nC.clear()", 2, 6,
+    ),
+    "item instead of the default": (
+        "import collections\nC = collections.defaultdict(lambda: 1.0)\ndef f(x): return C['a'] * x",
+        "C['a'] = 3.0", 2, 6,
+    ),
+    "array that was read-only": (
+        "import numpy as np\nC = np.ones(2)\nC.setflags(write=False)\n"
+        "def f(x): return float(C[0]) * x",
+        "C.setflags(write=True)\nC[0] = 3.0\nC.setflags(write=False)", 2, 6,
+    ),
     "name that was builtin": (
         "def f(x): return x * len([1])", "def len(_): return 3", 2, 6,
     ),
@@ -280,6 +298,11 @@ HARMLESS = {
     "table with weak keys, filled as it goes": (
         "import weakref\nclass A: pass\na = A()\n_known = weakref.WeakKeyDictionary()\n"
         "def f(x):\n if a not in _known: _known[a] = 1.0\n return _known[a] * x"
+    ),
+    "table with a default": (
+        "import collections\nC = collections.defaultdict(lambda: 1.0)\n"
+        "D = collections.defaultdict(list)\n"
+        "def f(x): return C[len(C)] * x + len(D[len(C)])"
     ),
     "cached property": (
         "import functools\nclass A:\n @functools.cached_property\n def c(self): return 1.0\n"

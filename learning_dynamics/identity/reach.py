@@ -11,8 +11,9 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from learning_dynamics.identity.bytecode import Facts, digest, facts_of
+from learning_dynamics.identity.objects import class_members
 from learning_dynamics.identity.origin import attribute, installed, installed_file, label
-from learning_dynamics.identity.values import CONTAINERS, Problem, Writer, class_members
+from learning_dynamics.identity.values import CONTAINERS, Problem, Writer
 
 __all__ = ["MISSING", "Binding", "Node", "Walk"]
 

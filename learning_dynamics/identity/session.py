@@ -21,9 +21,10 @@ import numpy as np
 
 from learning_dynamics.identity.arrays import checksum
 from learning_dynamics.identity.bytecode import digest
+from learning_dynamics.identity.objects import forget_memo
 from learning_dynamics.identity.origin import attribute
 from learning_dynamics.identity.reach import MISSING, Walk
-from learning_dynamics.identity.values import Writer, forget_memo
+from learning_dynamics.identity.values import Writer
 from learning_dynamics.pytrees import is_traced
 
 __all__ = [

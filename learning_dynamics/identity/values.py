@@ -9,7 +9,6 @@ import collections
 import dataclasses
 import enum
 import functools
-import inspect
 import logging
 import operator
 import re
@@ -28,9 +27,18 @@ import numpy as np
 
 from learning_dynamics.identity.arrays import array_text, checksum
 from learning_dynamics.identity.bytecode import facts_of, literal
+from learning_dynamics.identity.objects import (
+    global_name,
+    is_cached,
+    is_stream,
+    keeps_values,
+    made_in_python,
+    marker_name,
+    slots_of,
+)  # fmt: skip
 from learning_dynamics.identity.origin import attribute, installed, label, public_name
 
-__all__ = ["Problem", "Writer", "class_members", "forget_memo"]
+__all__ = ["Problem", "Writer"]
 
 _WEAK = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
 CONTAINERS = (list, dict, set, bytearray, collections.deque, *_WEAK)
@@ -53,16 +61,6 @@ _INSIDES: tuple[tuple[Any, tuple[str, ...]], ...] = (  # wrappers -> what they w
     (functools._lru_cache_wrapper, ("__wrapped__",)),
     (types.MethodType, ("__func__", "__self__")),
 )
-_CLASS_NOISE = frozenset(
-    (
-        "__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__annotate__",
-        "__annotate_func__", "__annotations_cache__", "__orig_bases__", "__parameters__",
-        "__type_params__", "__firstlineno__", "__slotnames__",
-        "__static_attributes__", "__abstractmethods__",
-        "_abc_impl", "_member_map_", "_value2member_map_", "_member_names_", "_hashable_values_",
-        "_unhashable_values_", "_unhashable_values_map_",
-    )
-)  # fmt: skip
 _FIELD = ("name", "default", "default_factory", "init", "compare", "hash", "kw_only")
 _PJIT = type(jax.jit(lambda: None))
 
@@ -73,9 +71,6 @@ class Problem(NamedTuple):
     place: str
     demand: str
     got: str
-
-
-_FIELD_OF_TUPLE = type(Problem.__dict__["place"])
 
 
 class Writer:
@@ -218,7 +213,7 @@ class Writer:
             out(f"{type(value).__name__} {value}")
         elif isinstance(value, jax.core.Tracer):
             out("traced")
-        elif isinstance(value, Iterator) or _is_stream(value):
+        elif isinstance(value, Iterator) or is_stream(value):
             self.refuse(place, value)
         else:
             self._object(value, place)
@@ -286,7 +281,8 @@ class Writer:
         """Add the items of a collection that does not keep them alive."""
         self.parts.append(type(value).__name__)
         if isinstance(value, weakref.WeakSet):
-            self.watch("equal", value.data, frozenset(value.data))
+            references = vars(value)["data"]
+            self.watch("equal", references, frozenset(references))
             self._set(frozenset(value), place)
         else:
             self.watch("dict", value.data, tuple(value.data), tuple(value.data.values()))
@@ -373,12 +369,12 @@ class Writer:
     def _object(self, value: Any, place: str) -> None:
         cls: Any = type(value)
         if cls is object:
-            name = _marker_name(value, self.namespace)
+            name = marker_name(value, self.namespace)
             if name is None:
                 self.refuse(place, value)
             self.parts.append(f"object {name}")
             return
-        if (name := _global_name(value)) is not None:
+        if (name := global_name(value)) is not None:
             self.parts.append(f"named {name}")
             self.modules.add(cls.__module__)
             return
@@ -397,21 +393,17 @@ class Writer:
             self.watch("dict", value, tuple(value), tuple(value.values()))
             self._mapping(value, place)
             return
-        if not _made_in_python(cls):
+        if not made_in_python(cls):
             self._reduced(value, place)
             return
         state = attribute(value, "__dict__")
         if isinstance(state, dict):
             self.watch("dict", state, tuple(state), tuple(state.values()))
-            if any(
-                isinstance(m, functools.cached_property)
-                for c in cls.__mro__
-                for m in vars(c).values()
-            ):
+            if keeps_values(cls):
                 self.watch("memo", value)
-            kept = {k: v for k, v in state.items() if not _cached(cls, k)}
+            kept = {k: v for k, v in state.items() if not is_cached(cls, k)}
             self._mapping(kept, place, ordered=False)
-        filled = [name for name in _slots(cls) if attribute(value, name, self) is not self]
+        filled = [name for name in slots_of(cls) if attribute(value, name, self) is not self]
         if filled:
             read = operator.attrgetter(*filled)
             self.watch("slots", read, value, read(value))
@@ -443,33 +435,6 @@ class Writer:
             self.write(plain, place)
 
 
-_globals: dict[str, tuple[int, dict[int, str]]] = {}
-
-
-def _global_name(value: Any) -> str | None:
-    """Name of an object that the module of its class, in an installed package, keeps."""
-    home = type(value).__module__
-    if not installed(home) or home in ("builtins", "functools", "operator"):
-        return None
-    members = vars(sys.modules[home])
-    known = _globals.get(home)
-    if known is None or known[0] != len(members):
-        known = _globals[home] = (len(members), {id(v): k for k, v in members.items()})
-    name = known[1].get(id(value))
-    return f"{home}.{name}" if name is not None and members.get(name) is value else None
-
-
-def _marker_name(value: Any, namespace: Mapping[str, Any]) -> str | None:
-    """Name of a bare `object()` in a namespace or in one of the modules that it names."""
-    places = [("", namespace)]
-    places += [(f"{n}.", vars(m)) for n, m in namespace.items() if isinstance(m, types.ModuleType)]
-    return next((p + n for p, names in places for n, v in names.items() if v is value), None)
-
-
-def _is_stream(value: Any) -> bool:
-    return hasattr(type(value), "readable") and hasattr(type(value), "fileno")
-
-
 def _chosen_items(table: collections.defaultdict[Any, Any]) -> list[tuple[Any, Any]]:
     """Items of a table but for those that reading it has put there."""
     make: Any = table.default_factory
@@ -486,74 +451,3 @@ def _chosen_items(table: collections.defaultdict[Any, Any]) -> list[tuple[Any, A
         if item.text != start.text:
             items.append((key, value))
     return items
-
-
-def forget_memo(thing: Any) -> None:
-    """Empty a function of `functools.cache`, or drop the cached properties of an object."""
-    if isinstance(thing, functools._lru_cache_wrapper):
-        thing.cache_clear()
-        return
-    state = vars(thing)
-    for name in [name for name in state if _cached(type(thing), name)]:
-        state.pop(name, None)
-
-
-def _cached(cls: type, name: str) -> bool:
-    """Whether an attribute only keeps what a property works out."""
-    member = inspect.getattr_static(cls, name, None)
-    return isinstance(member, functools.cached_property)
-
-
-@functools.lru_cache(maxsize=1024)
-def _slots(cls: Any) -> tuple[str, ...]:
-    names: dict[str, None] = {}
-    for base in cls.__mro__:
-        given: Any = base.__dict__.get("__slots__", ())
-        for name in (given,) if isinstance(given, str) else given:
-            if name in ("__dict__", "__weakref__"):
-                continue
-            private = name.startswith("__") and not name.endswith("__")
-            names[f"_{base.__name__.lstrip('_')}{name}" if private else name] = None
-    return tuple(sorted(names))
-
-
-@functools.lru_cache(maxsize=1024)
-def _made_in_python(cls: Any) -> bool:
-    """Whether all state of an object lies in its `__dict__` and its slots."""
-    base = cls.__base__
-    if base is None:
-        return True
-    own = cls.__dict__
-    if base is object and "__dict__" not in own and "__slots__" not in own:
-        return False
-    slots = own.get("__slots__", ())
-    count = 1 if isinstance(slots, str) else len(tuple(slots))
-    return _made_in_python(base) and cls.__basicsize__ - base.__basicsize__ <= 8 * count + 16
-
-
-def _generated(member: Any) -> bool:
-    """Whether a member of a dataclass or named tuple follows from its fields."""
-    if type(member) is _FIELD_OF_TUPLE:
-        return True
-    function = getattr(member, "__func__", member)
-    if not isinstance(function, types.FunctionType):
-        return False
-    home = function.__globals__.get("__name__", "")
-    return function.__code__.co_filename == "<string>" or home in ("collections", "reprlib")
-
-
-def class_members(cls: type) -> Iterator[tuple[str, Any]]:
-    """Attributes of a class that its own statements gave it."""
-    fields = hasattr(cls, "__dataclass_fields__") or hasattr(cls, "_fields")
-    members = isinstance(cls, enum.EnumMeta)
-    for name, member in vars(cls).items():
-        if name in _CLASS_NOISE or name.startswith("_abc_"):
-            continue
-        if fields and _generated(member):
-            continue
-        if members and name in cls.__members__:  # type: ignore[attr-defined]
-            continue
-        yield name, member
-    if members:
-        for name, member in cls.__members__.items():  # type: ignore[attr-defined]
-            yield name, (member._value_, {k: v for k, v in vars(member).items() if k[0] != "_"})

@@ -127,6 +127,7 @@ def _text_of(value: Any) -> str:
 _CHECKS: dict[str, Callable[..., bool]] = {
     "attribute": lambda module, name, value: attribute(module, name, MISSING) is value,
     "thread": lambda local, state: vars(local) is state,
+    "context": lambda variable, value: variable.get(None) is value,
     "referent": lambda reference, value: reference() is value,
     "cell": lambda cell, value: cell.cell_contents is value,
     "size": lambda members, count: len(members) == count,

@@ -6,6 +6,7 @@ with the place where it was met.
 """
 
 import collections
+import contextvars
 import dataclasses
 import enum
 import functools
@@ -197,6 +198,10 @@ class Writer:
             self.watch("thread", value, state)
             self.watch("dict", state, tuple(state), tuple(state.values()))
             self._mapping(state, place, ordered=False)
+        elif isinstance(value, contextvars.ContextVar):
+            self.refuse(place, value, "not be of another value in another context")
+            self.watch("context", value, value.get(None))
+            self.write(value.get(None), place)
         elif isinstance(value, weakref.ref):
             self.watch("referent", value, value())
             out("weak ")

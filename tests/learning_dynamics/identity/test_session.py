@@ -182,6 +182,11 @@ EDITS = {
         "import threading\nC = threading.local()\nC.a = 1.0\ndef f(x): return C.a * x",
         "C.a = 3.0", 2, 6,
     ),
+    "value of a context": (
+        "import contextvars\nC = contextvars.ContextVar('C')\nC.set(1.0)\n"
+        "def f(x): return C.get() * x",
+        "C.set(3.0)", 2, 6,
+    ),
     "weak reference": (
         "import weakref\nclass A: pass\na = A()\na.c = 1.0\nC = weakref.ref(a)\n"
         "def f(x): return C().c * x",

@@ -30,7 +30,12 @@ _MUTATORS = frozenset(
 )  # fmt: skip
 _LOAD_NAMES = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 _LOAD_ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
-_SIMPLE = ("LOAD_FAST", "LOAD_CONST", "LOAD_GLOBAL", "LOAD_DEREF", "LOAD_NAME")
+_PUSH_ONE = frozenset(
+    (
+        "LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_CHECK", "LOAD_CONST", "LOAD_SMALL_INT",
+        "LOAD_GLOBAL", "LOAD_DEREF", "LOAD_NAME",
+    )
+)  # fmt: skip
 
 
 def digest(*texts: str) -> str:
@@ -61,8 +66,10 @@ class Facts:
         chains: global names and the attributes that follow them, such as ("jnp", "linalg", "eigh").
         imports: (module, level, names) of import statements.
         attributes: all names used after a dot.
-        rebound: names of global and enclosing variables that the code itself assigns.
-        written: those, and names of such variables whose contents it changes.
+        rebound: global names that the code itself assigns.
+        written: those, and global names whose contents it changes.
+        cells_rebound: variables of enclosing functions that the code itself assigns.
+        cells_written: those, and such variables whose contents it changes.
     """
 
     digest: str
@@ -71,6 +78,8 @@ class Facts:
     attributes: frozenset[str]
     rebound: frozenset[str]
     written: frozenset[str]
+    cells_rebound: frozenset[str]
+    cells_written: frozenset[str]
 
 
 _known: dict[int, tuple[CodeType, Facts]] = {}
@@ -94,57 +103,81 @@ def all_code(code: CodeType) -> Iterator[CodeType]:
             yield from all_code(constant)
 
 
+class _Scan:
+    """What the instructions of a code object and of its inner ones say."""
+
+    def __init__(self, code: CodeType) -> None:
+        self.chains: dict[tuple[str, ...], None] = {}
+        self.imports: dict[tuple[str, int, tuple[str, ...]], None] = {}
+        self.attributes: set[str] = set()
+        self.rebound: set[str] = set()
+        self.filled: set[str] = set()
+        self.cells_rebound: set[str] = set()
+        self.cells_filled: set[str] = set()
+        self._part(code, frozenset(code.co_freevars))
+
+    def _part(self, code: CodeType, enclosing: frozenset[str]) -> None:
+        """Scan one code object; `enclosing` names its variables from outside of the whole scan.
+
+        A variable that an inner function takes from the one around it is no name of a module, and
+        is new with each call.
+        """
+        steps = [
+            i for i in dis.get_instructions(code) if i.opname not in ("EXTENDED_ARG", "PUSH_NULL")
+        ]
+        # names of the body of a class hide global ones
+        local = {i.argval for i in steps if i.opname in ("STORE_NAME", "DELETE_NAME")}
+        for at, step in enumerate(steps):
+            name = step.opname
+            if name in _LOAD_ATTRIBUTES:
+                self.attributes.add(step.argval)
+            elif name == "IMPORT_NAME":
+                level, names = steps[at - 2].argval, steps[at - 1].argval
+                self.imports[(step.argval, level or 0, tuple(names or ()))] = None
+            elif name in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+                self.rebound.add(step.argval)
+            elif name in ("STORE_DEREF", "DELETE_DEREF") and step.argval in enclosing:
+                self.cells_rebound.add(step.argval)
+            elif name in _LOAD_NAMES or name == "LOAD_DEREF":
+                chain, end = [step.argval], at + 1
+                while end < len(steps) and steps[end].opname in _LOAD_ATTRIBUTES:
+                    chain.append(steps[end].argval)
+                    end += 1
+                if name in _LOAD_NAMES:
+                    self.chains[tuple(chain)] = None
+                if not (len(chain) == 2 and chain[1] in _MUTATORS) and not _item_set(steps, at + 1):
+                    continue
+                if name in _LOAD_NAMES and step.argval not in local:
+                    self.filled.add(step.argval)
+                elif name == "LOAD_DEREF" and step.argval in enclosing:
+                    self.cells_filled.add(step.argval)
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                self._part(constant, enclosing & frozenset(constant.co_freevars))
+
+
+def _item_set(steps: list[dis.Instruction], at: int) -> bool:
+    """Whether instructions set or delete an item of what was loaded just before them."""
+    if at + 1 >= len(steps) or steps[at].opname not in _PUSH_ONE:
+        return False
+    if steps[at + 1].opname in ("STORE_SUBSCR", "DELETE_SUBSCR"):
+        return True
+    augmented = [(step.opname, step.arg) for step in steps[at + 1 : at + 3]]
+    return augmented == [("COPY", 2), ("COPY", 2)]  # of table and index: `table[index] += value`
+
+
 def _facts(code: CodeType) -> Facts:
-    chains: dict[tuple[str, ...], None] = {}
-    imports: dict[tuple[str, int, tuple[str, ...]], None] = {}
-    attributes: set[str] = set()
-    rebound: set[str] = set()
-    filled: set[str] = set()
-    for part in all_code(code):
-        _scan(part, chains, imports, attributes, rebound, filled)
+    scan = _Scan(code)
     return Facts(
         code_digest(code),
-        tuple(chains),
-        tuple(imports),
-        frozenset(attributes),
-        frozenset(rebound),
-        frozenset(rebound | filled),
+        tuple(scan.chains),
+        tuple(scan.imports),
+        frozenset(scan.attributes),
+        frozenset(scan.rebound),
+        frozenset(scan.rebound | scan.filled),
+        frozenset(scan.cells_rebound),
+        frozenset(scan.cells_rebound | scan.cells_filled),
     )
-
-
-def _scan(
-    code: CodeType, chains: Any, imports: Any, attributes: set[str], rebound: set[str],
-    filled: set[str],
-) -> None:  # fmt: skip
-    steps = [i for i in dis.get_instructions(code) if i.opname not in ("EXTENDED_ARG", "PUSH_NULL")]
-    for at, step in enumerate(steps):
-        name = step.opname
-        if name in _LOAD_ATTRIBUTES:
-            attributes.add(step.argval)
-        elif name == "IMPORT_NAME":
-            level, names = steps[at - 2].argval, steps[at - 1].argval
-            imports[(step.argval, level or 0, tuple(names or ()))] = None
-        elif name in ("STORE_GLOBAL", "DELETE_GLOBAL") or (
-            name == "STORE_DEREF" and step.argval in code.co_freevars
-        ):
-            rebound.add(step.argval)
-        if name not in _LOAD_NAMES and name != "LOAD_DEREF":
-            continue
-        chain, end = [step.argval], at + 1
-        while end < len(steps) and steps[end].opname in _LOAD_ATTRIBUTES:
-            chain.append(steps[end].argval)
-            end += 1
-        if name in _LOAD_NAMES:
-            chains[tuple(chain)] = None
-        if len(chain) == 2 and chain[1] in _MUTATORS:
-            filled.add(chain[0])
-        following = [s.opname for s in steps[at + 1 : at + 3]]
-        if (
-            len(following) == 2
-            and following[0].startswith(_SIMPLE)
-            and following[1] in ("STORE_SUBSCR", "DELETE_SUBSCR", "COPY")
-        ):
-            filled.add(chain[0])
 
 
 def import_statements(code: CodeType) -> Iterator[tuple[str, int, tuple[str, ...]]]:

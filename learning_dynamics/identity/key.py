@@ -118,7 +118,7 @@ def _code(name: str, writers: list[Writer], walk: Walk) -> Code:
 def _name(thing: Any) -> str:
     if isinstance(thing, functools.partial):
         return _name(thing.func)
-    return qualified_name(thing if hasattr(thing, "__qualname__") else type(thing))
+    return qualified_name(thing)
 
 
 def _plain(module: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "attribute",
     "installed",
     "installed_file",
     "label",
@@ -30,9 +31,19 @@ def label(module: str | None) -> str:
     return "__main__" if module in _SCRIPT else module or ""
 
 
+def attribute(thing: Any, name: str, default: Any = None) -> Any:
+    """Attribute of an object whose own code may raise anything when it is asked for one."""
+    try:
+        return getattr(thing, name, default)
+    except Exception:
+        return default
+
+
 def qualified_name(thing: Any) -> str:
     """Name "module.name" of a function or class; a script counts as the module of its file."""
-    module = getattr(thing, "__module__", None) or "builtins"
+    if not isinstance(attribute(thing, "__qualname__"), str):
+        thing = type(thing)
+    module = attribute(thing, "__module__") or "builtins"
     if module in _SCRIPT:
         file = getattr(sys.modules[module], "__file__", None)
         module = Path(file).stem if file else "__main__"
@@ -71,15 +82,15 @@ def installed(name: str | None) -> bool:
 
 def public_name(thing: Any) -> str | None:
     """Name under which an installed package has this very object; None if it has none."""
-    module = getattr(thing, "__module__", None)
-    name = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)
+    module = attribute(thing, "__module__")
+    name = attribute(thing, "__qualname__") or attribute(thing, "__name__")
     if not isinstance(module, str) or not isinstance(name, str):
         return None
     if not installed(module):
         return None
     place: Any = sys.modules.get(module)
     for part in name.split("."):
-        place = getattr(place, "__dict__", {}).get(part)
+        place = attribute(place, "__dict__", {}).get(part)
     return f"{module}.{name}" if place is thing else None
 
 

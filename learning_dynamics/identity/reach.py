@@ -11,8 +11,9 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from learning_dynamics.identity.bytecode import Facts, digest, facts_of
-from learning_dynamics.identity.origin import installed, installed_file, label
-from learning_dynamics.identity.values import CONTAINERS, Problem, Writer, class_members
+from learning_dynamics.identity.objects import class_members
+from learning_dynamics.identity.origin import attribute, installed, installed_file, label
+from learning_dynamics.identity.values import CONTAINERS, Problem, Writer
 
 __all__ = ["MISSING", "Binding", "Node", "Walk"]
 
@@ -272,18 +273,22 @@ class Walk:
             yield Binding(module.__name__, slot, None, text, [], modules, [], guards)
             return
         for name in rest[:1] or sorted(facts.attributes & members.keys()):
-            value = members[name] if name in members else getattr(module, name, MISSING)
+            value = members[name] if name in members else attribute(module, name, MISSING)
             if isinstance(value, ModuleType):
                 deeper = [*guards, ("name", members, name, value)]
                 if rest or value.__name__.startswith(f"{module.__name__}."):
                     yield from self._in_module(value, rest[1:], facts, deeper)
                 continue
             place = f"{label(module.__name__)}.{name}"
+            looked_up = [*guards]
+            if name not in members:
+                looked_up.append(("name", members, name, MISSING))
+                if "__getattr__" in members:
+                    looked_up.append(("attribute", module, name, value))
             if value is MISSING:
-                absent: Guards = [*guards, ("name", members, name, MISSING)]
-                yield Binding(place, (id(members), name), None, "absent", [], set(), [], absent)
+                yield Binding(place, (id(members), name), None, "absent", [], set(), [], looked_up)
                 continue
-            binding = self._bind(place, members, name, value, guards)
+            binding = self._bind(place, members, name, value, looked_up)
             binding.modules = binding.modules | {module.__name__}
             yield binding
 
@@ -339,6 +344,6 @@ def own_module(name: str, *, load: bool = False) -> ModuleType | None:
             if file is None or not file.endswith(".py") or installed_file(file):
                 return None
             module = importlib.import_module(name)
-        except (ImportError, ValueError, AttributeError):
+        except Exception:  # the module's own code may raise anything
             return None
     return None if module is None or installed(module.__name__) else module

@@ -21,6 +21,8 @@ import numpy as np
 
 from learning_dynamics.identity.arrays import checksum
 from learning_dynamics.identity.bytecode import digest
+from learning_dynamics.identity.objects import forget_memo
+from learning_dynamics.identity.origin import attribute
 from learning_dynamics.identity.reach import MISSING, Walk
 from learning_dynamics.identity.values import Writer
 from learning_dynamics.pytrees import is_traced
@@ -49,6 +51,7 @@ class Footprint:
         states: hash of a function's own code -> hash of what it uses by name.
         own: functions and classes, with hashes of functions' own code and of classes' members.
         mutable: whether the root itself may change.
+        memos: functions and objects that keep what they worked out, with hashes of all they reach.
     """
 
     def __init__(self, root: Any) -> None:
@@ -74,13 +77,21 @@ class Footprint:
         self.own = [(node.thing, classes.get(id(node.thing), node.key)) for node, _, _ in found]
         kinds: dict[str, dict[Any, Any]] = {}
         for kind, *parts in [*reach.guards, *(writer.guards or [])]:
-            mark = (id(parts[0]), parts[1] if kind == "name" else 0)
+            mark = (id(parts[0]), parts[1] if kind in ("name", "attribute") else 0)
             kinds.setdefault(kind, {})[mark] = tuple(parts)
+        memos = [memo for (memo,) in kinds.pop("memo", {}).values()]
+        self.memos = [(memo, _digest_of(memo)) for memo in memos]
         self._guards = {kind: list(rows.values()) for kind, rows in kinds.items()}
         self.mutable = not isinstance(root, FunctionType | type) and bool(writer.guards)
 
     def holds(self) -> bool:
         """Whether nothing of it changed since."""
+        try:
+            return self._holds()
+        except Exception:  # an emptied cell or slot, a comparison that raises
+            return False
+
+    def _holds(self) -> bool:
         rows = self._guards.get
         for namespace, name, value in rows("name", ()):
             if namespace.get(name, MISSING) is not value:
@@ -95,6 +106,14 @@ class Footprint:
         return all(check(*row) for kind, check in _CHECKS.items() for row in rows(kind, ()))
 
 
+def _digest_of(thing: Any) -> str:
+    walk = Walk()
+    writer = walk.writer()
+    writer.write(thing, "memo")
+    entries = walk.reach(writer.children).entries()
+    return digest(writer.text, *(f"{name}={text}" for name, text in entries.items()))
+
+
 def _same(values: Any, others: tuple[Any, ...]) -> bool:
     return len(values) == len(others) and all(map(operator.is_, values, others))
 
@@ -106,6 +125,10 @@ def _text_of(value: Any) -> str:
 
 
 _CHECKS: dict[str, Callable[..., bool]] = {
+    "attribute": lambda module, name, value: attribute(module, name, MISSING) is value,
+    "thread": lambda local, state: vars(local) is state,
+    "context": lambda variable, value: variable.get(None) is value,
+    "referent": lambda reference, value: reference() is value,
     "cell": lambda cell, value: cell.cell_contents is value,
     "size": lambda members, count: len(members) == count,
     "items": _same,
@@ -122,6 +145,7 @@ _lock = threading.RLock()
 _records: OrderedDict[Any, Footprint] = OrderedDict()
 _states: dict[str, str] = {}  # a function's own code -> what it used by name
 _own: dict[int, tuple[Any, str]] = {}  # id of a function or class -> reference, own code
+_memos: dict[int, tuple[Callable[[], Any], str]] = {}  # id -> reference, what it was filled under
 _forget: list[Callable[[], None]] = [jax.clear_caches]
 
 
@@ -147,6 +171,7 @@ def notice_edits(*things: Any) -> tuple[Footprint, ...]:
                 record = _records.get(key)
                 if record is None or not record.holds():
                     new = Footprint(make_root())
+                    _forget_older(new)
                     edited |= _edited(record, new)
                     record = _records[key] = new
                     _remember(record)
@@ -155,15 +180,37 @@ def notice_edits(*things: Any) -> tuple[Footprint, ...]:
         if len(_records) > MOST_RECORDS:
             _, oldest = _records.popitem(last=False)
             edited |= oldest.mutable  # nothing else would notice its changes
+        if edited:
+            for memo, _ in [m for record in (*_records.values(), *records) for m in record.memos]:
+                forget_memo(memo)
         if edited or len(_states) > MOST_STATES:
-            _states.clear()
-            _own.clear()
-            _records.clear()
-            for action in _forget:
-                action()
+            _forget_all()
             for record in records:
                 _remember(record)
         return tuple(records)
+
+
+def _forget_older(record: Footprint) -> None:
+    """Empty caches that may hold what other code than that of now has worked out."""
+    if len(_memos) > MOST_STATES:
+        _memos.clear()
+    for memo, now in record.memos:
+        reference, earlier = _memos.get(id(memo), (lambda: None, ""))
+        if reference() is not memo or earlier != now:
+            forget_memo(memo)
+            try:
+                _memos[id(memo)] = (weakref.ref(memo), now)
+            except TypeError:  # an object with slots
+                _memos[id(memo)] = (functools.partial(_itself, memo), now)
+
+
+def _forget_all() -> None:
+    with _lock:
+        _states.clear()
+        _own.clear()
+        _records.clear()
+        for action in _forget:
+            action()
 
 
 def _edited(old: Footprint | None, new: Footprint) -> bool:
@@ -251,7 +298,10 @@ def sees_edits(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 args[place] if place < len(args) else kwargs.get(name) for name, place in where
             ]
             if not is_traced(given):  # inside a trace, the function that traces has looked
-                notice_edits(function, *given)
+                try:
+                    notice_edits(function, *given)
+                except Exception:  # code that cannot be looked at may have changed
+                    _forget_all()
             return function(*args, **kwargs)
 
         return called

@@ -6,10 +6,10 @@ with the place where it was met.
 """
 
 import collections
+import contextvars
 import dataclasses
 import enum
 import functools
-import inspect
 import logging
 import operator
 import re
@@ -28,16 +28,27 @@ import numpy as np
 
 from learning_dynamics.identity.arrays import array_text, checksum
 from learning_dynamics.identity.bytecode import facts_of, literal
-from learning_dynamics.identity.origin import installed, label, public_name
+from learning_dynamics.identity.objects import (
+    global_name,
+    is_cached,
+    is_stream,
+    keeps_values,
+    made_in_python,
+    marker_name,
+    slots_of,
+)  # fmt: skip
+from learning_dynamics.identity.origin import attribute, installed, label, public_name
 
-__all__ = ["Problem", "Writer", "class_members"]
+__all__ = ["Problem", "Writer"]
 
-CONTAINERS = (list, dict, set, bytearray, collections.deque)
+_WEAK = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
+CONTAINERS = (list, dict, set, bytearray, collections.deque, *_WEAK)
 _LITERALS = (type(None), bool, int, str, bytes, float, complex, type(...), type(NotImplemented))
+_PLAIN: tuple[Any, ...] = (dict, list, set, tuple, frozenset)
+_MAKERS = (bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset)
 _TYPES_AS_TEXT = (range, slice, np.dtype, PurePath, types.UnionType, types.GenericAlias)
 _WITHOUT_STATE = (
-    type(threading.Lock()), type(threading.RLock()), threading.local,
-    weakref.ref, weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet,
+    type(threading.Lock()), type(threading.RLock()),
     types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType,
     types.MethodDescriptorType, types.ClassMethodDescriptorType, types.MethodWrapperType,
 )  # fmt: skip
@@ -51,16 +62,6 @@ _INSIDES: tuple[tuple[Any, tuple[str, ...]], ...] = (  # wrappers -> what they w
     (functools._lru_cache_wrapper, ("__wrapped__",)),
     (types.MethodType, ("__func__", "__self__")),
 )
-_CLASS_NOISE = frozenset(
-    (
-        "__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__annotate__",
-        "__annotate_func__", "__annotations_cache__", "__orig_bases__", "__parameters__",
-        "__type_params__", "__firstlineno__", "__slotnames__",
-        "__static_attributes__", "__abstractmethods__",
-        "_abc_impl", "_member_map_", "_value2member_map_", "_member_names_", "_hashable_values_",
-        "_unhashable_values_", "_unhashable_values_map_",
-    )
-)  # fmt: skip
 _FIELD = ("name", "default", "default_factory", "init", "compare", "hash", "kw_only")
 _PJIT = type(jax.jit(lambda: None))
 
@@ -71,9 +72,6 @@ class Problem(NamedTuple):
     place: str
     demand: str
     got: str
-
-
-_FIELD_OF_TUPLE = type(Problem.__dict__["place"])
 
 
 class Writer:
@@ -132,7 +130,13 @@ class Writer:
         )
 
     def write(self, value: Any, place: str) -> None:
-        """Add the text of a value that was met at `place`."""
+        """Add the text of a value that was met at `place`; refuse one whose own code raises."""
+        try:
+            self._write(value, place)
+        except Exception:
+            self.refuse(place, value)
+
+    def _write(self, value: Any, place: str) -> None:
         out = self.parts.append
         if type(value) in _LITERALS:
             out(literal(value))
@@ -188,9 +192,25 @@ class Writer:
             self.write(value.__self__, place)
         elif isinstance(value, logging.Logger | logging.LoggerAdapter):
             out(f"logger {getattr(value, 'name', '')}")
+        elif isinstance(value, threading.local):
+            self.refuse(place, value, "not be of another value in another thread")
+            state = vars(value)  # of this thread
+            self.watch("thread", value, state)
+            self.watch("dict", state, tuple(state), tuple(state.values()))
+            self._mapping(state, place, ordered=False)
+        elif isinstance(value, contextvars.ContextVar):
+            self.refuse(place, value, "not be of another value in another context")
+            self.watch("context", value, value.get(None))
+            self.write(value.get(None), place)
+        elif isinstance(value, weakref.ref):
+            self.watch("referent", value, value())
+            out("weak ")
+            self.write(value(), place)
+        elif isinstance(value, _WEAK):
+            self._weak(value, place)
         elif isinstance(value, _WITHOUT_STATE):
             out(f"{type(value).__name__} {getattr(value, '__qualname__', '')}")
-        elif value in (sys.stdout, sys.stderr, sys.stdin) if _is_stream(value) else False:
+        elif any(value is stream for stream in (sys.stdout, sys.stderr, sys.stdin)):
             out("standard stream")
         elif type(value).__module__ in ("typing", "jax.typing") or isinstance(
             value, jax.tree_util.PyTreeDef | jax.Device | typing.TypeVar
@@ -198,7 +218,7 @@ class Writer:
             out(f"{type(value).__name__} {value}")
         elif isinstance(value, jax.core.Tracer):
             out("traced")
-        elif isinstance(value, Iterator) or _is_stream(value):
+        elif isinstance(value, Iterator) or is_stream(value):
             self.refuse(place, value)
         else:
             self._object(value, place)
@@ -233,7 +253,9 @@ class Writer:
             self.problems.append(Problem(place, "hold no Python objects", got))
             return
         if isinstance(value, np.ndarray):
-            if value.flags.writeable or value.base is not None:
+            if type(value) is not np.ndarray or not isinstance(
+                value.base, bytes
+            ):  # others can be made writable, and back
                 self.watch("array", value, checksum(value))
             if type(value) is not np.ndarray:
                 self.reference(type(value))
@@ -259,6 +281,19 @@ class Writer:
             self.write(item, f"{place}[{key!r}]" if ordered else f"{place}.{key}")
             self.parts.append(",")
         self.parts.append("}")
+
+    def _weak(self, value: Any, place: str) -> None:
+        """Add the items of a collection that does not keep them alive."""
+        self.parts.append(type(value).__name__)
+        if isinstance(value, weakref.WeakSet):
+            references = vars(value)["data"]
+            self.watch("equal", references, frozenset(references))
+            self._set(frozenset(value), place)
+        else:
+            self.watch("dict", value.data, tuple(value.data), tuple(value.data.values()))
+            self._sequence("", value.items(), place)
+        if type(value) not in _WEAK:
+            self.reference(type(value), place)
 
     def _set(self, value: Any, place: str) -> None:
         if isinstance(value, set):
@@ -318,7 +353,9 @@ class Writer:
                 value = cell.cell_contents
             except ValueError:  # not yet filled
                 continue
-            if name in facts.written and (isinstance(value, CONTAINERS) or name in facts.rebound):
+            if name in facts.cells_rebound or (
+                name in facts.cells_written and isinstance(value, CONTAINERS)
+            ):
                 continue  # state that the function keeps for itself
             self.watch("cell", cell, value)
             self.parts.append(f" {name}=")
@@ -337,16 +374,18 @@ class Writer:
     def _object(self, value: Any, place: str) -> None:
         cls: Any = type(value)
         if cls is object:
-            name = _marker_name(value, self.namespace)
+            name = marker_name(value, self.namespace)
             if name is None:
                 self.refuse(place, value)
             self.parts.append(f"object {name}")
             return
-        if (name := _global_name(value)) is not None:
+        if (name := global_name(value)) is not None:
             self.parts.append(f"named {name}")
             self.modules.add(cls.__module__)
             return
         self.reference(cls, place)
+        if isinstance(value, functools._lru_cache_wrapper) and not installed(value.__module__):
+            self.watch("memo", value)
         for kind, names in _INSIDES:
             if isinstance(value, kind):
                 self.write(tuple(getattr(value, name) for name in names), place)
@@ -359,15 +398,17 @@ class Writer:
             self.watch("dict", value, tuple(value), tuple(value.values()))
             self._mapping(value, place)
             return
-        if not _made_in_python(cls):
+        if not made_in_python(cls):
             self._reduced(value, place)
             return
-        if hasattr(value, "__dict__"):
-            state = vars(value)
+        state = attribute(value, "__dict__")
+        if isinstance(state, dict):
             self.watch("dict", state, tuple(state), tuple(state.values()))
-            kept = {k: v for k, v in state.items() if not _cached(cls, k)}
+            if keeps_values(cls):
+                self.watch("memo", value)
+            kept = {k: v for k, v in state.items() if not is_cached(cls, k)}
             self._mapping(kept, place, ordered=False)
-        filled = [name for name in _slots(cls) if hasattr(value, name)]
+        filled = [name for name in slots_of(cls) if attribute(value, name, self) is not self]
         if filled:
             read = operator.attrgetter(*filled)
             self.watch("slots", read, value, read(value))
@@ -378,8 +419,14 @@ class Writer:
         try:
             parts = value.__reduce_ex__(4)
         except Exception:
-            self.refuse(place, value)
-            return
+            plain = next((kind for kind in _PLAIN if isinstance(value, kind)), None)
+            if plain is None:
+                self.refuse(place, value)
+                return
+            inside = dict(dict.items(value)) if plain is dict else plain(plain.__iter__(value))
+            parts = (type(value), inside, attribute(value, "__dict__"))
+        if isinstance(value, collections.defaultdict) and isinstance(parts, tuple):
+            parts = (*parts[:-1], iter(_chosen_items(value)))
         if self.guards is not None:
             inner = Writer(self.namespace)
             inner._reduced(value, place)
@@ -393,89 +440,19 @@ class Writer:
             self.write(plain, place)
 
 
-_globals: dict[str, tuple[int, dict[int, str]]] = {}
-
-
-def _global_name(value: Any) -> str | None:
-    """Name of an object that the module of its class, in an installed package, keeps."""
-    home = type(value).__module__
-    if not installed(home) or home in ("builtins", "functools", "operator"):
-        return None
-    members = vars(sys.modules[home])
-    known = _globals.get(home)
-    if known is None or known[0] != len(members):
-        known = _globals[home] = (len(members), {id(v): k for k, v in members.items()})
-    name = known[1].get(id(value))
-    return f"{home}.{name}" if name is not None and members.get(name) is value else None
-
-
-def _marker_name(value: Any, namespace: Mapping[str, Any]) -> str | None:
-    """Name of a bare `object()` in a namespace or in one of the modules that it names."""
-    places = [("", namespace)]
-    places += [(f"{n}.", vars(m)) for n, m in namespace.items() if isinstance(m, types.ModuleType)]
-    return next((p + n for p, names in places for n, v in names.items() if v is value), None)
-
-
-def _is_stream(value: Any) -> bool:
-    return hasattr(type(value), "readable") and hasattr(type(value), "fileno")
-
-
-def _cached(cls: type, name: str) -> bool:
-    """Whether an attribute only keeps what a property works out."""
-    member = inspect.getattr_static(cls, name, None)
-    return isinstance(member, functools.cached_property)
-
-
-@functools.lru_cache(maxsize=1024)
-def _slots(cls: Any) -> tuple[str, ...]:
-    names: dict[str, None] = {}
-    for base in cls.__mro__:
-        given: Any = base.__dict__.get("__slots__", ())
-        for name in (given,) if isinstance(given, str) else given:
-            if name in ("__dict__", "__weakref__"):
-                continue
-            private = name.startswith("__") and not name.endswith("__")
-            names[f"_{base.__name__.lstrip('_')}{name}" if private else name] = None
-    return tuple(sorted(names))
-
-
-@functools.lru_cache(maxsize=1024)
-def _made_in_python(cls: Any) -> bool:
-    """Whether all state of an object lies in its `__dict__` and its slots."""
-    base = cls.__base__
-    if base is None:
-        return True
-    own = cls.__dict__
-    if base is object and "__dict__" not in own and "__slots__" not in own:
-        return False
-    slots = own.get("__slots__", ())
-    count = 1 if isinstance(slots, str) else len(tuple(slots))
-    return _made_in_python(base) and cls.__basicsize__ - base.__basicsize__ <= 8 * count + 16
-
-
-def _generated(member: Any) -> bool:
-    """Whether a member of a dataclass or named tuple follows from its fields."""
-    if type(member) is _FIELD_OF_TUPLE:
-        return True
-    function = getattr(member, "__func__", member)
-    if not isinstance(function, types.FunctionType):
-        return False
-    home = function.__globals__.get("__name__", "")
-    return function.__code__.co_filename == "<string>" or home in ("collections", "reprlib")
-
-
-def class_members(cls: type) -> Iterator[tuple[str, Any]]:
-    """Attributes of a class that its own statements gave it."""
-    fields = hasattr(cls, "__dataclass_fields__") or hasattr(cls, "_fields")
-    members = isinstance(cls, enum.EnumMeta)
-    for name, member in vars(cls).items():
-        if name in _CLASS_NOISE or name.startswith("_abc_"):
-            continue
-        if fields and _generated(member):
-            continue
-        if members and name in cls.__members__:  # type: ignore[attr-defined]
-            continue
-        yield name, member
-    if members:
-        for name, member in cls.__members__.items():  # type: ignore[attr-defined]
-            yield name, (member._value_, {k: v for k, v in vars(member).items() if k[0] != "_"})
+def _chosen_items(table: collections.defaultdict[Any, Any]) -> list[tuple[Any, Any]]:
+    """Items of a table but for those that reading it has put there."""
+    make: Any = table.default_factory
+    facts = facts_of(make.__code__) if isinstance(make, types.FunctionType) else None
+    plain = facts is not None and not (facts.chains or facts.imports or make.__closure__)
+    if make is None or not (plain or make in _MAKERS):
+        return list(table.items())
+    start = Writer()
+    start.write(make(), "")
+    items = []
+    for key, value in table.items():
+        item = Writer()
+        item.write(value, "")
+        if item.text != start.text:
+            items.append((key, value))
+    return items

@@ -293,6 +293,48 @@ KINDS = {
         _TABLE = {"a": «1¦2»}
         def measure(x): return _TABLE["a"] * x
     """,
+    "object of a weak reference": """
+        import weakref
+        class A: pass
+        a = A()
+        a.c = «1¦2»
+        R = weakref.ref(a)
+        def measure(x): return R().c * x
+    """,
+    "descriptor with weak keys": """
+        import weakref
+        class D:
+            def __init__(self): self.d = weakref.WeakKeyDictionary()
+            def __get__(self, o, t=None): return self.d.get(o, 1)
+            def __set__(self, o, v): self.d[o] = v
+        class A: c = D()
+        a = A()
+        for _ in range(«1¦2»):
+            a.c = a.c + 1
+        def measure(x): return a.c * x
+    """,
+    "global of the name of a local variable that an inner function assigns": """
+        c = «1¦2»
+        def h(x):
+            c = 0
+            def g():
+                nonlocal c
+                c += x
+            g()
+            return c
+        def measure(x): return c * h(x)
+    """,
+    "table beside an assignment in an argument": """
+        C = {"a": «1¦2»}
+        def h(t, x): return t["a"] * x
+        def measure(x): return h(C, (y := x))
+    """,
+    "table with attributes": """
+        class A(dict):
+            __getattr__ = dict.__getitem__
+        C = A(a=«1¦2»)
+        def measure(x): return C.a * x
+    """,
     "optimiser": """
         import optax
         OPT = optax.sgd(«0.1¦0.2»)

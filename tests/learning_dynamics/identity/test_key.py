@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import jax
@@ -100,6 +101,7 @@ def test_order_matters_in_a_mapping_but_not_in_a_set():
         (np.array([object()]), "hold no Python objects"),
         (functools.partial(lambda x: x, 1), "name at the top"),
         (Setting(rate=object()), r"`x.rate`"),
+        (threading.local(), "value in another thread"),
     ],
 )
 def test_values_that_cannot_be_told_apart_are_refused(value, message):

@@ -1,5 +1,7 @@
 """Sweeps of one session whose code changes between them, and while they run."""
 
+import collections
+import functools
 import importlib
 import json
 import sys
@@ -58,6 +60,34 @@ def test_compiled_batches_see_edits(tmp_path, monkeypatch):
     assert values(traced, [1.0, 2.0], tmp_path, together="n") == [1, 2]
     monkeypatch.setitem(globals(), "GAMMA", 5.0)
     assert values(traced, [1.0, 2.0], tmp_path, together="n") == [5, 10]
+
+
+DEFAULTS = collections.defaultdict(lambda: 1.0)
+
+
+def with_default(n):
+    return n * DEFAULTS[n]
+
+
+def test_a_table_that_fills_itself_with_its_default_is_no_edit(tmp_path):
+    assert values(with_default, [1.0, 2.0], tmp_path) == [1, 2]
+
+
+@functools.cache
+def kept_rate():
+    return GAMMA
+
+
+def with_kept_rate(n):
+    return n * kept_rate()
+
+
+def test_what_a_function_keeps_is_not_filed_under_other_code(tmp_path, monkeypatch):
+    assert values(with_kept_rate, [1.0, 2.0], tmp_path) == [1, 2]
+    monkeypatch.setitem(globals(), "GAMMA", 5.0)
+    assert values(with_kept_rate, [1.0, 2.0], tmp_path) == [5, 10]
+    monkeypatch.setitem(globals(), "GAMMA", 1.0)
+    assert values(with_kept_rate, [1.0, 2.0, 3.0], tmp_path) == [1, 2, 3]
 
 
 def changing(n):

@@ -46,7 +46,7 @@ def test_a_replica_is_the_same_in_any_batch_on_any_number_of_devices(level, dime
 
 @pytest.mark.parametrize("stop", [None, ld.Stop(lambda o: o.signal[0, 0], 0.5)])
 def test_a_single_group_computes_what_several_do(stop):
-    """One neuron with a linear field, whose norms were fused otherwise where a loop had one turn."""
+    """A linear neuron, whose norms were fused otherwise where a loop had a single turn."""
     linear = ld.Problem(Teacher(np.array([1.0]), "linear"), Committee(1, "linear"), 0.5)
     options = {"problem": linear, "dimension": 20, "times": (0.5, 2.0), "stop": stop}
     whole = run(replicas=70, devices=jax.devices()[:1], **options)

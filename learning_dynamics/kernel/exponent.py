@@ -1,6 +1,6 @@
 """Information exponents: what a learner can find from zero overlap, and at what cost."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
@@ -27,6 +27,7 @@ Array = NDArray[np.float64]
 Verdict = Literal["attractive", "repelled", "flat"]
 Route = Literal["auto", "hermite", "law"]
 _DEFAULT = Target()
+_ROUNDING = 1e-13  # of sums over thousands of nodes, in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,13 +197,21 @@ def loss_forms(
     if route == "hermite" and reason is not None:
         raise reject("route", "be 'law' where the Hermite route does not apply", reason)
     if route != "law" and reason is None:
-        return hermite_forms(problem, target, highest=highest)
+        return _with_rounding(hermite_forms(problem, target, highest=highest))
     if around is None:
         state = zero_overlap(problem, dimension)
     else:
         with jax.enable_x64(True):
             state = settled(problem, limit_medium(problem, dimension), around)
-    return expanded_forms(problem, state, target, dimension=dimension, highest=highest)
+    return _with_rounding(
+        expanded_forms(problem, state, target, dimension=dimension, highest=highest)
+    )
+
+
+def _with_rounding(forms: tuple[Form, ...]) -> tuple[Form, ...]:
+    """The forms with the rounding of their sums, relative to the largest coefficient of all."""
+    largest = max((np.abs(form.coefficients).max(initial=0.0) for form in forms), default=0.0)
+    return tuple(replace(form, errors=form.errors + _ROUNDING * largest) for form in forms)
 
 
 def _pairs(

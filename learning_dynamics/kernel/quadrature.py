@@ -88,7 +88,7 @@ def expectation_nodes(
     if method == "auto":
         method = methods_for(problem, points=points, fields=fields, kinks=kinks)[0]
     if method == "tensor":
-        fine = max(2, min(fine, 120))
+        fine = max(2, min(fine, 250))
         counts: tuple[int, ...] = (fine, fine, fine)
         if free:
             counts = (fine, fine - 1, max(1, int(0.7 * fine)))

@@ -194,6 +194,8 @@ def _against_law(draws: Array, law: Callable[[Array], Array], precision: Any) ->
     after = np.cumsum(counts) / draws.size
     rounded, late = values.astype(precision), values == np.inf
     sides = [np.nextafter(rounded, side).astype(np.float64) for side in (-np.inf, np.inf)]
+    if precision != np.dtype(np.float64):  # what was rounded to a value lies halfway to the next
+        sides = [(rounded.astype(np.float64) + side) / 2 for side in sides]
     below, above = (np.array(law(np.where(late, values, side)), np.float64) for side in sides)
     if np.any(late):  # the largest number stands for every finite time
         below[late] = law(np.array([np.finfo(np.float64).max]))

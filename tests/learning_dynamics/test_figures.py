@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -148,7 +149,8 @@ def test_lost_and_infinite_residuals_stay_visible(tmp_path):
     figure = rendered(plot_comparison(flat(spoil=(slice(None), 2))), tmp_path)
     assert "up to 10 of 10 replicas lost" in figure.axes[1].get_title(loc="left")
     assert any(line.get_marker() == "x" for line in figure.axes[1].lines)
-    exact = Measurement.from_replicas(np.ones((3, 2)), {"x": [1, 2]})
+    draws = Measurement.from_replicas(np.ones((3, 2)), {"x": [1, 2]})
+    exact = replace(draws, rounding=0.0)
     for sign, marker in ((-1, "^"), (1, "v")):
         off = compare(exact, Prediction(1 + sign * np.ones(2), 0.0), name="a", quantity="b")
         panel = rendered(plot_comparison(off), tmp_path).axes[1]

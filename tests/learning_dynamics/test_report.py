@@ -3,6 +3,7 @@ import json
 import os
 import re
 import warnings
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -135,7 +136,8 @@ def test_headline_is_the_comparison_farthest_from_its_theory(tmp_path, quiet):
 
 def test_numbers_that_are_not_finite_stay_strict_json(tmp_path, quiet):
     lost = Measurement.from_replicas(np.full((3, 2), np.nan), {"x": [1, 2]})
-    exact = Measurement.from_replicas(np.ones((3, 2)), {"x": [1, 2]})
+    draws = Measurement.from_replicas(np.ones((3, 2)), {"x": [1, 2]})
+    exact = replace(draws, rounding=0.0)
     theory = Prediction(np.zeros(2), 0.0)
     bad = [compare(m, theory, name="bad", quantity="q") for m in (lost, exact)]
     panels = {str(i): Panel(plot_comparison(c), "bad") for i, c in enumerate(bad)}

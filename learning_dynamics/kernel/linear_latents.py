@@ -1,6 +1,6 @@
 """Normal latents that enter the signal linearly: Gaussian given the others, integrated exactly."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -70,8 +70,35 @@ class Centred(InputModel):
 
 @jax.jit
 def _slopes(inputs: InputModel, normals: Any, others: Any) -> Any:
-    """Derivatives of C and of the label with respect to the normal latents."""
-    return jax.jacfwd(lambda x: inputs.signal({**others, **x}))(normals)
+    """Derivatives of C with respect to the normal latents."""
+    return jax.jacfwd(lambda x: inputs.signal({**others, **x})[0])(normals)
+
+
+@jax.jit
+def _change(inputs: InputModel, first: Any, second: Any, others: Any) -> Any:
+    """Change of C as each normal latent alone goes from one value to another."""
+    before = inputs.signal({**others, **first})[0]
+    return {
+        name: inputs.signal({**others, **first, name: second[name]})[0] - before for name in first
+    }
+
+
+def _behind_label(inputs: InputModel, latents: Mapping[str, jax.Array]) -> set[str]:
+    """Names of the latents that the label is computed from, jumps included."""
+    names = sorted(latents)
+    traced = jax.make_jaxpr(lambda x: jax.tree.leaves(inputs.signal(x)[1]))(dict(latents)).jaxpr
+    sources: dict[int, set[str]] = {
+        id(v): {name} for v, name in zip(traced.invars, names, strict=True)
+    }
+
+    def behind(variables: Iterable[Any]) -> set[str]:
+        return {name for v in variables for name in sources.get(id(v), set())}
+
+    for equation in traced.eqns:
+        used = behind(equation.invars)
+        for v in equation.outvars:
+            sources[id(v)] = used
+    return behind(traced.outvars)
 
 
 def quadrature_problem(problem: Problem) -> Problem:
@@ -114,11 +141,16 @@ def without_linear_latents(problem: Problem) -> tuple[Problem, Array]:
                 for name, latent in latents.items()
             }
             some = {name: point.pop(name) for name in names}
-            signal, labels = _slopes(inputs, some, point)
+            signal = _slopes(inputs, some, point)
             for name in names:
                 factors[name].append(np.asarray(signal[name]).reshape(p, r, -1))
-            for leaf in jax.tree.leaves(labels, is_leaf=lambda x: isinstance(x, dict)):
-                linear -= {name for name in names if np.any(np.asarray(leaf[name]))}
+            linear -= _behind_label(inputs, {**some, **point})
+            shifted = {name: 3.0 - 2.0 * value for name, value in some.items()}
+            moved = _change(inputs, some, shifted, point)
+            for name in names:  # a jump has the slope zero almost everywhere
+                step = (shifted[name] - some[name]).reshape(-1)
+                if np.max(np.abs(moved[name] - factors[name][-1] @ step), initial=0.0) > 1e-9:
+                    linear.discard(name)
     for name, tries in factors.items():
         change = max(float(np.max(np.abs(t - tries[0]), initial=0.0)) for t in tries)
         if change > 1e-10 * (1 + float(np.max(np.abs(tries[0]), initial=0.0))):

@@ -24,6 +24,16 @@ CASES = {
 }  # fmt: skip
 
 
+@ld.configuration
+class Perceptron(Teacher):
+    """A label that jumps."""
+
+    amplitudes: object = (1.0,)
+
+    def signal(self, latents):
+        return latents["x"][None], jnp.sign(latents["x"][0])
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_moments_are_those_of_all_latents(case):
     inputs, learner, names = CASES[case]
@@ -54,6 +64,8 @@ def test_moments_are_those_of_all_latents(case):
 def test_latents_behind_a_label_and_missing_noise_stay():
     label = ld.Problem(Teacher(np.ones(1)), Committee(1), 0.5, label_noise=0.3)
     assert quadrature_problem(label) is label
+    sign = ld.Problem(Perceptron(), Committee(1), 0.5)
+    assert quadrature_problem(sign) is sign  # the slope of the label is zero, the label is not
     spike = quadrature_problem(ld.Problem(Spike(), Denoiser(1), 0.5))
     assert set(spike.all_latents()) == {"sign"}
 

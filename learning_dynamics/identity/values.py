@@ -78,7 +78,7 @@ class Writer:
     """Text of one value.
 
     Args:
-        namespace: global names of the code that holds the value, which name bare `object()`s.
+        namespace: global names of the code that holds the value; they name a bare `object()`.
         guards: list to which conditions are added under which the text stays the same.
         largest: bytes of the largest array.
         named: whether functions and classes must be found at the top of a module.

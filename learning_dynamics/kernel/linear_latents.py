@@ -116,8 +116,8 @@ def quadrature_problem(problem: Problem) -> Problem:
 def without_linear_latents(problem: Problem) -> tuple[Problem, Array]:
     """The problem with such latents at zero, and the factor A of C = C_0 + A x, x ~ N(0, 1).
 
-    Latents count if they are normal, dC/dx is the same everywhere, and the label does not depend on
-    them; tried at random points.
+    Latents count if they are normal, C is linear in them (tried at random points), and the label
+    is not computed from them (seen by tracing it).
 
     Returns:
         The problem, and A of shape (p, r, g), g the number of normal variables; g = 0 if none is
@@ -144,13 +144,14 @@ def without_linear_latents(problem: Problem) -> tuple[Problem, Array]:
             signal = _slopes(inputs, some, point)
             for name in names:
                 factors[name].append(np.asarray(signal[name]).reshape(p, r, -1))
-            linear -= _behind_label(inputs, {**some, **point})
             shifted = {name: 3.0 - 2.0 * value for name, value in some.items()}
             moved = _change(inputs, some, shifted, point)
             for name in names:  # a jump has the slope zero almost everywhere
                 step = (shifted[name] - some[name]).reshape(-1)
                 if np.max(np.abs(moved[name] - factors[name][-1] @ step), initial=0.0) > 1e-9:
                     linear.discard(name)
+        if names:
+            linear -= _behind_label(inputs, {**some, **point})
     for name, tries in factors.items():
         change = max(float(np.max(np.abs(t - tries[0]), initial=0.0)) for t in tries)
         if change > 1e-10 * (1 + float(np.max(np.abs(tries[0]), initial=0.0))):

@@ -177,7 +177,8 @@ def _crossing(
         t1=jnp.log(threshold),
         dt0=0.05,
         y0=(jnp.zeros_like(g), start),
-        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=1e-2 * tolerance),
+        # The overlap starts at `first`: an absolute tolerance must be small against that.
+        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=first * tolerance),
         throw=False,
     )
     fine = solution.result == diffrax.RESULTS.successful

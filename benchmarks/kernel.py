@@ -19,7 +19,7 @@ from jax.scipy.special import erf
 import learning_dynamics as ld
 from benchmarks.harness import environment, first_call, interleave, show, write
 from learning_dynamics import random
-from learning_dynamics.kernel.step import layout
+from learning_dynamics.process.update import layout
 
 try:
     import torch
@@ -243,9 +243,9 @@ def overlap_rows() -> list[Row]:
 
 def limit_rows() -> list[Row]:
     """(d): adaptive steps against forward Euler with steps of 0.01, tau up to 10."""
-    from learning_dynamics.kernel.moments import velocity
-    from learning_dynamics.kernel.quadrature import expectation_nodes
-    from learning_dynamics.kernel.starts import device_nodes, limit_medium
+    from learning_dynamics.limit.quadrature import expectation_nodes
+    from learning_dynamics.limit.starts import device_nodes, limit_medium
+    from learning_dynamics.limit.velocity import velocity
 
     start = ld.order_parameters([[0.3], [0.1]], [[1.0, 0.2], [0.2, 0.8]])
     nodes, _ = expectation_nodes(PROBLEM, points=2**12, method="tensor")

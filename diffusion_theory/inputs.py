@@ -16,7 +16,7 @@ from diffusion_theory.latents import (
     latent_pair,
 )
 from diffusion_theory.laws import Normal
-from learning_dynamics.kernel.latents import Latent
+from learning_dynamics.model.latents import Latent
 from learning_dynamics.pytrees import configuration, is_traced
 from learning_dynamics.validation import finite_array, reject
 

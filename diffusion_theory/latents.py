@@ -16,7 +16,7 @@ from scipy import special
 import learning_dynamics as ld
 from diffusion_theory.laws import Atoms, Law, Rademacher, inside, normal_moments
 from learning_dynamics import random
-from learning_dynamics.kernel.latents import Latent
+from learning_dynamics.model.latents import Latent
 from learning_dynamics.pytrees import configuration, is_traced, static
 from learning_dynamics.validation import finite_array, one_of, reject
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import learning_dynamics as ld
-from learning_dynamics.kernel.latents import Latent
+from learning_dynamics.model.latents import Latent
 from learning_dynamics.pytrees import configuration, is_traced
 from learning_dynamics.validation import finite_array, real_array, reject
 

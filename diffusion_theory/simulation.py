@@ -15,11 +15,11 @@ import learning_dynamics as ld
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
 from learning_dynamics.identity.session import sees_edits
-from learning_dynamics.kernel.checkpoint import provenance
-from learning_dynamics.kernel.problem import Problem, mixing_matrix
-from learning_dynamics.kernel.state import State, overlaps_of
-from learning_dynamics.kernel.step import Draw, Layout, draw_samples, layout, random_start
 from learning_dynamics.loop import observation_gaps, observed_chunks
+from learning_dynamics.model.overlaps import State, overlaps_of
+from learning_dynamics.model.problem import Problem, mixing_matrix
+from learning_dynamics.process.checkpoint import provenance
+from learning_dynamics.process.update import Draw, Layout, draw_samples, layout, random_start
 from learning_dynamics.random import check_key
 from learning_dynamics.training.optimisers import extra_arguments, lenient, update_parameters
 from learning_dynamics.validation import positive_integer, reject

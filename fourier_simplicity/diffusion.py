@@ -36,10 +36,10 @@ from fourier_simplicity.theory import (
     visible_order,
 )
 from learning_dynamics.identity.session import sees_edits
-from learning_dynamics.kernel.forms import Form
-from learning_dynamics.kernel.problem import noise_blocks
-from learning_dynamics.kernel.stopping import check_stop
+from learning_dynamics.model.problem import noise_blocks
+from learning_dynamics.process.stopping import check_stop
 from learning_dynamics.random import threefry_key
+from learning_dynamics.search.forms import Form
 from learning_dynamics.validation import between, finite_array, positive_integer, reject
 
 __all__ = ["neuron_diffusion"]

@@ -17,8 +17,8 @@ from fourier_simplicity.theory import (
     slope_moments,
     visible_order,
 )
-from learning_dynamics.kernel.explosion import explosion_times
 from learning_dynamics.pytrees import is_traced
+from learning_dynamics.search.explosion_time import explosion_times
 from learning_dynamics.validation import finite_array, reject
 
 __all__ = ["TieOverlap", "even_start", "network_problem", "phase_problem", "recovery_law"]

@@ -24,7 +24,7 @@ from fourier_simplicity.inputs import FourierInputs
 from fourier_simplicity.learners import Activation, activation_function
 from fourier_simplicity.moments import amplitude_moment
 from learning_dynamics.hermite import hermite
-from learning_dynamics.kernel.forms import Form
+from learning_dynamics.search.forms import Form
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = [

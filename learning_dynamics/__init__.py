@@ -11,10 +11,11 @@ if TYPE_CHECKING:
         Prediction,
         compare,
     )
-    from learning_dynamics.kernel.accuracy import InaccurateError
-    from learning_dynamics.kernel.exponent import InformationExponent, information_exponent
-    from learning_dynamics.kernel.fluctuations import Fluctuations, fluctuations
-    from learning_dynamics.kernel.latents import (
+    from learning_dynamics.limit.accuracy import InaccurateError
+    from learning_dynamics.limit.fluctuations import Fluctuations, fluctuations
+    from learning_dynamics.limit.integrate import Limit, expected_loss, integrate, right_hand_side
+    from learning_dynamics.limit.solution import IncompleteError
+    from learning_dynamics.model.latents import (
         Discrete,
         Normal,
         Phase,
@@ -22,15 +23,17 @@ if TYPE_CHECKING:
         StudentT,
         Uniform,
     )
-    from learning_dynamics.kernel.limit import Limit, expected_loss, integrate, right_hand_side
-    from learning_dynamics.kernel.problem import InputModel, Learner, NoiseBlocks, Problem, Sample
-    from learning_dynamics.kernel.search import SearchLaw, search_law
-    from learning_dynamics.kernel.simulate import random_starts, simulate
-    from learning_dynamics.kernel.solution import IncompleteError
-    from learning_dynamics.kernel.state import Overlaps, from_weights, order_parameters
-    from learning_dynamics.kernel.stopping import Stop
-    from learning_dynamics.kernel.trajectory import Trajectory, log_times
+    from learning_dynamics.model.overlaps import Overlaps, from_weights, order_parameters
+    from learning_dynamics.model.problem import InputModel, Learner, NoiseBlocks, Problem, Sample
+    from learning_dynamics.process.simulate import random_starts, simulate
+    from learning_dynamics.process.stopping import Stop
+    from learning_dynamics.process.trajectory import Trajectory, log_times
     from learning_dynamics.pytrees import configuration, static
+    from learning_dynamics.search.information_exponent import (
+        InformationExponent,
+        information_exponent,
+    )
+    from learning_dynamics.search.search_law import SearchLaw, search_law
     from learning_dynamics.sweeps.run import MissingCells, sweep
     from learning_dynamics.sweeps.store import StoreError
 
@@ -38,18 +41,18 @@ if TYPE_CHECKING:
 _HOMES = {
     "comparison": ("Comparison", "Comparisons", "Measurement", "Prediction", "compare"),
     "pytrees": ("configuration", "static"),
-    "kernel.accuracy": ("InaccurateError",),
-    "kernel.exponent": ("InformationExponent", "information_exponent"),
-    "kernel.fluctuations": ("Fluctuations", "fluctuations"),
-    "kernel.latents": ("Discrete", "Normal", "Phase", "Rayleigh", "StudentT", "Uniform"),
-    "kernel.limit": ("Limit", "expected_loss", "integrate", "right_hand_side"),
-    "kernel.problem": ("InputModel", "Learner", "NoiseBlocks", "Problem", "Sample"),
-    "kernel.search": ("SearchLaw", "search_law"),
-    "kernel.simulate": ("random_starts", "simulate"),
-    "kernel.solution": ("IncompleteError",),
-    "kernel.state": ("Overlaps", "from_weights", "order_parameters"),
-    "kernel.stopping": ("Stop",),
-    "kernel.trajectory": ("Trajectory", "log_times"),
+    "limit.accuracy": ("InaccurateError",),
+    "search.information_exponent": ("InformationExponent", "information_exponent"),
+    "limit.fluctuations": ("Fluctuations", "fluctuations"),
+    "model.latents": ("Discrete", "Normal", "Phase", "Rayleigh", "StudentT", "Uniform"),
+    "limit.integrate": ("Limit", "expected_loss", "integrate", "right_hand_side"),
+    "model.problem": ("InputModel", "Learner", "NoiseBlocks", "Problem", "Sample"),
+    "search.search_law": ("SearchLaw", "search_law"),
+    "process.simulate": ("random_starts", "simulate"),
+    "limit.solution": ("IncompleteError",),
+    "model.overlaps": ("Overlaps", "from_weights", "order_parameters"),
+    "process.stopping": ("Stop",),
+    "process.trajectory": ("Trajectory", "log_times"),
     "sweeps.run": ("MissingCells", "sweep"),
     "sweeps.store": ("StoreError",),
 }

@@ -11,7 +11,7 @@ from diffusion_theory import theory
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
 from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
-from learning_dynamics.sample_complexity import ExponentFit
+from learning_dynamics.search.sample_complexity import ExponentFit
 
 __all__ = ["RATE", "SOURCE", "Force", "growth_of", "measured_force", "predicted_force"]
 __all__ += ["within_ten_percent"]

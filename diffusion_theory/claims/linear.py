@@ -16,8 +16,12 @@ from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.theory.escape import EscapeLaw
 from learning_dynamics.claims import Evidence, Panel, Run, claim
 from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
-from learning_dynamics.recovery import Recoveries, recovery_times
-from learning_dynamics.sample_complexity import fit_exponent, plot_collapse, recovered_quantiles
+from learning_dynamics.search.recovery_times import Recoveries, recovery_times
+from learning_dynamics.search.sample_complexity import (
+    fit_exponent,
+    plot_collapse,
+    recovered_quantiles,
+)
 
 Array = NDArray[np.float64]
 LEARNER = TiedDenoiser("tanh", sign=-1)

@@ -23,7 +23,7 @@ from learning_dynamics.figures import (
     legend_below,
     new_figure,
 )
-from learning_dynamics.kernel.simulate import Level
+from learning_dynamics.process.simulate import Level
 
 Array = NDArray[np.float64]
 DIMENSION, BATCH = 100, 64

@@ -1,6 +1,6 @@
 """Replaces `<!-- claims -->` by the recorded claims and `<!-- benchmarks -->` by the benchmarks.
 
-`<!-- options -->` becomes the table of `learning_dynamics.kernel.options`, which the tests check.
+`<!-- options -->` becomes the table of `learning_dynamics.model.options`, which the tests check.
 
 The claims are those of `docs/gallery`, a snapshot that `make gallery` takes of a report; the
 benchmarks are all files in `benchmarks/results`.
@@ -14,8 +14,8 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from learning_dynamics.kernel.options import table as options
 from learning_dynamics.markup import duration, number, with_error
+from learning_dynamics.model.options import table as options
 
 DOCS = Path(__file__).parents[1]
 GALLERY = DOCS / "gallery"

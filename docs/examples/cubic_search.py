@@ -5,8 +5,8 @@ import jax
 
 import learning_dynamics as ld
 from diffusion_theory import MixedCumulant, ThreePoint, TiedDenoiser, theory
-from learning_dynamics.recovery import recovery_times
-from learning_dynamics.sample_complexity import fit_exponent
+from learning_dynamics.search.recovery_times import recovery_times
+from learning_dynamics.search.sample_complexity import fit_exponent
 
 inputs, learner, rate = MixedCumulant(pair=ThreePoint(0.03)), TiedDenoiser("tanh"), 3.0
 exponent = theory.information_exponents(inputs, learner)["v"]

@@ -22,8 +22,8 @@ from fourier_simplicity.ties import harmonic, triad
 from learning_dynamics.claims import Evidence, Panel, Run, claim
 from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
 from learning_dynamics.figures import figure_style, legend_below, new_figure
-from learning_dynamics.recovery import Recoveries, recovery_times
-from learning_dynamics.sample_complexity import collapse, fit_exponent
+from learning_dynamics.search.recovery_times import Recoveries, recovery_times
+from learning_dynamics.search.sample_complexity import collapse, fit_exponent
 
 Array = NDArray[np.float64]
 LEVELS = np.array([0.1, 0.2, 0.3, 0.4, 0.5])

@@ -26,7 +26,7 @@ from diffusion_theory.theory import (
 )
 from diffusion_theory.theory.crossing import overshoot, sustained_delay
 from diffusion_theory.theory.passage import _law
-from learning_dynamics.recovery import recovery_times
+from learning_dynamics.search.recovery_times import recovery_times
 from tests.diffusion_theory.witness import draw_pair, noisy_samples
 
 HEAVY = MixedCumulant(pair=ThreePoint(0.03))

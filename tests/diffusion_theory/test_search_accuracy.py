@@ -7,7 +7,7 @@ import pytest
 import learning_dynamics as ld
 from diffusion_theory import MixedCumulant, TiedDenoiser
 from diffusion_theory.theory import escape_law, gradient_covariance
-from learning_dynamics.kernel.accuracy import InaccurateError
+from learning_dynamics.limit.accuracy import InaccurateError
 
 SPIKE, LEARNER = MixedCumulant(9.0, cumulant=None), TiedDenoiser(sign=-1)
 PROBLEM = ld.Problem(SPIKE, LEARNER, 0.2, update="spherical")

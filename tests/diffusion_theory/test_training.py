@@ -20,7 +20,7 @@ from diffusion_theory import (
     train,
 )
 from diffusion_theory.latents import latent_pair
-from learning_dynamics.kernel.state import State, overlaps_of
+from learning_dynamics.model.overlaps import State, overlaps_of
 from tests.diffusion_theory.witness import draw_pair, noisy_samples
 
 SIGNS = np.array([1.0, -1.0, 1.0])

@@ -15,9 +15,9 @@ from fourier_simplicity import surrogates
 from fourier_simplicity.learners import SingleNeuron
 from learning_dynamics import drawing, hermite, images, spectra
 from learning_dynamics.comparison import Measurement, Prediction
-from learning_dynamics.kernel.state import from_weights, order_parameters
+from learning_dynamics.model.overlaps import from_weights, order_parameters
 from learning_dynamics.noise_schedule import NoiseSchedule, forward_process
-from learning_dynamics.sample_complexity import recovered_share
+from learning_dynamics.search.sample_complexity import recovered_share
 from learning_dynamics.testing import assert_agrees, assert_same_law
 from learning_dynamics.training import Minibatches, passing_steps
 from linear_diffusion import data, learners, patches

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 import learning_dynamics as ld
-from learning_dynamics.recovery import common_starts, recovery_times
-from learning_dynamics.sample_complexity import fit_exponent
+from learning_dynamics.search.recovery_times import common_starts, recovery_times
+from learning_dynamics.search.sample_complexity import fit_exponent
 from tests.learning_dynamics.kernel.models import Blocks, Committee, Teacher
 from tests.learning_dynamics.kernel.searching import Correlator, Monomial, Oja, Spiked
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from learning_dynamics.sample_complexity import (
+from learning_dynamics.search.sample_complexity import (
     collapse,
     fit_exponent,
     plot_collapse,

@@ -29,7 +29,7 @@ SWEEP = """
     import warnings
     import numpy as np
     import learning_dynamics
-    from learning_dynamics.kernel.checkpoint import checkpoint_file, restore, save
+    from learning_dynamics.process.checkpoint import checkpoint_file, restore, save
 
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")

@@ -285,7 +285,7 @@ def test_keys_do_not_depend_on_the_order_of_sets_or_on_addresses():
 
 def test_own_packages_are_followed_and_installed_ones_are_not():
     covered = code_of(ld.simulate)
-    assert "learning_dynamics.kernel.run.advance" in covered.parts
-    assert "source of learning_dynamics.kernel.run" in covered.parts
+    assert "learning_dynamics.process.replicas.advance" in covered.parts
+    assert "source of learning_dynamics.process.replicas" in covered.parts
     assert not any(name.startswith(("jax.", "numpy.")) for name in covered.parts)
     assert covered.parts["version of jax"] == jax.__version__

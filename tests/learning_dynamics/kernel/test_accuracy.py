@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import learning_dynamics as ld
-from learning_dynamics.kernel.fluctuations import fluctuations
+from learning_dynamics.limit.fluctuations import fluctuations
 from tests.learning_dynamics.kernel import closed_forms as exact
 from tests.learning_dynamics.kernel.models import Absolute, Committee, Teacher
 

@@ -9,12 +9,12 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from learning_dynamics.kernel import simulate as simulation
 
 import learning_dynamics as ld
 from learning_dynamics import files
 from learning_dynamics.array_files import read_arrays, write_arrays
-from learning_dynamics.kernel import simulate as simulation
-from learning_dynamics.kernel.checkpoint import checkpoint_file, restore, save
+from learning_dynamics.process.checkpoint import checkpoint_file, restore, save
 from learning_dynamics.training import Minibatches, network, train
 from tests.learning_dynamics.kernel.models import Committee, Teacher
 
@@ -86,7 +86,7 @@ def test_other_files_are_refused_by_name(tmp_path, monkeypatch):
     def forbidden(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("learning_dynamics.kernel.checkpoint.read_arrays", forbidden)
+    monkeypatch.setattr("learning_dynamics.process.checkpoint.read_arrays", forbidden)
     refused(path, "Permission denied")
 
 
@@ -160,7 +160,7 @@ def test_a_place_that_cannot_be_written_is_found_before_any_work(tmp_path, monke
     def read_only(path):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("learning_dynamics.kernel.checkpoint.check_writable", read_only)
+    monkeypatch.setattr("learning_dynamics.process.checkpoint.check_writable", read_only)
     with pytest.raises(ValueError, match="`checkpoint` must name a file that can be written"):
         work(tmp_path / "c.npz")
 

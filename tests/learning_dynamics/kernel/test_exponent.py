@@ -6,10 +6,10 @@ import pytest
 from scipy import special
 
 import learning_dynamics as ld
-from learning_dynamics.kernel.accuracy import Target
-from learning_dynamics.kernel.expansion import zero_overlap
-from learning_dynamics.kernel.exponent import loss_forms
-from learning_dynamics.kernel.forms import Form
+from learning_dynamics.limit.accuracy import Target
+from learning_dynamics.search.forms import Form
+from learning_dynamics.search.information_exponent import loss_forms
+from learning_dynamics.search.loss_expansion import zero_overlap
 from tests.learning_dynamics.kernel.models import Bands, Committee, Denoiser, Spike, Teacher
 from tests.learning_dynamics.kernel.searching import (
     Correlator,
@@ -194,7 +194,7 @@ def test_eigenvectors_of_a_form_of_order_two_are_told_apart():
 
 def test_zeros_of_an_ascending_form_are_left_to_the_next_order():
     """L_4 = m_1^2 m_2^2 never descends, but vanishes on the axes, where L_6 = -m_1^6 does."""
-    from learning_dynamics.kernel.exponent import _search
+    from learning_dynamics.search.information_exponent import _search
 
     empty = [Form(k, np.zeros((1, 2), int), np.zeros(1), np.zeros(1)) for k in (1, 2, 3, 5)]
     fourth = Form(4, np.array([[2, 2]]), np.ones(1), np.full(1, 1e-6))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import learning_dynamics as ld
-from learning_dynamics.kernel.fluctuations import fluctuations
+from learning_dynamics.limit.fluctuations import fluctuations
 from tests.learning_dynamics.kernel.models import (
     Absolute,
     Bands,

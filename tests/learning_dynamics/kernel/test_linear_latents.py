@@ -7,10 +7,10 @@ import pytest
 
 import learning_dynamics as ld
 from diffusion_theory import MixedCumulant, TiedDenoiser
-from learning_dynamics.kernel.linear_latents import quadrature_problem
-from learning_dynamics.kernel.moments import moments
-from learning_dynamics.kernel.quadrature import combine, expectation_nodes
-from learning_dynamics.kernel.starts import device_nodes, limit_medium
+from learning_dynamics.limit.linear_latents import quadrature_problem
+from learning_dynamics.limit.quadrature import combine, expectation_nodes
+from learning_dynamics.limit.starts import device_nodes, limit_medium
+from learning_dynamics.limit.velocity import moments
 from tests.learning_dynamics.kernel.models import Committee, Denoiser, Spike, Teacher
 
 CASES = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import learning_dynamics as ld
-from learning_dynamics.kernel.noise import compress
-from learning_dynamics.kernel.step import draw_samples, layout, random_start, update
+from learning_dynamics.process.reduced_noise import compress
+from learning_dynamics.process.update import draw_samples, layout, random_start, update
 from tests.learning_dynamics.kernel.models import Committee, Denoiser, Spike, Teacher
 
 KEY = jax.random.key(0)

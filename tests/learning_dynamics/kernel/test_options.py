@@ -9,7 +9,7 @@ import pytest
 from jax.scipy.special import erf
 
 import learning_dynamics as ld
-from learning_dynamics.kernel.options import LEVELS, OPTIONS, UNTRIED, UPDATES, refusal, table
+from learning_dynamics.model.options import LEVELS, OPTIONS, UNTRIED, UPDATES, refusal, table
 from tests.learning_dynamics.kernel import weights as witness
 from tests.learning_dynamics.kernel.models import Bands, Committee, Denoiser, Spike, Teacher
 

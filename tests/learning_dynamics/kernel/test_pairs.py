@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import learning_dynamics as ld
-from learning_dynamics.kernel.accuracy import Target
-from learning_dynamics.kernel.alone import alike, sum_over_pairs
-from learning_dynamics.kernel.exponent import loss_forms
-from learning_dynamics.kernel.hermite_forms import hermite_forms
-from learning_dynamics.kernel.linear_latents import without_linear_latents
+from learning_dynamics.limit.accuracy import Target
+from learning_dynamics.limit.linear_latents import without_linear_latents
+from learning_dynamics.search.information_exponent import loss_forms
+from learning_dynamics.search.loss_expansion_hermite import hermite_forms
+from learning_dynamics.search.single_neuron import alike, sum_over_pairs
 
 
 @ld.configuration

@@ -10,9 +10,9 @@ from scipy import integrate
 
 import learning_dynamics as ld
 from learning_dynamics.hermite import gauss_hermite, hermite_coefficients, trapezoid
-from learning_dynamics.kernel.quadrature import combine, expectation_nodes, student
-from learning_dynamics.kernel.solution import velocity_at
-from learning_dynamics.kernel.starts import device_nodes, limit_medium
+from learning_dynamics.limit.quadrature import combine, expectation_nodes, student
+from learning_dynamics.limit.solution import velocity_at
+from learning_dynamics.limit.starts import device_nodes, limit_medium
 from tests.learning_dynamics.kernel.models import Absolute, Committee, Denoiser, Spike, Teacher
 
 INTEGRANDS = {

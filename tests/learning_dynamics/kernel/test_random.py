@@ -8,7 +8,7 @@ from scipy import stats
 
 import learning_dynamics as ld
 from learning_dynamics.hermite import gauss_hermite, hermite, hermite_coefficients
-from learning_dynamics.kernel.noise import bartlett, bartlett_freedoms, chi, compress
+from learning_dynamics.process.reduced_noise import bartlett, bartlett_freedoms, chi, compress
 
 
 @pytest.mark.parametrize("freedoms", [[1, 2], [3, 1000], [1, 2, 4, 10]])

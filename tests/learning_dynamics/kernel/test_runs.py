@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import learning_dynamics as ld
-from learning_dynamics.kernel.checkpoint import fingerprint
-from learning_dynamics.kernel.simulate import whole_updates
+from learning_dynamics.process.checkpoint import fingerprint
+from learning_dynamics.process.simulate import whole_updates
 from tests.learning_dynamics.kernel.models import Committee, Teacher
 
 

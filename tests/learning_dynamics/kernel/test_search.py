@@ -7,8 +7,8 @@ from scipy import integrate, stats
 
 import learning_dynamics as ld
 from learning_dynamics.hermite import hermite_coefficients
-from learning_dynamics.kernel.explosion import explosion_times
-from learning_dynamics.kernel.forms import Form
+from learning_dynamics.search.explosion_time import explosion_times
+from learning_dynamics.search.forms import Form
 from tests.learning_dynamics.kernel.models import Committee, Denoiser, Spike, Teacher
 from tests.learning_dynamics.kernel.searching import (
     BandMonomial,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import learning_dynamics as ld
-from learning_dynamics.kernel.moments import field_factor
-from learning_dynamics.kernel.state import checked_overlaps
+from learning_dynamics.limit.velocity import field_factor
+from learning_dynamics.model.overlaps import checked_overlaps
 from tests.learning_dynamics.kernel.models import Bands, Committee, Teacher
 
 KEY = jax.random.key(0)

@@ -1,1 +1,0 @@
-"""One span loss, several levels of description: ambient, overlaps, limit and search."""

@@ -1,0 +1,1 @@
+"""The limit N -> infinity, its quadrature, and the fluctuations around it."""

@@ -1,0 +1,164 @@
+"""What finite N adds to one update: noise inside the fields, and the drift beyond the limit."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from learning_dynamics.limit.quadrature import Nodes
+from learning_dynamics.limit.velocity import Medium, Moments, field_factor, moments
+from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
+from learning_dynamics.model.problem import Problem, changed
+from learning_dynamics.process.update import Draw, Layout, update
+
+__all__ = ["drift_of_one_update", "residual_noise"]
+
+_exact = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+
+
+def residual_noise(
+    problem: Problem, place: Medium, overlaps: Overlaps, step: jax.Array
+) -> jax.Array:
+    """Covariance of N dR in one update that several noise blocks add to that of the fields.
+
+    The share h_b = sqrt(lambda_b) W_b z_b of a block in the noise fields H = sum_b h_b is not fixed
+    by H: Cov(h_b, h_c | H) = delta_bc lambda_b R_b - lambda_b R_b V^-1 lambda_c R_c = C_bc with
+    V = sum_b lambda_b R_b. With S = E[A Gamma A^T], u_b = -eta (A B h_b^T + h_b B^T A^T) has
+
+        Cov(u_b,kl, u_c,mn | H) = eta^2 (S_km C_ln + S_kn C_lm + S_lm C_kn + S_ln C_km),
+
+    C = C_bc; no share is left for H itself, sum_b C_bc = 0. Derived here.
+
+    Returns:
+        Matrix on the flattened (M, R, theta).
+    """
+    blocks = overlaps.blocks
+    count, neurons = blocks.shape[:2]
+    shares = place.variances[:, None, None] * blocks
+    root = jax.scipy.linalg.solve_triangular(
+        field_factor(jnp.sum(shares, axis=0)), jnp.swapaxes(shares, 0, 1).reshape(neurons, -1),
+        lower=True,
+    ).reshape(neurons, count, neurons)  # fmt: skip
+    rest = -_exact("abk,acl->bckl", root, root)
+    rest = rest + jnp.eye(count, dtype=blocks.dtype)[:, :, None, None] * shares[:, None]
+    total = _exact("km,bcln->bklcmn", step, rest) + _exact("kn,bclm->bklcmn", step, rest)
+    total = total + _exact("lm,bckn->bklcmn", step, rest) + _exact("ln,bckm->bklcmn", step, rest)
+    size, first = ravel_pytree(overlaps)[0].size, overlaps.signal.size
+    inner = slice(first, first + blocks.size)
+    eta = jnp.asarray(problem.learning_rate, blocks.dtype)
+    square = eta**2 * total.reshape(blocks.size, blocks.size)
+    return jnp.zeros((size, size), blocks.dtype).at[inner, inner].set(square)
+
+
+def drift_of_one_update(
+    problem: Problem,
+    place: Medium,
+    plan: Layout,
+    nodes: Nodes,
+    overlaps: Overlaps,
+    held: frozenset[str],
+    limit: jax.Array,
+) -> jax.Array:
+    """Mean change in one update times N, minus the limit: f_1 / N at N = `plan.dimension`.
+
+    Read off from `update` itself. The noise outside the weights enters by the mean of its Gram
+    matrix alone, which is exact to this order. The change is quadratic in the batch's means g (the
+    norm of the noise part, E[A Gamma A^T] / b, counted as one of them), so that a batch of b has
+
+        E Q(mean g, mean g) = (1 / b) E Q(g, g) + (1 - 1 / b) Q(E g, E g).
+    """
+    alone = _mean_change(problem, place, plan, nodes, overlaps, problem.batch)
+    if problem.batch > 1:
+        b, whole = problem.batch, moments(problem, place, nodes, overlaps)
+        together = _average_update(problem, place, plan, overlaps, whole)
+        parameters = _mean_change(problem, place, plan, nodes, overlaps, 1).parameters
+        mixed = jax.tree.map(lambda x, y: x / b + (1 - 1 / b) * y, alone, together)
+        alone = mixed._replace(parameters=parameters)  # linear in the batch, and see the full gram
+    moves = jax.tree.map(jnp.ones_like, overlaps)
+    moves.parameters.update({name: 0 * moves.parameters[name] for name in held})
+    return (plan.dimension * ravel_pytree(alone)[0] - limit) * ravel_pytree(moves)[0]
+
+
+def _mean_change(
+    problem: Problem, place: Medium, plan: Layout, nodes: Nodes, overlaps: Overlaps, batch: int
+) -> Overlaps:
+    """Mean change by one sample, the noise outside the weights divided by `batch`."""
+    one = changed(problem, batch=1)
+    neurons, blocks = problem.learner.neurons, overlaps.blocks
+    variances = place.variances[:, None, None]
+    total = field_factor(jnp.sum(variances * blocks, axis=0))
+    factors = jax.vmap(field_factor)(blocks)
+    # E[zeta_b | zeta] = G_b zeta with G_b = sqrt(lambda_b) L_b^T L^-T
+    given = jnp.sqrt(variances) * jax.vmap(
+        lambda factor: jax.scipy.linalg.solve_triangular(total, factor, lower=True).T
+    )(factors)
+    left = neurons - jnp.sum(given**2, axis=(1, 2))  # and what is not fixed by zeta
+    noise, factor, first = [], [], 0
+    for size, count in zip(plan.sizes, plan.counts, strict=True):
+        own = slice(first, first + count)
+        first += count
+        factor.append(factors[own])
+        noise.append((given[own], jnp.sqrt((size - neurons) / batch + left[own])))
+    state = State(overlaps.signal, tuple(factor), overlaps.parameters)
+    latents: Any = nodes.latents
+    signal, label = jax.vmap(problem.signal)(latents)
+
+    def moved(signal: Any, label: Any, zeta: Any) -> Any:
+        unit = jnp.eye(zeta.shape[1], dtype=zeta.dtype)
+        drawn = []
+        for matrices, rest in noise:
+            along = _exact("bkl,lq->bqk", matrices, zeta)
+            drawn.append(jnp.concatenate([along, rest[:, None, None] * unit[None]], axis=-1))
+        first = jax.tree.map(lambda leaf: leaf[None], label)
+        none = tuple(jnp.zeros((each.shape[0], 0, 0), each.dtype) for each in drawn)
+        draw = Draw(signal[None], first, tuple(drawn), none)
+        after = overlaps_of(update(one, plan, state, draw))
+        return jax.tree.map(lambda a, b: a - b, after, overlaps)
+
+    each = jax.vmap(moved)(signal, label, nodes.zeta)
+    mean: Overlaps = jax.tree.map(
+        lambda leaf: jnp.tensordot(nodes.weights, leaf, 1, precision=jax.lax.Precision.HIGHEST),
+        each,
+    )
+    return mean
+
+
+def _average_update(
+    problem: Problem, place: Medium, plan: Layout, overlaps: Overlaps, m: Moments
+) -> Overlaps:
+    """Change of M and R if every sample were the average one (parameters are left alone)."""
+    signal, blocks = overlaps.signal, overlaps.blocks
+    neurons, rate = signal.shape[0], problem.learning_rate / plan.dimension
+    regression = jax.scipy.linalg.solve_triangular(m.factor.T, m.noise.T, lower=False).T
+    along = _exact("kl,blm->bkm", regression, place.variances[:, None, None] * blocks)
+    norms = _exact("kr,r,lr->kl", signal, place.signal_weights, signal)
+    norms = norms + _exact("b,bkl->kl", place.block_weights, blocks)
+    tangent = jnp.zeros((neurons,), signal.dtype)
+    if problem.update == "spherical":
+        tangent = jnp.diagonal(m.radial) + jnp.sum(m.pull * norms, axis=-1)
+    if problem.weight_decay is not None:
+        tangent = tangent - problem.weight_decay
+    keep = jnp.diag(1 + rate * tangent)
+    after = _exact("kl,lr->kr", keep, signal) - rate * m.signal
+    after = after - rate * _exact("kl,lr->kr", m.pull, place.signal_weights[None] * signal)
+    shrink = keep[None] - rate * place.block_weights[:, None, None] * m.pull[None]
+    cross = _exact("bkl,bml->bkm", shrink, along)
+    sizes = jnp.concatenate(
+        [
+            jnp.full((c,), s - neurons, signal.dtype)
+            for s, c in zip(plan.sizes, plan.counts, strict=True)
+        ]
+    )
+    spread = (sizes * place.variances)[:, None, None] * m.step[None] / problem.batch
+    # (S lambda_b R_b) R_b^-1 (S lambda_b R_b)^T, also where R_b is singular
+    square = _exact("b,bkl,ml->bkm", place.variances, along, regression)
+    new = _exact("bkl,blm,bnm->bkn", shrink, blocks, shrink)
+    new = new - rate * (cross + jnp.swapaxes(cross, 1, 2)) + rate**2 * (square + spread)
+    if problem.update != "plain":
+        size = jnp.sum(after**2, axis=-1) + jnp.sum(jnp.diagonal(new, axis1=1, axis2=2), axis=0)
+        scale = jax.lax.rsqrt(size)
+        after, new = scale[:, None] * after, (scale[:, None] * scale[None])[None] * new
+    rest = jax.tree.map(jnp.zeros_like, overlaps.parameters)
+    return Overlaps(after - signal, new - blocks, rest)

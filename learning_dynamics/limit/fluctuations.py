@@ -1,0 +1,423 @@
+"""Around the limit: spread of order N^-1/2 and mean shift of order 1/N of the order parameters."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from numpy.typing import ArrayLike, NDArray
+
+from learning_dynamics.identity.session import sees_edits
+from learning_dynamics.limit.accuracy import Target, best_method, excess, first_rule
+from learning_dynamics.limit.finite_size import drift_of_one_update, residual_noise
+from learning_dynamics.limit.kinks import has_kinks
+from learning_dynamics.limit.quadrature import (
+    Method,
+    Nodes,
+    combine,
+    expectation_nodes,
+    joined,
+    same_length,
+)
+from learning_dynamics.limit.solution import IncompleteError, velocity_at
+from learning_dynamics.limit.starts import device_nodes, limit_medium, starting_points
+from learning_dynamics.limit.velocity import Medium, flow, samples, velocity
+from learning_dynamics.model.overlaps import Overlaps
+from learning_dynamics.model.problem import Problem
+from learning_dynamics.process.simulate import observables
+from learning_dynamics.process.update import Layout, layout
+from learning_dynamics.validation import finite_array, one_of, reject
+
+__all__ = ["Fluctuations", "fluctuations"]
+
+Array = NDArray[np.float64]
+Derivatives = Literal["auto", "fields", "law"]
+MOST = 2**22  # numbers per intermediate of the derivatives: nodes x order parameters x directions
+_MOST_STEPS = 4096
+_LARGE = 10**5  # N at which the 1/N part of the drift of one update is read off
+
+
+@dataclass(frozen=True, eq=False)
+class Fluctuations:
+    """Linear-noise description of the order parameters at large N.
+
+    Attributes:
+        times: tau, shape (times,).
+        covariance: N times the covariance of (M, R, theta) flattened, shape (times, n, n).
+        spread: name -> sqrt(N) times the standard deviation, shape (times, ...).
+        shift: name -> N times (mean - limit), shape (times, ...).
+        spread_error: name -> bound on the numerical error of the spread, likewise.
+        shift_error: the same of the shift.
+        derivatives: "fields" or "law", see `fluctuations`.
+    """
+
+    times: Array
+    covariance: Array
+    spread: Mapping[str, Array]
+    shift: Mapping[str, Array]
+    spread_error: Mapping[str, Array]
+    shift_error: Mapping[str, Array]
+    derivatives: str
+
+
+@sees_edits("problem", "observe")
+def fluctuations(
+    problem: Problem,
+    *,
+    times: ArrayLike,
+    start: Overlaps,
+    dimension: int | None = None,
+    start_covariance: ArrayLike | None = None,
+    observe: Mapping[str, Callable[[Overlaps], jax.Array]] | None = None,
+    accuracy: float | None = None,
+    tolerance: float | None = None,
+    points: int | None = None,
+    max_points: int | None = None,
+    method: Method = "auto",
+    derivatives: Derivatives = "auto",
+    allow_inaccurate: bool = False,
+    allow_incomplete: bool = False,
+) -> Fluctuations:
+    """Leading corrections to the limit, from the same loss.
+
+    With x the limit, f its velocity, J = df/dx and u = N times the change in one update,
+
+        d Sigma / d tau = J Sigma + Sigma J^T + Cov[u],
+
+        d b / d tau     = J b + (1/2) d^2 f : Sigma + f_1 - (1/2) J f,
+
+    covariance = Sigma / N, mean = x + b / N. f_1 / N is what one update of finite N adds to the
+    drift, read off from the update itself; the last term turns a map with steps 1/N into a flow.
+    (van Kampen's expansion in the system size; f_1 for these learners: derived here.) Given the
+    fields, the shares of the noise blocks in them fluctuate on; see `residual_noise`. A batch b
+    divides Cov[u] by b.
+
+    Equations: :eq:`eq:kernel-fluctuations`, :eq:`eq:kernel-residual`, :eq:`eq:kernel-batch`.
+
+    Args:
+        problem: definition, as in `simulate`.
+        times: tau, increasing.
+        start: one set of order parameters.
+        dimension: N that fixes the noise blocks; a single block needs none.
+        start_covariance: N times the covariance of the flattened start; zero if left out.
+        observe: further functions of the order parameters.
+        accuracy: the errors of spread and shift of each quantity must not exceed this times
+            max(1, the largest value); 1e-3 by default, no demand by default where `points` are
+            fixed.
+        tolerance: of the adaptive solver; by default 1e-6, and a hundredth of `accuracy` where
+            the right-hand side jumps.
+        points: quadrature nodes, fixed by hand; by default they grow from 2^12 until the accuracy
+            is met.
+        max_points: bound on the nodes that are tried, 2^21 by default.
+        method: quadrature, see `expectation_nodes`; "auto" takes the one whose error is smaller.
+        derivatives: "fields" differentiates the gradient of the loss, "law" the Gaussian law of
+            the fields, which is right for gradients with jumps or kinks (sign, ReLU) but less
+            accurate for the same number of nodes; "auto" takes "law" where there may be a kink
+            and the two disagree.
+        allow_inaccurate: warn instead of raising where the accuracy is not reached.
+        allow_incomplete: warn instead of raising where the solution ends early, and return the
+            part before.
+
+    Raises:
+        ValueError: with several starts, or shapes that do not fit.
+        InaccurateError: if the accuracy is not reached; its `result` holds what was.
+        IncompleteError: if the solution diverges or the steps do not suffice; it names the time,
+            and its `result` is the part before.
+    """
+    array = finite_array("times", times, ndim=1)
+    if array.size == 0 or array[0] < 0 or np.any(np.diff(array) <= 0):
+        raise reject("times", "be non-negative and increase strictly", array.tolist())
+    if np.ndim(start.signal) != 2:
+        raise reject("start.signal", "have shape (K, r)", f"shape {np.shape(start.signal)}")
+    one_of("derivatives", derivatives, ("auto", "fields", "law"))
+    target = Target(accuracy, points, max_points, method, allow_inaccurate)
+    with jax.enable_x64(True):
+        place = limit_medium(problem, dimension)
+        cast = problem.cast(jnp.float64)
+        several = place.variances.shape[0] > 1
+        large = dimension if several else problem.inputs.directions + _LARGE
+        plan = layout(problem, int(large or 0), "overlaps")
+        watched = observables(problem, plan, observe)
+        held, starts = starting_points(cast, place, first_rule(problem, target), start, moving=True)
+        if held:  # its spread is of the same order, and shifts the others
+            demand = "be left out, or have order 2, for parameters that relax within a few updates"
+            raise reject("problem.parameter_rates", demand, sorted(held))
+        first = jax.tree.map(lambda leaf: leaf[0], starts)
+        size = ravel_pytree(first)[0].size
+        sigma = np.zeros((size, size)) if start_covariance is None else start_covariance
+        sigma = finite_array("start_covariance", sigma, ndim=2)
+        if sigma.shape != (size, size):
+            raise reject("start_covariance", f"have shape {(size, size)}", f"{sigma.shape}")
+        equation = _Equation(problem, cast, place, first, sigma, held, watched, plan)
+        solved = _search(equation, array, target, tolerance, derivatives)
+    if solved.end:
+        if not allow_incomplete or solved.result.times.size == 0:
+            raise IncompleteError(f"fluctuations: {solved.end}", solved.result)
+        warnings.warn(f"fluctuations: {solved.end}", RuntimeWarning, stacklevel=3)
+    value = {"spread": dict(solved.result.spread), "shift": dict(solved.result.shift)}
+    error = {"spread": solved.result.spread_error, "shift": solved.result.shift_error}
+    target.check("fluctuations", value, error, solved.points, solved.method, solved.result)
+    return solved.result
+
+
+class _Equation(NamedTuple):
+    """What the differential equation of the fluctuations is made of."""
+
+    problem: Problem
+    cast: Problem
+    place: Medium
+    start: Overlaps
+    sigma: Array
+    held: frozenset[str]
+    watched: Any
+    plan: Layout
+
+
+class _Solved(NamedTuple):
+    """Fluctuations up to the time at which they end, and what they were computed with."""
+
+    result: Fluctuations
+    end: str
+    points: int
+    method: str
+
+
+def _search(
+    equation: _Equation,
+    times: Array,
+    target: Target,
+    tolerance: float | None,
+    derivatives: Derivatives,
+) -> _Solved:
+    """The solution of the smallest quadrature that meets the target, or the best within bounds."""
+    problem, kinks = equation.problem, has_kinks(equation.problem)
+    best: _Solved | None = None
+    best_size = np.inf
+    points: int | None = target.first(problem, least=2**12)
+    while points is not None:
+        method, error = _choose(equation, target, points, kinks)
+        rules, kind = expectation_nodes(problem, points=points, method=method, kinks=kinks)
+        if kind == "tensor" and not kinks:
+            rules = rules[:2]  # of n and n - 1 nodes
+        if derivatives == "auto":
+            pair = rules[:2]
+            if kind == "sobol":
+                pair = [joined(rules[::2]), joined(rules[1::2])]
+            agree = not kinks or _agree(equation, *same_length(pair))
+            derivatives = "fields" if agree else "law"
+        rough = kinks and (derivatives == "law" or error > 1e-3)
+        used = (target.aim / 100 if rough else 1e-6) if tolerance is None else tolerance
+        solved = _with_rules(equation, times, rules, kind, points, used, derivatives, rough)
+        found = solved.result
+        values = [dict(found.spread), dict(found.shift)]
+        size, _ = excess(values, [found.spread_error, found.shift_error], target.aim)
+        if solved.end:
+            size = max(size, 2.0)
+        if best is None or size <= best_size or best.end:
+            best, best_size = solved, size
+        useless = solved.end and not kinks
+        points = None if size <= 1 or useless else target.more(points, size)
+    assert best is not None
+    return best
+
+
+def _choose(equation: _Equation, target: Target, points: int, kinks: bool) -> tuple[Any, float]:
+    """Method with the smaller error of the velocity, and this error over the target."""
+
+    def rate(rule: Nodes) -> Overlaps:
+        return velocity_at(
+            equation.cast, equation.place, device_nodes(rule), equation.start, held=equation.held
+        )
+
+    return best_method(equation.problem, rate, target, points, kinks=kinks)
+
+
+def _with_rules(
+    equation: _Equation,
+    times: Array,
+    rules: list[Nodes],
+    kind: str,
+    points: int,
+    tolerance: float,
+    derivatives: Derivatives,
+    rough: bool,
+) -> _Solved:
+    """Solutions under all rules, with their spread as error; where it jumps, that of the steps."""
+    _, cast, place, start, sigma, held, watched, plan = equation
+    tau, law = jnp.asarray(times), derivatives == "law"
+
+    def run(nodes: Nodes, tolerance: float) -> Any:
+        outcome = _solve(
+            nodes, start, cast, place, jnp.asarray(sigma), tau, jnp.float64(tolerance),
+            held=held, watched=watched, plan=plan, law=law,
+        )  # fmt: skip
+        return jax.tree.map(np.asarray, outcome)
+
+    distinct = {id(rule): rule for rule in rules}
+    filled = same_length(list(distinct.values()))  # so that they share compiled code
+    solutions = {
+        key: run(device_nodes(rule), tolerance) for key, rule in zip(distinct, filled, strict=True)
+    }
+    each = [solutions[id(rule)] for rule in rules]
+    loose = [run(device_nodes(filled[0]), 10 * tolerance)] if rough else []
+    ends = [outcome for outcome in (*each, *loose) if not outcome[2]]
+    kept, end = np.ones(times.size, bool), ""
+    if ends:
+        last = min(ends, key=lambda outcome: float(outcome[1]))
+        kept = times <= last[1]
+        diverges = not last[3] < 1e6
+        why = "diverge" if diverges else f"need more than {_MOST_STEPS} steps"
+        end = f"they {why} at tau = {float(last[1]):.6g} of {times[-1]:g}"
+    paths = [jax.tree.map(lambda leaf: leaf[kept], outcome[0]) for outcome in each]
+    value, error = combine(paths, kind)
+    for outcome in loose:
+        coarse = jax.tree.map(lambda leaf: leaf[kept], outcome[0])
+        error = jax.tree.map(lambda e, a, b: e + np.abs(a - b), error, coarse, paths[0])
+    covariance, spread, shift = value
+    result = Fluctuations(times[kept], covariance, spread, shift, error[1], error[2], derivatives)
+    return _Solved(result, end, points, kind)
+
+
+def _agree(equation: _Equation, rule: Nodes, other: Nodes) -> bool:
+    """Whether first and second derivatives of the velocity are the same in both ways."""
+    _, problem, place, start, _, held, *_ = equation
+    x0, unravel = ravel_pytree(start)
+    along = jnp.asarray(np.random.default_rng(0).normal(size=x0.size))
+
+    @partial(jax.jit, static_argnames="law")
+    def slopes(nodes: Nodes, law: bool) -> tuple[jax.Array, jax.Array]:
+        def f(x: jax.Array) -> jax.Array:
+            return ravel_pytree(velocity(problem, place, nodes, unravel(x), held, law))[0]
+
+        def once(x: jax.Array) -> jax.Array:
+            return jax.jvp(f, (x,), (along,))[1]
+
+        return jax.jvp(once, (x0,), (along,))
+
+    nodes = device_nodes(rule)
+    fields, one = slopes(nodes, law=False), slopes(nodes, law=True)
+    two = slopes(device_nodes(other), law=True)
+    for a, b, c in zip(fields, one, two, strict=True):
+        # the quadrature error is known from one difference per entry only: take the largest
+        allowed = 10 * np.max(np.abs(b - c)) + 1e-3 * np.max(np.abs(b)) + 1e-9
+        if np.max(np.abs(a - b)) > allowed:
+            return False
+    return True
+
+
+def unit_rows(problem: Problem, x: jax.Array, unravel: Any) -> jax.Array:
+    """Flattened order parameters with rows of W scaled to norm one, unless updates are plain."""
+    if problem.update == "plain":
+        return x
+    overlaps = unravel(x)
+    scale = jax.lax.rsqrt(jnp.diagonal(overlaps.norms))
+    blocks = overlaps.blocks * (scale[:, None] * scale[None])[None]
+    scaled = Overlaps(overlaps.signal * scale[:, None], blocks, overlaps.parameters)
+    return ravel_pytree(scaled)[0]
+
+
+@partial(jax.jit, static_argnames=("held", "watched", "plan", "law"))
+def _solve(
+    nodes: Nodes,
+    start: Overlaps,
+    problem: Problem,
+    place: Medium,
+    sigma: jax.Array,
+    times: jax.Array,
+    tolerance: jax.Array,
+    *,
+    held: frozenset[str],
+    watched: Any,
+    plan: Layout,
+    law: bool,
+) -> Any:
+    x0, unravel = ravel_pytree(start)
+    dot = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    axes = jnp.eye(x0.size, dtype=x0.dtype)
+
+    def f(x: jax.Array) -> jax.Array:
+        return ravel_pytree(velocity(problem, place, nodes, unravel(x), held, law))[0]
+
+    def noise(x: jax.Array) -> jax.Array:
+        overlaps = unravel(x)
+        each = samples(problem, place, nodes, overlaps)
+
+        def change(one: Any) -> jax.Array:
+            moved = flow(problem, place, overlaps, one._replace(factor=each.factor), held)
+            return ravel_pytree(moved)[0]
+
+        u = jax.vmap(change)(each._replace(factor=each.loss))  # the factor is common to all
+        u = u - dot(nodes.weights, u)[None]
+        spread = dot(u.T * nodes.weights[None], u)
+        if overlaps.blocks.shape[0] > 1:
+            step = jnp.tensordot(nodes.weights, each.step, 1, precision=jax.lax.Precision.HIGHEST)
+            spread = spread + residual_noise(problem, place, overlaps, step)
+        return spread / problem.batch
+
+    def rate(_: Any, y: Any, __: Any) -> Any:
+        x, sigma, b = y
+        change = f(x)
+
+        def column(axis: jax.Array) -> jax.Array:
+            return jax.jvp(f, (x,), (axis,))[1]
+
+        def bent(pair: tuple[jax.Array, jax.Array]) -> jax.Array:
+            along, axis = pair
+            return jax.jvp(lambda z: jax.jvp(f, (z,), (axis,))[1], (x,), (along,))[1]
+
+        at_once = max(1, MOST // (nodes.weights.size * x.size))
+        jacobian = jax.lax.map(column, axes, batch_size=at_once).T
+        curvature = jnp.sum(jax.lax.map(bent, (sigma.T, axes), batch_size=at_once), axis=0) / 2
+        # the update scales rows to norm one: what the solver lost of it would count N^2 times
+        there = unit_rows(problem, x, unravel)
+        still = change if problem.update == "plain" else f(there)
+        extra = plan.dimension * drift_of_one_update(
+            problem, place, plan, nodes, unravel(there), held, still
+        )
+        spread = dot(jacobian, sigma)
+        return (
+            change,
+            spread + spread.T + noise(x),
+            dot(jacobian, b - change / 2) + curvature + extra,
+        )
+
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(rate),
+        diffrax.Tsit5(),
+        t0=jnp.zeros_like(times[0]),
+        t1=jnp.maximum(times[-1], 1e-12),
+        dt0=1e-3 * times[-1],
+        y0=(x0, sigma, jnp.zeros_like(x0)),
+        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+        saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
+        max_steps=_MOST_STEPS,
+        throw=False,
+    )
+    path, last = solution.ys
+
+    def look(x: jax.Array, sigma: jax.Array, b: jax.Array) -> Any:
+        spread, shift = {}, {}
+        for name, function in watched:
+
+            def value(x: jax.Array, function: Any = function) -> jax.Array:
+                return function(unravel(x))
+
+            slope = jax.jacfwd(value)(x)
+            bend = jax.jacfwd(jax.jacfwd(value))(x)
+            flat = slope.reshape(-1, x.size)
+            variance = jnp.sum(dot(flat, sigma) * flat, axis=-1).reshape(slope.shape[:-1])
+            spread[name] = jnp.sqrt(jnp.maximum(variance, 0))
+            curved = jnp.tensordot(bend, sigma, 2, precision=jax.lax.Precision.HIGHEST) / 2
+            shift[name] = dot(slope, b) + curved
+        return spread, shift
+
+    spread, shift = jax.vmap(look)(*path)
+    grown = jnp.max(jnp.abs(last[0])) / (1 + jnp.max(jnp.abs(x0)))
+    done = solution.result == diffrax.RESULTS.successful
+    return (path[1], spread, shift), solution.ts[1][0], done, grown

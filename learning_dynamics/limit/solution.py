@@ -1,0 +1,341 @@
+"""Solutions of the limit's differential equation to a wanted accuracy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from learning_dynamics.limit.accuracy import Target, best_method, excess
+from learning_dynamics.limit.kinks import has_kinks
+from learning_dynamics.limit.quadrature import Nodes, combine, expectation_nodes, same_length
+from learning_dynamics.limit.starts import device_nodes
+from learning_dynamics.limit.velocity import Medium, velocity
+from learning_dynamics.model.overlaps import Overlaps
+from learning_dynamics.model.problem import Problem
+
+__all__ = ["IncompleteError", "Setting", "Solution", "solve_limit", "velocity_at"]
+
+Array = NDArray[np.float64]
+_FINE = 1e-8  # tolerance where the right-hand side is smooth
+_LOOSER = 100.0  # tolerance ratio of the run behind the integrator's error
+_JUMPS = 10.0  # the same where the right-hand side jumps: its tolerance is large as it is
+_SHARE = 0.25  # error of the right-hand side over that of the solution that it leads to
+_LARGE = 1e6  # order parameters that have grown by such a factor diverge
+
+
+class IncompleteError(ArithmeticError):
+    """The solution does not reach the last time; `result` holds it up to where it ends.
+
+    Attributes:
+        result: what the call returns with `allow_incomplete=True`.
+    """
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class Setting(NamedTuple):
+    """What the differential equation is made of.
+
+    Attributes:
+        problem: what a quadrature sums over, see `quadrature_problem`.
+        cast: the user's problem in float64.
+        place: noise blocks.
+        starts: distinct starts, leading axis.
+        again: index of every start among the distinct ones.
+        held: fast parameters.
+        watched: names and functions of the order parameters.
+        max_steps: bound on the time steps per start.
+    """
+
+    problem: Problem
+    cast: Problem
+    place: Medium
+    starts: Overlaps
+    again: NDArray[np.int64]
+    held: frozenset[str]
+    watched: Any
+    max_steps: int
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """Observables along the solutions from all starts.
+
+    Attributes:
+        times: those up to which every solution exists.
+        values: name -> mean over the starts, shape (times, ...).
+        quadrature: name -> bound on the error of the expectations.
+        integrator: name -> bound on the error of the time steps.
+        paths: name -> shape (starts, times, ...).
+        method: "tensor" or "sobol".
+        nodes: quadrature nodes of an expectation.
+        points: nodes that were asked for.
+        steps: largest number of time steps.
+        tolerance: of the solver.
+        end: what ended the solution early, and when; empty if it reached the last time.
+        diverges: whether more points are of no use: it grew without bound, or met a NaN.
+        last: order parameters at the last of the times, from the first start and rule.
+        setting: the equation.
+        rules: quadrature rules over whose solutions `at` averages.
+    """
+
+    times: Array
+    values: Mapping[str, Array]
+    quadrature: Mapping[str, Array]
+    integrator: Mapping[str, Array]
+    paths: Mapping[str, Array]
+    method: str
+    nodes: int
+    points: int
+    steps: int
+    tolerance: float
+    end: str
+    diverges: bool
+    last: Overlaps
+    setting: Setting
+    rules: list[Nodes] = field(repr=False)
+
+    @property
+    def errors(self) -> dict[str, Array]:
+        """Sum of both errors."""
+        return {name: self.quadrature[name] + self.integrator[name] for name in self.values}
+
+    def at(self, times: Array) -> Overlaps:
+        """Order parameters at increasing times, leading axes (starts, times)."""
+        with jax.enable_x64(True):
+            runs = [
+                _run(self.setting, rule, jnp.asarray(times), self.tolerance, 1e-4).overlaps
+                for rule in self.rules
+            ]
+            again = self.setting.again
+            return jax.tree.map(lambda *leaves: np.mean(leaves, axis=0)[again], *runs)
+
+
+def solve_limit(
+    setting: Setting, times: Array, target: Target, tolerance: float | None
+) -> Solution:
+    """The solution of the smallest quadrature that meets the target, or the best within bounds.
+
+    The method is the one whose right-hand side has the smaller error at the start and, where more
+    points are needed, at the end of the solution before. Where the right-hand side jumps, its
+    error at the start also tells how many points to begin with. A solution that ends early
+    without diverging is tried again with the tolerance of jumps and, at kinks, with more points.
+    """
+    problem = setting.problem
+    kinks = has_kinks(problem)
+    jumps = kinks
+    coarse = target.aim / 100
+    states = [jax.tree.map(lambda leaf: leaf[0], setting.starts)]
+    best: Solution | None = None
+    best_size = np.inf
+    points: int | None = target.first(problem)
+    while points is not None:
+        method, error = _choose(
+            setting, target, points, states, kinks, always=jumps and best is None
+        )
+        jumps = jumps and error > 1e-3  # else the kinks are none, or resolved
+        if jumps and best is None:
+            points = target.more(points, error / _SHARE, least=0) or points
+        used = (coarse if jumps else _FINE) if tolerance is None else tolerance
+        solution = _solve_with(setting, times, points, method, used, kinks, jumps)
+        if solution.end and not solution.diverges and tolerance is None and not jumps:
+            jumps = True
+            solution = _solve_with(setting, times, points, method, coarse, kinks, jumps)
+        size, _ = excess(dict(solution.values), solution.errors, target.aim)
+        if solution.end:
+            size = max(size, 2.0)
+        length = 0 if best is None else best.times.size
+        if best is None or (solution.times.size, -size) >= (length, -best_size):
+            best, best_size = solution, size
+        if size <= 1 or solution.diverges or (solution.end and not kinks):
+            break  # more points would not help
+        points = target.more(points, size)
+        states = [states[0], solution.last]
+    assert best is not None
+    return best
+
+
+def _choose(
+    setting: Setting,
+    target: Target,
+    points: int,
+    states: list[Overlaps],
+    kinks: bool,
+    *,
+    always: bool,
+) -> tuple[Any, float]:
+    """Method with the smaller error of the right-hand side, and this error over the target."""
+
+    def rates(rule: Nodes) -> Any:
+        nodes = device_nodes(rule)
+        return [
+            velocity_at(setting.cast, setting.place, nodes, state, held=setting.held)
+            for state in states
+        ]
+
+    with jax.enable_x64(True):
+        return best_method(
+            setting.problem,
+            rates,
+            target,
+            points,
+            kinks=kinks,
+            again=len(states) > 1,
+            always=always,
+        )
+
+
+@partial(jax.jit, static_argnames="held")
+def velocity_at(
+    problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, *, held: frozenset[str]
+) -> Overlaps:
+    """Compiled `velocity`."""
+    return velocity(problem, place, nodes, overlaps, held)
+
+
+def _solve_with(
+    setting: Setting,
+    times: Array,
+    points: int,
+    method: Any,
+    tolerance: float,
+    kinks: bool,
+    jumps: bool,
+) -> Solution:
+    """Solutions under all rules of one quadrature, their spread, and where they end."""
+    rules, kind = expectation_nodes(setting.problem, points=points, method=method, kinks=kinks)
+    looser = _JUMPS if jumps else _LOOSER
+    with jax.enable_x64(True):
+        tau = jnp.asarray(times)
+        nodes = [device_nodes(rule) for rule in same_length(rules)]
+        runs = [_run(setting, rule, tau, tolerance, 1e-4) for rule in nodes]
+        loose = _run(setting, nodes[0], tau, looser * tolerance, 3.7e-4)
+        every = [*runs, loose]
+        done = np.array([np.all(np.asarray(run.success)) for run in every])
+        reached = np.array([np.min(np.asarray(run.reached)) for run in every])
+    kept = times <= (np.inf if np.all(done) else np.min(reached))
+    steps = max(int(np.max(np.asarray(run.steps))) for run in runs)
+    diverges, end = False, ""
+    if not np.all(done):
+        ended = every[int(np.argmin(np.where(done, np.inf, reached)))]
+        diverges, end = _why(setting, ended, nodes[0], float(times[-1]), tolerance)
+
+    def observed(run: _Run) -> dict[str, Array]:
+        return {name: np.asarray(v)[setting.again][:, kept] for name, v in run.seen.items()}
+
+    paths = [observed(run) for run in runs]
+    means = [{name: path[name].mean(axis=0) for name in path} for path in paths]
+    values, quadrature = combine(means, kind)
+    coarser = {name: path.mean(axis=0) for name, path in observed(loose).items()}
+    integrator = {name: np.abs(coarser[name] - means[0][name]) for name in means[0]}
+    if kind == "sobol":
+        paths = [{name: np.mean([p[name] for p in paths], axis=0) for name in paths[0]}]
+    size = int(rules[0].weights.size)
+    index = max(int(np.sum(kept)) - 1, 0)
+    last = jax.tree.map(lambda leaf: leaf[0, index], runs[0].overlaps)
+    return Solution(
+        times[kept], values, quadrature, integrator, paths[0], kind,
+        size * len(rules) if kind == "sobol" else size, points, steps, tolerance, end, diverges,
+        last, setting, nodes if kind == "sobol" else nodes[:1],
+    )  # fmt: skip
+
+
+def _why(
+    setting: Setting, run: "_Run", nodes: Nodes, end: float, tolerance: float
+) -> tuple[bool, str]:
+    """Whether a solution diverges, and a sentence that says how and when it ends."""
+    times = np.where(np.asarray(run.success), np.inf, np.asarray(run.reached))
+    which = int(np.argmin(times))
+    state = jax.tree.map(lambda leaf: leaf[which], run.final)
+    start = jax.tree.map(lambda leaf: leaf[which], setting.starts)
+    size, before = (
+        max(float(np.max(np.abs(leaf), initial=0.0)) for leaf in jax.tree.leaves(tree))
+        for tree in (state, start)
+    )
+    where = f"at tau = {times[which]:.6g} of {end:g}"
+    if not size < _LARGE * (1 + before):
+        return True, f"the limit diverges {where}, where it has grown by a factor {_LARGE:g}"
+    with jax.enable_x64(True):
+        rate = velocity_at(setting.cast, setting.place, nodes, state, held=setting.held)
+    if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(rate)):
+        return True, f"the limit ends {where}: its right-hand side is not finite there"
+    few = f"its {setting.max_steps} steps at tolerance {tolerance:g} do not suffice"
+    return False, f"the limit ends {where}: {few}"
+
+
+class _Run(NamedTuple):
+    """Solutions from all starts: observables and order parameters, shape (starts, times, ...)."""
+
+    seen: dict[str, jax.Array]
+    overlaps: Overlaps
+    steps: jax.Array
+    success: jax.Array
+    reached: jax.Array
+    final: Overlaps
+
+
+def _run(
+    setting: Setting, nodes: Nodes, times: jax.Array, tolerance: float, first_step: float
+) -> _Run:
+    _, cast, place, starts, _, held, watched, max_steps = setting
+    span = max(float(times[-1]), 1e-12)
+    steps = (jnp.float64(tolerance), jnp.float64(first_step * span))
+    return _integrate(
+        nodes, starts, cast, place, times, *steps, held=held, watched=watched, max_steps=max_steps
+    )
+
+
+@partial(jax.jit, static_argnames=("held", "watched", "max_steps"))
+def _integrate(
+    nodes: Nodes,
+    starts: Overlaps,
+    problem: Problem,
+    place: Medium,
+    times: jax.Array,
+    tolerance: jax.Array,
+    first_step: jax.Array,
+    *,
+    held: frozenset[str],
+    watched: Any,
+    max_steps: int,
+) -> _Run:
+    """Solutions from all starts, observed at the times."""
+
+    def field(_: Any, overlaps: Overlaps, __: Any) -> Overlaps:
+        return velocity(problem, place, nodes, overlaps, held)
+
+    def look(overlaps: Overlaps) -> dict[str, jax.Array]:
+        return {name: function(overlaps) for name, function in watched}
+
+    def one(start: Overlaps) -> _Run:
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(field),
+            diffrax.Tsit5(),
+            t0=jnp.zeros_like(times[0]),
+            t1=jnp.maximum(times[-1], 1e-12),
+            dt0=first_step,
+            y0=start,
+            stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+            saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
+            max_steps=max_steps,
+            throw=False,
+        )
+        path, last = solution.ys
+        return _Run(
+            jax.vmap(look)(path),
+            path,
+            solution.stats["num_accepted_steps"],
+            solution.result == diffrax.RESULTS.successful,
+            solution.ts[1][0],
+            jax.tree.map(lambda leaf: leaf[0], last),
+        )
+
+    return jax.lax.map(one, starts)

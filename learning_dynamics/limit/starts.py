@@ -1,0 +1,141 @@
+"""Where the limit starts: checked order parameters, fast parameters at their fixed point."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize
+
+from learning_dynamics.limit.quadrature import (
+    Nodes,
+)
+from learning_dynamics.limit.velocity import Medium, medium, moments
+from learning_dynamics.model.overlaps import Overlaps, checked_overlaps
+from learning_dynamics.model.problem import Problem, free_block
+from learning_dynamics.validation import positive_integer, reject
+
+__all__ = ["device_nodes", "limit_medium", "starting_points"]
+
+Array = NDArray[np.float64]
+
+
+def device_nodes(nodes: Nodes) -> Nodes:
+    """The nodes as JAX arrays."""
+    moved: Nodes = jax.tree.map(jnp.asarray, nodes)
+    return moved
+
+
+def limit_medium(problem: Problem, dimension: int | None) -> Medium:
+    """Noise blocks of the limit.
+
+    Raises:
+        ValueError: if a model with several blocks, or of one N, is given no dimension, or if it
+            has no noise.
+    """
+    if dimension is not None:
+        positive_integer("dimension", dimension)
+    if free_block(problem.inputs) is not None:
+        return medium(problem, None)
+    if dimension is None:
+        raise reject("dimension", "be given: the noise has several blocks, or its N is fixed", None)
+    return medium(problem, dimension)
+
+
+def starting_points(
+    problem: Problem, place: Medium, nodes: Nodes, start: Overlaps, *, moving: bool = False
+) -> tuple[frozenset[str], Overlaps]:
+    """Starts with a leading axis, parameters filled in and the fast ones at their fixed point.
+
+    A parameter is fast when its drift per update does not vanish with N: order 1 and a loss with a
+    part linear in the gram. It is then held at the zero of that part.
+
+    A parameter of order 0 has no limit of this kind. Without a part linear in the gram its change
+    in one update is of order one, and random: it never averages, its law stays broad at every N.
+    With one, the change is of order N, and no fixed rate is stable.
+
+    With `moving`, rows must have the norm that the update keeps, as in `simulate`.
+
+    Raises:
+        ValueError: as `checked_overlaps`; on a moving parameter of order 0, or a fast one whose
+            rate is too large to settle.
+    """
+    given = checked_overlaps(problem, start, place.variances.shape[0], moving=moving)
+    lead = given.signal.ndim - 2
+    if lead > 1:
+        shape = f"shape {given.signal.shape}"
+        raise reject("start.signal", "have at most one leading axis", shape)
+    # a copy: parameters that are fast are replaced
+    given = jax.tree.map(lambda leaf: np.array(leaf if lead else leaf[None]), given)
+    parameters = given.parameters
+    whole: Overlaps = jax.tree.map(jnp.asarray, given)
+    if not problem.parameter_rates:
+        return frozenset(), whole
+    for name in problem.parameter_rates:
+        if problem.order(name) == 0:
+            raise reject("parameter_orders", "be at least 1 for a limit to exist", {name: 0})
+    first = jax.tree.map(lambda leaf: leaf[0], whole)
+    stiff = jax.jit(lambda y: moments(problem, place, device_nodes(nodes), y).stiff)(first)
+    held = set()
+    for name in problem.parameter_rates:
+        moves = bool(np.any(np.abs(np.asarray(stiff[name])) > 0)) or _responds(
+            problem, place, nodes, first, name
+        )
+        if problem.order(name) == 1 and moves:
+            held.add(name)
+    if held:
+        fixed = _fixed_point(problem, place, nodes, first, sorted(held))
+        for name in held:
+            parameters[name] = np.broadcast_to(fixed[name], parameters[name].shape).copy()
+        whole = whole._replace(parameters=jax.tree.map(jnp.asarray, parameters))
+    return frozenset(held), whole
+
+
+def _responds(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, name: str) -> bool:
+    """Whether the stiff drift of a parameter changes when the parameter does."""
+    few = Nodes(*jax.tree.map(lambda a: jnp.asarray(a[:2]), nodes))
+    moved = dict(overlaps.parameters)
+    moved[name] = moved[name] + 0.37
+    shifted = overlaps._replace(parameters=moved)
+    stiff = jax.jit(lambda y: moments(problem, place, few, y).stiff[name])(shifted)
+    return bool(np.any(np.abs(np.asarray(stiff)) > 0))
+
+
+def _fixed_point(
+    problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, names: list[str]
+) -> dict[str, Array]:
+    few = Nodes(*jax.tree.map(lambda a: jnp.asarray(a[:2]), nodes))
+    few = few._replace(weights=few.weights / few.weights.sum())
+    shapes = {name: overlaps.parameters[name].shape for name in names}
+    sizes = np.cumsum([0] + [int(np.prod(shapes[name])) for name in names])
+
+    def unpack(flat: Any) -> dict[str, Any]:
+        parts = zip(names, sizes[:-1], sizes[1:], strict=True)
+        return {name: flat[a:b].reshape(shapes[name]) for name, a, b in parts}
+
+    @jax.jit
+    def drift(flat: jax.Array) -> jax.Array:
+        moved = overlaps._replace(parameters={**overlaps.parameters, **unpack(flat)})
+        stiff = moments(problem, place, few, moved).stiff
+        return jnp.concatenate([stiff[name].ravel() for name in names])
+
+    guess = np.concatenate([np.asarray(overlaps.parameters[n]).ravel() for n in names])
+    found = optimize.root(
+        lambda x: np.asarray(drift(jnp.asarray(x))),
+        guess,
+        jac=lambda x: np.asarray(jax.jacfwd(drift)(jnp.asarray(x))),
+        tol=1e-12,
+    )
+    if not found.success:
+        raise reject("parameter_orders", "let fast parameters have a fixed point", names)
+    rates = np.concatenate(
+        [np.full(int(np.prod(shapes[n])), float(problem.parameter_rates[n])) for n in names]
+    )
+    # one update near the fixed point: theta' - theta* = (1 - rate J) (theta - theta*)
+    step = np.eye(rates.size) - rates[:, None] * np.asarray(jax.jacfwd(drift)(jnp.asarray(found.x)))
+    largest = float(np.max(np.abs(np.linalg.eigvals(step))))
+    if largest >= 1:
+        demand = "let fast parameters settle (one update must shrink their distance)"
+        raise reject("parameter_rates", demand, f"a factor {largest:.3g} for {names}")
+    return unpack(found.x)

@@ -1,0 +1,1 @@
+"""What a user writes down: inputs, learner, rates and order parameters."""

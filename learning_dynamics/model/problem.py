@@ -1,0 +1,346 @@
+"""What a user writes down: inputs with signal directions in Gaussian noise, a learner, rates."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from learning_dynamics.model.latents import Latent, Normal
+from learning_dynamics.pytrees import configuration, is_traced, static
+from learning_dynamics.validation import (
+    finite_array,
+    integers,
+    non_negative,
+    one_of,
+    positive_integer,
+    real_array,
+    reject,
+)
+
+__all__ = ["InputModel", "Learner", "NoiseBlocks", "Problem", "Sample", "Update"]
+
+Update = Literal["plain", "spherical", "projected"]
+
+
+class NoiseBlocks(NamedTuple):
+    """A group of equally sized blocks of the noise space.
+
+    Attributes:
+        size: dimension N_b of every block in the group.
+        variances: noise variance lambda_b of each block, shape (blocks,).
+    """
+
+    size: int
+    variances: Any
+
+
+class Sample(NamedTuple):
+    """What a loss may see of a sample besides its fields.
+
+    Attributes:
+        label: whatever `InputModel.signal` returned as label.
+        gram: inner products G = X X^T of the sample's vectors, shape (p, p).
+    """
+
+    label: Any
+    gram: jax.Array
+
+
+class InputModel(ABC):
+    """Samples of p vectors x_a = sum_i C_ai e_i + sum_b B_ab z_b in R^N.
+
+    Subclasses are `configuration` dataclasses. The e_i (r orthonormal signal directions) and the
+    distribution of C are declared here once; sampler and quadrature follow. z_b is Gaussian noise
+    in the complement of the signal space, standard unless `blocks` says otherwise; noise *inside*
+    the signal space belongs to C.
+    """
+
+    @property
+    @abstractmethod
+    def directions(self) -> int:
+        """Number r of signal directions."""
+
+    @abstractmethod
+    def latents(self) -> Mapping[str, Latent]:
+        """Random variables behind C and the label, by name."""
+
+    @abstractmethod
+    def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, Any]:
+        """Signal coordinates C, shape (p, r), and the label (any pytree, None if there is none).
+
+        Called with one draw of each latent; only `jax.numpy` operations.
+        """
+
+    @property
+    def vectors(self) -> int:
+        """Number p of vectors per sample."""
+        return 1
+
+    def mixing(self) -> Any:
+        """Fixed matrix B, shape (p, q), from q noise vectors to the p vectors; identity here."""
+        return np.eye(self.vectors)
+
+    def noise_nodes(self) -> tuple[int | None, ...] | None:
+        """Gauss-Hermite nodes that suffice for each of the q noise vectors' fields, if known.
+
+        A loss of degree d in a noise vector's field needs d + 1 nodes; fewer nodes there leave more
+        for the other variables. None (an entry, or all) lets the rule choose.
+        """
+        return None
+
+    def blocks(self, dimension: int) -> tuple[NoiseBlocks, ...]:
+        """Groups of noise blocks at N = `dimension`; sizes add up to N - r. One block here."""
+        return (NoiseBlocks(dimension - self.directions, np.ones(1)),)
+
+    def signal_variances(self) -> Any:
+        """Input variance along each signal direction, shape (r,), for `normaliser = "inputs"`."""
+        return np.ones(self.directions)
+
+
+class Learner(ABC):
+    """A two-layer learner with K weight vectors (rows of W) and O(1) parameters theta.
+
+    Its loss sees W through the fields F = W X^T and the norms Q = W W^T alone. With
+    `normaliser = "inputs"` the second argument is W Sigma W^T instead (the variances of the
+    fields), Sigma being the diagonal covariance of the inputs; this needs p = 1.
+    """
+
+    normaliser: Literal["weights", "inputs"] = "weights"
+
+    @property
+    @abstractmethod
+    def neurons(self) -> int:
+        """Number K of weight vectors."""
+
+    def parameters(self) -> Mapping[str, Any]:
+        """Initial values of the parameters theta, by name; none here."""
+        return {}
+
+    @abstractmethod
+    def loss(
+        self,
+        fields: jax.Array,
+        norms: jax.Array,
+        parameters: Mapping[str, jax.Array],
+        sample: Sample,
+    ) -> jax.Array:
+        """Loss of one sample, a scalar.
+
+        Args:
+            fields: F, shape (K, p).
+            norms: Q, shape (K, K).
+            parameters: theta by name.
+            sample: label and gram. A loss may depend on the gram at most linearly, and its
+                derivative with respect to the fields not at all.
+        """
+
+
+@configuration
+class Problem:
+    """Online SGD of a learner on an input model; the one definition behind every level.
+
+    W' = W - (learning_rate / N) (dl/dW + weight_decay W), averaged over `batch` fresh samples,
+    theta' = theta - (rate / N^order) dl/dtheta. Time is tau = updates / N.
+
+    Attributes:
+        inputs: input model.
+        learner: learner with its loss.
+        learning_rate: eta.
+        update: "plain"; "projected" (plain step, then every row is scaled to norm one);
+            "spherical" (component of the gradient orthogonal to each row, step, rows scaled to
+            norm one).
+        batch: samples per update.
+        parameter_rates: name -> learning rate of a parameter; parameters left out stay fixed.
+        parameter_orders: name -> power of 1/N of that rate, 0, 1 or 2; 1 unless given.
+        weight_decay: only for plain updates.
+        label_noise: standard deviation of Gaussian noise added to a real label, None for none.
+        initial_norm: rows of W start as N(0, initial_norm^2 / N) vectors; plain updates only.
+
+    Raises:
+        ValueError: on values outside their range and options that would be ignored.
+    """
+
+    inputs: Any
+    learner: Any
+    learning_rate: Any
+    update: Update = static(default="plain", kw_only=True)
+    batch: int = static(default=1, kw_only=True)
+    parameter_rates: Any = None
+    parameter_orders: Any = static(default=(), kw_only=True)
+    weight_decay: Any = None
+    label_noise: Any = None
+    initial_norm: Any = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.inputs, InputModel):
+            raise reject("inputs", "be an InputModel", repr(self.inputs))
+        if not isinstance(self.learner, Learner):
+            raise reject("learner", "be a Learner", repr(self.learner))
+        one_of("update", self.update, ("plain", "spherical", "projected"))
+        positive_integer("batch", self.batch)
+        rates, names = dict(self.parameter_rates or {}), set(self.learner.parameters())
+        orders = dict(self.parameter_orders)
+        for argument, given in (("parameter_rates", rates), ("parameter_orders", orders)):
+            if not set(given) <= (names if argument == "parameter_rates" else set(rates)):
+                known = sorted(names if argument == "parameter_rates" else rates)
+                raise reject(argument, f"name some of {known}", sorted(given))
+        for order in orders.values():
+            if integers("parameter_orders", order, least=0) > 2:  # a gram is of order N at most
+                raise reject("parameter_orders", "be 0, 1 or 2: beyond, nothing moves", orders)
+        object.__setattr__(self, "parameter_rates", rates)
+        object.__setattr__(self, "parameter_orders", tuple(sorted(orders.items())))
+        for name in ("weight_decay", "initial_norm"):
+            if getattr(self, name) is not None and self.update != "plain":
+                raise reject(name, "be left out, rows have norm one", f"update={self.update!r}")
+        self._check_numbers()
+        self._check_shapes()
+
+    def _check_numbers(self) -> None:
+        numbers = {
+            "learning_rate": self.learning_rate,
+            "weight_decay": self.weight_decay,
+            "label_noise": self.label_noise,
+            "initial_norm": self.initial_norm,
+            **{f"parameter_rates[{name!r}]": rate for name, rate in self.parameter_rates.items()},
+        }
+        for name, value in numbers.items():
+            if value is None or is_traced(value):
+                continue
+            number = finite_array(name, value, ndim=0)
+            if number < 0 or (number == 0 and name in ("learning_rate", "initial_norm")):
+                raise reject(name, "be positive", value)
+        for part in ("inputs", "learner"):
+            for path, leaf in jax.tree_util.tree_leaves_with_path(getattr(self, part)):
+                if not is_traced(leaf) and not isinstance(leaf, bool):
+                    real_array(f"{part}{jax.tree_util.keystr(path)}", leaf)
+
+    def _check_shapes(self) -> None:
+        """Trace the model once, abstractly: C, B, label and loss must have the right shapes."""
+        r, p = self.inputs.directions, self.inputs.vectors
+        integers("inputs.directions", r, least=0)
+        positive_integer("inputs.vectors", p)
+        positive_integer("learner.neurons", self.learner.neurons)
+        mixing = np.shape(self.inputs.mixing())
+        if len(mixing) != 2 or mixing[0] != p:
+            raise reject("inputs.mixing()", f"have shape ({p}, q)", f"shape {mixing}")
+        if self.learner.normaliser == "inputs" and p != 1:
+            raise reject("learner.normaliser", "be 'weights' when p > 1", "'inputs'")
+        signal, _ = jax.eval_shape(self._abstract_signal)
+        if signal.shape != (p, r):
+            raise reject("inputs.signal", f"return C of shape ({p}, {r})", f"shape {signal.shape}")
+        loss = jax.eval_shape(self._abstract_loss, *self._abstract_arguments())
+        if getattr(loss, "shape", None) != ():
+            raise reject("learner.loss", "return a scalar", loss)
+
+    def all_latents(self) -> dict[str, Latent]:
+        """Latents of the input model and of the label noise."""
+        known = dict(self.inputs.latents())
+        if "label noise" in known:
+            raise reject("inputs.latents", "not use the name 'label noise'", sorted(known))
+        if self.label_noise is not None:
+            known["label noise"] = Normal(nodes=3)
+        return known
+
+    def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, Any]:
+        """C and the (noisy) label for one draw of `all_latents()`."""
+        rest = {name: value for name, value in latents.items() if name != "label noise"}
+        signal, label = self.inputs.signal(rest)
+        if self.label_noise is not None:
+            noise = jnp.asarray(self.label_noise, signal.dtype) * latents["label noise"]
+            label = label + noise
+        return signal, label
+
+    def cast(self, dtype: Any) -> "Problem":
+        """The same problem with all its numbers as arrays of one floating-point type."""
+        cast: Problem = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), self)
+        return cast
+
+    def initial_parameters(self, dtype: Any) -> dict[str, jax.Array]:
+        """Values of theta at time zero."""
+        start = self.learner.parameters()
+        return {name: jnp.asarray(value, dtype) for name, value in start.items()}
+
+    def order(self, name: str) -> int:
+        """Power of 1/N in the learning rate of a parameter."""
+        return int(dict(self.parameter_orders).get(name, 1))
+
+    def _abstract_signal(self) -> tuple[jax.Array, Any]:
+        cast = self.cast(jnp.float32)
+        zeros = {k: jnp.zeros(v.shape, jnp.float32) for k, v in cast.all_latents().items()}
+        return cast.signal(zeros)
+
+    def _abstract_arguments(self) -> tuple[Any, ...]:
+        K, p = self.learner.neurons, self.inputs.vectors
+        shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((K, p), (K, K), (p, p))]
+        _, label = jax.eval_shape(self._abstract_signal)
+        parameters = jax.eval_shape(lambda: self.initial_parameters(jnp.float32))
+        gram: Any = shapes[2]
+        return shapes[0], shapes[1], parameters, Sample(label, gram)
+
+    def _abstract_loss(self, *arguments: Any) -> jax.Array:
+        loss: jax.Array = self.cast(jnp.float32).learner.loss(*arguments)
+        return loss
+
+    def depends_on(self) -> dict[str, bool]:
+        """Whether the loss reads its norms and its gram at all (found by tracing it)."""
+        arguments = self._abstract_arguments()
+        jaxpr = jax.make_jaxpr(self._abstract_loss)(*arguments).jaxpr
+        used: set[int] = set()
+        for equation in jaxpr.eqns:
+            used |= {id(v) for v in equation.invars}
+        used |= {id(v) for v in jaxpr.outvars}
+        slots = jax.tree.unflatten(jax.tree.structure(arguments), jaxpr.invars)
+        return {
+            "norms": id(slots[1]) in used,
+            "gram": id(slots[3].gram) in used,
+        }
+
+
+def changed(problem: Problem, **fields: Any) -> Problem:
+    """A copy with other fields, not checked again: for traced numbers, and inside float64."""
+    other = copy.copy(problem)
+    for name, value in fields.items():
+        object.__setattr__(other, name, value)
+    return other
+
+
+def mixing_matrix(problem: Problem, dtype: Any) -> jax.Array:
+    """B as an array, shape (p, q)."""
+    return jnp.asarray(problem.inputs.mixing(), dtype)
+
+
+def free_block(inputs: InputModel) -> NoiseBlocks | None:
+    """The noise of a model that has a single block at every N; None if not, or if N is fixed."""
+    try:
+        groups = inputs.blocks(1000 + inputs.directions)
+    except ValueError:  # a model of one N
+        return None
+    single = len(groups) == 1 and np.shape(groups[0].variances) == (1,)
+    return groups[0] if single else None
+
+
+def noise_blocks(problem: Problem, dimension: int) -> tuple[NoiseBlocks, ...]:
+    """Blocks of the input model at N = `dimension`, checked.
+
+    Raises:
+        ValueError: if N < r, or the block sizes do not add up to N - r.
+    """
+    r = problem.inputs.directions
+    if dimension < r:
+        raise reject("dimension", f"be at least the {r} signal directions", dimension)
+    groups = problem.inputs.blocks(dimension) if dimension > r else ()
+    total = 0
+    for group in groups:
+        integers("inputs.blocks: size", group.size, least=1)
+        if np.ndim(group.variances) != 1:
+            raise reject("inputs.blocks: variances", "have shape (blocks,)", group.variances)
+        total += group.size * np.shape(group.variances)[0]
+        if not is_traced(group.variances):
+            non_negative("inputs.blocks: variances", group.variances)
+    if total != dimension - r:
+        raise reject("inputs.blocks", f"fill N - r = {dimension - r} dimensions", total)
+    return tuple(groups)

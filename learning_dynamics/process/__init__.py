@@ -1,0 +1,1 @@
+"""Simulations at two levels: all N weights, or the overlap process that is exact at finite N."""

@@ -1,0 +1,213 @@
+"""Gaussian noise of a step: all N components, or only the few that the overlaps can see."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from learning_dynamics import random
+
+UNROLLED = 6  # rows up to which Gram-Schmidt is unrolled
+
+__all__ = ["bartlett", "chi", "compress", "is_reduced", "reduced_counts", "reduced_noise"]
+
+
+def chi(key: jax.Array, freedom: Sequence[int], shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """Norms of standard normal vectors, one number of components per column; exact.
+
+    One component: |g|. Two: (g^2 + g'^2)^(1/2). More: Marsaglia and Tsang's (2000) rejection for
+    the gamma law of shape freedom / 2, all variables at once; its acceptance exceeds 95 % and
+    tends to one, so that a second round is rare.
+
+    Returns:
+        Array of shape (*shape, len(freedom)).
+    """
+    count = np.asarray(freedom, np.float64)
+    full = (*shape, count.size)
+    large = np.broadcast_to(count > 2, full)
+    d = jnp.asarray(np.broadcast_to(np.maximum(count, 3) / 2 - 1 / 3, full), dtype)
+    c = 1 / jnp.sqrt(9 * d)
+
+    def normals(attempts: jax.Array) -> tuple[jax.Array, ...]:
+        drawn = random.normal(random.fold_in(key, attempts), (3, *full), dtype)
+        return drawn[0], drawn[1], drawn[2]
+
+    def attempt(carry: Any) -> Any:
+        value, done, attempts = carry
+        x, g, h = normals(attempts)
+        cube = (1 + c * x) ** 3
+        positive = cube > 0
+        logarithm = jnp.log(jnp.where(positive, cube, 1))
+        # -log of a uniform variable is exponential: (g^2 + h^2) / 2
+        accept = positive & (-(g * g + h * h) < x * x + 2 * d * (1 - cube + logarithm))
+        value = jnp.where(done, value, 2 * d * cube)
+        return value, done | accept, attempts + 1
+
+    if large.any():
+        start = (jnp.zeros(full, dtype), jnp.asarray(~large), jnp.int32(0))
+        square, _, _ = lax.while_loop(lambda carry: ~jnp.all(carry[1]), attempt, start)
+    if not large.all():
+        x, g, _ = normals(jnp.int32(-1))
+        small = x * x + jnp.where(jnp.asarray(np.broadcast_to(count > 1, full)), g * g, 0)
+        square = jnp.where(jnp.asarray(large), square, small) if large.any() else small
+    return jnp.sqrt(square)
+
+
+def bartlett_freedoms(rows: int, freedom: int) -> list[int]:
+    """Degrees of freedom of the diagonal of a Bartlett factor."""
+    return [freedom - i for i in range(min(rows, freedom))]
+
+
+def bartlett_normals(rows: int, freedom: int) -> int:
+    """Number of normal variables below its diagonal."""
+    return sum(max(rows - 1 - i, 0) for i in range(min(rows, freedom)))
+
+
+def bartlett(diagonal: jax.Array, below: jax.Array, rows: int) -> jax.Array:
+    """Lower trapezoid T, shape (..., rows, columns), with T T^T ~ Wishart.
+
+    T T^T has the law of Z Z^T, Z with `rows` rows of `freedom` standard normals, also when
+    freedom < rows: the diagonal holds chi variables with freedom, freedom - 1, ... degrees of
+    freedom, everything below is standard normal (Bartlett 1933).
+
+    Args:
+        diagonal: chi variables of `bartlett_freedoms`, shape (..., columns).
+        below: standard normal, shape (..., bartlett_normals(rows, freedom)).
+        rows: number of rows.
+    """
+    columns = diagonal.shape[-1]
+    index = np.full((rows, columns), diagonal.shape[-1] + below.shape[-1])  # the zero at the end
+    index[np.arange(columns), np.arange(columns)] = np.arange(columns)
+    lower = np.tril_indices(rows, -1, columns)
+    index[lower] = columns + np.arange(lower[0].size)
+    zero = jnp.zeros((*diagonal.shape[:-1], 1), diagonal.dtype)
+    used = below[..., : lower[0].size]
+    return jnp.concatenate([diagonal, used, zero], axis=-1)[..., index]
+
+
+def is_reduced(size: int, neurons: int, rows: int) -> bool:
+    """Whether a block of this dimension is cheaper by its overlaps than by its components."""
+    return size > neurons + rows
+
+
+def reduced_counts(
+    sizes: Sequence[int], counts: Sequence[int], columns: int, vectors: int, rows: int
+) -> tuple[int, list[int]]:
+    """Normals and chi variables (their degrees of freedom) that `reduced_noise` consumes.
+
+    Args:
+        sizes: dimension of the blocks of each reduced group.
+        counts: number of blocks of each group.
+        columns: leading standard normal columns.
+        vectors: noise vectors.
+        rows: rows of the Wishart factor.
+    """
+    normals, freedoms = 0, []
+    for size, count in zip(sizes, counts, strict=True):
+        rest = size - columns
+        normals += count * (vectors * columns + bartlett_normals(rows, rest))
+        freedoms += count * bartlett_freedoms(rows, rest)
+    return normals, freedoms
+
+
+def reduced_noise(
+    normals: jax.Array,
+    chis: jax.Array,
+    sizes: Sequence[int],
+    counts: Sequence[int],
+    columns: int,
+    vectors: int,
+    rows: int,
+) -> list[tuple[jax.Array, jax.Array]]:
+    """Noise vectors in a frame whose first axes span the weights of a block.
+
+    Of the N_b components of the noise `vectors` z only those along the weights, K (`columns`) of
+    them, are needed one by one: standard normal (zeta). A lower trapezoid T stands for the rest,
+
+        T T^T ~ Wishart_rows(N_b - K).
+
+    With as many rows as vectors T holds the vectors' components in the next axes. With fewer rows
+    it is those of an orthonormal set of combinations of the vectors.
+
+    Args:
+        normals: standard normal, shape (..., normals), as many as `reduced_counts` says.
+        chis: chi variables, shape (..., chis), likewise.
+        sizes: dimension of the blocks of each group.
+        counts: number of blocks of each group.
+        columns: K.
+        vectors: noise vectors.
+        rows: rows of T.
+
+    Returns:
+        Per group zeta, shape (..., blocks, vectors, K), and T, (..., blocks, rows,
+        min(rows, N_b - K)).
+    """
+    lead, drawn, n, x = normals.shape[:-1], [], 0, 0
+    for size, count in zip(sizes, counts, strict=True):
+        rest = size - columns
+        along = normals[..., n : n + count * vectors * columns]
+        n += count * vectors * columns
+        below = normals[..., n : n + count * bartlett_normals(rows, rest)]
+        n += below.shape[-1]
+        diagonal = chis[..., x : x + count * min(rows, rest)]
+        x += diagonal.shape[-1]
+        factor = bartlett(
+            diagonal.reshape(*lead, count, min(rows, rest)),
+            below.reshape(*lead, count, bartlett_normals(rows, rest)),
+            rows,
+        )
+        drawn.append((along.reshape(*lead, count, vectors, columns), factor))
+    return drawn
+
+
+def compress(rows: jax.Array) -> jax.Array:
+    """Lower triangular L, shape (..., K, K), with L L^T = rows rows^T, for K <= width.
+
+    Modified Gram-Schmidt on the rows: no products of small differences, L L^T is positive
+    semidefinite by construction, also when rows are (nearly) dependent. Unrolled for few rows,
+    which is fastest; a loop for many, whose compilation would take minutes.
+    """
+    return _unrolled(rows) if rows.shape[-2] <= UNROLLED else _looped(rows)
+
+
+def _inverse(size: jax.Array) -> jax.Array:
+    return jnp.where(size > 0, 1 / jnp.where(size > 0, size, jnp.ones_like(size)), 0)
+
+
+def _unrolled(rows: jax.Array) -> jax.Array:
+    neurons = rows.shape[-2]
+    unit: list[jax.Array] = []
+    factor: list[list[jax.Array]] = []
+    for k in range(neurons):
+        row, line = rows[..., k, :], []
+        for u in unit:
+            along = jnp.sum(row * u, axis=-1)
+            row = row - along[..., None] * u
+            line.append(along)
+        size = jnp.sqrt(jnp.sum(row * row, axis=-1))
+        unit.append(row * _inverse(size)[..., None])
+        line.append(size)
+        line += [jnp.zeros_like(size)] * (neurons - k - 1)
+        factor.append(line)
+    return jnp.stack([jnp.stack(line, axis=-1) for line in factor], axis=-2)
+
+
+def _looped(rows: jax.Array) -> jax.Array:
+    """Row by row, its direction is taken out of all later rows at once."""
+    neurons = rows.shape[-2]
+    later = jnp.arange(neurons)
+
+    def column(left: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
+        row = lax.dynamic_index_in_dim(left, k, axis=-2, keepdims=False)
+        size = jnp.sqrt(jnp.sum(row * row, axis=-1))
+        unit = row * _inverse(size)[..., None]
+        # a matrix product: see `model.overlaps.overlaps_of`
+        along = jnp.matmul(left, unit[..., None], precision=lax.Precision.HIGHEST)[..., 0]
+        along = jnp.where(later > k, along, jnp.where(later == k, size[..., None], 0))
+        return left - along[..., None] * unit[..., None, :], along
+
+    _, columns = lax.scan(column, rows, later)
+    return jnp.moveaxis(columns, 0, -1)

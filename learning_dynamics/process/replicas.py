@@ -1,0 +1,238 @@
+"""Compiled runs of many replicas: groups of a fixed size, shared out over devices."""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from learning_dynamics import random
+from learning_dynamics.loop import advance_chunks, observed_chunks
+from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
+from learning_dynamics.model.problem import Problem
+from learning_dynamics.process.stopping import watch
+from learning_dynamics.process.update import Layout, draw_samples, random_start, update
+
+__all__ = ["Observables", "Particle", "advance", "begin", "group_size", "replica_keys"]
+
+_LANES = 32  # measured: 16 to 64 are alike, more needs more memory than the cache has
+_WIDE = 64  # components of a weight vector in one block that fill the lanes by themselves
+_ROUND = 64  # least updates between two sortings of stopped replicas
+
+Observables = tuple[tuple[str, Callable[[Overlaps], jax.Array]], ...]
+
+
+class Particle(NamedTuple):
+    """One replica: its state, and what its stop condition has seen (None without one)."""
+
+    state: State
+    watch: Any
+
+
+def group_size(plan: Layout) -> int:
+    """Replicas advanced together by one vectorised update.
+
+    Runs are padded to whole groups, so that a replica is computed by the same instructions
+    whatever the number of replicas and devices. On a CPU the replicas are the lanes of vector
+    instructions where a weight vector of a block is too short to fill them.
+    """
+    if jax.default_backend() != "cpu":
+        return 256
+    whole = [n for n, small in zip(plan.sizes, plan.reduced, strict=True) if not small]
+    return _LANES if max(whole, default=0) < _WIDE else 1
+
+
+def replica_keys(key: jax.Array, replicas: jax.Array) -> jax.Array:
+    """Key of each replica: `fold_in(key, replica)`."""
+    return jax.vmap(partial(random.fold_in, key))(replicas)
+
+
+def _split(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return random.fold_in(key, 0), random.fold_in(key, 1)
+
+
+@lru_cache(maxsize=64)
+def begin(plan: Layout, dtype: Any, mesh: Mesh) -> Callable[..., State]:
+    """Compiled random starts: (problem, keys) -> states with a leading replica axis."""
+
+    def start(problem: Problem, keys: jax.Array) -> State:
+        problem = problem.cast(dtype)
+        return jax.vmap(lambda key: random_start(problem, plan, _split(key)[0], dtype))(keys)
+
+    return jax.jit(start, out_shardings=NamedSharding(mesh, PartitionSpec("replicas")))
+
+
+@lru_cache(maxsize=64)
+def advance(
+    plan: Layout, observables: Observables, stop: Any, group: int, dtype: Any, mesh: Mesh
+) -> Callable[..., tuple[Particle, dict[str, jax.Array]]]:
+    """Compiled evolution (problem, particles, keys, targets, start) -> (particles, seen).
+
+    Leading axes: replicas for particles and keys; (replicas, observations) for what was seen.
+    """
+
+    def groups(
+        problem: Problem, particles: Particle, keys: jax.Array, targets: Any, start: Any
+    ) -> Any:
+        problem = problem.cast(dtype)
+
+        def draw(keys: jax.Array, index: jax.Array) -> Any:
+            def one(key: jax.Array) -> Any:
+                return draw_samples(problem, plan, random.fold_in(key, index), dtype)
+
+            if group == 1:  # spares a copy of all inputs
+                return jax.tree.map(lambda leaf: leaf[:, None], one(keys[0]))
+            return jax.vmap(one, out_axes=1)(keys)
+
+        def step(particle: Particle, inputs: Any) -> Particle:
+            state = update(problem, plan, particle.state, inputs)
+            if stop is None:
+                return Particle(state, None)
+            stopped = particle.watch.stopped != -1
+            state = jax.tree.map(partial(jnp.where, stopped), particle.state, state)
+            return Particle(state, watch(stop, particle.watch, state))
+
+        def observe(particle: Particle) -> dict[str, jax.Array]:
+            overlaps = overlaps_of(particle.state)
+            return {name: function(overlaps) for name, function in observables}
+
+        def inputs_of(keys: jax.Array) -> Callable[[jax.Array], Any]:
+            return partial(draw, jax.vmap(lambda key: _split(key)[1])(keys))
+
+        if stop is not None:
+            return _in_rounds(
+                inputs_of, jax.vmap(step), jax.vmap(observe), particles, keys, targets, start,
+                plan.chunk, group,
+            )  # fmt: skip
+
+        def together(batch: tuple[Particle, jax.Array]) -> Any:
+            particles, keys = batch
+            return observed_chunks(
+                inputs_of(keys), jax.vmap(step), jax.vmap(observe), particles, targets, start,
+                plan.chunk,
+            )  # fmt: skip
+
+        last, seen = _each_group(together, (particles, keys), group, start)
+        last = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), last)
+        seen = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 2).reshape(-1, *_rest(a)), seen)
+        return last, seen
+
+    shared, own = PartitionSpec(), PartitionSpec("replicas")
+    parallel = jax.shard_map(
+        groups,
+        mesh=mesh,
+        in_specs=(shared, own, own, shared, shared),
+        out_specs=(own, own),
+        check_vma=False,
+    )
+    return jax.jit(parallel)
+
+
+def _each_group(function: Callable[[Any], Any], replicas: Any, group: int, start: jax.Array) -> Any:
+    """Apply a function to groups of replicas one after another; results stacked along an axis.
+
+    A single group is held twice, and computed once: the compiler drops axes of length one and loops
+    over one group and fuses what is left otherwise, so that the last bits of a replica would
+    depend on its company.
+
+    Args:
+        function: of a tree with leading axis `group`.
+        replicas: tree with leading axis replicas.
+        group: replicas in a group.
+        start: any number that is not negative and not known to the compiler.
+    """
+    groups = jax.tree.map(lambda a: a.reshape(-1, group, *a.shape[1:]), replicas)
+    count = jax.tree.leaves(groups)[0].shape[0]
+    if count == 1:
+        groups = jax.tree.map(lambda a: jnp.concatenate([a, a]), groups)
+    one = jax.eval_shape(function, jax.tree.map(lambda a: a[0], groups))
+    empty = jax.tree.map(lambda a: jnp.zeros((max(count, 2), *a.shape), a.dtype), one)
+
+    def body(index: jax.Array, results: Any) -> Any:
+        result = function(jax.tree.map(lambda a: a[index], groups))
+        return jax.tree.map(lambda whole, part: whole.at[index].set(part), results, result)
+
+    results = jax.lax.fori_loop(0, jnp.where(start >= 0, count, 0), body, empty)
+    return jax.tree.map(lambda a: a[:count], results)
+
+
+def _in_rounds(
+    inputs_of: Callable[[jax.Array], Callable[[jax.Array], Any]],
+    step: Callable[[Particle, Any], Particle],
+    observe: Callable[[Particle], Any],
+    particles: Particle,
+    keys: jax.Array,
+    targets: jax.Array,
+    start: jax.Array,
+    chunk: int,
+    group: int,
+) -> tuple[Particle, Any]:
+    """Advance the replicas that still run; observe all of them at the targets.
+
+    Recovery times are heavy-tailed: a fixed group would run until its slowest replica stops. After
+    every round of at least `_ROUND` updates the running replicas are gathered into as few groups
+    as hold them. The random inputs belong to the replica and its update, so nothing else changes.
+
+    Returns:
+        Final particles, and observations with leading axes (replicas, observations).
+    """
+    count = keys.shape[0]
+    length = chunk * -(-_ROUND // chunk)
+
+    def running(particles: Particle) -> jax.Array:
+        going: jax.Array = particles.watch.stopped == -1
+        return going
+
+    def round_of(carry: tuple[Particle, jax.Array], target: jax.Array) -> Any:
+        particles, now = carry
+        end = jnp.minimum(target, (now // length + 1) * length)
+        going = running(particles)
+        order = jnp.argsort(~going, stable=True)
+
+        def advance(index: jax.Array, particles: Particle) -> Particle:
+            lanes = jax.lax.dynamic_slice(order, (index * group,), (group,))
+            part = jax.tree.map(lambda leaf: leaf[lanes], particles)
+            part = advance_chunks(
+                inputs_of(keys[lanes]), step, part, now, end, chunk,
+                lambda part: jnp.any(running(part)),
+            )  # fmt: skip
+            return jax.tree.map(lambda leaf, moved: leaf.at[lanes].set(moved), particles, part)
+
+        groups = -(-jnp.sum(going, dtype=jnp.int32) // group)
+        return jax.lax.fori_loop(0, groups, advance, particles), end
+
+    def observation(carry: tuple[Particle, jax.Array], target: jax.Array) -> Any:
+        particles, now = jax.lax.while_loop(
+            lambda carry: (carry[1] < target) & jnp.any(running(carry[0])),
+            partial(round_of, target=target),
+            carry,
+        )
+        return (particles, jnp.maximum(now, target)), _each_group(observe, particles, group, start)
+
+    (particles, _), seen = jax.lax.scan(observation, (particles, start), targets)
+    return particles, jax.tree.map(
+        lambda leaf: jnp.moveaxis(leaf.reshape(leaf.shape[0], count, *leaf.shape[3:]), 0, 1), seen
+    )
+
+
+def _rest(array: jax.Array) -> tuple[int, ...]:
+    """Shape (observations, ...) of (groups, observations, group, ...)."""
+    return (array.shape[1], *array.shape[3:])
+
+
+def pad(tree: Any, count: int) -> Any:
+    """Repeat the last entry along the leading axis until it has length `count`."""
+
+    def grow(leaf: Any) -> Any:
+        missing = count - leaf.shape[0]
+        return leaf if missing == 0 else jnp.concatenate([leaf, *([leaf[-1:]] * missing)])
+
+    return jax.tree.map(grow, tree)
+
+
+def replica_mesh(devices: Any) -> Mesh:
+    """One-dimensional mesh of devices."""
+    return Mesh(np.asarray(devices), ("replicas",))

@@ -1,0 +1,89 @@
+"""Stop conditions: the first update after which a quantity stays above a threshold."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
+from learning_dynamics.validation import finite_array, positive_integer, reject
+
+__all__ = ["Stop", "Watch", "start_watch", "watch"]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Stop a replica once `quantity` >= `threshold` at `sustained` consecutive updates.
+
+    The recorded time is that of the first of these updates (weak recovery, say); the replica is
+    frozen from the last of them on. One update is enough by default; a step size that is not
+    small calls for more, since diffusion alone can carry an overlap across a threshold.
+
+    Attributes:
+        quantity: scalar function of `Overlaps`.
+        threshold: value to reach.
+        sustained: number of consecutive updates.
+
+    Raises:
+        ValueError: if the threshold is no finite number or `sustained` no positive one.
+    """
+
+    quantity: Callable[[Overlaps], jax.Array]
+    threshold: float
+    sustained: int = 1
+
+    def __post_init__(self) -> None:
+        finite_array("threshold", self.threshold, ndim=0)
+        if positive_integer("sustained", self.sustained) >= 2**31:
+            raise reject("sustained", "be below the 2^31 updates of a run", self.sustained)
+        if not callable(self.quantity):
+            raise reject("quantity", "be a function of Overlaps", repr(self.quantity))
+
+
+class Watch(NamedTuple):
+    """What a stop condition remembers of one replica.
+
+    Attributes:
+        updates: updates made until it stopped, int32 scalar.
+        above: consecutive updates with the quantity above the threshold, int32 scalar.
+        stopped: update at which the crossing began, -1 while there is none, -2 if the quantity
+            became NaN or infinite, int32 scalar.
+    """
+
+    updates: jax.Array
+    above: jax.Array
+    stopped: jax.Array
+
+
+def start_watch(replicas: int) -> Watch:
+    """Fresh memory for all replicas."""
+    zeros = jnp.asarray(np.zeros(replicas, np.int32))
+    return Watch(zeros, zeros, zeros - 1)
+
+
+def watch(stop: Stop, seen: Watch, state: State) -> Watch:
+    """Account for one more update; nothing changes once stopped."""
+    quantity = stop.quantity(overlaps_of(state))
+    going = seen.stopped == -1
+    updates = jnp.where(going, seen.updates + 1, seen.updates)
+    above = jnp.where(quantity >= jnp.asarray(stop.threshold, quantity.dtype), seen.above + 1, 0)
+    crossed = going & (above >= stop.sustained)
+    stopped = jnp.where(crossed, updates - stop.sustained + 1, seen.stopped)
+    stopped = jnp.where(going & ~jnp.isfinite(quantity), -2, stopped)
+    return Watch(updates, jnp.where(going, above, seen.above), stopped)
+
+
+def check_stop(stop: Any, sample: Overlaps) -> None:
+    """Check the type of a stop condition and the shape of its quantity.
+
+    Raises:
+        ValueError: if it is no `Stop`, or its quantity no floating-point scalar.
+    """
+    if not isinstance(stop, Stop):
+        raise reject("stop", "be a Stop", repr(stop))
+    shape = jax.eval_shape(stop.quantity, sample)
+    if getattr(shape, "shape", None) != () or not jnp.issubdtype(shape.dtype, jnp.floating):
+        raise reject("stop.quantity", "return a floating-point scalar", shape)

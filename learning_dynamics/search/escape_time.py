@@ -1,0 +1,185 @@
+"""From zero overlap to a threshold in the limit: the constant in the law of order two."""
+
+from functools import partial
+from typing import Any
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from learning_dynamics.limit.accuracy import estimate, first_rule
+from learning_dynamics.limit.linear_latents import without_linear_latents
+from learning_dynamics.limit.quadrature import Nodes
+from learning_dynamics.limit.starts import device_nodes, starting_points
+from learning_dynamics.limit.velocity import Medium, velocity
+from learning_dynamics.model.overlaps import Overlaps
+from learning_dynamics.model.problem import Problem, mixing_matrix
+from learning_dynamics.search.leading_order import Place
+from learning_dynamics.validation import reject
+
+__all__ = ["escape_constant"]
+
+Array = NDArray[np.float64]
+
+
+def escape_constant(
+    place: Place, rest: Overlaps, directions: Array, threshold: float
+) -> tuple[Array, Array]:
+    """C = lim (time from m_0 to the threshold - log(1 / m_0) / g) for m_0 -> 0, and its error.
+
+    Along the unstable manifold of zero overlap, with x = log m as the clock,
+
+        c = int (dtau/dx - 1/g) dx + log(threshold) / g,
+
+    where g is the growth rate of the same quadrature rule and the rule's spurious velocity at zero
+    overlap is taken out, so that small overlaps add nothing: log(1 / m_0) multiplies no error.
+    Latents that enter the signal linearly are no variables of the quadrature, see `_along_fields`.
+
+    Args:
+        place: of the problem.
+        rest: state at zero overlap.
+        directions: unit vectors to start along, shape (directions, r).
+        threshold: overlap with them to reach.
+
+    Returns:
+        c g and its error for each direction.
+
+    Raises:
+        ValueError: if the overlap stops growing below the threshold.
+    """
+    problem, mixing = place.problem, np.asarray(place.problem.inputs.mixing(), np.float64)
+    centred, factor = without_linear_latents(problem)
+    if not _suits(problem, mixing):
+        centred, factor = problem, np.zeros((*factor.shape[:2], 0))
+    dropped = centred.inputs.dropped if factor.shape[2] else ()
+    with jax.enable_x64(True):
+        cast = problem.cast(jnp.float64)
+        held, _ = starting_points(cast, place.medium, first_rule(problem, place.target), rest)
+        given, tolerance = jax.tree.map(jnp.asarray, rest), jnp.float64(place.target.aim * 1e-3)
+
+        def constants(rule: Nodes) -> dict[str, Array]:
+            nodes = device_nodes(rule)
+            values = [
+                _crossing(
+                    cast, place.medium, nodes, given, jnp.asarray(along), jnp.float64(threshold),
+                    jnp.asarray(factor), tolerance, held=held, dropped=dropped,
+                )
+                for along in directions
+            ]  # fmt: skip
+            if not np.all(np.isfinite(values)):
+                demand = "be reached in the limit, with an overlap that grows on the way"
+                raise reject("threshold", demand, threshold)
+            return {"constant": np.asarray(values)}
+
+        found = estimate(centred, constants, place.target, caller="search_law")
+    return found.value["constant"], found.error["constant"] + 1e-2 * place.target.aim
+
+
+def _suits(problem: Problem, mixing: Array) -> bool:
+    """Whether fields of a sample can be drawn without its linear latents.
+
+    B must be invertible, and the noise vectors with declared nodes its last columns, which move
+    only the last fields: B lower triangular.
+    """
+    if mixing.shape[0] != mixing.shape[1] or np.linalg.matrix_rank(mixing) < len(mixing):
+        return False
+    declared = [nodes is not None for nodes in problem.inputs.noise_nodes() or ()]
+    return not any(declared) or bool(
+        np.allclose(mixing, np.tril(mixing)) and declared == sorted(declared)
+    )
+
+
+def _along_fields(
+    nodes: Nodes, state: Overlaps, scale: jax.Array, mixing: jax.Array, factor: jax.Array,
+    dropped: tuple[tuple[str, tuple[int, ...]], ...],
+) -> Nodes:  # fmt: skip
+    """Nodes with p normal coordinates instead of those of the noise and the linear latents x.
+
+    The fields F = M (C_0 + A x)^T + L zeta B^T depend on (x, zeta) through p combinations, the rows
+    of T = B^-1 [M A, L B]. All averages of the limit are linear in the other combinations, which
+    have mean zero: with T^T = Q R the nodes are (x, zeta) = Q y, y ~ N(0, 1_p).
+    """
+    count = factor.shape[2]
+    if not count:
+        return nodes
+    exact = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+    moved = exact("r,prg->pg", state.signal[0], factor)
+    rows = jnp.concatenate(
+        [jnp.linalg.solve(mixing, moved), scale * jnp.eye(mixing.shape[0])], axis=1
+    )
+    basis = jnp.linalg.qr(rows.T)[0]
+    both: Any = exact("gy,ny->ng", basis, nodes.zeta[:, 0])
+    latents: dict[str, Any] = dict(nodes.latents)
+    first = 0
+    for name, shape in dropped:
+        size = int(np.prod(shape, dtype=np.int64))
+        latents[name] = both[:, first : first + size].reshape(-1, *shape)
+        first += size
+    return Nodes(latents, both[:, None, count:], nodes.weights)
+
+
+@partial(jax.jit, static_argnames=("held", "dropped"))
+def _crossing(
+    problem: Problem,
+    place: Medium,
+    nodes: Nodes,
+    rest: Overlaps,
+    along: jax.Array,
+    threshold: jax.Array,
+    factor: jax.Array,
+    tolerance: jax.Array,
+    *,
+    held: frozenset[str],
+    dropped: tuple[tuple[str, tuple[int, ...]], ...],
+) -> jax.Array:
+    first = 1e-5
+    mixing = mixing_matrix(problem, along.dtype)
+
+    def speed_of(y: Overlaps) -> Overlaps:
+        scale = jnp.sqrt(jnp.sum(place.variances * y.blocks[:, 0, 0]))
+        return velocity(
+            problem, place, _along_fields(nodes, y, scale, mixing, factor, dropped), y, held
+        )
+
+    spurious = speed_of(rest)
+
+    def overlap(y: Overlaps) -> jax.Array:
+        return jnp.sum(y.signal[0] * along) / jnp.sqrt(y.norms[0, 0])
+
+    def field(y: Overlaps) -> Overlaps:
+        moved: Overlaps = jax.tree.map(lambda a, b: a - b, speed_of(y), spurious)
+        return moved
+
+    def grown(y: Overlaps) -> tuple[jax.Array, Overlaps]:
+        speed = field(y)
+        _, rate = jax.jvp(overlap, (y,), (speed,))
+        return rate / overlap(y), speed
+
+    def begin(size: float) -> Overlaps:
+        shrink = 1 - size**2
+        signal = size * jnp.sqrt(rest.norms[0, 0]) * along[None]
+        return Overlaps(signal, rest.blocks * shrink, rest.parameters)
+
+    start = begin(first)
+    g = grown(start)[0]
+
+    def rate(_: Any, y: Any, __: Any) -> Any:
+        growth, speed = grown(y[1])
+        growth = jnp.where(growth > 0, growth, jnp.nan)
+        return 1 / growth - 1 / g, jax.tree.map(lambda leaf: leaf / growth, speed)
+
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(rate),
+        diffrax.Tsit5(),
+        t0=jnp.log(first),
+        t1=jnp.log(threshold),
+        dt0=0.05,
+        y0=(jnp.zeros_like(g), start),
+        # The overlap starts at `first`: an absolute tolerance must be small against that.
+        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=first * tolerance),
+        throw=False,
+    )
+    fine = solution.result == diffrax.RESULTS.successful
+    return jnp.where(fine & (g > 0), g * solution.ys[0][0] + jnp.log(threshold), jnp.nan)

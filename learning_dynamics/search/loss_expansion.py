@@ -1,0 +1,233 @@
+"""Expansion of any population loss in the overlaps, by the Gaussian law of the fields."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.polynomial import chebyshev
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from learning_dynamics.limit.accuracy import Target, estimate
+from learning_dynamics.limit.quadrature import Nodes, expectation_nodes
+from learning_dynamics.limit.starts import device_nodes, limit_medium, starting_points
+from learning_dynamics.limit.velocity import Medium
+from learning_dynamics.model.overlaps import Overlaps
+from learning_dynamics.model.problem import Problem, Sample, mixing_matrix
+from learning_dynamics.search.forms import Form
+from learning_dynamics.search.polynomials import powers_of
+from learning_dynamics.validation import reject
+
+__all__ = ["expanded_forms", "zero_overlap"]
+
+Array = NDArray[np.float64]
+_POINTS = 16  # values of t per ray
+_REACH = 0.2  # largest t, in units of the distance to the edge |m_k| = |w_k|
+_MOST = 2**12  # monomials beyond which the number of overlaps is too large
+_WORK = 2**32  # evaluations of the weight and loss, a few minutes
+
+
+def zero_overlap(problem: Problem, dimension: int | None = None) -> Overlaps:
+    """The state of a random start to leading order: M = 0, R_b = (N_b / N) |w|^2 1 (float64).
+
+    Fast parameters are at their fixed point. Rows have norm `initial_norm`, or one.
+
+    Raises:
+        ValueError: if a model with several noise blocks is given no dimension.
+    """
+    neurons, r = problem.learner.neurons, problem.inputs.directions
+    with jax.enable_x64(True):
+        place = limit_medium(problem, dimension)
+        fractions = np.asarray(place.fractions)
+    shares = (fractions / fractions.sum())[:, None, None]
+    square = float(1.0 if problem.initial_norm is None else problem.initial_norm) ** 2
+    bare = Overlaps(np.zeros((neurons, r)), square * shares * np.eye(neurons), {})
+    return settled(problem, place, bare)
+
+
+def settled(problem: Problem, place: Medium, state: Overlaps) -> Overlaps:
+    """One state with its parameters filled in, the fast ones at their fixed point (host)."""
+    with jax.enable_x64(True):
+        q = int(np.shape(problem.inputs.mixing())[1])
+        none = Nodes({}, np.zeros((1, problem.learner.neurons, q)), np.ones(1))
+        nodes = expectation_nodes(problem)[0][0] if problem.parameter_rates else none
+        _, starts = starting_points(problem.cast(jnp.float64), place, nodes, state)
+        found: Overlaps = jax.tree.map(lambda leaf: np.asarray(leaf[0]), starts)
+    return found
+
+
+def expanded_forms(
+    problem: Problem,
+    state: Overlaps,
+    target: Target,
+    *,
+    dimension: int | None = None,
+    highest: int = 4,
+) -> tuple[Form, ...]:
+    """L_1 .. L_highest in M = M_0 + m around any state, the norms of the rows held fixed.
+
+    Along a ray M(t) = M_0 + t U the noise part of row k shrinks by s_k,
+    s_k^2 = (|w_k|^2 - |M_k(t)|^2) / (|w_k|^2 - |M_k(0)|^2); the fields F = M(t) C^T + s L zeta B^T
+    have a Gaussian law given the latents. On the range of B the nodes stay, their weights change,
+
+        L(t) = E[ p_t(F) / p_0(F)  l(F + t U C^T (1 - B B^+), Q(t), theta; y) ],
+
+    so that kinks and jumps do no harm; only outside of that range, and through the norms, is the
+    loss itself moved. L(t) is analytic; its Taylor coefficients come from the polynomial through
+    16 Chebyshev points, the forms from random rays U. Derived here.
+
+    Args:
+        problem: any number of neurons and noise blocks, any mixing matrix and normaliser.
+        state: M_0, R_b and parameters, one set.
+        dimension: N that fixes several noise blocks.
+        target: accuracy of the coefficients; latents and fields are averaged together.
+        highest: highest order.
+
+    Returns:
+        Forms in the K r overlaps, neuron by neuron, with their errors.
+
+    Raises:
+        ValueError: if rows of W are dependent outside the signal directions, or there are too
+            many overlaps for this order.
+        InaccurateError: if the accuracy is not reached.
+    """
+    neurons, r = problem.learner.neurons, problem.inputs.directions
+    count = len(powers_of(neurons * r, highest))
+    if count > _MOST:
+        demand = f"leave at most {_MOST} monomials in the {neurons * r} overlaps"
+        raise reject("highest", demand, f"{highest} with {count}")
+    rays = np.random.default_rng(0).normal(size=(count + count // 4 + 5, neurons, r))
+    rays /= np.max(np.linalg.norm(rays, axis=2), axis=1)[:, None, None]
+    flat = rays.reshape(len(rays), -1)
+    target = _bounded(problem, target, len(rays) * _POINTS)
+    powers = [powers_of(neurons * r, k) for k in range(1, highest + 1)]
+    names = [f"L_{k}" for k in range(1, highest + 1)]
+    inverses = [_pseudo_inverse(np.prod(flat[:, None, :] ** p, axis=-1)) for p in powers]
+    cut = {name: np.zeros(len(p)) for name, p in zip(names, powers, strict=True)}
+    blocks, signal = np.asarray(state.blocks), np.asarray(state.signal)
+    with jax.enable_x64(True):
+        place, cast = limit_medium(problem, dimension), problem.cast(jnp.float64)
+        noise = np.einsum("b,bkl->kl", np.asarray(place.variances), blocks)
+        if np.linalg.eigvalsh(noise).min() < 1e-10 * np.trace(noise):
+            raise reject("around", "have independent rows in the noise", noise.tolist())
+        square = np.sum(signal**2, axis=1) + np.einsum("bkk->k", blocks)
+        edge = np.min(np.sqrt(square) - np.linalg.norm(signal, axis=1))
+        times = _REACH * edge * chebyshev.chebpts1(_POINTS)
+        given = jax.tree.map(jnp.asarray, state)
+
+        def coefficients(rule: Nodes) -> dict[str, Array]:
+            along = _along(cast, place, device_nodes(rule), given, jnp.asarray(rays), times)
+            taylor, error = _taylor(np.asarray(along), _REACH * edge, highest)
+            table = {}
+            for k, (name, inverse) in enumerate(zip(names, inverses, strict=True), 1):
+                table[name] = inverse @ taylor[:, k]
+                cut[name] = np.maximum(cut[name], np.sqrt(inverse**2 @ error[:, k] ** 2))
+            return table
+
+        result = estimate(problem, coefficients, target, caller="information_exponent")
+    return tuple(
+        Form(k, p, result.value[name], result.error[name] + cut[name])
+        for k, (name, p) in enumerate(zip(names, powers, strict=True), 1)
+    )
+
+
+def _bounded(problem: Problem, target: Target, evaluations: int) -> Target:
+    """The target with no more points than a bounded amount of work allows.
+
+    Raises:
+        ValueError: if the first number of points is too much already.
+    """
+    most, first = _WORK // evaluations, target.first(problem)
+    if first > most:
+        demand = f"leave at most {_WORK:.2g} evaluations of the loss (points, or lower `highest`)"
+        raise reject("highest", demand, f"{evaluations * first:.2g}, {first} points on each ray")
+    if target.points is not None or target.most <= most:
+        return target
+    return replace(target, max_points=most)
+
+
+def _pseudo_inverse(design: Array) -> Array:
+    """(X^T X)^-1 X^T of a matrix of full column rank."""
+    q, triangle = np.linalg.qr(design)
+    return np.asarray(solve_triangular(triangle, q.T))
+
+
+@jax.jit
+def _along(
+    problem: Problem, place: Medium, nodes: Nodes, state: Overlaps, rays: jax.Array, times: Any
+) -> jax.Array:
+    """L(t) - L(0) on every ray, shape (rays, times)."""
+    exact = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+    mixing = mixing_matrix(problem, rays.dtype)
+    inverse = jnp.linalg.pinv(mixing)
+    p, neurons = mixing.shape[0], rays.shape[1]
+    outside, rank = jnp.eye(p) - exact("pq,qs->ps", mixing, inverse), jnp.trace(inverse @ mixing)
+    factor = jnp.linalg.cholesky(exact("b,bkl->kl", place.variances, state.blocks))
+    inner = jax.scipy.linalg.solve_triangular(factor, jnp.eye(neurons), lower=True)
+    latents: Any = nodes.latents
+    coordinates, labels = jax.vmap(problem.signal)(latents)
+    if not latents:
+        coordinates, labels = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (nodes.weights.size, *leaf.shape)),
+            problem.signal({}),
+        )
+    noise = exact("kl,nlq,pq->nkp", factor, nodes.zeta, mixing)
+    start = exact("kr,npr->nkp", state.signal, coordinates) + noise
+    square = jnp.sum(state.signal**2, axis=1) + exact("bkk->k", state.blocks)
+    room = square - jnp.sum(state.signal**2, axis=1)
+    still = exact("kl,nlp->nkp", inner, noise)
+    base = jnp.sum(nodes.zeta**2, axis=(1, 2))
+
+    def loss(field: jax.Array, norms: jax.Array, label: Any) -> jax.Array:
+        sample = Sample(label, jnp.zeros((p, p)))
+        value: jax.Array = problem.learner.loss(field, norms, state.parameters, sample)
+        return value
+
+    def at(move: jax.Array, mean: jax.Array) -> jax.Array:
+        signal = state.signal + move
+        shrink = jnp.sqrt((square - jnp.sum(signal**2, axis=1)) / room)
+        blocks = state.blocks * (shrink[:, None] * shrink[None])[None]
+        norms = exact("kr,r,lr->kl", signal, place.signal_weights, signal)
+        norms = norms + exact("b,bkl->kl", place.block_weights, blocks)
+        shift = exact("kr,npr->nkp", move, coordinates)
+        standard = exact("kl,nlp->nkp", inner, (noise - shift) / shrink[None, :, None])
+        zeta = nodes.zeta + exact("nkp,qp->nkq", standard - still, inverse)
+        ratio = (base - jnp.sum(zeta**2, axis=(1, 2))) / 2 - rank * jnp.sum(jnp.log(shrink))
+        fields = start + exact("nkp,ps->nks", shift, outside)
+        values = jax.vmap(loss, (0, None, 0))(fields, norms, labels)
+        return jnp.sum(nodes.weights * jnp.exp(ratio) * (values - mean))
+
+    # the weights have mean one: taking out the mean loss changes nothing but the sampling error
+    origin = at(jnp.zeros_like(rays[0]), jnp.zeros_like(base[0]))
+    steps = jnp.asarray(times)
+
+    def ray(direction: jax.Array) -> jax.Array:
+        return jax.lax.map(lambda t: at(t * direction, origin), steps)
+
+    return jax.lax.map(ray, rays)
+
+
+def _taylor(values: Array, scale: float, highest: int) -> tuple[Array, Array]:
+    """Taylor coefficients 0 .. highest from values at scaled Chebyshev points, and their error.
+
+    The error is what the two highest Chebyshev terms contribute, and rounding.
+    """
+    nodes = chebyshev.chebpts1(_POINTS)
+    table = np.linalg.inv(chebyshev.chebvander(nodes, _POINTS - 1))
+    conversion = np.zeros((_POINTS, _POINTS))
+    for i in range(_POINTS):
+        monomials = chebyshev.cheb2poly(np.eye(_POINTS)[i])
+        conversion[: len(monomials), i] = monomials
+    powers = scale ** -np.arange(_POINTS)
+    terms = values @ table.T
+    full = (terms @ conversion.T) * powers
+    last = terms.copy()
+    last[:, :-2] = 0
+    cut = np.abs((last @ conversion.T) * powers)
+    rounding = 1e-15 * np.max(np.abs(values), axis=1, keepdims=True) + 1e-16
+    cut = cut + rounding * np.abs(conversion @ table).sum(axis=1) * powers
+    keep = slice(0, highest + 1)
+    return full[:, keep], cut[:, keep]

@@ -1,0 +1,176 @@
+"""How norm and noise blocks come to rest at zero overlap, during the search."""
+
+from typing import Any
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from learning_dynamics.limit.accuracy import estimate
+from learning_dynamics.limit.quadrature import Nodes
+from learning_dynamics.limit.starts import device_nodes
+from learning_dynamics.limit.velocity import velocity
+from learning_dynamics.model.overlaps import Overlaps
+from learning_dynamics.model.problem import changed
+from learning_dynamics.search.explosion_time import chebyshev_points
+from learning_dynamics.search.leading_order import Leading, Place, leading_noise
+from learning_dynamics.validation import reject
+
+__all__ = ["relaxed_spread", "way_of_the_blocks"]
+
+Array = NDArray[np.float64]
+
+
+def way_of_the_blocks(place: Place, count: int = 5) -> tuple[list[Overlaps], float]:
+    """States at Chebyshev points of the way of R_b for k >= 3, and its rate over V.
+
+    Raises:
+        ValueError: if the loss at zero overlap moves R_b or the norm, and not to a single point.
+    """
+    start = place.start
+    if place.usual:
+        return [start], 0.0
+    if _first_order_drift(place, start) > 1e-4:
+        return [late_state(place, first_order=True)], 0.0
+    if place.problem.update == "plain":
+        demand = "be 'spherical' or 'projected' if the loss does not depend on the norm of W"
+        raise reject("problem.update", demand, "'plain'")
+    share = place.fractions * place.variances
+    last = share / share.sum()
+    blocks = np.asarray(start.blocks)[:, 0, 0]
+    if np.max(np.abs(last - blocks)) < 1e-9:
+        return [start], 0.0
+    way = [
+        start._replace(blocks=(blocks + x * (last - blocks))[:, None, None])
+        for x in (chebyshev_points(count) + 1) / 2
+    ]
+    for state in (way[count // 2], way[-1]):
+        if _first_order_drift(place, state) > 1e-3:
+            demand = "not depend on the noise blocks at zero overlap (normaliser = 'inputs')"
+            raise reject("problem.learner", demand, "a loss that does")
+    return way, 1.0
+
+
+def _field(place: Place, eta: float | None = None) -> Any:
+    """dR_b / dtau at zero overlap as a function of nodes and R_b, shape (blocks,); over eta."""
+    problem = place.problem.cast(jnp.float64)
+    if eta is not None:
+        problem = changed(problem, learning_rate=jnp.float64(eta))
+    start = jax.tree.map(jnp.asarray, place.start)
+    held = frozenset(problem.parameter_rates)
+
+    def rate(nodes: Nodes, blocks: jax.Array) -> jax.Array:
+        state = start._replace(blocks=blocks[:, None, None])
+        moved = velocity(problem, place.medium, nodes, state, held).blocks[:, 0, 0]
+        return moved if eta is None else moved / eta
+
+    return rate
+
+
+def _first_order_drift(place: Place, state: Overlaps) -> float:
+    """Largest |dR_b / dtau| per learning rate as the rate vanishes, beyond its errors."""
+    with jax.enable_x64(True):
+        blocks, rate = jnp.asarray(state.blocks[:, 0, 0]), jax.jit(_field(place, 1e-9))
+        found = estimate(
+            place.problem, lambda rule: rate(device_nodes(rule), blocks), place.target,
+            caller="search_law",
+        )  # fmt: skip
+    return float(np.max(np.maximum(np.abs(found.value) - found.error, 0)))
+
+
+def late_state(place: Place, first_order: bool = False) -> Overlaps:
+    """Where R_b comes to rest at zero overlap (for a vanishing rate if `first_order`).
+
+    Raises:
+        ValueError: if it does not within a time of 10^4.
+    """
+    return _relax(place, first_order)[2]
+
+
+def _relax(place: Place, first_order: bool) -> tuple[Array, Array, Overlaps]:
+    with jax.enable_x64(True):
+        rate = _field(place, 1e-9 if first_order else None)
+        start = jnp.asarray(place.start.blocks[:, 0, 0])
+
+        @jax.jit
+        def solve(nodes: Nodes, end: jax.Array) -> tuple[jax.Array, ...]:
+            times = jnp.linspace(0, 1, 201) ** 2 * end
+            solution = diffrax.diffeqsolve(
+                diffrax.ODETerm(lambda _, y, __: rate(nodes, y)),
+                diffrax.Tsit5(),
+                t0=jnp.zeros_like(end),
+                t1=end,
+                dt0=None,
+                y0=start,
+                max_steps=2**16,
+                stepsize_controller=diffrax.PIDController(rtol=1e-7, atol=1e-9),
+                saveat=diffrax.SaveAt(ts=times),
+                throw=False,
+            )
+            speed = jnp.max(jnp.abs(rate(nodes, solution.ys[-1])))
+            return times, solution.ys, speed
+
+        paths: list[tuple[Array, Array]] = []
+
+        def rest(rule: Nodes) -> dict[str, Array]:
+            nodes = device_nodes(rule)
+            for end in (10.0, 100.0, 1e3, 1e4):
+                times, blocks, speed = (np.asarray(a) for a in solve(nodes, jnp.float64(end)))
+                if np.all(np.isfinite(blocks)) and speed < 1e-7:
+                    break
+            else:
+                demand = "bring the norm of W and the noise blocks to rest at zero overlap"
+                raise reject("problem", demand, f"still moving at {speed:.2g} per time")
+            paths.append((times, blocks))
+            return {"rest": blocks[-1]}
+
+        found = place.average(rest, of=place.problem)
+    times, blocks = paths[-1]
+    last = np.maximum(np.asarray(found.value["rest"]), 0)
+    if last.sum() < 1e-6:
+        raise reject("problem", "not let W die out at zero overlap", f"|w|^2 = {last.sum()}")
+    return times, blocks, place.start._replace(blocks=last[:, None, None])
+
+
+def relaxed_spread(place: Place, count: int = 7) -> tuple[Leading, Array]:
+    """What k = 2 grows from: the state at rest, and Cov[xi], mu(tau) ~ e^(g tau) xi.
+
+    d Cov / dtau = G Cov + Cov G^T + delta^2 S0 from the unit matrix, with G and S0 along the way of
+    R_b to rest; e^(-2 g tau) Cov on the growing directions tends to Cov[xi].
+    """
+    rate = float(place.problem.learning_rate)
+    r = place.problem.inputs.directions
+    if place.usual:
+        last = leading_noise(place, place.start, 2)
+        g = float(np.linalg.eigvalsh(last.growth)[-1])
+        return last, np.eye(r) + rate**2 * last.covariance / (2 * max(g, 1e-300))
+    times, blocks, rest = _relax(place, first_order=False)
+    last = leading_noise(place, rest, 2)
+    g = float(np.linalg.eigvalsh(last.growth)[-1])
+    distance = np.max(np.abs(blocks - blocks[-1]), axis=1)
+    if distance[0] < 1e-6 or g <= 0:
+        return last, np.eye(r) + rate**2 * last.covariance / (2 * max(g, 1e-300))
+    scale = float(times[np.argmax(distance < distance[0] / np.e)])
+    x = (chebyshev_points(count)[:-1] + 1) / 2  # 1 - exp(-tau / scale)
+    seen = [np.array([np.interp(-scale * np.log1p(-s), times, b) for b in blocks.T]) for s in x]
+    way = [leading_noise(place, rest._replace(blocks=b[:, None, None]), 2) for b in seen]
+    nodes = np.append(x, 1.0)
+    convert = np.linalg.inv(np.vander(nodes, increasing=True))
+    growths = np.tensordot(convert, np.stack([m.growth for m in (*way, last)]), 1)
+    noises = np.tensordot(convert, np.stack([m.covariance for m in (*way, last)]), 1)
+    end, steps = 16 * scale, 4000
+    dt, spread = end / steps, np.eye(r)
+
+    def slope(tau: float, spread: Array) -> Array:
+        powers = (1 - np.exp(-tau / scale)) ** np.arange(count)
+        growth = np.tensordot(powers, growths, 1) - g * np.eye(r)
+        noise = rate**2 * np.exp(-2 * g * tau) * np.tensordot(powers, noises, 1)
+        return np.asarray(growth @ spread + spread @ growth.T + noise)
+
+    for i in range(steps):
+        first = slope(i * dt, spread)
+        second = slope((i + 1) * dt, spread + dt * first)
+        spread = spread + dt / 2 * (first + second)
+    return last, spread + rate**2 * np.exp(-2 * g * end) * last.covariance / (2 * g)

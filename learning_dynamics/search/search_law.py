@@ -1,0 +1,350 @@
+"""The search phase: the law of the time to weak recovery from a random start, without N."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from learning_dynamics.identity.session import sees_edits
+from learning_dynamics.limit.accuracy import Estimate, Target
+from learning_dynamics.limit.quadrature import Method
+from learning_dynamics.model.problem import Problem
+from learning_dynamics.random import check_key
+from learning_dynamics.search.escape_time import escape_constant
+from learning_dynamics.search.explosion_time import moving_explosion_times
+from learning_dynamics.search.forms import Form
+from learning_dynamics.search.information_exponent import InformationExponent
+from learning_dynamics.search.leading_order import Leading, Place, leading_noise
+from learning_dynamics.search.relaxation import relaxed_spread, way_of_the_blocks
+from learning_dynamics.search.single_neuron import one_neuron
+from learning_dynamics.validation import finite_array, positive_integer, reject
+
+__all__ = ["SearchLaw", "search_law"]
+
+Array = NDArray[np.float64]
+_COARSE = 0.1  # of the width of the law: what a rule fixed by hand must resolve
+
+
+@dataclass(frozen=True, eq=False)
+class SearchLaw:
+    """Law of the number of updates n* to weak recovery at large N.
+
+    Attributes:
+        order: information exponent k.
+        draws: independent draws of n* / N^(k-1) for k >= 3, of n* / N - log N / (2 g) for k = 2;
+            infinite where a path had not exploded by the end (`censored`).
+        draw_errors: bounds on their numerical errors, same shape.
+        growth: growth rate g of the overlap for k = 2, otherwise NaN.
+        direction: steepest direction, shape (r,).
+        gradient_covariance: S0 = E[A C C^T A] at zero overlap, per update, shape (r, r).
+        gradient_norm: V = E[A Gamma A^T] at zero overlap, per update, Gamma the covariance of the
+            noise per dimension.
+        form: the leading part L_k of the population loss.
+        rate: delta (k = 2) or delta' (k >= 3).
+        errors: bounds on the errors of "form", "gradient_covariance", "gradient_norm" (largest
+            entries) and, for k = 2, of "growth" and the "constant" c.
+
+    S0, V and the form are those at the end of the way of the noise blocks (see `search_law`).
+    """
+
+    order: int
+    draws: Array
+    draw_errors: Array
+    growth: float
+    direction: Array
+    gradient_covariance: Array
+    gradient_norm: float
+    form: Form
+    rate: float
+    errors: Mapping[str, float]
+
+    @property
+    def censored(self) -> int:
+        """Number of draws that are only known to be late."""
+        return int(np.sum(~np.isfinite(self.draws)))
+
+    def learning_rate(self, dimension: int) -> float:
+        """Learning rate to simulate with at N: rate * N^(-(k-2)/2)."""
+        return float(self.rate * float(dimension) ** (-(self.order - 2) / 2))
+
+    def updates(self, dimension: int) -> Array:
+        """Draws of n* at N; `updates_errors` bounds their numerical errors."""
+        n = float(dimension)
+        if self.order == 2:
+            return n * (self.draws + np.log(n) / (2 * self.growth))
+        return self.draws * n ** (self.order - 1)
+
+    def updates_errors(self, dimension: int) -> Array:
+        """Bounds on the numerical errors of the draws of n* at N, same shape."""
+        n = float(dimension)
+        if self.order == 2:
+            slope = np.log(n) / (2 * self.growth**2) * self.errors["growth"]
+            return n * (self.draw_errors + slope)
+        return self.draw_errors * n ** (self.order - 1)
+
+    def median(self) -> Estimate:
+        """Median of the draws: the prefactor of the sample complexity; see `quantile`."""
+        return self.quantile(0.5)
+
+    def quantile(self, level: ArrayLike) -> Estimate:
+        """Quantiles of the draws (infinite ones count), and bounds on their errors.
+
+        The error holds that of the draws and that of their number: the distance to the order
+        statistics 3.3 standard errors of a rank away.
+
+        Raises:
+            ValueError: if a level is not between 0 and 1.
+        """
+        p = finite_array("level", level)
+        if np.any((p <= 0) | (p >= 1)):
+            raise reject("level", "lie strictly between 0 and 1", p.tolist())
+        order, count = np.argsort(self.draws, kind="stable"), self.draws.size
+        times, lost = self.draws[order], self.draw_errors[order]
+        rank, spread = np.ceil(p * count) - 1, 3.3 * np.sqrt(count * p * (1 - p))
+        at, below, above = (
+            np.clip(np.rint(r), 0, count - 1).astype(int)
+            for r in (rank, np.floor(rank - spread), np.ceil(rank + spread))
+        )
+        with np.errstate(invalid="ignore"):
+            sides = np.stack([times[at] - times[below], times[above] - times[at]])
+        sampling = np.max(np.where(np.isnan(sides), np.inf, sides), axis=0)
+        return Estimate(times[at], lost[at] + sampling, "draws", count)
+
+
+@sees_edits("problem")
+def search_law(
+    problem: Problem,
+    *,
+    key: jax.Array,
+    draws: int = 4096,
+    threshold: float = 0.5,
+    neuron: int = 0,
+    dimension: int | None = None,
+    highest: int = 4,
+    accuracy: float | None = None,
+    points: int | None = None,
+    max_points: int | None = None,
+    method: Method = "auto",
+    allow_inaccurate: bool = False,
+    longest: float = 1e3,
+    step: float = 0.02,
+    most_steps: int = 20_000,
+) -> SearchLaw:
+    """Predicted distribution of the time to weak recovery from random starts.
+
+    For a leading population loss L_k that is attractive somewhere; `problem.learning_rate` is delta
+    for k = 2 and delta' for k >= 3, where N is simulated with delta = delta' N^(-(k-2)/2)
+    (`SearchLaw.learning_rate`). Overlaps are m = w.e / |w|.
+
+    k >= 3: explosion times of
+
+        d mu = -delta' grad L_k(mu) ds - (delta'^2 V / 2) mu ds + delta' S0^(1/2) dB,
+
+    mu(0) ~ N(0, 1_r), s = n / N^(k-1). k = 2, tau = n / N, G = -delta grad^2 L_2 - delta^2 V / 2
+    with largest eigenvalue g:
+
+        n* / N = log(N) / (2 g) - log|xi| / g + c,   xi ~ N(0, 1 + delta^2 S0 / (2 g)),
+
+    c from the unstable manifold of zero overlap in the limit, up to `threshold`, on the side that
+    xi is on. Derived here.
+
+    Several noise blocks: R_b starts as N_b / N. For k = 2 it moves in the time tau, and G and S0
+    with it. For k >= 3 it moves in the time s if the loss at zero overlap does not depend on it,
+
+        dR_b / ds = delta'^2 V0 ( lambda_b N_b / N - R_b sum_c lambda_c N_c / N ),
+
+    V0 = E[A B B^T A^T], V = V0 sum_b lambda_b N_b / N, and L_k, S0, V0 follow sum_b lambda_b R_b.
+    Projected updates have the same law as spherical ones. With plain updates the norm moves too;
+    the law exists if it comes to rest. Several neurons: the law of each, if their losses add up.
+
+    Equations: :eq:`eq:kernel-search`, :eq:`eq:kernel-blocks-search`, :eq:`eq:kernel-order-two`,
+    :eq:`eq:kernel-escape`.
+
+    Args:
+        problem: definition, as in `simulate`.
+        key: typed random key.
+        draws: number of draws.
+        threshold: for k = 2, overlap with the growing direction that counts as recovery. For
+            k >= 3 every threshold of order one is reached at the explosion.
+        neuron: whose recovery, for several neurons.
+        dimension: N that fixes several noise blocks.
+        highest: highest order of the loss looked at.
+        accuracy: largest relative error of g, S0, V and L_k, and of the constant c in units of
+            1/g or of itself; 1e-3 by default. Where `points` are fixed by hand, a tenth will do.
+        points: quadrature nodes; None lets them grow until the accuracy is reached.
+        max_points: bound on the nodes, 2^21 by default.
+        method: quadrature, see `expectation_nodes`.
+        allow_inaccurate: warn instead of raising where the accuracy is not reached.
+        longest: for k >= 3, largest time looked at; later explosions count as infinite.
+        step: for k >= 3, relative size of the time steps.
+        most_steps: for k >= 3, paths that need more time steps count as infinite too.
+
+    Raises:
+        ValueError: if no direction attracts, or recovery starts at once (order 1); if neurons are
+            coupled, or parameters move on the scale of the search; if the norm or the noise blocks
+            do not come to rest where they must; if several directions grow fastest, and some sooner
+            than others.
+        InaccurateError: if the accuracy is not reached: a law that does not resolve is refused.
+    """
+    check_key(key)
+    count = positive_integer("draws", draws)
+    if not 0 < threshold < 1:
+        raise reject("threshold", "lie strictly between 0 and 1", threshold)
+    single = one_neuron(problem, neuron)
+    target = Target(accuracy, points, max_points, method, allow_inaccurate)
+    place = Place(single, dimension, target)
+    moving = sorted(set(single.parameter_rates) - place.held())
+    if moving:
+        raise reject("problem.parameter_rates", "leave slow parameters fixed in a search", moving)
+    found = place.exponent(place.start, highest)
+    if found.verdict != "attractive" or found.order is None:
+        raise reject("problem", "have an attractive leading loss", f"a {found.verdict} one")
+    if found.order == 1:
+        raise reject("problem", "need a search: order 1 starts at once, see `integrate`", "order 1")
+    if found.order == 2:
+        return _linear_law(place, key, count, threshold)
+    return _explosion_law(place, found, highest, key, count, longest, step, most_steps)
+
+
+def _linear_law(place: Place, key: jax.Array, count: int, threshold: float) -> SearchLaw:
+    rate = float(place.problem.learning_rate)
+    last, spread = relaxed_spread(place)
+    values, vectors = np.linalg.eigh(last.growth)
+    g, lost = float(values[-1]), last.errors["growth"]
+    if g <= lost and (g <= 0 or not place.target.allow_inaccurate):
+        given = f"rate {g:.3g} +- {lost:.2g}"
+        raise reject("problem.learning_rate", "leave a growing overlap", given)
+    top = vectors[:, values > g - max(1e-6 * abs(g), lost)]
+    xi = np.asarray(jax.random.normal(key, (count, top.shape[1])), np.float64)
+    xi = xi @ np.linalg.cholesky(top.T @ spread @ top).T
+    constants, bounds = escape_constant(place, last.state, _ways_out(top), threshold)
+    if top.shape[1] == 1:  # one constant on either side
+        constant, bound = (np.where(xi[:, 0] > 0, x[0], x[1]) for x in (constants, bounds))
+    else:
+        apart = float(np.ptp(constants))
+        if apart > 2 * bounds.max() + place.target.aim * max(1.0, np.abs(constants).max()):
+            demand = "have a single fastest growing direction, or the same time along all"
+            raise reject("problem", demand, f"times that differ by {apart / g:.3g}")
+        constant, bound = (
+            np.mean(constants) * np.ones(count),
+            (apart + bounds.max()) * np.ones(count),
+        )
+    size = np.linalg.norm(xi, axis=1)
+    relative = lost / g + _relative(rate**2 * last.errors["gradient_covariance"] / (2 * g), 1.0)
+    times = (constant - np.log(size)) / g
+    errors = {**last.errors, "constant": float(bound.max()) / g}
+    _check(
+        place,
+        last,
+        {"growth": lost / g, "constant": bound.max() / max(1.0, np.abs(constant).max())},
+    )
+    return SearchLaw(
+        2, times, (np.abs(np.log(size)) * lost / g + bound + relative) / g, g, vectors[:, -1],
+        last.covariance, last.norm, last.form, rate, errors,
+    )  # fmt: skip
+
+
+def _ways_out(top: Array) -> Array:
+    """Both sides of a direction, or some directions of a space, as unit rows."""
+    if top.shape[1] == 1:
+        return np.concatenate([top.T, -top.T])
+    ways = np.concatenate(
+        [np.eye(top.shape[1]), np.random.default_rng(6).normal(size=(4, top.shape[1]))]
+    )
+    return np.asarray(ways / np.linalg.norm(ways, axis=1, keepdims=True) @ top.T)
+
+
+def _relative(error: float, size: float) -> float:
+    return error / size if size > 0 else np.inf
+
+
+def _check(place: Place, last: Leading, more: Mapping[str, float]) -> None:
+    """Refuse a law whose numbers are not known well enough.
+
+    Raises:
+        InaccurateError: if a relative error exceeds the accuracy, or a tenth where points are fixed
+            by hand; with `allow_inaccurate` a warning.
+    """
+    names = ("form", "gradient_covariance", "gradient_norm")
+    relative = {**dict(zip(names, _lost(last), strict=True)), **more}
+    target = place.target
+    if target.accuracy is None and target.points is not None:
+        target = replace(target, accuracy=_COARSE)
+    ones = dict.fromkeys(relative, 1.0)
+    target.check("search_law", ones, relative, target.most, target.method, relative)
+
+
+def _explosion_law(
+    place: Place,
+    found: InformationExponent,
+    highest: int,
+    key: jax.Array,
+    count: int,
+    longest: float,
+    step: float,
+    most_steps: int,
+) -> SearchLaw:
+    order, rate = int(found.order or 0), float(place.problem.learning_rate)
+    way, relaxation = way_of_the_blocks(place)
+    basis = found.subspaces[order - 1]
+    moments = [leading_noise(place, state, order) for state in way]
+    _check_elimination(found, basis, order)
+    forms = [
+        each.form.restricted(basis) if len(basis) < len(basis.T) else each.form for each in moments
+    ]
+    last = moments[-1]
+    _check(place, last, {})
+    lost = [_lost(m) for m in moments]
+
+    def times(sign: float) -> Array:
+        """Explosion times; with errors that all delay them for sign 1."""
+        slower = [
+            Form(f.order, f.powers, f.coefficients * (1 - sign * e[0]), f.errors)
+            for f, e in zip(forms, lost, strict=True)
+        ]
+        pairs = list(zip(moments, lost, strict=True))
+        weaker = [basis @ m.covariance @ basis.T * (1 - sign * e[1]) for m, e in pairs]
+        stronger = [m.norm * (1 + sign * e[2]) for m, e in pairs]
+        return moving_explosion_times(
+            slower, weaker, stronger, relaxation, rate, key=key, draws=count, longest=longest,
+            step=step, most_steps=most_steps,
+        )  # fmt: skip
+
+    draws = times(0.0)
+    errors = np.zeros(count)
+    if max(max(e) for e in lost) > 1e-9:  # the order statistics move, whichever path is which
+        with np.errstate(invalid="ignore"):
+            moved = np.abs(np.sort(times(1.0)) - np.sort(draws))
+        errors[np.argsort(draws, kind="stable")] = np.where(np.isnan(moved), 0.0, moved)
+    return SearchLaw(
+        order, draws, errors, np.nan, found.direction, last.covariance, last.norm, last.form, rate,
+        last.errors,
+    )  # fmt: skip
+
+
+def _lost(m: Leading) -> tuple[float, float, float]:
+    """Relative errors of L_k, S0 and V."""
+    return (
+        _relative(m.errors["form"], float(np.max(np.abs(m.form.coefficients)))),
+        _relative(m.errors["gradient_covariance"], float(np.max(np.abs(m.covariance)))),
+        _relative(m.errors["gradient_norm"], m.norm),
+    )
+
+
+def _check_elimination(found: InformationExponent, basis: Array, order: int) -> None:
+    """Directions held at zero by lower orders must not feel the square of the searching ones.
+
+    With L_2 = a u^2, a > 0, and a term c u q(v) of order j + 1 the held u follows -c q(v) / (2 a),
+    which adds -c^2 q^2 / (4 a) of order 2 j to the loss of v: part of L_k if 2 j = k.
+    """
+    held = np.linalg.svd(basis)[2][len(basis) :]
+    if not len(held) or order % 2:
+        return
+    form = found.forms[order // 2]
+    points = np.random.default_rng(4).normal(size=(50, len(basis))) @ basis
+    pull = form.clear.gradient(points) @ held.T
+    if np.max(np.abs(pull), initial=0.0) > 1e-9:
+        demand = "leave directions of lower order alone while it searches"
+        raise reject("problem", demand, f"a term of order {order // 2 + 1} that couples them")

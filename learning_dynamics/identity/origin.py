@@ -1,6 +1,7 @@
 """Where code comes from: an installed package, counted by its version, or the user's own files."""
 
 import importlib.metadata
+import importlib.util
 import sys
 import sysconfig
 from functools import cache, lru_cache
@@ -24,6 +25,7 @@ _OUTSIDE = tuple(
 )
 _HERE = __package__  # looks at code, and is no part of what it computes
 _SCRIPT = ("__main__", "__mp_main__")
+_found_installed: set[str] = set()
 
 
 def label(module: str | None) -> str:
@@ -77,7 +79,26 @@ def installed(name: str | None) -> bool:
     if name.split(".")[0] in sys.stdlib_module_names or name.startswith(_HERE):
         return True
     module = sys.modules.get(name)
-    return module is not None and _installed_module(name, module)
+    if module is None:  # a function may import it later, which must change nothing
+        return _would_be_installed(name.split(".")[0])
+    return _installed_module(name, module)
+
+
+def _would_be_installed(top: str) -> bool:
+    """Whether an import of a top-level module finds it in an installed package."""
+    if top in sys.modules:
+        return installed(top)
+    if top not in _found_installed:
+        try:
+            spec = importlib.util.find_spec(top)
+        except (ImportError, ValueError):
+            spec = None
+        places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or ())]
+        files = [place for place in places if place]
+        if not files or not all(map(installed_file, files)):
+            return False  # asked again: a module of this name may be written meanwhile
+        _found_installed.add(top)
+    return True
 
 
 def public_name(thing: Any) -> str | None:

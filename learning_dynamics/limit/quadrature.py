@@ -83,11 +83,14 @@ def expectation_nodes(
     budget = positive_integer("points", points)
     variables, single = _variables(problem, fields)
     fixed, fine, free = _tensor_size(single, budget)
-    if fixed > budget:
-        raise reject("points", f"be at least {fixed}, the outcomes of discrete latents", budget)
+    outcomes = _outcomes(single)
+    if outcomes > budget:
+        raise reject("points", f"be at least {outcomes}, the outcomes of discrete latents", budget)
     if method == "auto":
         method = methods_for(problem, points=points, fields=fields, kinks=kinks)[0]
     if method == "tensor":
+        if fixed > budget:
+            raise reject("points", f"be at least {fixed}, the declared nodes", budget)
         fine = max(2, min(fine, 250))
         counts: tuple[int, ...] = (fine, fine, fine)
         if free:
@@ -99,7 +102,6 @@ def expectation_nodes(
         cuts = dict.fromkeys(counts, _CUT) | {fine: _FINE_CUT if free else 0.0}
         tensors = {n: _shaped(variables, *_tensor(single, n, cut)) for n, cut in cuts.items()}
         return [tensors[n] for n in counts], "tensor"
-    outcomes = math.prod(v.outcomes for v in single if v.outcomes)
     share = budget / outcomes / _SCRAMBLES
     seeds = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(_SCRAMBLES)]
     each = max(3, int(math.log2(share)))
@@ -107,8 +109,8 @@ def expectation_nodes(
 
 
 def fewest_points(problem: Problem, *, fields: bool = True) -> int:
-    """Points that the discrete latents and the declared nodes ask for."""
-    return _tensor_size(_variables(problem, fields)[1], 1)[0]
+    """Points that the discrete latents ask for."""
+    return _outcomes(_variables(problem, fields)[1])
 
 
 def methods_for(
@@ -117,10 +119,13 @@ def methods_for(
     """Methods worth trying at this number of points, most promising first.
 
     A tensor rule where it affords 12 nodes per continuous variable, with Sobol points beside it
-    below 25, and wherever the loss or the label may have a kink or jump.
+    below 25, and wherever the loss or the label may have a kink or jump. Sobol points where the
+    declared nodes alone are more.
     """
     _, single = _variables(problem, fields)
-    _, fine, free = _tensor_size(single, points)
+    fixed, fine, free = _tensor_size(single, points)
+    if fixed > points and _outcomes(single) < fixed:
+        return ["sobol"]
     if free == 0:
         return ["tensor"]
     if fine < _FEWEST:
@@ -142,6 +147,11 @@ def _variables(problem: Problem, fields: bool) -> tuple[dict[str, Latent], list[
         declared = noise_nodes(problem) * shape[0]
         single[len(single) - len(declared) :] = [Normal(nodes=count) for count in declared]
     return variables, single
+
+
+def _outcomes(single: Sequence[Latent]) -> int:
+    """Outcomes of the discrete variables together."""
+    return math.prod(v.outcomes for v in single if v.outcomes)
 
 
 def _tensor_size(single: Sequence[Latent], budget: int) -> tuple[int, int, int]:

@@ -283,6 +283,26 @@ def test_keys_do_not_depend_on_the_order_of_sets_or_on_addresses():
     assert {kind for kind in one if one[kind] != other[kind]} == set()
 
 
+LATE = """
+import sys
+from learning_dynamics.identity.key import code_of
+def measure(x):
+    import xarray
+    return xarray.DataArray(x)
+before = code_of(measure)
+assert "xarray" not in sys.modules
+measure(1.0)
+assert "version of xarray" in before.parts and code_of(measure).digest == before.digest
+"""
+
+
+def test_packages_that_are_imported_later_count_from_the_start(tmp_path):
+    """A cell stored before a package was first imported is found after."""
+    script = tmp_path / "late.py"
+    script.write_text(LATE)
+    subprocess.run([sys.executable, script], check=True)
+
+
 def test_own_packages_are_followed_and_installed_ones_are_not():
     covered = code_of(ld.simulate)
     assert "learning_dynamics.process.replicas.advance" in covered.parts

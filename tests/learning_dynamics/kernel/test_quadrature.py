@@ -9,6 +9,7 @@ import pytest
 from scipy import integrate
 
 import learning_dynamics as ld
+from diffusion_theory import MixedCumulant, TiedDenoiser
 from learning_dynamics.hermite import gauss_hermite, hermite_coefficients, trapezoid
 from learning_dynamics.limit.quadrature import combine, expectation_nodes, student
 from learning_dynamics.limit.solution import velocity_at
@@ -190,3 +191,13 @@ def test_order_zero_and_unstable_fast_parameters_have_no_limit():
     with pytest.raises(ValueError, match="parameter_rates"):
         ld.integrate(ld.Problem(**base, parameter_rates={"skip": 1.1}), **options)
     assert ld.integrate(ld.Problem(**base, parameter_rates={"skip": 0.9}), **options)
+
+
+def test_declared_nodes_beyond_the_points_leave_sobol_points():
+    """The twelve neurons of a denoiser declare more than 2^12 nodes: fewer points are spread."""
+    problem = ld.Problem(MixedCumulant(covariance=4.0), TiedDenoiser(neurons=12), 0.2)
+    rules, kind = expectation_nodes(problem, points=2**13)
+    assert kind == "sobol"
+    assert sum(rule.weights.size for rule in rules) <= 2**14
+    with pytest.raises(ValueError, match="declared nodes"):
+        expectation_nodes(problem, points=2**13, method="tensor")

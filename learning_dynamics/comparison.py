@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.special import stdtrit
 
+from learning_dynamics import short_text
 from learning_dynamics.validation import between, non_negative, real_array, reject
 
 if TYPE_CHECKING:  # imported where they are used: the command line must start fast
@@ -78,6 +79,15 @@ class Prediction:
     def labelled(self, label: str) -> "Prediction":
         """Give the prediction the name `label` in legends and tables."""
         return replace(self, label=label)
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        return self.label, {
+            "values": short_text.extent(self.values),
+            "numerical error": short_text.largest({"values": self.numerical_error}).split(" (")[0],
+            "allowed bias": self.bias_order,
+        }
 
     def __getitem__(self, index: Any) -> "Prediction":
         bias = self.bias[index]
@@ -171,6 +181,17 @@ class Measurement:
         lost = draws.shape[0] - kept
         return cls(mean, error, draws.shape[0], axes, lost, label, dict(attributes or {}), rounding)
 
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        lost = int(np.max(self.lost, initial=0))
+        return f"{self.label}, {self.replicas} replicas", {
+            **{name: short_text.span(axis) for name, axis in self.coordinates.items()},
+            "values": short_text.extent(self.values),
+            "standard error": short_text.largest({"": self.standard_error}).removesuffix(" ()"),
+            "lost": f"up to {lost} replicas" if lost else "",
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
@@ -222,6 +243,27 @@ class Comparison:
         """Index of the point with the largest residual (a NaN counts as largest)."""
         size = np.where(np.isnan(self.residual), np.inf, np.abs(self.residual))
         return tuple(int(i) for i in np.unravel_index(np.argmax(size), size.shape))
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        size, lost = abs(float(self.residual[self.worst])), int(np.max(self.measured.lost))
+        return f"{self.name}: {self.verdict}" if self.name else self.verdict, {
+            "measured": f"{self.measured.label}, {self.measured.replicas} replicas",
+            "predicted": self.predicted.label,
+            "allowed bias": self.predicted.bias_order,
+            "points": f"{self.measured.values.size}, quantity: {self.quantity}",
+            "residual": f"at most {size:.3g} of {self.critical:.3g} accepted, at {self._place()}",
+            "lost": f"up to {lost} replicas" if lost else "",
+        }
+
+    def _place(self) -> str:
+        """Coordinates of the worst point as text."""
+        at = self.summary()["at"].items()
+        return ", ".join(
+            f"{name} = {value:.6g}" if isinstance(value, float) else f"{name} = {value}"
+            for name, value in at
+        )
 
     def summary(self) -> dict[str, Any]:
         """The worst point in numbers, with the verdict, ready for JSON."""
@@ -314,6 +356,25 @@ class Comparisons(Sequence[Comparison]):
     def verdict(self) -> Verdict:
         """The word "pass" when every comparison passes."""
         return "pass" if all(item.verdict == "pass" for item in self.items) else "fail"
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        first = self.items[0].measured
+        rows = {"measured": f"{first.label}, {first.replicas} replicas"}
+        for i, item in enumerate(self.items[:9], 1):
+            size = abs(float(item.residual[item.worst]))
+            rows[f"theory {i}"] = (
+                f"{item.verdict}: {item.predicted.label}, residuals at most {size:.3g} of "
+                f"{item.critical:.3g} accepted"
+            )
+        more = len(self.items) - 9
+        if more > 0:
+            rows["more"] = (
+                f"{more}, of which {sum(i.verdict == 'fail' for i in self.items[9:])} fail"
+            )
+        name = self.items[0].name
+        return f"{name}: {self.verdict}" if name else self.verdict, rows
 
     def summary(self) -> list[dict[str, Any]]:
         """Summaries of the comparisons."""

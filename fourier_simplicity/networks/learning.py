@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fourier_simplicity.networks.architectures import TwoLayer, accuracy, cross_entropy
 from fourier_simplicity.networks.cues import CueSets
+from learning_dynamics import short_text
 from learning_dynamics.claims import Tracker
 from learning_dynamics.comparison import Measurement
 from learning_dynamics.drawing import GREY
@@ -41,6 +42,18 @@ class CueLearning:
     steps: NDArray[np.int64]
     accuracy: dict[str, Array]
     chance: float
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        ends = {name: float(np.mean(rows[:, -1])) for name, rows in self.accuracy.items()}
+        seeds = {rows.shape[0] for rows in self.accuracy.values()}
+        return f"{', '.join(map(str, seeds))} seeds", {
+            "steps": short_text.span(self.steps),
+            "accuracy": short_text.shapes(self.accuracy),
+            "at the end": ", ".join(f"{name} {value:.3f}" for name, value in ends.items()),
+            "chance": f"{self.chance:.3g}",
+        }
 
     def passing(self, name: str, level: float) -> Array:
         """Step from which on the accuracy on test set `name` stays above `level`, shape (seeds,).

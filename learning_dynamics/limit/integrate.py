@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.comparison import Prediction
 from learning_dynamics.identity.session import sees_edits, while_unedited
 from learning_dynamics.limit.accuracy import Target, estimate, first_rule
@@ -107,6 +108,28 @@ class Limit:
             error = self.quadrature_error[name] + self.integrator_error[name]
             arrays[f"{name}_error"] = (axes, error)
         return xr.Dataset(arrays, coords={"time": self.times}, attrs=dict(self.attributes))
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        told = self.attributes.get
+        starts = {np.shape(path)[0] for path in self.paths.values()}
+        rows = {
+            "times": short_text.span(self.times),
+            "values": short_text.shapes(self.values),
+            "starts": ", ".join(map(str, starts)),
+            "quadrature error": short_text.largest(self.quadrature_error),
+            "integrator error": short_text.largest(self.integrator_error),
+        }
+        if told("nodes") is not None:
+            rows["quadrature"] = f"{told('quadrature')}, {told('nodes')} nodes"
+        if told("steps") is not None:
+            rows["steps"] = f"{told('steps')}"
+        if told("reached_the_end") is False:
+            rows["ended"] = "before the last time that was asked for"
+        rows["took"] = f"{told('seconds'):.3g} s" if isinstance(told("seconds"), float) else ""
+        size = told("dimension")
+        return "N -> infinity" if size is None else f"N -> infinity, noise of N = {size}", rows
 
     def components(self, quantities: Iterable[str] | None = None) -> list[str]:
         """Labels of the columns of `prediction`."""

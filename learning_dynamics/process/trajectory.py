@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.comparison import Measurement, Prediction
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.validation import reject
@@ -117,6 +118,25 @@ class Trajectory:
         """
         mean = self.measurement(quantities)
         return Prediction(mean.values, mean.standard_error, label=mean.label)
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        replicas, rows = self.replicas, {}
+        numbers = [short_text.concrete(array) for array in self.values.values()]
+        stopped = None if self.stopped is None else short_text.concrete(self.stopped)
+        rows["times"] = short_text.span(self.times)
+        rows["updates"] = short_text.span(self.updates)
+        rows["values"] = short_text.shapes(self.values)
+        if all(array is not None for array in numbers):
+            rows["lost"] = f"{int(self.lost.sum())} of {replicas}"
+        if stopped is not None:
+            diverged = int(np.sum(stopped == -2))
+            rows["stopped"] = f"{int(np.sum(stopped >= 0))} of {replicas}, {diverged} diverged"
+        precision, seconds = (self.attributes.get(n) for n in ("precision", "wall_seconds"))
+        rows["took"] = f"{seconds:.3g} s" if isinstance(seconds, float) else ""
+        headline = f"{self.level}, N = {self.dimension}, {replicas} replicas"
+        return f"{headline}, {precision}" if precision else headline, rows
 
     def to_xarray(self) -> "xr.Dataset":
         """Labelled arrays (replica, time, ...), provenance in the attributes."""

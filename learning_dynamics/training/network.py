@@ -1,5 +1,6 @@
 """One compiled loop for every flax network: update, average, observe."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import optax
 from flax import nnx
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.comparison import Measurement
 from learning_dynamics.identity.session import notice_edits, sees_edits
 from learning_dynamics.loop import observation_gaps, observed_scan
@@ -72,6 +74,24 @@ class Training:
     def replicas(self) -> int:
         """Number of networks."""
         return int(next(iter(self.values.values())).shape[0])
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        leaves = jax.tree.leaves(self.states.parameters)
+        each = sum(math.prod(leaf.shape[1:]) for leaf in leaves)
+        numbers = {name: short_text.concrete(array) for name, array in self.values.items()}
+        finals = {
+            name: f"{name} {np.mean(array[:, -1]):.4g}"
+            for name, array in numbers.items()
+            if array is not None and array.ndim == 2 and array.shape[1]
+        }
+        return f"{self.replicas} replicas of {each} parameters", {
+            "steps": short_text.span(self.steps),
+            "values": short_text.shapes(self.values),
+            "at the end": ", ".join(finals.values()),
+            "took": f"{self.seconds:.3g} s",
+        }
 
     def network(self, replica: int = 0) -> Any:
         """Return one network at the end of training, in evaluation mode (averaged if asked for)."""

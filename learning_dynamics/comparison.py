@@ -10,13 +10,21 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.special import stdtrit
 
 from learning_dynamics import short_text
-from learning_dynamics.validation import between, non_negative, real_array, reject
+from learning_dynamics.validation import between, integers, non_negative, real_array, reject
 
 if TYPE_CHECKING:  # imported where they are used: the command line must start fast
     import xarray as xr
     from matplotlib.figure import Figure
 
-__all__ = ["Comparison", "Comparisons", "Measurement", "Prediction", "Verdict", "compare"]
+__all__ = [
+    "Comparison",
+    "Comparisons",
+    "Measurement",
+    "Prediction",
+    "Verdict",
+    "compare",
+    "compare_each",
+]
 
 Verdict = Literal["pass", "fail"]
 ULPS = 4.0  # rounding of one observed number, in units of the last place of its type
@@ -30,22 +38,23 @@ class Prediction:
     Attributes:
         values: predicted values, float64, any shape.
         numerical_error: bound on the error of the evaluation (quadrature, root finding,
-            rounding), same shape. It says nothing about the theory itself.
-        bias: size of what the theory leaves out at finite size, same shape; zero for exact laws.
+            rounding), same shape, or one number for all. It says nothing about the theory itself.
+        bias: size of what the theory leaves out at finite size, likewise; zero for exact laws.
         bias_order: that size as a formula, such as "4/d" (empty for exact laws).
         label: name for legends and tables.
     """
 
     values: Array
-    numerical_error: Array
+    numerical_error: Array = field(default_factory=lambda: np.zeros(()))
     bias: Array = field(default_factory=lambda: np.zeros(()))
     bias_order: str = ""
     label: str = "theory"
 
     def __post_init__(self) -> None:
         values = real_array("values", self.values)
-        error = np.broadcast_to(real_array("numerical_error", self.numerical_error), values.shape)
-        bias = np.broadcast_to(non_negative("bias", self.bias), values.shape)
+        error = real_array("numerical_error", self.numerical_error)
+        error = spread_over("numerical_error", error, values.shape)
+        bias = spread_over("bias", non_negative("bias", self.bias), values.shape)
         if np.any(error < 0):
             raise reject("numerical_error", "not be negative", error.min())
         if bool(np.any(bias > 0)) != bool(self.bias_order):
@@ -106,11 +115,12 @@ class Measurement:
 
     Attributes:
         values: mean over the replicas that stayed finite, float64, one axis per coordinate.
-        standard_error: sample standard deviation over replicas / sqrt(number of finite ones).
+        standard_error: sample standard deviation over replicas / sqrt(number of finite ones), same
+            shape, or one number for all.
         replicas: number of replicas drawn.
         coordinates: axis name -> values along that axis, in the order of the axes.
-        lost: number of replicas that overflowed or became NaN, per point. They are left out of
-            the mean and any comparison with a lost replica fails.
+        lost: number of replicas that overflowed or became NaN, per point, or one number for all.
+            They are left out of the mean and any comparison with a lost replica fails.
         label: name for legends and tables.
         attributes: provenance (configuration, seeds, seconds, versions).
         rounding: what the simulation's number type leaves open, same shape: four units in the
@@ -122,14 +132,26 @@ class Measurement:
     standard_error: Array
     replicas: int
     coordinates: Mapping[str, NDArray[Any]]
-    lost: NDArray[np.int64]
+    lost: NDArray[np.int64] = field(default_factory=lambda: np.zeros((), np.int64))
     label: str = "simulation"
     attributes: Mapping[str, Any] = field(default_factory=dict)
     rounding: Array = field(default_factory=lambda: np.zeros(()))
 
     def __post_init__(self) -> None:
-        rounding = np.broadcast_to(non_negative("rounding", self.rounding), np.shape(self.values))
-        object.__setattr__(self, "rounding", rounding)
+        values = real_array("values", self.values)
+        axes = {name: np.atleast_1d(np.asarray(axis)) for name, axis in self.coordinates.items()}
+        expected = tuple(axis.size for axis in axes.values())
+        if values.shape != expected:
+            raise reject("values", f"have the shape {expected} of the coordinates", values.shape)
+        arrays = {
+            "standard_error": real_array("standard_error", self.standard_error),
+            "lost": integers("lost", self.lost, least=0),
+            "rounding": non_negative("rounding", self.rounding),
+        }
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "coordinates", axes)
+        for name, array in arrays.items():
+            object.__setattr__(self, name, spread_over(name, array, values.shape))
 
     @classmethod
     def from_replicas(
@@ -406,6 +428,18 @@ class Comparisons(Sequence[Comparison]):
         return figure
 
 
+def spread_over(argument: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """An array repeated over the shape of the values.
+
+    Raises:
+        ValueError: if it does not broadcast to it.
+    """
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError as error:
+        raise reject(argument, f"broadcast to the shape {shape}", f"shape {array.shape}") from error
+
+
 def _unit_roundoff(precision: DTypeLike) -> float:
     """Relative spacing of a floating-point type, also of the narrow ones; 0 for whole numbers."""
     from jax.numpy import finfo  # not at the top: the command line must start fast
@@ -439,30 +473,37 @@ class Predicted(Protocol):
     def prediction(self, quantities: Iterable[str] | None = None) -> Prediction: ...
 
 
-@overload
 def compare(
     measured: Measurement | Simulated,
     predicted: Prediction | Predicted,
     /,
     *,
-    name: str = ...,
-    quantity: str = ...,
-    quantities: Iterable[str] | None = ...,
-    false_alarm: float = ...,
-) -> Comparison: ...
-@overload
-def compare(
-    measured: Measurement | Simulated,
-    predicted: Prediction | Predicted,
-    second: Prediction | Predicted,
-    /,
-    *more: Prediction | Predicted,
-    name: str = ...,
-    quantity: str = ...,
-    quantities: Iterable[str] | None = ...,
-    false_alarm: float = ...,
-) -> Comparisons: ...
-def compare(
+    name: str = "",
+    quantity: str = "order parameters",
+    quantities: Iterable[str] | None = None,
+    false_alarm: float = 1e-3,
+) -> Comparison:
+    """Lay a measurement beside a prediction; beside several with `compare_each`.
+
+    Args:
+        measured: mean and standard error over replicas, or a simulated trajectory.
+        predicted: values of the same shape, with numerical error and allowed bias; or a solution
+            or trajectory at the same times as the measured trajectory.
+        name: what is compared, in a few words (by default, what was measured).
+        quantity: axis label of the values, with units.
+        quantities: names of the quantities of trajectories to compare, or of their components, such
+            as "signal[0,1]"; by default all in common.
+        false_alarm: probability that one whole comparison fails although the theory is right
+            (Bonferroni over its points, Gaussian means).
+
+    Raises:
+        ValueError: if shapes, times or quantities differ or `false_alarm` is not in (0, 1).
+    """
+    options = {"name": name, "quantity": quantity, "false_alarm": false_alarm}
+    return compare_each(measured, predicted, quantities=quantities, **options)[0]
+
+
+def compare_each(
     measured: Measurement | Simulated,
     /,
     *predicted: Prediction | Predicted,
@@ -470,24 +511,19 @@ def compare(
     quantity: str = "order parameters",
     quantities: Iterable[str] | None = None,
     false_alarm: float = 1e-3,
-) -> Comparison | Comparisons:
-    """Lay a measurement beside one or several predictions.
+) -> Comparisons:
+    """Lay a measurement beside one or several predictions, each with its own verdict.
 
     Args:
-        measured: mean and standard error over replicas, or a simulated trajectory.
-        predicted: values of the same shape, with numerical error and allowed bias; or solutions
-            and trajectories at the same times as the measured trajectory.
-        name: what is compared, in a few words (by default, what was measured).
-        quantity: axis label of the values, with units.
-        quantities: names of the quantities of trajectories to compare; by default all in common.
-        false_alarm: probability that one whole comparison fails although the theory is right
-            (Bonferroni over its points, Gaussian means).
-
-    Returns:
-        A `Comparison`, or with several predictions `Comparisons`.
+        measured: as in `compare`.
+        predicted: as in `compare`, any number.
+        name: as in `compare`.
+        quantity: as in `compare`.
+        quantities: as in `compare`.
+        false_alarm: as in `compare`, for each of the predictions.
 
     Raises:
-        ValueError: if shapes, times or quantities differ or `false_alarm` is not in (0, 1).
+        ValueError: as `compare`, or without a prediction.
     """
     if not predicted:
         raise reject("predicted", "be given", "nothing")
@@ -501,8 +537,9 @@ def compare(
     if seen.values.size == 0:
         raise reject("measured", "hold at least one point", "none")
     title = name or seen.label
-    items = tuple(Comparison(seen, theory, title, quantity, false_alarm) for theory in theories)
-    return items[0] if len(items) == 1 else Comparisons(items)
+    return Comparisons(
+        tuple(Comparison(seen, theory, title, quantity, false_alarm) for theory in theories)
+    )
 
 
 def _aligned(

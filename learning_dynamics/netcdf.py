@@ -11,7 +11,7 @@ from learning_dynamics.validation import reject
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["write_netcdf"]
+__all__ = ["attribute_value", "write_netcdf"]
 
 
 def write_netcdf(dataset: "xr.Dataset", path: Path) -> None:
@@ -37,7 +37,7 @@ def write_netcdf(dataset: "xr.Dataset", path: Path) -> None:
             plain[written].attrs["name"] = name
     for attributes in (plain.attrs, *(plain[name].attrs for name in plain.variables)):
         for name, value in list(attributes.items()):
-            attributes[name] = _attribute(value)
+            attributes[name] = attribute_value(value)
     with replacing(path) as temporary:
         try:
             plain.to_netcdf(temporary, engine="h5netcdf")
@@ -61,7 +61,7 @@ def _written(name: str) -> str:
     return "_" if written == "." else written
 
 
-def _attribute(value: Any) -> Any:
+def attribute_value(value: Any) -> Any:
     """What netCDF can hold: numbers and text; all else as text."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "iuf":
         return value

@@ -68,7 +68,8 @@ def array_text(value: Any) -> str:
     if isinstance(value, str) or value is None:
         return repr(value)
     if isinstance(value, Mapping):
-        return shapes(value)
+        text = ", ".join(f"{name} {array_text(entry)}" for name, entry in value.items())
+        return text if len(text) <= WIDTH - 30 else shapes(value)
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     numbers = concrete(value)
     if numbers is not None and numbers.size <= FEW and numbers.dtype.kind in "biuf":

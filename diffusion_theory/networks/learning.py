@@ -17,6 +17,7 @@ from learning_dynamics import short_text
 from learning_dynamics.identity.session import notice_edits
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.pytrees import configuration, static
+from learning_dynamics.saved_results import saved_as
 from learning_dynamics.training import Minibatches, Training, log_steps, train
 from learning_dynamics.training.batches import Augmentation
 from learning_dynamics.validation import channels_last, finite_array, integers, reject
@@ -48,6 +49,12 @@ class _Tests:
     fixed: tuple[int, ...] = static(default=())
 
 
+@saved_as(
+    steps=("step",),
+    loss=("replica", "step"),
+    at_level=("replica", "step"),
+    parameters=("replica", "step"),
+)
 @dataclass(frozen=True, eq=False)
 class DenoiserLearning:
     """Denoising losses along training.

@@ -19,6 +19,7 @@ from learning_dynamics.claims import Tracker
 from learning_dynamics.comparison import Measurement
 from learning_dynamics.drawing import GREY
 from learning_dynamics.figures import draw_simulation, draw_theory, legend_below, new_figure
+from learning_dynamics.saved_results import saved_as
 from learning_dynamics.training import Minibatches, log_steps, passing_steps, train
 from learning_dynamics.training.batches import Augmentation
 from learning_dynamics.validation import reject
@@ -29,6 +30,7 @@ Array = NDArray[Any]
 ADAM = optax.adam(1e-3)  # one object, so that runs share their compilation
 
 
+@saved_as(steps=("step",), accuracy=("replica", "step"))
 @dataclass(frozen=True, eq=False)
 class CueLearning:
     """Accuracy of networks on each test set along training.

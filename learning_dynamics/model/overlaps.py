@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import finite_array, real_array, reject
 
 __all__ = [
@@ -83,14 +84,25 @@ def order_parameters(
 ) -> Overlaps:
     """Order parameters with one noise block, from M, shape (..., K, r), and Q, (..., K, K).
 
+    Inside a transformation of JAX the shapes are checked, the values are not.
+
     Raises:
         ValueError: on shapes that do not fit, or if Q - M M^T is not positive semidefinite.
     """
-    m, q = finite_array("signal", signal), finite_array("norms", norms)
+    given = dict(parameters or {})
+    traced = is_traced((signal, norms, given))
+    m, q = (
+        _floating(value) if traced else finite_array(name, value)
+        for name, value in (("signal", signal), ("norms", norms))
+    )
     if m.ndim < 2:
         raise reject("signal", "have shape (..., K, r)", f"shape {m.shape}")
     if q.shape != (*m.shape[:-1], m.shape[-2]):
         raise reject("norms", f"have shape {(*m.shape[:-1], m.shape[-2])}", f"shape {q.shape}")
+    if traced:
+        outer = jnp.matmul(m, jnp.swapaxes(m, -1, -2), precision=jax.lax.Precision.HIGHEST)
+        arrays = {name: _floating(value) for name, value in given.items()}
+        return Overlaps(m, (q - outer)[..., None, :, :], arrays)
     if not np.allclose(q, np.swapaxes(q, -1, -2), rtol=1e-6, atol=1e-9):
         raise reject("norms", "be symmetric", q.tolist())
     rest = q - m @ np.swapaxes(m, -1, -2)
@@ -98,11 +110,14 @@ def order_parameters(
     size = np.maximum(np.trace(q, axis1=-2, axis2=-1), 1e-300)
     if np.any(lowest < -1e-6 * size):
         raise reject("norms", "exceed signal signal^T (Q - M M^T >= 0)", f"{lowest.min():.3g}")
-    given = {
-        name: real_array(f"parameters[{name!r}]", value)
-        for name, value in (parameters or {}).items()
-    }
-    return Overlaps(m, rest[..., None, :, :], given)
+    checked = {name: real_array(f"parameters[{name!r}]", value) for name, value in given.items()}
+    return Overlaps(m, rest[..., None, :, :], checked)
+
+
+def _floating(value: Any) -> jax.Array:
+    """A traced value as an array of the caller's floating-point type."""
+    array = jnp.asarray(value)
+    return array.astype(jnp.result_type(array.dtype, jnp.float32))
 
 
 def from_weights(
@@ -130,7 +145,8 @@ def checked_overlaps(
     """Order parameters that every level accepts: float64, complete, with R_b >= 0.
 
     Eigenvalues of R_b that rounding made negative become zero: with more neurons than noise
-    dimensions R_b is singular, and float32 leaves it indefinite.
+    dimensions R_b is singular, and float32 leaves it indefinite. Traced values keep their type and
+    are not checked, shapes are.
 
     Args:
         problem: fixes the shapes, and the parameters that `overlaps` leaves out.
@@ -148,14 +164,19 @@ def checked_overlaps(
     """
     neurons, r = problem.learner.neurons, problem.inputs.directions
     shapes = {"signal": (neurons, r), "blocks": (max(blocks, 1), neurons, neurons)}
-    arrays = {name: finite_array(f"start.{name}", getattr(overlaps, name)) for name in shapes}
-    initial = {name: np.asarray(v) for name, v in problem.initial_parameters(np.float32).items()}
+    traced = is_traced((problem, overlaps))
+
+    def array_of(name: str, value: Any) -> Any:
+        return _floating(value) if traced else finite_array(name, value)
+
+    arrays = {name: array_of(f"start.{name}", getattr(overlaps, name)) for name in shapes}
+    initial = jax.eval_shape(lambda: problem.initial_parameters(jnp.float32))
     if not set(overlaps.parameters) <= set(initial):
         known = f"name some of {sorted(initial)}"
         raise reject("start.parameters", known, sorted(overlaps.parameters))
     for name, start in problem.learner.parameters().items():
         value = overlaps.parameters.get(name, start)
-        arrays[name] = finite_array(f"start.parameters[{name!r}]", value)
+        arrays[name] = array_of(f"start.parameters[{name!r}]", value)
         shapes[name] = initial[name].shape
     leads = []
     for name, array in arrays.items():
@@ -168,8 +189,11 @@ def checked_overlaps(
         lead = np.broadcast_shapes(*leads)
     except ValueError as error:
         raise reject("start", "have common leading axes", leads) from error
-    arrays = {n: np.broadcast_to(array, (*lead, *shapes[n])) for n, array in arrays.items()}
+    broadcast = jnp.broadcast_to if traced else np.broadcast_to
+    arrays = {n: broadcast(array, (*lead, *shapes[n])) for n, array in arrays.items()}
     signal, gram = arrays.pop("signal"), arrays.pop("blocks")
+    if traced:
+        return Overlaps(signal, gram, arrays)
     if moving and problem.update != "plain":
         square = np.sum(signal**2, axis=-1) + np.einsum("...bkk->...k", gram)
         if np.max(np.abs(square - 1)) > 1e-4:

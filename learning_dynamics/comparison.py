@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.special import stdtrit
 
 from learning_dynamics import short_text
+from learning_dynamics.notebook import bundle
 from learning_dynamics.validation import between, integers, non_negative, real_array, reject
 
 if TYPE_CHECKING:  # imported where they are used: the command line must start fast
@@ -343,8 +344,14 @@ class Comparison:
             attrs=attributes,
         )
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return bundle(self, [self])
+
+    def _repr_html_(self) -> str:
+        return str(bundle(self, [self])["text/html"])
+
     def plot(self, path: str | Path | None = None, **options: Any) -> "Figure":
-        """Draw simulation and theory with a residual panel.
+        """Draw simulation and theory with a residual panel; notebooks show the figure.
 
         Args:
             path: file to write, if any; its suffix chooses the format.
@@ -412,8 +419,14 @@ class Comparisons(Sequence[Comparison]):
         stacked = xr.concat(tables, dim="theory", combine_attrs="drop_conflicts")
         return stacked.assign_attrs(attributes)
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return bundle(self, self.items)
+
+    def _repr_html_(self) -> str:
+        return str(bundle(self, self.items)["text/html"])
+
     def plot(self, path: str | Path | None = None, **options: Any) -> "Figure":
-        """Draw all comparisons side by side.
+        """Draw all comparisons side by side; notebooks show the figure.
 
         Args:
             path: file to write, if any; its suffix chooses the format.

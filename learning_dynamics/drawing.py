@@ -1,5 +1,6 @@
 """Style of the figures, and the pieces from which claims build their own panels."""
 
+import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from learning_dynamics.validation import real_array
 
 __all__ = [
     "GREY",
+    "InlineFigure",
     "SeriesStyle",
     "draw_simulation",
     "draw_theory",
@@ -53,6 +55,8 @@ STYLE: Any = {
     "legend.handlelength": 2.2,
     "lines.linewidth": 1.5,
     "lines.markersize": 5.0,
+    "pdf.fonttype": 42,  # outlines of the letters: what journals take
+    "ps.fonttype": 42,
     "savefig.dpi": 160,
     "savefig.facecolor": "white",
     "svg.hashsalt": "learning-dynamics",
@@ -73,6 +77,16 @@ class SeriesStyle:
 def series_style(index: int) -> SeriesStyle:
     """Colour and marker of series number `index`, counted from zero."""
     return SeriesStyle(COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)])
+
+
+class InlineFigure(Figure):
+    """A figure that a notebook shows as the last line of a cell, whatever pyplot's backend is."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        with figure_style():
+            self.savefig(content, format="png")
+        return content.getvalue()
 
 
 @contextmanager
@@ -119,7 +133,7 @@ def new_figure(
     """
     with figure_style():
         size = (width or max(6.0, 4.2 * columns), height or 3.4 * rows + 0.6)
-        figure = Figure(figsize=size, layout="constrained")
+        figure = InlineFigure(figsize=size, layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, **grid)
         if title:
             figure.suptitle(title)

@@ -3,10 +3,13 @@
 import dataclasses
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from learning_dynamics.array_files import DamagedFileError
 from learning_dynamics.netcdf_trees import Part, read_tree, write_tree
@@ -39,31 +42,11 @@ def _limit_fields(limit: Any) -> dict[str, Any]:
     return {**{name: getattr(limit, name) for name in names}, "bias": dict(limit.bias)}
 
 
-class _NeedsProblem:
-    """Stands for the solution of a loaded limit, which does not hold the problem."""
-
-    def __call__(self, *_: Any) -> Any:
-        raise ValueError(
-            "A loaded limit holds the times that were asked for, and no others: `at` needs the "
-            "problem. Call `integrate` again."
-        )
-
-
-class _Known:
-    """Gives the bias that was worked out before a limit was saved."""
-
-    def __init__(self, bias: Mapping[str, Any]) -> None:
-        self.bias = bias
-
-    def __call__(self) -> Mapping[str, Any]:
-        return self.bias
-
-
 def _limit(fields: dict[str, Any]) -> Any:
     from learning_dynamics.limit.integrate import Limit
 
     bias = fields.pop("bias")
-    return Limit(**fields, solve=_NeedsProblem(), work_out_bias=_Known(bias) if bias else None)
+    return Limit(**fields, work_out_bias=partial(dict, bias) if bias else None)
 
 
 def _training_fields(training: Any) -> dict[str, Any]:
@@ -187,8 +170,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     """Read a result that `save` wrote.
 
     A loaded trajectory starts `integrate`, its order parameters start `simulate`; a loaded limit
-    compares, but its `at` needs the problem and says so; the networks of a loaded `Training` need
-    their `build`.
+    compares, but holds the times that were asked for and no others (no `at`); the networks of a
+    loaded `Training` need their `build`.
 
     Args:
         path: file.
@@ -236,6 +219,8 @@ def _taken_apart(value: Any, axes: tuple[str, ...] = ()) -> Any:
         dimensions = kind.dimensions if kind is not None else _REGISTERED[name][1]
         take = _plain_fields if kind is None or kind.take is None else kind.take
         fields = take(value)
+        if np.ndim(fields.get("times")) > 1:  # a batch from `jax.vmap`
+            dimensions = {}
         if name == "Measurement":
             axes = tuple(fields["coordinates"])
             fields["coordinates"] = Part("axes", fields["coordinates"], {a: (a,) for a in axes})

@@ -96,8 +96,8 @@ def shapes(values: Mapping[str, Any]) -> str:
 def span(values: Any) -> str:
     """Number and range of times, steps or dimensions."""
     numbers = concrete(values)
-    if numbers is None or numbers.dtype.kind not in "iuf":
-        return array_text(values)
+    if numbers is None or numbers.dtype.kind not in "iuf" or numbers.ndim > 1:
+        return extent(values)
     if numbers.size <= 3:
         return ", ".join(f"{x:.6g}" for x in numbers.ravel().tolist())
     return f"{numbers.size}, from {np.min(numbers):.6g} to {np.max(numbers):.6g}"

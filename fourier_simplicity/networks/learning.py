@@ -70,6 +70,10 @@ class CueLearning:
         draws = np.stack([self.accuracy[name] for name in chosen], axis=1)
         return Measurement.from_replicas(draws, {"cue": np.array(chosen), "step": self.steps})
 
+    def _repr_png_(self) -> Any:
+        figure: Any = self.plot()
+        return figure._repr_png_()
+
     def plot(self, *, lines: dict[str, float] | None = None) -> Figure:
         """Accuracy against step with standard errors; named horizontal lines in grey."""
         figure, grid = new_figure(1, 1, width=7.0, height=4.6)

@@ -178,5 +178,5 @@ def _newton(function: Callable[[jax.Array], jax.Array], guess: jax.Array) -> jax
 
 
 def _linear_solve(function: Callable[[jax.Array], jax.Array], value: jax.Array) -> jax.Array:
-    """x with function(x) = value for a linear function."""
+    """X with function(x) = value for a linear function."""
     return jnp.linalg.solve(jax.jacfwd(function)(jnp.zeros_like(value)), value)

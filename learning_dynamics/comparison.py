@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.special import stdtrit
 
 from learning_dynamics import short_text
+from learning_dynamics.netcdf import attributes_of
 from learning_dynamics.notebook import bundle
 from learning_dynamics.validation import between, integers, non_negative, real_array, reject
 
@@ -341,7 +342,7 @@ class Comparison:
         return xr.Dataset(
             {name: (names, np.asarray(values)) for name, values in columns.items()},
             coords=dict(self.measured.coordinates),
-            attrs=attributes,
+            attrs=attributes_of(attributes),
         )
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Labelled datasets as netCDF, with names and attributes that every reader takes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from learning_dynamics.validation import reject
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["attribute_value", "write_netcdf"]
+__all__ = ["attribute_value", "attributes_of", "write_netcdf"]
 
 
 def write_netcdf(dataset: "xr.Dataset", path: Path) -> None:
@@ -59,6 +60,19 @@ def _written(name: str) -> str:
         raise reject("dataset", "have names of printable signs", ascii(name))
     written = name.replace("/", "_")
     return "_" if written == "." else written
+
+
+def attributes_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Provenance as attributes of a dataset that xarray itself can write.
+
+    Numbers, text, arrays and lists of numbers stay as they are, all else becomes text.
+    """
+    return {
+        name: value
+        if isinstance(value, list) and all(type(entry) in (int, float) for entry in value)
+        else attribute_value(value)
+        for name, value in provenance.items()
+    }
 
 
 def attribute_value(value: Any) -> Any:

@@ -29,6 +29,7 @@ from learning_dynamics.limit.solution import (
 from learning_dynamics.limit.velocity import Medium, moments
 from learning_dynamics.model.overlaps import Overlaps, checked_overlaps
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.netcdf import attributes_of
 from learning_dynamics.process.simulate import observables, whole_updates
 from learning_dynamics.process.trajectory import Trajectory, chosen, component_names
 from learning_dynamics.process.update import layout
@@ -130,7 +131,7 @@ class Limit:
             arrays[name] = (axes, array)
             error = self.quadrature_error[name] + self.integrator_error[name]
             arrays[f"{name}_error"] = (axes, error)
-        return xr.Dataset(arrays, coords={"time": self.times}, attrs=dict(self.attributes))
+        return xr.Dataset(arrays, coords={"time": self.times}, attrs=attributes_of(self.attributes))
 
     __repr__ = short_text.represent
 

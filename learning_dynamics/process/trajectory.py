@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from learning_dynamics import short_text
 from learning_dynamics.comparison import Measurement, Prediction
 from learning_dynamics.model.overlaps import Overlaps
+from learning_dynamics.netcdf import attributes_of
 from learning_dynamics.validation import reject
 
 if TYPE_CHECKING:
@@ -154,4 +155,4 @@ class Trajectory:
             arrays["stopped"] = (("replica",), self.stopped)
         coordinates = {"time": self.times, "updates": ("time", self.updates)}
         attributes = {**self.attributes, "level": self.level, "dimension": self.dimension}
-        return xr.Dataset(arrays, coords=coordinates, attrs=attributes)
+        return xr.Dataset(arrays, coords=coordinates, attrs=attributes_of(attributes))

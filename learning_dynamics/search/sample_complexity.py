@@ -82,8 +82,7 @@ class ExponentFit(NamedTuple):
             names = names[:1]
         values = np.concatenate([[self.exponent], self.local])[: len(names)]
         axes = {"range": np.array(names)}
-        none = np.zeros(len(names), np.int64)
-        return Measurement(values, self.errors[: len(names)], self.replicas, axes, none)
+        return Measurement(values, self.errors[: len(names)], self.replicas, axes)
 
 
 def fit_exponent(

@@ -1,6 +1,7 @@
 """Results on disk and across processes: every bit comes back, and damage is named."""
 
 import pickle
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -50,6 +51,18 @@ def test_other_programs_read_the_file(tmp_path):
     tree = xr.open_datatree(tmp_path / "b.nc", engine="h5netcdf")
     assert tree["values"].dims == ("time", "quantity")
     assert list(tree["coordinates"].coords) == ["time", "quantity"]
+
+
+@pytest.mark.parametrize("kind", ["Trajectory", "Limit", "Comparison", "Comparisons"])
+def test_datasets_of_results_are_written_by_xarray_itself(tmp_path, kind):
+    result = KINDS[kind]()
+    if kind == "Trajectory":  # without names and types that netCDF does not have
+        result = replace(result, values={"signal": result.values["signal"]})
+    data = result.to_xarray()
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    found = xr.open_dataset(tmp_path / "a.nc", engine="h5netcdf")
+    assert set(found.variables) == set(data.variables)
+    assert set(found.attrs) == set(data.attrs)
 
 
 PROBLEM = ld.Problem(MixedCumulant(covariance=9.0, pair="sign"), TiedDenoiser(sign=-1), 0.2)

@@ -6,20 +6,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.validation import real_array
+from learning_dynamics.validation import one_of, real_array
 
 __all__ = [
     "GREY",
+    "WIDTHS",
     "InlineFigure",
     "SeriesStyle",
+    "Width",
     "draw_simulation",
     "draw_theory",
     "figure_style",
@@ -27,12 +30,15 @@ __all__ = [
     "new_figure",
     "save_figure",
     "series_style",
+    "shrink_letters",
 ]
 
 # Okabe and Ito's colours, told apart by colour-blind readers, without the yellow that vanishes in
 # print. There are more markers than colours, so that pairs repeat late and grey prints stay clear.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#A6498D", "#222222", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+Width = Literal["column", "page"]
+WIDTHS: dict[str, float] = {"column": 3.4, "page": 7.0}  # inches, of most journals
 GREY = "#6E6E6E"
 STYLE: Any = {
     "axes.axisbelow": True,
@@ -113,7 +119,7 @@ def new_figure(
     rows: int = 1,
     columns: int = 1,
     *,
-    width: float | None = None,
+    width: float | Width | None = None,
     height: float | None = None,
     title: str | None = None,
     **grid: Any,
@@ -123,7 +129,8 @@ def new_figure(
     Args:
         rows: panels down.
         columns: panels across.
-        width: inches, by default 4.2 per panel and at least 6.
+        width: inches, or "column" (3.4) or "page" (7.0) of a journal; by default 4.2 per panel and
+            at least 6.
         height: inches, by default 3.4 per panel.
         title: title over all panels.
         **grid: `sharex`, `sharey`, `height_ratios`, `width_ratios`, as `Figure.subplots` has them.
@@ -131,6 +138,8 @@ def new_figure(
     Returns:
         The figure and its axes, shape (rows, columns).
     """
+    if isinstance(width, str):
+        width = WIDTHS[one_of("width", width, tuple(WIDTHS))]
     with figure_style():
         size = (width or max(6.0, 4.2 * columns), height or 3.4 * rows + 0.6)
         figure = InlineFigure(figsize=size, layout="constrained")
@@ -138,6 +147,20 @@ def new_figure(
         if title:
             figure.suptitle(title)
     return figure, axes
+
+
+def shrink_letters(figure: Figure, factor: float) -> None:
+    """Make all letters of a finished figure smaller, as for one column of a journal.
+
+    Args:
+        figure: what to change.
+        factor: new size over old size.
+    """
+    for text in figure.findobj(Text):
+        text.set_fontsize(text.get_fontsize() * factor)
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_tick_params(labelsize=9 * factor)
 
 
 def draw_simulation(

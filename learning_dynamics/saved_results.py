@@ -110,8 +110,8 @@ _KINDS: dict[str, Kind] = {
         },
     ),
     "ExponentFit": Kind("search.sample_complexity"),
-    "Measurement": Kind("comparison"),
-    "Prediction": Kind("comparison"),
+    "Measurement": Kind("measurement"),
+    "Prediction": Kind("measurement"),
     "Comparison": Kind("comparison"),
     "Comparisons": Kind("comparison"),
     "Training": Kind(

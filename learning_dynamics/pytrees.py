@@ -6,10 +6,18 @@ from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from learning_dynamics.validation import finite_array, reject
 
-__all__ = ["checked_if_concrete", "configuration", "is_traced", "require_concrete", "static"]
+__all__ = [
+    "checked_if_concrete",
+    "configuration",
+    "is_traced",
+    "require_concrete",
+    "stand_in",
+    "static",
+]
 
 T = TypeVar("T")
 
@@ -87,3 +95,20 @@ def require_concrete(**arguments: Any) -> None:
                 "closed over or named in `static_argnames`)",
                 "a traced value",
             )
+
+def stand_in(tree: Any) -> Any:
+    """The tree with fixed generic numbers in (0.3, 0.7) in place of traced ones.
+
+    What holds for them - a latent enters linearly, a parameter is fast - holds for almost all
+    numbers: structure can be found while JAX traces a call. Use inside
+    `jax.ensure_compile_time_eval()`.
+    """
+    rng = np.random.default_rng(11)
+
+    def concrete(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.core.Tracer):
+            return leaf
+        return (0.3 + 0.4 * rng.random(leaf.shape)).astype(leaf.dtype)
+
+    return jax.tree.map(concrete, tree)
+

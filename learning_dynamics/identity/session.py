@@ -17,6 +17,7 @@ from types import FunctionType, MethodType
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from learning_dynamics.identity.arrays import checksum
@@ -29,11 +30,11 @@ from learning_dynamics.pytrees import is_traced
 
 __all__ = [
     "Footprint",
+    "WhileUnedited",
     "forget_with",
     "notice_edits",
     "require_unedited",
     "sees_edits",
-    "while_unedited",
 ]
 
 P = ParamSpec("P")
@@ -294,31 +295,40 @@ def sees_edits(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(function)
         def called(*args: P.args, **kwargs: P.kwargs) -> R:
+            if is_traced((args, kwargs)):  # the function that traces has looked
+                return function(*args, **kwargs)
             given = [
                 args[place] if place < len(args) else kwargs.get(name) for name, place in where
             ]
-            if not is_traced(given):  # inside a trace, the function that traces has looked
-                try:
-                    notice_edits(function, *given)
-                except Exception:  # code that cannot be looked at may have changed
-                    _forget_all()
-            return function(*args, **kwargs)
+            try:
+                notice_edits(function, *given)
+            except Exception:  # code that cannot be looked at may have changed
+                _forget_all()
+            if not is_traced(jnp.zeros(())):
+                return function(*args, **kwargs)
+            with jax.ensure_compile_time_eval():  # inside somebody's `jit`, with numbers alone
+                return function(*args, **kwargs)
 
         return called
 
     return decorate
 
 
-def while_unedited(function: Callable[P, R], what: str, *things: Any) -> Callable[P, R]:
+class WhileUnedited:
     """A function that refuses to run once the code of some things was edited.
 
     A result that works something out later must not mix the code it came from with other code.
+    What is pickled takes the code of the process that loads it.
     """
-    before = notice_edits(*things)
 
-    @functools.wraps(function)
-    def called(*args: P.args, **kwargs: P.kwargs) -> R:
-        require_unedited(before, notice_edits(*things), what, "make it anew")
-        return function(*args, **kwargs)
+    def __init__(self, function: Callable[..., Any], what: str, things: tuple[Any, ...]) -> None:
+        self.parts = (function, what, things)
+        self.before = notice_edits(*things)
 
-    return called
+    def __call__(self, *args: Any) -> Any:
+        function, what, things = self.parts
+        require_unedited(self.before, notice_edits(*things), what, "make it anew")
+        return function(*args)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return WhileUnedited, self.parts

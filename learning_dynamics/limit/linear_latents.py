@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning_dynamics.model.latents import Normal
-from learning_dynamics.model.problem import InputModel, NoiseBlocks, Problem
-from learning_dynamics.pytrees import configuration, static
+from learning_dynamics.model.problem import InputModel, NoiseBlocks, Problem, changed
+from learning_dynamics.pytrees import configuration, is_traced, stand_in, static
 
 __all__ = ["quadrature_problem", "without_linear_latents"]
 
@@ -105,8 +105,14 @@ def quadrature_problem(problem: Problem) -> Problem:
     """The problem whose latents a quadrature of the moments has to sum over.
 
     Latents that `samples` integrates exactly are left out; all stay where B is not square, or
-    singular.
+    singular. For traced numbers this is decided at stand-ins for them.
     """
+    if is_traced(problem):
+        with jax.ensure_compile_time_eval():
+            inputs = quadrature_problem(stand_in(problem)).inputs
+        if not isinstance(inputs, Centred):
+            return problem
+        return changed(problem, inputs=Centred(problem.inputs, inputs.dropped))
     mixing = np.asarray(problem.inputs.mixing(), np.float64)
     if mixing.shape[0] != mixing.shape[1] or np.linalg.matrix_rank(mixing) < mixing.shape[0]:
         return problem
@@ -148,13 +154,14 @@ def without_linear_latents(problem: Problem) -> tuple[Problem, Array]:
             moved = _change(inputs, some, shifted, point)
             for name in names:  # a jump has the slope zero almost everywhere
                 step = (shifted[name] - some[name]).reshape(-1)
-                if np.max(np.abs(moved[name] - factors[name][-1] @ step), initial=0.0) > 1e-9:
+                error = np.max(np.abs(moved[name] - factors[name][-1] @ step), initial=0.0)
+                if not error <= 1e-9:
                     linear.discard(name)
         if names:
             linear -= _behind_label(inputs, {**some, **point})
     for name, tries in factors.items():
-        change = max(float(np.max(np.abs(t - tries[0]), initial=0.0)) for t in tries)
-        if change > 1e-10 * (1 + float(np.max(np.abs(tries[0]), initial=0.0))):
+        change = float(np.max([np.max(np.abs(t - tries[0]), initial=0.0) for t in tries]))
+        if not change <= 1e-10 * (1 + float(np.max(np.abs(tries[0]), initial=0.0))):
             linear.discard(name)
     kept = [name for name in names if name in linear]
     if not kept:

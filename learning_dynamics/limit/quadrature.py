@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
@@ -14,6 +15,7 @@ from scipy.stats import qmc
 from learning_dynamics.limit.kinks import has_kinks
 from learning_dynamics.model.latents import Latent, Normal
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import one_of, positive_integer, reject
 
 __all__ = [
@@ -185,12 +187,13 @@ def combine(results: Sequence[Any], kind: str) -> tuple[Any, Any]:
     Sobol sets: mean, and standard error times the quantile of
     Student's t that is exceeded once in a thousand times (5.4 for 8 sets).
     """
+    xp: Any = jnp if is_traced(results) else np
     if kind == "tensor":
-        changes = [jax.tree.map(lambda a, b: np.abs(a - b), results[0], x) for x in results[1:]]
-        return results[0], jax.tree.map(lambda *c: 2 * np.max(c, axis=0), *changes)
-    mean = jax.tree.map(lambda *a: np.mean(a, axis=0), *results)
-    width = student(len(results)) / np.sqrt(len(results))
-    return mean, jax.tree.map(lambda *a: width * np.std(a, axis=0, ddof=1), *results)
+        changes = [jax.tree.map(lambda a, b: xp.abs(a - b), results[0], x) for x in results[1:]]
+        return results[0], jax.tree.map(lambda *c: 2 * xp.max(xp.stack(c), axis=0), *changes)
+    mean = jax.tree.map(lambda *a: xp.mean(xp.stack(a), axis=0), *results)
+    width = student(len(results)) / float(np.sqrt(len(results)))
+    return mean, jax.tree.map(lambda *a: width * xp.std(xp.stack(a), axis=0, ddof=1), *results)
 
 
 def student(sets: int) -> float:
@@ -200,16 +203,26 @@ def student(sets: int) -> float:
 
 def _tensor(single: Sequence[Latent], nodes: int, cut: float) -> tuple[Array, Array]:
     """Values and weights of all nodes whose weight is above `cut` times the largest."""
-    rules = [v.rule(v.nodes or nodes) for v in single]
+    rules: Any = [v.rule(v.nodes or nodes) for v in single]
     if not rules:
         return np.zeros((1, 0)), np.ones(1)
-    grids = np.meshgrid(*[points for points, _ in rules], indexing="ij")
-    values = np.stack([grid.ravel() for grid in grids], axis=-1)
-    weights = np.ones(1)
-    for _, weight in rules:
-        weights = np.multiply.outer(weights, weight).ravel()
+    grids = np.meshgrid(*[np.arange(np.shape(points)[0]) for points, _ in rules], indexing="ij")
+    places = [grid.ravel() for grid in grids]
+    traced = is_traced(rules)
+    xp: Any = jnp if traced else np
+    values = xp.stack([_double(v)[i] for (v, _), i in zip(rules, places, strict=True)], axis=-1)
+    weights: Any = xp.ones(places[0].size)
+    for (_, weight), i in zip(rules, places, strict=True):
+        weights = weights * _double(weight)[i]
+    if traced:  # which weights are small is not known
+        return values, weights / weights.sum()
     keep = weights > cut * weights.max()
     return values[keep], weights[keep] / weights[keep].sum()
+
+
+def _double(value: Any) -> Any:
+    """A float64 array, on the host unless it is traced."""
+    return value.astype(jnp.float64) if is_traced(value) else np.asarray(value, np.float64)
 
 
 def _sobol(single: Sequence[Latent], power: int, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -219,16 +232,20 @@ def _sobol(single: Sequence[Latent], power: int, rng: np.random.Generator) -> tu
     levels = np.clip(levels, 1e-15, 1 - 1e-15)
     outcomes = list(product(*[range(single[i].outcomes) for i in discrete]))
     count = levels.shape[0]
-    values = np.empty((len(outcomes), count, len(single)))
+    columns: list[Any] = [None] * len(single)
     for column, i in enumerate(continuous):
-        values[:, :, i] = single[i].quantile(levels[:, column])[None]
-    weights = np.ones((len(outcomes), count)) / count
+        values = _double(single[i].quantile(levels[:, column]))
+        columns[i] = (jnp if is_traced(values) else np).tile(values, len(outcomes))
+    weights: Any = np.ones(len(outcomes) * count) / count
     for column, i in enumerate(discrete):
         support, probabilities = single[i].rule(single[i].outcomes)
-        index = np.array([outcome[column] for outcome in outcomes])
-        values[:, :, i] = support[index][:, None]
-        weights *= probabilities[index][:, None]
-    return values.reshape(weights.size, len(single)), weights.ravel()
+        index = np.repeat([outcome[column] for outcome in outcomes], count)
+        columns[i] = _double(support)[index]
+        weights = weights * _double(probabilities)[index]
+    if not columns:
+        return np.zeros((weights.size, 0)), weights
+    xp: Any = jnp if is_traced(columns) else np
+    return xp.stack(columns, axis=-1), weights
 
 
 def _shaped(variables: dict[str, Latent], values: Array, weights: Array) -> Nodes:
@@ -251,14 +268,15 @@ def joined(rules: Sequence[Nodes]) -> Nodes:
 def same_length(rules: Sequence[Nodes]) -> list[Nodes]:
     """The same rules, filled up with nodes of weight zero, so that they share compiled code."""
     longest = max(rule.weights.size for rule in rules)
+    xp: Any = jnp if is_traced(rules) else np
 
-    def grow(leaf: Array) -> Array:
+    def grow(leaf: Any) -> Any:
         missing = longest - leaf.shape[0]
-        return np.concatenate([leaf, np.repeat(leaf[:1], missing, axis=0)])
+        return xp.concatenate([leaf, xp.repeat(leaf[:1], missing, axis=0)])
 
     grown = []
     for rule in rules:
-        weights = np.concatenate([rule.weights, np.zeros(longest - rule.weights.size)])
+        weights = xp.concatenate([rule.weights, np.zeros(longest - rule.weights.size)])
         moved: Nodes = jax.tree.map(grow, rule)
         grown.append(moved._replace(weights=weights))
     return grown

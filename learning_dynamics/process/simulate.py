@@ -97,17 +97,15 @@ def simulate(
         ValueError: on values that make no sense, naming the argument.
     """
     require_concrete(dimension=dimension, times=times, replicas=replicas)
-    if is_transformed(problem, start, key, observe, stop):
-        for name, value in (
-            ("checkpoint", checkpoint), ("code", code), ("tracker", tracker), ("devices", devices),
-        ):  # fmt: skip
-            if value is not None:
-                raise reject(name, "be left out under jax.jit, jax.vmap and jax.grad", repr(value))
-        run = checked(problem, dimension, times, replicas, key, level, observe, stop, precision)
-        return transformed(problem, run, key, start)
-    with jax.core.eval_context():  # known numbers inside somebody's `jax.jit` are computed now
-        run = checked(problem, dimension, times, replicas, key, level, observe, stop, precision)
+    run = checked(problem, dimension, times, replicas, key, level, observe, stop, precision)
+    if not is_transformed(problem, start, key, observe, stop):
         return _simulate(problem, run, key, start, devices, checkpoint, code, tracker)
+    for name, value in (
+        ("checkpoint", checkpoint), ("code", code), ("tracker", tracker), ("devices", devices),
+    ):  # fmt: skip
+        if value is not None:
+            raise reject(name, "be left out under jax.jit, jax.vmap and jax.grad", repr(value))
+    return transformed(problem, run, key, start)
 
 
 def checked(
@@ -234,14 +232,12 @@ def random_starts(problem: Problem, *, dimension: int, replicas: int, key: jax.A
     if count >= 2**31:
         raise reject("replicas", "be fewer than 2^31", count)
     size, dtype = positive_integer("dimension", dimension), jnp.dtype("float32")
+    plan = layout(problem, size, "overlaps")
     if is_transformed(problem, None, key):
-        plan = layout(problem, size, "overlaps")
         return transformed_starts(problem, plan, count, key, dtype)
-    with jax.core.eval_context():
-        plan = layout(problem, size, "overlaps")
-        mesh = replica_mesh(jax.local_devices()[:1])
-        states = begin(plan, dtype, mesh)(problem, replica_keys(key, jnp.arange(count)))
-        return order_parameters_of(Particle(states, None), count)
+    mesh = replica_mesh(jax.local_devices()[:1])
+    states = begin(plan, dtype, mesh)(problem, replica_keys(key, jnp.arange(count)))
+    return order_parameters_of(Particle(states, None), count)
 
 
 def whole_updates(times: ArrayLike, dimension: int) -> NDArray[np.int64]:

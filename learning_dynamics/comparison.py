@@ -323,7 +323,8 @@ def _aligned(
     quantities: Iterable[str] | None,
 ) -> tuple[Measurement, list[Prediction]]:
     """Measurement and predictions with the same axes."""
-    names = None if quantities is None else list(quantities)
+    names = [quantities] if isinstance(quantities, str) else quantities
+    names = None if names is None else list(names)
     if isinstance(measured, Measurement):
         if names is not None:
             raise reject("quantities", "be left out for a Measurement", names)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.validation import one_of, real_array
+from learning_dynamics.validation import one_of, positive_number, real_array
 
 __all__ = [
     "GREY",
@@ -31,6 +31,7 @@ __all__ = [
     "save_figure",
     "series_style",
     "shrink_letters",
+    "width_in_inches",
 ]
 
 # Okabe and Ito's colours, told apart by colour-blind readers, without the yellow that vanishes in
@@ -138,15 +139,28 @@ def new_figure(
     Returns:
         The figure and its axes, shape (rows, columns).
     """
-    if isinstance(width, str):
-        width = WIDTHS[one_of("width", width, tuple(WIDTHS))]
     with figure_style():
-        size = (width or max(6.0, 4.2 * columns), height or 3.4 * rows + 0.6)
+        across = max(6.0, 4.2 * columns) if width is None else width_in_inches(width)
+        size = (across, height or 3.4 * rows + 0.6)
         figure = InlineFigure(figsize=size, layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, **grid)
         if title:
             figure.suptitle(title)
     return figure, axes
+
+
+def width_in_inches(width: float | Width) -> float:
+    """Inches of a figure as wide as a "column" or "page" of a journal; a number as it is.
+
+    Args:
+        width: of the figure.
+
+    Raises:
+        ValueError: if it is neither a number above zero nor one of these names.
+    """
+    if isinstance(width, str):
+        return WIDTHS[one_of("width", width, tuple(WIDTHS))]
+    return positive_number("width", width)
 
 
 def shrink_letters(figure: Figure, factor: float) -> None:

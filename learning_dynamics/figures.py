@@ -22,7 +22,6 @@ from learning_dynamics.comparison_panels import (
 )
 from learning_dynamics.drawing import (
     GREY,
-    WIDTHS,
     SeriesStyle,
     Width,
     draw_simulation,
@@ -33,6 +32,7 @@ from learning_dynamics.drawing import (
     save_figure,
     series_style,
     shrink_letters,
+    width_in_inches,
 )
 from learning_dynamics.validation import finite_array, one_of, real_array, reject
 
@@ -195,11 +195,11 @@ def _figure(
     """Pairs of panels, values above residuals."""
     rows, columns = (1 + max(place[axis] for place, *_ in cells) for axis in (0, 1))
     several, split = rows * columns > 1, len(table.groups) > 1
-    inches = WIDTHS.get(width, width) if isinstance(width, str) else width
+    inches = width_in_inches(width)
     scale = min(1.0, inches / columns / 4.6)
     labels = [] if split else [table.labels[i] for i in table.groups[0] if table.labels]
     figure, grid = new_figure(
-        2 * rows, columns, width=width if several or isinstance(width, str) else inches,
+        2 * rows, columns, width=inches,
         height=rows * 5.4 * max(scale, 0.6) + 0.2 * ((len(labels) + 2) // 3),
         sharex=True, height_ratios=[3, 1.1] * rows, title=title if several else None,
     )  # fmt: skip

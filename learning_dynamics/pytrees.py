@@ -91,10 +91,11 @@ def require_concrete(**arguments: Any) -> None:
         if is_traced(value):
             raise reject(
                 argument,
-                "be known when the program is traced: a Python number or a NumPy array from outside "
-                "`jax.jit`, `jax.vmap` and `jax.grad`, or one of `static_argnames`",
+                "be known when the program is traced (a Python number or a NumPy array, "
+                "closed over or named in `static_argnames`)",
                 "a traced value",
             )
+
 
 def stand_in(tree: Any) -> Any:
     """The tree with fixed generic numbers in (0.3, 0.7) in place of traced ones.
@@ -111,4 +112,3 @@ def stand_in(tree: Any) -> Any:
         return (0.3 + 0.4 * rng.random(leaf.shape)).astype(leaf.dtype)
 
     return jax.tree.map(concrete, tree)
-

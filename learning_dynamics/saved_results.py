@@ -219,7 +219,8 @@ def _taken_apart(value: Any, axes: tuple[str, ...] = ()) -> Any:
         dimensions = kind.dimensions if kind is not None else _REGISTERED[name][1]
         take = _plain_fields if kind is None or kind.take is None else kind.take
         fields = take(value)
-        if np.ndim(fields.get("times")) > 1:  # a batch from `jax.vmap`
+        batched = name == "Trajectory" and np.ndim(fields["start"].signal) > 3
+        if batched or np.ndim(fields.get("times")) > 1:  # from `jax.vmap`
             dimensions = {}
         if name == "Measurement":
             axes = tuple(fields["coordinates"])

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +12,7 @@ from learning_dynamics import short_text
 from learning_dynamics.comparison import Measurement, Prediction
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.netcdf import attributes_of
+from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import reject
 
 if TYPE_CHECKING:
@@ -43,19 +45,51 @@ def component_names(name: str, shape: tuple[int, ...]) -> list[str]:
 
 
 def chosen(values: Mapping[str, Array], quantities: Iterable[str] | None) -> list[str]:
-    """Names of the asked quantities, checked; all non-empty ones by default."""
+    """Names of the asked quantities, checked; all non-empty ones by default.
+
+    A component such as "signal[0,1]" stands for its quantity; `picked` takes it out.
+    """
     known = [name for name, array in values.items() if array.size]
     if quantities is None:
         return known
     names = [quantities] if isinstance(quantities, str) else list(quantities)
-    if not names or not set(names) <= set(known):
-        raise reject("quantities", f"name some of {known}", names)
-    return names
+    bases = [name if name in known else name.split("[")[0] for name in map(str, names)]
+    if not names or not set(bases) <= set(known):
+        raise reject("quantities", f"name some of {known}, or their components", names)
+    return list(dict.fromkeys(bases))
+
+
+def picked(
+    table: Array, labels: list[str], quantities: Iterable[str] | None
+) -> tuple[Array, list[str]]:
+    """Columns of the asked quantities and components, in the order in which they were asked for.
+
+    Args:
+        table: shape (..., columns), of all components of the `chosen` quantities.
+        labels: of the columns.
+        quantities: names such as "signal" or "signal[0,1]"; None for all.
+
+    Raises:
+        ValueError: if there is no such component.
+    """
+    if quantities is None:
+        return table, labels
+    columns: list[int] = []
+    for name in [quantities] if isinstance(quantities, str) else quantities:
+        whole = [i for i, label in enumerate(labels) if label.startswith(f"{name}[")]
+        fitting = [labels.index(name)] if name in labels else whole
+        if not fitting:
+            raise reject("quantities", f"name some of {labels}", repr(name))
+        columns += [i for i in fitting if i not in columns]
+    return table[..., columns], [labels[i] for i in columns]
 
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
     """Simulated replicas, observed along time.
+
+    A pytree: `values`, `start`, `last` and `stopped` are leaves, level, N, times and precision are
+    static. Provenance does not pass through a transformation of JAX.
 
     Attributes:
         level: "ambient" (all N weights) or "overlaps" (exact reduced chain).
@@ -84,23 +118,44 @@ class Trajectory:
     @property
     def replicas(self) -> int:
         """Number of replicas."""
-        return int(self.start.signal.shape[0])
+        return int(self.start.signal.shape[-3])
+
+    def _numbers(self) -> dict[str, Array]:
+        """Values on the host.
+
+        Raises:
+            ValueError: if they are traced, or those of a batch of trajectories.
+        """
+        if is_traced(self.values):
+            demand = "be taken out of jax.jit, jax.vmap or jax.grad first (use `values` inside)"
+            raise reject("trajectory", demand, "one that is being traced")
+        if np.ndim(self.start.signal) != 3:
+            demand = "be a single one (`jax.tree.map(lambda a: a[0], batch)` takes the first)"
+            raise reject("trajectory", demand, f"a batch of {np.shape(self.start.signal)[:-3]}")
+        return {name: np.asarray(array, np.float64) for name, array in self.values.items()}
 
     @property
     def lost(self) -> NDArray[np.bool_]:
-        """Replicas that overflowed or became NaN at some time, shape (replicas,)."""
+        """Replicas that overflowed or became NaN at some time, shape (replicas,).
+
+        Raises:
+            ValueError: of a trajectory that is being traced, or of a batch of them.
+        """
         bad = np.zeros(self.replicas, bool)
-        for array in self.values.values():
+        for array in self._numbers().values():
             bad |= ~np.isfinite(array.reshape(self.replicas, -1)).all(axis=1)
         return bad
 
     def _table(self, quantities: Iterable[str] | None) -> tuple[Array, list[str]]:
+        names = None if quantities is None else list(quantities)
+        names = [quantities] if isinstance(quantities, str) else names
         columns, labels = [], []
-        for name in chosen(self.values, quantities):
-            array = self.values[name]
+        values = self._numbers()
+        for name in chosen(values, names):
+            array = values[name]
             columns.append(array.reshape(*array.shape[:2], -1))
             labels += component_names(name, array.shape[2:])
-        return np.concatenate(columns, axis=-1), labels
+        return picked(np.concatenate(columns, axis=-1), labels, names)
 
     def measurement(self, quantities: Iterable[str] | None = None) -> Measurement:
         """Means over replicas with standard errors, coordinates (time, quantity)."""
@@ -124,19 +179,21 @@ class Trajectory:
 
     def _summary(self) -> tuple[str, short_text.Rows]:
         replicas, rows = self.replicas, {}
+        batch = np.shape(self.start.signal)[:-3]
         numbers = [short_text.concrete(array) for array in self.values.values()]
         stopped = None if self.stopped is None else short_text.concrete(self.stopped)
         rows["times"] = short_text.span(self.times)
         rows["updates"] = short_text.span(self.updates)
         rows["values"] = short_text.shapes(self.values)
-        if all(array is not None for array in numbers):
+        if all(array is not None for array in numbers) and not batch:
             rows["lost"] = f"{int(self.lost.sum())} of {replicas}"
-        if stopped is not None:
+        if stopped is not None and not batch:
             diverged = int(np.sum(stopped == -2))
             rows["stopped"] = f"{int(np.sum(stopped >= 0))} of {replicas}, {diverged} diverged"
         precision, seconds = (self.attributes.get(n) for n in ("precision", "wall_seconds"))
         rows["took"] = f"{seconds:.3g} s" if isinstance(seconds, float) else ""
         headline = f"{self.level}, N = {self.dimension}, {replicas} replicas"
+        headline = f"{headline}, a batch of {batch}" if batch else headline
         return f"{headline}, {precision}" if precision else headline, rows
 
     def to_xarray(self) -> "xr.Dataset":
@@ -144,7 +201,7 @@ class Trajectory:
         import xarray as xr
 
         arrays: dict[str, Any] = {}
-        for name, array in self.values.items():
+        for name, array in self._numbers().items():
             inner = [f"{name}_{i}" for i in range(array.ndim - 2)]
             if name == "signal":
                 inner = ["neuron", "direction"]
@@ -156,3 +213,29 @@ class Trajectory:
         coordinates = {"time": self.times, "updates": ("time", self.updates)}
         attributes = {**self.attributes, "level": self.level, "dimension": self.dimension}
         return xr.Dataset(arrays, coords=coordinates, attrs=attributes_of(attributes))
+
+
+def _flatten(item: Trajectory) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    leaves = (*item.values.values(), item.start, item.last, item.stopped)
+    times, updates = (tuple(np.asarray(a).tolist()) for a in (item.times, item.updates))
+    precision = item.attributes.get("precision")
+    return leaves, (item.level, item.dimension, times, updates, tuple(item.values), precision)
+
+
+def _rebuild(structure: tuple[Any, ...], leaves: tuple[Any, ...]) -> Trajectory:
+    level, dimension, times, updates, names, precision = structure
+    *values, start, last, stopped = leaves
+    return Trajectory(
+        level,
+        dimension,
+        np.asarray(times, np.float64),
+        np.asarray(updates, np.int64),
+        dict(zip(names, values, strict=True)),
+        start,
+        last,
+        stopped,
+        {} if precision is None else {"precision": precision},
+    )
+
+
+jax.tree_util.register_pytree_node(Trajectory, _flatten, _rebuild)

@@ -171,7 +171,7 @@ def shrink_letters(figure: Figure, factor: float) -> None:
         factor: new size over old size.
     """
     for text in figure.findobj(Text):
-        text.set_fontsize(text.get_fontsize() * factor)
+        text.set_fontsize(float(text.get_fontsize()) * factor)
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_tick_params(labelsize=9 * factor)

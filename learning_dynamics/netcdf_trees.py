@@ -186,7 +186,7 @@ class _Writer:
             texts = [str(text) for text in array.ravel()]
             if any("\0" in text or _has_surrogates(text) for text in texts):
                 return {**told, "texts": texts}
-            import h5py
+            import h5py  # type: ignore[import-untyped]
 
             kind: Any = h5py.string_dtype()
             array = array.astype(object)
@@ -242,7 +242,7 @@ def _numpy(value: Any, where: str) -> tuple[NDArray[Any], dict[str, Any]]:
     if not isinstance(value, jax.Array):
         demand = "hold arrays, numbers, text, tables and results of this project"
         raise reject("result", demand, f"{type(value).__name__} in `{where}`")
-    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
         return np.asarray(jax.random.key_data(value)), {"key": str(jax.random.key_impl(value))}
     return np.asarray(value), {"jax": True}
 

@@ -82,7 +82,8 @@ def array_text(value: Any) -> str:
 
 def shapes(values: Mapping[str, Any]) -> str:
     """Names with shapes, as many as one line holds."""
-    texts, room = [], WIDTH - 30
+    texts: list[str] = []
+    room = WIDTH - 30
     for name, value in values.items():
         shape = getattr(value, "shape", None)
         text = f"{name} {type(value).__name__ if shape is None else tuple(shape)}"

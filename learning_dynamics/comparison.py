@@ -274,8 +274,10 @@ def compare(
     Raises:
         ValueError: if shapes, times or quantities differ or `false_alarm` is not in (0, 1).
     """
-    options = {"name": name, "quantity": quantity, "false_alarm": false_alarm}
-    return compare_each(measured, predicted, quantities=quantities, **options)[0]
+    return compare_each(
+        measured, predicted, name=name, quantity=quantity, quantities=quantities,
+        false_alarm=false_alarm,
+    )[0]  # fmt: skip
 
 
 def compare_each(

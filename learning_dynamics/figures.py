@@ -159,7 +159,7 @@ class _Table:
         self.fine = None if fine is None else _fine_lines(fine, count)
         keep = np.arange(count)
         if legend is None and fine is None:
-            keep = keep[[not self._mirrored(comparison, i) for i in keep]]
+            keep = keep[[not self._mirrored(comparison, int(i)) for i in keep]]
         self.groups = np.array_split(keep, -(-len(keep) // SERIES_MOST))
 
     def rows(self, comparison: Comparison, values: Array) -> Array:

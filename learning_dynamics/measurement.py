@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -34,6 +34,17 @@ class Prediction:
     bias: Array = field(default_factory=lambda: np.zeros(()))
     bias_order: str = ""
     label: str = "theory"
+
+    if TYPE_CHECKING:  # what is given may be lists and numbers, what is held are arrays
+
+        def __init__(
+            self,
+            values: ArrayLike,
+            numerical_error: ArrayLike = 0.0,
+            bias: ArrayLike = 0.0,
+            bias_order: str = "",
+            label: str = "theory",
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         values = real_array("values", self.values)
@@ -121,6 +132,20 @@ class Measurement:
     label: str = "simulation"
     attributes: Mapping[str, Any] = field(default_factory=dict)
     rounding: Array = field(default_factory=lambda: np.zeros(()))
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            values: ArrayLike,
+            standard_error: ArrayLike,
+            replicas: int,
+            coordinates: Mapping[str, ArrayLike],
+            lost: ArrayLike = 0,
+            label: str = "simulation",
+            attributes: Mapping[str, Any] = ...,
+            rounding: ArrayLike = 0.0,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         values = real_array("values", self.values)

@@ -220,7 +220,7 @@ def _taken_apart(value: Any, axes: tuple[str, ...] = ()) -> Any:
         take = _plain_fields if kind is None or kind.take is None else kind.take
         fields = take(value)
         batched = name == "Trajectory" and np.ndim(fields["start"].signal) > 3
-        if batched or np.ndim(fields.get("times")) > 1:  # from `jax.vmap`
+        if batched or np.ndim(fields.get("times", 0)) > 1:  # from `jax.vmap`
             dimensions = {}
         if name == "Measurement":
             axes = tuple(fields["coordinates"])

@@ -50,6 +50,9 @@ class InaccurateError(ArithmeticError):
         super().__init__(message)
         self.result = result
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.result)  # a process pool sends it on
+
 
 @dataclass(frozen=True)
 class Target:

@@ -33,6 +33,27 @@ def test_results_cross_processes(kind):
     assert dict(leaves(pickle.loads(pickle.dumps(given)))) == dict(leaves(given))
 
 
+@pytest.mark.parametrize("kind", ["InaccurateError", "IncompleteError"])
+def test_errors_that_hold_a_result_cross_processes(kind):
+    given = getattr(ld, kind)("not reached", KINDS["Limit"]())
+    found = pickle.loads(pickle.dumps(given))
+    assert type(found) is type(given)
+    assert str(found) == "not reached"
+    assert dict(leaves(found.result)) == dict(leaves(given.result))
+
+
+@pytest.mark.parametrize("kind", ["Trajectory", "Limit"])
+def test_batches_of_results_are_shown_and_saved(tmp_path, kind):
+    given = KINDS[kind]()
+    if kind == "Trajectory":
+        given = replace(given, values={"signal": given.values["signal"]})
+    batch = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), given)
+    assert "signal (2, " in repr(batch)
+    assert len(repr(batch).splitlines()) <= 12
+    ld.save(tmp_path / "a.nc", batch)
+    assert dict(leaves(ld.load(tmp_path / "a.nc"))) == dict(leaves(batch))
+
+
 def test_every_kind_that_is_stored_is_tested():
     registered = {name.rsplit(".", 1)[1] for name in saved_results._REGISTERED}
     assert set(KINDS) >= (set(saved_results._KINDS) | registered) - {"Form", "Direction", "Own"}

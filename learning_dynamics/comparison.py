@@ -320,7 +320,14 @@ def compare_each(
     title = name or seen.label
     return Comparisons(
         tuple(
-            Comparison(seen, theory, title, quantity, false_alarm, source)
+            Comparison(
+                seen,
+                theory,
+                title,
+                quantity,
+                false_alarm,
+                source if hasattr(source, "at") else None,
+            )
             for theory, source in zip(theories, predicted, strict=True)
         )
     )

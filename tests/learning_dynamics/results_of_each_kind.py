@@ -189,7 +189,7 @@ def leaves(value, where="result"):
     elif hasattr(value, "__dataclass_fields__"):
         yield where, type(value).__name__
         for name, field in value.__dataclass_fields__.items():
-            if field.repr and name not in ("graph", "states"):
+            if field.repr and name not in ("graph", "states", "theory"):
                 yield from leaves(getattr(value, name), f"{where}.{name}")
         if isinstance(value, Training):
             for part in ("parameters", "others", "optimiser", "average"):

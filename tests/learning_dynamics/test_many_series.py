@@ -1,5 +1,7 @@
 """Figures of trajectories: many series, symmetric entries, several theories, widths of journals."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -93,6 +95,57 @@ def test_widths_of_journals(width, inches, tmp_path):
     letters = [plot_comparison(ld.compare(*pair(2)), width=w) for w in ("column", 6.4)]
     small, large = (f.axes[0].yaxis.label.get_fontsize() for f in letters)
     assert small < large
+
+
+class _Solvable:
+    """A limit with the order parameters exp(-t) and 1 + t."""
+
+    def __init__(self, starts=2):
+        self.times = np.array([1.0, 2.0, 4.0, 8.0])
+        self.paths = {"signal": np.zeros((starts, 4, 1, 1))}
+        self.solve, self.asked = True, []
+
+    def at(self, times):
+        self.asked.append(len(times))
+        signal = np.broadcast_to(np.exp(-times)[:, None, None], (2, len(times), 1, 1))
+        return ld.Overlaps(signal, np.zeros((2, len(times), 1, 1, 1)), {"a": signal[..., 0, 0] + 1})
+
+    def prediction(self, quantities=None):
+        both = np.stack([np.exp(-self.times), 1 + np.exp(-self.times), self.times], axis=1)
+        return ld.Prediction(both).with_bias(0.01, "4/N")
+
+
+def smooth_pair(**options):
+    limit = _Solvable(**options)
+    axes = {"time": limit.times, "quantity": np.array(["signal[0,0]", "a", "own"])}
+    seen = ld.Measurement(limit.prediction().values, 0.1, 4, axes)
+    return ld.Comparison(seen, limit.prediction(), "", "", 1e-3, limit), limit
+
+
+def test_the_line_of_a_limit_is_smooth(tmp_path):
+    compared, limit = smooth_pair()
+    figure = plot_comparison(compared)
+    lines = [line for line in figure.axes[0].lines if line.get_linestyle() == "-"]
+    signal, a, own = (line.get_xydata() for line in lines)
+    assert len(signal) == len(a) == 37
+    assert len(own) == 4  # what the user observes is not known between the times
+    np.testing.assert_allclose(signal[:, 1], np.exp(-signal[:, 0]), rtol=1e-12)
+    np.testing.assert_allclose(a[:, 1], 1 + np.exp(-a[:, 0]), rtol=1e-12)
+    assert (signal[0, 0], signal[-1, 0]) == (1.0, 8.0)
+    assert set(limit.asked) == {3}  # with the last time as many as before: one compiled program
+    save_figure(figure, tmp_path / "a.png")
+
+
+def test_lines_stay_straight_where_solving_is_costly_or_impossible():
+    for compared, limit in (smooth_pair(starts=65), smooth_pair()):
+        if limit.paths["signal"].shape[0] == 2:
+            limit.solve = None
+        figure = plot_comparison(compared)
+        assert not limit.asked
+        assert all(len(line.get_xdata()) <= 4 for line in figure.axes[0].lines)
+    loaded = pickle.loads(pickle.dumps(ld.compare(*pair(2))))
+    assert loaded.theory is None
+    plot_comparison(loaded)
 
 
 def test_unknown_widths_are_refused():

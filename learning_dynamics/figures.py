@@ -73,9 +73,10 @@ def plot_comparison(
     """Draw simulation and theory, and below them the residuals with the accepted band.
 
     The line of a limit is drawn through further times, where order parameters are compared along
-    time; other lines connect the predictions. Points that a logarithmic axis cannot show stay visible in the residual panel; crosses on its
-    lower edge are points without a finite residual. Symmetric entries, such as norms[0,1] and
-    norms[1,0], are drawn once; more than eight series are drawn in small multiples.
+    time; other lines connect the predictions. Points that a logarithmic axis cannot show stay
+    visible in the residual panel; crosses on its lower edge are points without a finite residual.
+    Symmetric entries, such as norms[0,1] and norms[1,0], are drawn once; more than eight series
+    are drawn in small multiples.
 
     Args:
         comparison: with one coordinate, or with two, one along x and one as the series.

@@ -96,6 +96,7 @@ def require_concrete(**arguments: Any) -> None:
                 "a traced value",
             )
 
+
 def stand_in(tree: Any) -> Any:
     """The tree with fixed generic numbers in (0.3, 0.7) in place of traced ones.
 
@@ -111,4 +112,3 @@ def stand_in(tree: Any) -> Any:
         return (0.3 + 0.4 * rng.random(leaf.shape)).astype(leaf.dtype)
 
     return jax.tree.map(concrete, tree)
-

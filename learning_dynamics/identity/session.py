@@ -326,6 +326,7 @@ class WhileUnedited:
         self.before = notice_edits(*things)
 
     def __call__(self, *args: Any) -> Any:
+        """Call the function, if nothing was edited."""
         function, what, things = self.parts
         require_unedited(self.before, notice_edits(*things), what, "make it anew")
         return function(*args)

@@ -32,7 +32,12 @@ from learning_dynamics.process.simulate import observables, whole_updates
 from learning_dynamics.process.trajectory import Trajectory, chosen, component_names
 from learning_dynamics.process.update import layout
 from learning_dynamics.pytrees import is_traced
-from learning_dynamics.validation import finite_array, positive_integer, reject
+from learning_dynamics.validation import (
+    finite_array,
+    increasing_times,
+    positive_integer,
+    reject,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -216,7 +221,7 @@ def integrate(
             raise reject("times", "be given unless `start` is a simulation", None)
         times = simulated.times
     traced = is_traced((problem, start, times))
-    array: Any = times if traced else _checked_times(times)
+    array: Any = times if traced else increasing_times(times)
     if simulated is not None and not is_traced(times):
         array = whole_updates(times, simulated.dimension) / simulated.dimension
     population = Population(problem, dimension, start, times)
@@ -270,13 +275,6 @@ def integrate(
         "integrate", dict(solved.values), solved.errors, solved.points, solved.method, limit
     )
     return limit
-
-
-def _checked_times(times: Any) -> Array:
-    array = finite_array("times", times, ndim=1)
-    if array.size == 0 or array[0] < 0 or np.any(np.diff(array) <= 0):
-        raise reject("times", "be non-negative and increase strictly", array.tolist())
-    return array
 
 
 def _distinct(starts: Overlaps) -> tuple[Overlaps, NDArray[np.int64]]:
@@ -354,16 +352,17 @@ def expected_loss(
     """Population loss E l at given order parameters (leading axes kept), and its error.
 
     A part of the loss linear in the gram is left out: it does not depend on W. Accuracy and points
-    are those of `integrate`.
+    are those of `integrate`. Traced single precision, such as the order parameters of an observable
+    of `simulate`, gives a result in single precision, computed in double.
 
     Raises:
         InaccurateError: if the accuracy is not reached; its `result` holds what was.
     """
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
-    population = Population(problem, dimension, overlaps)
+    population = Population(problem, dimension, overlaps, narrow=True)
     cast, medium = population.cast, population.medium
     whole = checked_overlaps(cast, overlaps, medium.variances.shape[0], moving=False)
-    lead = whole.signal.shape[:-2]
+    lead, wide = whole.signal.shape[:-2], bool(jax.config.jax_enable_x64)
 
     def losses(nodes: Nodes) -> jax.Array:
         return _losses(cast, medium, nodes, flat).reshape(lead)
@@ -373,6 +372,8 @@ def expected_loss(
             lambda a: jnp.asarray(a.reshape(-1, *a.shape[len(lead) :]), jnp.float64), whole
         )
         found = population.average(losses, target, caller="expected_loss")
+        if population.traced and not wide:
+            return found.value.astype(jnp.float32), found.error.astype(jnp.float32)
     return found.value, found.error
 
 

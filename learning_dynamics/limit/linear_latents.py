@@ -108,15 +108,15 @@ def quadrature_problem(problem: Problem) -> Problem:
     singular. For traced numbers this is decided at stand-ins for them.
     """
     if is_traced(problem):
-        with jax.ensure_compile_time_eval():
-            inputs = quadrature_problem(stand_in(problem)).inputs
+        inputs = quadrature_problem(stand_in(problem)).inputs
         if not isinstance(inputs, Centred):
             return problem
         return changed(problem, inputs=Centred(problem.inputs, inputs.dropped))
-    mixing = np.asarray(problem.inputs.mixing(), np.float64)
-    if mixing.shape[0] != mixing.shape[1] or np.linalg.matrix_rank(mixing) < mixing.shape[0]:
-        return problem
-    return without_linear_latents(problem)[0]
+    with jax.ensure_compile_time_eval():  # the structure is wanted now, also inside a trace
+        mixing = np.asarray(problem.inputs.mixing(), np.float64)
+        if mixing.shape[0] != mixing.shape[1] or np.linalg.matrix_rank(mixing) < mixing.shape[0]:
+            return problem
+        return without_linear_latents(problem)[0]
 
 
 def without_linear_latents(problem: Problem) -> tuple[Problem, Array]:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.pytrees import checked_if_concrete, is_traced
-from learning_dynamics.validation import finite_array, real_array, reject
+from learning_dynamics.validation import real_array, reject
 
 __all__ = [
     "Overlaps",

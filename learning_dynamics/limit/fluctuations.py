@@ -73,10 +73,14 @@ class Fluctuations:
 
 
 _ARRAYS = ("times", "covariance", "spread", "shift", "spread_error", "shift_error")
+
+
+def _rebuilt(derivatives: str, arrays: Any) -> Fluctuations:
+    return Fluctuations(**dict(zip(_ARRAYS, arrays, strict=True)), derivatives=derivatives)
+
+
 jax.tree_util.register_pytree_node(
-    Fluctuations,
-    lambda result: ([getattr(result, name) for name in _ARRAYS], result.derivatives),
-    lambda derivatives, arrays: Fluctuations(*arrays, derivatives),
+    Fluctuations, lambda r: ([getattr(r, name) for name in _ARRAYS], r.derivatives), _rebuilt
 )
 
 
@@ -267,7 +271,8 @@ def _traced(
         )[0]  # fmt: skip
 
     (covariance, spread, shift), error = rules.combined(jax.lax.map(one, rules.nodes))
-    return Fluctuations(times, covariance, spread, shift, error[1], error[2], derivatives)
+    tau: Any = times
+    return Fluctuations(tau, covariance, spread, shift, error[1], error[2], derivatives)
 
 
 def _choose(equation: _Equation, target: Target, points: int, kinks: bool) -> tuple[Any, float]:

@@ -213,9 +213,9 @@ def integrate(
     positive_integer("max_steps", max_steps)
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
     simulated = start if isinstance(start, Trajectory) else None
-    if simulated is not None:
-        dimension = simulated.dimension if dimension is None else dimension
-        start = simulated.start
+    if isinstance(start, Trajectory):
+        dimension = start.dimension if dimension is None else dimension
+        start = start.start
     if times is None:
         if simulated is None:
             raise reject("times", "be given unless `start` is a simulation", None)
@@ -241,8 +241,9 @@ def integrate(
     if traced:
         again = np.arange(starts.signal.shape[0])
         setting = Setting(*fixed, starts, again, held, watched, max_steps)
-        tau = jnp.asarray(array, jnp.float64)
-        return Limit(tau, *solve_traced(setting, population.rules(target), tau, tolerance))
+        tau: Any = jnp.asarray(array, jnp.float64)
+        arrays: Any = solve_traced(setting, population.rules(target), tau, tolerance)
+        return Limit(tau, *arrays)
     distinct, again = _distinct(starts)
     setting = Setting(*fixed, distinct, again, held, watched, max_steps)
     solved = solve_limit(setting, array, target, tolerance)
@@ -362,7 +363,7 @@ def expected_loss(
     population = Population(problem, dimension, overlaps, narrow=True)
     cast, medium = population.cast, population.medium
     whole = checked_overlaps(cast, overlaps, medium.variances.shape[0], moving=False)
-    lead, wide = whole.signal.shape[:-2], bool(jax.config.jax_enable_x64)
+    lead, wide = whole.signal.shape[:-2], jnp.result_type(float) == jnp.float64
 
     def losses(nodes: Nodes) -> jax.Array:
         return _losses(cast, medium, nodes, flat).reshape(lead)

@@ -89,7 +89,7 @@ class Population:
     ) -> None:
         self.problem = problem
         self.traced = is_traced((problem, *others))
-        if self.traced and not narrow and not jax.config.jax_enable_x64:
+        if self.traced and not narrow and jnp.result_type(float) != jnp.float64:
             raise ValueError(
                 "Theory inside jit, vmap or grad needs double precision: call "
                 'jax.config.update("jax_enable_x64", True) first.'

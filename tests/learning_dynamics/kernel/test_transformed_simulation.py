@@ -276,7 +276,7 @@ def test_observables_may_keep_traced_numbers():
 @pytest.mark.slow
 def test_a_start_without_noise_has_finite_derivatives(level):
     """R_b = 0, and of rank one after one update: the factor has no derivative, the run has."""
-    start = ld.order_parameters([[0.3, 0.1], [0.1, 0.2]], np.array([[0.1, 0.05], [0.05, 0.05]]))
+    start = ld.Overlaps(np.array([[0.3, 0.1], [0.1, 0.2]]), np.zeros((1, 2, 2)), {})
     with jax.enable_x64(True):
 
         def of(rate):

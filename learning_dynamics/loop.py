@@ -13,6 +13,7 @@ from learning_dynamics import random
 from learning_dynamics.validation import integers, reject
 
 __all__ = ["advance_chunks", "observation_gaps", "observed_chunks", "observed_scan"]
+__all__ += ["scheduled_chunks"]
 
 State = TypeVar("State")
 MOST_STEPS = np.iinfo(np.int32).max  # steps are counted in int32
@@ -148,3 +149,77 @@ def advance_chunks(
 
     state, _ = lax.while_loop(unfinished, advance, (state, now))
     return state
+
+
+def schedule(targets: np.ndarray, chunk: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pieces of a run, cut where a chunk ends or something is observed.
+
+    Args:
+        targets: positive, increasing update numbers of the observations.
+        chunk: updates per draw.
+
+    Returns:
+        Number of the chunk, first row and row after the last one, int32, shape (pieces, 3); and the
+        piece that ends with each observation, shape (observations,).
+    """
+    whole = np.arange(1, (targets[-1] - 1) // chunk + 1) * chunk if targets.size else targets
+    ends = np.union1d(whole, targets)
+    starts = np.concatenate([[0], ends[:-1]])[: ends.size]
+    index = starts // chunk
+    pieces = np.stack([index, starts - index * chunk, ends - index * chunk], axis=-1)
+    return pieces.astype(np.int32), np.searchsorted(ends, targets)
+
+
+def scheduled_chunks(
+    draw: Callable[[jax.Array], Any],
+    update: Callable[[State, Any], State],
+    observe: Callable[[State], Any],
+    state: State,
+    targets: np.ndarray,
+    chunk: int,
+    running: Callable[[State], jax.Array] | None = None,
+) -> tuple[State, Any]:
+    """Like `observed_chunks` from the first update on, with known targets: differentiable.
+
+    One scan over the pieces between ends of chunks and observations; no loop has a bound that only
+    the running program knows, so that reverse mode passes too. It keeps the state before each piece
+    and computes what happened within it anew.
+
+    Args:
+        draw: inputs of one chunk, as in `observed_chunks`.
+        update: one step of training, given one row of the chunk.
+        observe: what to record; it is evaluated at the end of every piece.
+        state: pytree of arrays.
+        targets: increasing update numbers of the observations, on the host.
+        chunk: updates per draw.
+        running: whether anything is left to do (boolean scalar), asked before each piece.
+
+    Returns:
+        Final state, and observations stacked along a leading axis.
+    """
+    pieces, ending = schedule(targets[targets > 0], chunk)
+
+    def rows_of(state: State, piece: jax.Array) -> State:
+        index, first, end = piece
+
+        def one(state: State, numbered: tuple[jax.Array, Any]) -> tuple[State, None]:
+            number, row = numbered
+            inside = (number >= first) & (number < end)
+            return lax.cond(inside, update, lambda state, row: state, state, row), None
+
+        return lax.scan(one, state, (jnp.arange(chunk, dtype=jnp.int32), draw(index)))[0]
+
+    def advance(state: State, piece: jax.Array) -> tuple[State, Any]:
+        if running is None:
+            state = rows_of(state, piece)
+        else:
+            state = lax.cond(running(state), rows_of, lambda state, piece: state, state, piece)
+        return state, observe(state)
+
+    advance = jax.checkpoint(advance, prevent_cse=False)  # a scan keeps its turns apart
+    start = observe(state)
+    state, seen = lax.scan(advance, state, jnp.asarray(pieces))
+    seen = jax.tree.map(lambda a: a[ending], seen)
+    if targets[0] == 0:
+        seen = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start, seen)
+    return state, seen

@@ -91,8 +91,8 @@ def require_concrete(**arguments: Any) -> None:
         if is_traced(value):
             raise reject(
                 argument,
-                "be known when the program is traced: a Python number or a NumPy array from outside "
-                "`jax.jit`, `jax.vmap` and `jax.grad`, or one of `static_argnames`",
+                "be known when the program is traced (a Python number or a NumPy array, "
+                "closed over or named in `static_argnames`)",
                 "a traced value",
             )
 

@@ -12,7 +12,8 @@ from learning_dynamics import random
 
 UNROLLED = 6  # rows up to which Gram-Schmidt is unrolled
 
-__all__ = ["bartlett", "chi", "compress", "is_reduced", "reduced_counts", "reduced_noise"]
+__all__ = ["bartlett", "chi", "compress", "gram_factor", "is_reduced", "reduced_counts"]
+__all__ += ["reduced_noise"]
 
 
 def chi(key: jax.Array, freedom: Sequence[int], shape: tuple[int, ...], dtype: Any) -> jax.Array:
@@ -173,6 +174,43 @@ def compress(rows: jax.Array) -> jax.Array:
     return _unrolled(rows) if rows.shape[-2] <= UNROLLED else _looped(rows)
 
 
+def gram_factor(gram: Any) -> Any:
+    """Lower triangular L, shape (..., K, K), with L L^T = R and a diagonal that is not negative.
+
+    Cholesky's factor, also of a singular R: a row that is a combination of earlier ones, to
+    rounding, has a column of zeros. A smooth function of R while the rank stays, so that runs from
+    neighbouring starts with equal random numbers stay neighbours.
+
+    Args:
+        gram: R, symmetric and positive semidefinite, of NumPy or JAX.
+    """
+    library: Any = jnp if isinstance(gram, jax.Array) else np
+    neurons = gram.shape[-1]
+    rounding = neurons * float(np.finfo(gram.dtype).eps)
+    left, columns = gram, []
+    for k in range(neurons):
+        pivot = left[..., k, k]
+        regular = pivot > rounding * gram[..., k, k]
+        size = library.sqrt(library.where(regular, pivot, library.ones_like(pivot)))
+        below = library.where(regular[..., None], left[..., k:, k] / size[..., None], 0)
+        column = library.concatenate([library.zeros_like(left[..., :k, k]), below], axis=-1)
+        left = left - column[..., :, None] * column[..., None, :]
+        columns.append(column)
+    return library.stack(columns, axis=-1)
+
+
+@jax.custom_jvp
+def root(square: jax.Array) -> jax.Array:
+    """Square root whose derivative is zero, not infinite, where it is zero: rows without length."""
+    return jnp.sqrt(square)
+
+
+@root.defjvp
+def _root_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    value = jnp.sqrt(primals[0])
+    return value, tangents[0] * _inverse(value) / 2
+
+
 def _inverse(size: jax.Array) -> jax.Array:
     return jnp.where(size > 0, 1 / jnp.where(size > 0, size, jnp.ones_like(size)), 0)
 
@@ -187,7 +225,7 @@ def _unrolled(rows: jax.Array) -> jax.Array:
             along = jnp.sum(row * u, axis=-1)
             row = row - along[..., None] * u
             line.append(along)
-        size = jnp.sqrt(jnp.sum(row * row, axis=-1))
+        size = root(jnp.sum(row * row, axis=-1))
         unit.append(row * _inverse(size)[..., None])
         line.append(size)
         line += [jnp.zeros_like(size)] * (neurons - k - 1)
@@ -202,7 +240,7 @@ def _looped(rows: jax.Array) -> jax.Array:
 
     def column(left: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
         row = lax.dynamic_index_in_dim(left, k, axis=-2, keepdims=False)
-        size = jnp.sqrt(jnp.sum(row * row, axis=-1))
+        size = root(jnp.sum(row * row, axis=-1))
         unit = row * _inverse(size)[..., None]
         # a matrix product: see `model.overlaps.overlaps_of`
         along = jnp.matmul(left, unit[..., None], precision=lax.Precision.HIGHEST)[..., 0]

@@ -13,10 +13,11 @@ from learning_dynamics import random
 from learning_dynamics.loop import advance_chunks, observed_chunks
 from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
 from learning_dynamics.model.problem import Problem
-from learning_dynamics.process.stopping import watch
+from learning_dynamics.process.stopping import Stop, watch
 from learning_dynamics.process.update import Layout, draw_samples, random_start, update
 
-__all__ = ["Observables", "Particle", "advance", "begin", "group_size", "replica_keys"]
+__all__ = ["Observables", "Particle", "advance", "begin", "group_size", "motion", "observed"]
+__all__ += ["replica_keys", "split"]
 
 _LANES = 32  # measured: 16 to 64 are alike, more needs more memory than the cache has
 _WIDE = 64  # components of a weight vector in one block that fill the lanes by themselves
@@ -50,7 +51,8 @@ def replica_keys(key: jax.Array, replicas: jax.Array) -> jax.Array:
     return jax.vmap(partial(random.fold_in, key))(replicas)
 
 
-def _split(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+def split(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Keys of the start and of the path of a replica."""
     return random.fold_in(key, 0), random.fold_in(key, 1)
 
 
@@ -60,9 +62,46 @@ def begin(plan: Layout, dtype: Any, mesh: Mesh) -> Callable[..., State]:
 
     def start(problem: Problem, keys: jax.Array) -> State:
         problem = problem.cast(dtype)
-        return jax.vmap(lambda key: random_start(problem, plan, _split(key)[0], dtype))(keys)
+        return jax.vmap(lambda key: random_start(problem, plan, split(key)[0], dtype))(keys)
 
     return jax.jit(start, out_shardings=NamedSharding(mesh, PartitionSpec("replicas")))
+
+
+def observed(observables: Observables, overlaps: Overlaps) -> dict[str, jax.Array]:
+    """What is recorded of one replica."""
+    return {name: function(overlaps) for name, function in observables}
+
+
+def motion(
+    problem: Problem, plan: Layout, stop: Stop | None, lanes: int, dtype: Any
+) -> tuple[Callable[[jax.Array], Callable[[jax.Array], Any]], Callable[[Particle, Any], Particle]]:
+    """Random inputs and update of `lanes` replicas at once: the code of every run.
+
+    Returns:
+        Function of the keys of the lanes, giving one of the number of a chunk, giving its inputs
+        with leading axes (updates, lanes); and update of the particles with one row of them.
+    """
+
+    def draw(keys: jax.Array, index: jax.Array) -> Any:
+        def one(key: jax.Array) -> Any:
+            return draw_samples(problem, plan, random.fold_in(key, index), dtype)
+
+        if lanes == 1:  # spares a copy of all inputs
+            return jax.tree.map(lambda leaf: leaf[:, None], one(keys[0]))
+        return jax.vmap(one, out_axes=1)(keys)
+
+    def step(particle: Particle, inputs: Any) -> Particle:
+        state = update(problem, plan, particle.state, inputs)
+        if stop is None:
+            return Particle(state, None)
+        stopped = particle.watch.stopped != -1
+        state = jax.tree.map(partial(jnp.where, stopped), particle.state, state)
+        return Particle(state, watch(stop, particle.watch, state))
+
+    def inputs_of(keys: jax.Array) -> Callable[[jax.Array], Any]:
+        return partial(draw, jax.vmap(lambda key: split(key)[1])(keys))
+
+    return inputs_of, jax.vmap(step)
 
 
 @lru_cache(maxsize=64)
@@ -78,40 +117,21 @@ def advance(
         problem: Problem, particles: Particle, keys: jax.Array, targets: Any, start: Any
     ) -> Any:
         problem = problem.cast(dtype)
-
-        def draw(keys: jax.Array, index: jax.Array) -> Any:
-            def one(key: jax.Array) -> Any:
-                return draw_samples(problem, plan, random.fold_in(key, index), dtype)
-
-            if group == 1:  # spares a copy of all inputs
-                return jax.tree.map(lambda leaf: leaf[:, None], one(keys[0]))
-            return jax.vmap(one, out_axes=1)(keys)
-
-        def step(particle: Particle, inputs: Any) -> Particle:
-            state = update(problem, plan, particle.state, inputs)
-            if stop is None:
-                return Particle(state, None)
-            stopped = particle.watch.stopped != -1
-            state = jax.tree.map(partial(jnp.where, stopped), particle.state, state)
-            return Particle(state, watch(stop, particle.watch, state))
+        inputs_of, step = motion(problem, plan, stop, group, dtype)
 
         def observe(particle: Particle) -> dict[str, jax.Array]:
-            overlaps = overlaps_of(particle.state)
-            return {name: function(overlaps) for name, function in observables}
-
-        def inputs_of(keys: jax.Array) -> Callable[[jax.Array], Any]:
-            return partial(draw, jax.vmap(lambda key: _split(key)[1])(keys))
+            return observed(observables, overlaps_of(particle.state))
 
         if stop is not None:
             return _in_rounds(
-                inputs_of, jax.vmap(step), jax.vmap(observe), particles, keys, targets, start,
+                inputs_of, step, jax.vmap(observe), particles, keys, targets, start,
                 plan.chunk, group,
             )  # fmt: skip
 
         def together(batch: tuple[Particle, jax.Array]) -> Any:
             particles, keys = batch
             return observed_chunks(
-                inputs_of(keys), jax.vmap(step), jax.vmap(observe), particles, targets, start,
+                inputs_of(keys), step, jax.vmap(observe), particles, targets, start,
                 plan.chunk,
             )  # fmt: skip
 

@@ -29,7 +29,14 @@ from learning_dynamics.process.replicas import (
 )
 from learning_dynamics.process.stopping import Stop, check_stop, start_watch
 from learning_dynamics.process.trajectory import Trajectory
+from learning_dynamics.process.transformed import (
+    Run,
+    is_transformed,
+    transformed,
+    transformed_starts,
+)
 from learning_dynamics.process.update import Layout, layout, place
+from learning_dynamics.pytrees import require_concrete
 from learning_dynamics.random import check_key
 from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
 
@@ -62,6 +69,10 @@ def simulate(
 ) -> Trajectory:
     """Train independent replicas and observe their order parameters.
 
+    A function for `jax.jit`, `jax.vmap`, `jax.grad` and `jax.jacfwd` in the numbers of `problem`
+    and `start` and in `key`: there it takes traced numbers as they come and returns arrays without
+    provenance.
+
     Args:
         problem: inputs, learner, rates.
         dimension: N, at least the number of signal directions; at most 2^20 in float32 and 2^49
@@ -85,6 +96,34 @@ def simulate(
     Raises:
         ValueError: on values that make no sense, naming the argument.
     """
+    require_concrete(dimension=dimension, times=times, replicas=replicas)
+    run = checked(problem, dimension, times, replicas, key, level, observe, stop, precision)
+    if not is_transformed(problem, start, key, observe, stop):
+        return _simulate(problem, run, key, start, devices, checkpoint, code, tracker)
+    for name, value in (
+        ("checkpoint", checkpoint), ("code", code), ("tracker", tracker), ("devices", devices),
+    ):  # fmt: skip
+        if value is not None:
+            raise reject(name, "be left out under jax.jit, jax.vmap and jax.grad", repr(value))
+    return transformed(problem, run, key, start)
+
+
+def checked(
+    problem: Problem,
+    dimension: int,
+    times: ArrayLike,
+    replicas: int,
+    key: jax.Array,
+    level: Level,
+    observe: Mapping[str, Observable] | None,
+    stop: Stop | None,
+    precision: Literal["float32", "float64"],
+) -> Run:
+    """Static part of a run.
+
+    Raises:
+        ValueError: as `simulate`.
+    """
     if not isinstance(problem, Problem):
         raise reject("problem", "be a Problem", repr(problem))
     one_of("level", level, ("ambient", "overlaps"))
@@ -98,10 +137,26 @@ def simulate(
     plan = layout(problem, size, level)
     updates = whole_updates(times, size)
     check_key(key)
-    checkpoint = saved.checkpoint_file(checkpoint)
-    own = observables(problem, plan, observe)
+    observed = observables(problem, plan, observe)
     if stop is not None:
         check_stop(stop, abstract_overlaps(problem, plan))
+    return Run(plan, updates, count, observed, stop, precision)
+
+
+def _simulate(
+    problem: Problem,
+    run: Run,
+    key: jax.Array,
+    start: Overlaps | None,
+    devices: Sequence[jax.Device] | None,
+    checkpoint: str | Path | None,
+    code: str | None,
+    tracker: Callable[[Iterable, str], Iterable] | None,
+) -> Trajectory:
+    """A run with concrete numbers."""
+    plan, updates, count, own, stop, precision = run
+    size, level = plan.dimension, plan.level
+    checkpoint = saved.checkpoint_file(checkpoint)
     clock = time.perf_counter()
     wide = jax.enable_x64(True) if precision == "float64" else contextlib.nullcontext()
     with wide:
@@ -171,14 +226,17 @@ def random_starts(problem: Problem, *, dimension: int, replicas: int, key: jax.A
     Raises:
         ValueError: as `simulate`.
     """
+    require_concrete(dimension=dimension, replicas=replicas)
     check_key(key)
-    plan = layout(problem, positive_integer("dimension", dimension), "overlaps")
     count = positive_integer("replicas", replicas)
     if count >= 2**31:
         raise reject("replicas", "be fewer than 2^31", count)
+    size, dtype = positive_integer("dimension", dimension), jnp.dtype("float32")
+    plan = layout(problem, size, "overlaps")
+    if is_transformed(problem, None, key):
+        return transformed_starts(problem, plan, count, key, dtype)
     mesh = replica_mesh(jax.local_devices()[:1])
-    keys = replica_keys(key, jnp.arange(count))
-    states = begin(plan, jnp.dtype("float32"), mesh)(problem, keys)
+    states = begin(plan, dtype, mesh)(problem, replica_keys(key, jnp.arange(count)))
     return order_parameters_of(Particle(states, None), count)
 
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
-from learning_dynamics.validation import finite_array, positive_integer, reject
+from learning_dynamics.pytrees import checked_if_concrete
+from learning_dynamics.validation import positive_integer, reject
 
 __all__ = ["Stop", "Watch", "start_watch", "watch"]
 
@@ -36,7 +37,7 @@ class Stop:
     sustained: int = 1
 
     def __post_init__(self) -> None:
-        finite_array("threshold", self.threshold, ndim=0)
+        checked_if_concrete("threshold", self.threshold, ndim=0)
         if positive_integer("sustained", self.sustained) >= 2**31:
             raise reject("sustained", "be below the 2^31 updates of a run", self.sustained)
         if not callable(self.quantity):

@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
 from learning_dynamics.comparison import Measurement, Prediction
 from learning_dynamics.model.overlaps import Overlaps
+from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import reject
 
 if TYPE_CHECKING:
@@ -55,6 +57,9 @@ def chosen(values: Mapping[str, Array], quantities: Iterable[str] | None) -> lis
 class Trajectory:
     """Simulated replicas, observed along time.
 
+    A pytree: `values`, `start`, `last` and `stopped` are leaves, level, N, times and precision are
+    static. Provenance does not pass through a transformation of JAX.
+
     Attributes:
         level: "ambient" (all N weights) or "overlaps" (exact reduced chain).
         dimension: N.
@@ -82,20 +87,39 @@ class Trajectory:
     @property
     def replicas(self) -> int:
         """Number of replicas."""
-        return int(self.start.signal.shape[0])
+        return int(self.start.signal.shape[-3])
+
+    def _numbers(self) -> dict[str, Array]:
+        """Values on the host.
+
+        Raises:
+            ValueError: if they are traced, or those of a batch of trajectories.
+        """
+        if is_traced(self.values):
+            demand = "be taken out of jax.jit, jax.vmap or jax.grad first (use `values` inside)"
+            raise reject("trajectory", demand, "one that is being traced")
+        if np.ndim(self.start.signal) != 3:
+            demand = "be a single one (`jax.tree.map(lambda a: a[0], batch)` takes the first)"
+            raise reject("trajectory", demand, f"a batch of {np.shape(self.start.signal)[:-3]}")
+        return {name: np.asarray(array, np.float64) for name, array in self.values.items()}
 
     @property
     def lost(self) -> NDArray[np.bool_]:
-        """Replicas that overflowed or became NaN at some time, shape (replicas,)."""
+        """Replicas that overflowed or became NaN at some time, shape (replicas,).
+
+        Raises:
+            ValueError: of a trajectory that is being traced, or of a batch of them.
+        """
         bad = np.zeros(self.replicas, bool)
-        for array in self.values.values():
+        for array in self._numbers().values():
             bad |= ~np.isfinite(array.reshape(self.replicas, -1)).all(axis=1)
         return bad
 
     def _table(self, quantities: Iterable[str] | None) -> tuple[Array, list[str]]:
         columns, labels = [], []
-        for name in chosen(self.values, quantities):
-            array = self.values[name]
+        values = self._numbers()
+        for name in chosen(values, quantities):
+            array = values[name]
             columns.append(array.reshape(*array.shape[:2], -1))
             labels += component_names(name, array.shape[2:])
         return np.concatenate(columns, axis=-1), labels
@@ -123,7 +147,7 @@ class Trajectory:
         import xarray as xr
 
         arrays: dict[str, Any] = {}
-        for name, array in self.values.items():
+        for name, array in self._numbers().items():
             inner = [f"{name}_{i}" for i in range(array.ndim - 2)]
             if name == "signal":
                 inner = ["neuron", "direction"]
@@ -135,3 +159,29 @@ class Trajectory:
         coordinates = {"time": self.times, "updates": ("time", self.updates)}
         attributes = {**self.attributes, "level": self.level, "dimension": self.dimension}
         return xr.Dataset(arrays, coords=coordinates, attrs=attributes)
+
+
+def _flatten(item: Trajectory) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    leaves = (*item.values.values(), item.start, item.last, item.stopped)
+    times, updates = (tuple(np.asarray(a).tolist()) for a in (item.times, item.updates))
+    precision = item.attributes.get("precision")
+    return leaves, (item.level, item.dimension, times, updates, tuple(item.values), precision)
+
+
+def _rebuild(structure: tuple[Any, ...], leaves: tuple[Any, ...]) -> Trajectory:
+    level, dimension, times, updates, names, precision = structure
+    *values, start, last, stopped = leaves
+    return Trajectory(
+        level,
+        dimension,
+        np.asarray(times, np.float64),
+        np.asarray(updates, np.int64),
+        dict(zip(names, values, strict=True)),
+        start,
+        last,
+        stopped,
+        {} if precision is None else {"precision": precision},
+    )
+
+
+jax.tree_util.register_pytree_node(Trajectory, _flatten, _rebuild)

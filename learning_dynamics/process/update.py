@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from itertools import starmap
 from typing import Any, NamedTuple
 
 import jax
@@ -15,10 +16,12 @@ from learning_dynamics.model.problem import Problem, Sample, mixing_matrix, nois
 from learning_dynamics.process.reduced_noise import (
     chi,
     compress,
+    gram_factor,
     is_reduced,
     reduced_counts,
     reduced_noise,
 )
+from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import reject
 
 __all__ = ["Draw", "Gradient", "Layout", "draw_samples", "gradient", "layout", "random_start"]
@@ -385,9 +388,10 @@ def normalise(state: State) -> State:
 
 
 def place(problem: Problem, plan: Layout, overlaps: Overlaps, replicas: int, dtype: Any) -> State:
-    """States of all replicas with given order parameters (host; one for all, or one each).
+    """States of all replicas with given order parameters (one for all, or one each).
 
-    The weights are fixed up to a rotation within each noise block, which changes no law.
+    The weights are fixed up to a rotation within each noise block, which changes no law: W_b is
+    Cholesky's factor of R_b, found on the host in float64 where R_b is known there.
 
     Raises:
         ValueError: on shapes that do not fit the problem, or rows that must have norm one.
@@ -397,29 +401,39 @@ def place(problem: Problem, plan: Layout, overlaps: Overlaps, replicas: int, dty
     lead = given.signal.shape[:-2]
     if lead not in ((), (replicas,)):
         raise reject("start", f"be one state, or one for each of {replicas} replicas", lead)
-    values, vectors = np.linalg.eigh(given.blocks)
-    size = np.maximum(np.max(np.abs(values)), 1e-300)
-    root = vectors * np.sqrt(np.maximum(values, 0))[..., None, :]  # ascending eigenvalues
+    gram = jnp.asarray(given.blocks, dtype) if is_traced(given.blocks) else given.blocks
+    if not plan.counts and not is_traced(gram) and np.max(gram) > ROUNDING:
+        raise reject("start.blocks", "be zero where N = r leaves no noise", np.max(gram))
     noise, first = [], 0
-    if not plan.counts and np.max(values) > ROUNDING:
-        raise reject("start.blocks", "be zero where N = r leaves no noise", np.max(values))
     for width, count, small in zip(plan.sizes, plan.counts, plan.reduced, strict=True):
-        part = root[..., first : first + count, :, :]
-        own = values[..., first : first + count, :]
+        group = gram[..., first : first + count, :, :]
         first += count
-        if small:
-            part = np.swapaxes(np.linalg.qr(np.swapaxes(part, -1, -2), mode="r"), -1, -2)
-        elif width >= neurons:
-            part = np.concatenate([part, np.zeros((*part.shape[:-1], width - neurons))], axis=-1)
-        else:
-            if np.max(own[..., : neurons - width]) > ROUNDING * size:
-                raise reject("start.blocks", f"have rank at most {width}", "a larger rank")
-            part = part[..., neurons - width :]
-        noise.append(part)
+        full = small or width >= neurons
+        part = gram_factor(group) if full else _thin(group, gram, width)
+        noise.append((part, part.shape[-1] if small else width))
 
-    def spread(array: Any) -> jax.Array:
-        shape = array.shape if lead else (replicas, *array.shape)
-        return jnp.broadcast_to(jnp.asarray(array, dtype), shape)
+    def spread(array: Any, width: int | None = None) -> jax.Array:
+        array = jnp.asarray(array, dtype)
+        if width is not None:
+            missing = jnp.zeros((*array.shape[:-1], width - array.shape[-1]), dtype)
+            array = jnp.concatenate([array, missing], axis=-1)
+        return jnp.broadcast_to(array, array.shape if lead else (replicas, *array.shape))
 
     parameters = {name: spread(value) for name, value in given.parameters.items()}
-    return State(spread(given.signal), tuple(spread(part) for part in noise), parameters)
+    return State(spread(given.signal), tuple(starmap(spread, noise)), parameters)
+
+
+def _thin(group: Any, gram: Any, width: int) -> Any:
+    """Weights W_b, shape (..., blocks, K, width), in fewer dimensions than neurons.
+
+    Raises:
+        ValueError: if R_b is known and of a larger rank.
+    """
+    library: Any = jnp if isinstance(group, jax.Array) else np
+    values, vectors = library.linalg.eigh(group)  # ascending
+    beyond = group.shape[-1] - width
+    if not is_traced(group):
+        size = np.maximum(np.max(np.abs(np.linalg.eigvalsh(gram))), 1e-300)
+        if np.max(values[..., :beyond]) > ROUNDING * size:
+            raise reject("start.blocks", f"have rank at most {width}", "a larger rank")
+    return (vectors * library.sqrt(library.maximum(values, 0))[..., None, :])[..., beyond:]

@@ -1,0 +1,178 @@
+"""The arithmetic of a run inside `jax.jit`, `jax.vmap` and the derivatives: traced numbers only."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from learning_dynamics.loop import scheduled_chunks
+from learning_dynamics.model.overlaps import Overlaps, overlaps_of
+from learning_dynamics.model.problem import Problem
+from learning_dynamics.process.replicas import (
+    Observables,
+    Particle,
+    group_size,
+    motion,
+    observed,
+    pad,
+    replica_keys,
+    split,
+)
+from learning_dynamics.process.stopping import Stop, start_watch
+from learning_dynamics.process.trajectory import Trajectory
+from learning_dynamics.process.update import Layout, place, random_start
+from learning_dynamics.pytrees import is_traced
+from learning_dynamics.validation import reject
+
+__all__ = ["Run", "is_transformed", "transformed", "transformed_starts"]
+
+
+class Run(NamedTuple):
+    """Static part of a run.
+
+    Attributes:
+        plan: structure of the states and draws.
+        updates: update numbers of the observations, shape (times,).
+        replicas: number of replicas.
+        observables: what is recorded.
+        stop: condition under which a replica is frozen, or None.
+        precision: "float32" or "float64".
+    """
+
+    plan: Layout
+    updates: NDArray[np.int64]
+    replicas: int
+    observables: Observables
+    stop: Stop | None
+    precision: str
+
+
+def is_transformed(
+    problem: Any, start: Any, key: Any, observe: Any = None, stop: Any = None
+) -> bool:
+    """Whether a transformation of JAX has replaced some number of a run by a tracer."""
+    functions = list(observe.values()) if isinstance(observe, Mapping) else []
+    if isinstance(stop, Stop):
+        functions += [stop.quantity, stop.threshold]
+    return is_traced((problem, start, key)) or any(_holds_tracer(f, set()) for f in functions)
+
+
+def _holds_tracer(thing: Any, known: set[int]) -> bool:
+    """Whether a value is traced, or a function that keeps a traced value."""
+    if id(thing) in known:
+        return False
+    known.add(id(thing))
+    if is_traced(thing):
+        return True
+    parts = [getattr(thing, "__self__", None), *(getattr(thing, "__defaults__", None) or ())]
+    if isinstance(thing, partial):
+        parts += [thing.func, *thing.args, *thing.keywords.values()]
+    for cell in getattr(thing, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # a name without a value yet
+            parts.append(cell.cell_contents)
+    return any((callable(part) and _holds_tracer(part, known)) or is_traced(part) for part in parts)
+
+
+def transformed(problem: Problem, run: Run, key: jax.Array, start: Overlaps | None) -> Trajectory:
+    """A run whose numbers may be traced, as arithmetic alone.
+
+    Replicas are advanced by the same code as those of a compiled run, in groups one after another.
+
+    Raises:
+        ValueError: if the precision cannot be had inside the trace, or the generator draws other
+            numbers in a batch.
+    """
+    dtype = jax.dtypes.canonicalize_dtype(np.dtype(run.precision))
+    if dtype != run.precision:
+        raise reject(
+            "precision",
+            "be 'float32' under jax.jit, jax.vmap and jax.grad unless 64-bit numbers are enabled "
+            "around the whole of it (`with jax.enable_x64(True):`)",
+            repr(run.precision),
+        )
+    plan, cast = run.plan, problem.cast(dtype)
+    keys = _keys_of(key, run.replicas)
+    if start is None:
+        states = jax.vmap(lambda key: random_start(cast, plan, split(key)[0], dtype))(keys)
+    else:
+        states = place(problem, plan, start, run.replicas, dtype)
+    first = jax.vmap(overlaps_of)(states)
+    particles = Particle(states, None if run.stop is None else start_watch(run.replicas))
+    last, seen, watch = _in_groups(partial(_together, cast, run, dtype), particles, keys, plan)
+    values = jax.vmap(lambda overlaps: jax.lax.map(partial(observed, run.observables), overlaps))(
+        seen
+    )
+    return Trajectory(
+        plan.level,
+        plan.dimension,
+        run.updates / plan.dimension,
+        run.updates,
+        values,
+        first,
+        last,
+        None if watch is None else watch.stopped,
+        {"precision": run.precision},
+    )
+
+
+def transformed_starts(
+    problem: Problem, plan: Layout, replicas: int, key: jax.Array, dtype: Any
+) -> Overlaps:
+    """Order parameters of random weights, whose numbers may be traced; leading axis replicas."""
+    cast = problem.cast(dtype)
+
+    def one(key: jax.Array) -> Overlaps:
+        return overlaps_of(random_start(cast, plan, split(key)[0], dtype))
+
+    starts: Overlaps = jax.vmap(one)(_keys_of(key, replicas))
+    return starts
+
+
+def _keys_of(key: jax.Array, replicas: int) -> jax.Array:
+    kind = str(jax.random.key_impl(key))
+    if kind != "threefry2x32":
+        demand = "be a threefry2x32 key under jax.jit, jax.vmap and jax.grad"
+        raise reject("key", demand, f"one of {kind}, whose numbers depend on the batch around it")
+    return replica_keys(key, jnp.arange(replicas))
+
+
+def _together(
+    problem: Problem, run: Run, dtype: Any, particles: Particle, keys: jax.Array
+) -> tuple[Overlaps, Overlaps, Any]:
+    """Last and observed order parameters, and watches, of some replicas advanced together."""
+    inputs_of, step = motion(problem, run.plan, run.stop, keys.shape[0], dtype)
+    observe = jax.vmap(lambda particle: overlaps_of(particle.state))
+
+    def running(particles: Particle) -> jax.Array:
+        return jnp.any(particles.watch.stopped == -1)
+
+    particles, seen = scheduled_chunks(
+        inputs_of(keys), step, observe, particles, run.updates, run.plan.chunk,
+        None if run.stop is None else running,
+    )  # fmt: skip
+    seen = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1), seen)
+    return observe(particles), seen, particles.watch
+
+
+def _in_groups(
+    function: Callable[[Particle, jax.Array], Any],
+    particles: Particle,
+    keys: jax.Array,
+    plan: Layout,
+) -> Any:
+    """Apply a function of some replicas to all of them, in groups of nearly equal size."""
+    count = keys.shape[0]
+    groups = -(-count // group_size(plan))
+    size = -(-count // groups)
+    if groups == 1:
+        return function(particles, keys)
+    apart = jax.tree.map(
+        lambda a: a.reshape(groups, size, *a.shape[1:]), pad((particles, keys), groups * size)
+    )
+    results = jax.lax.map(lambda group: function(*group), apart)
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:count], results)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
         Measurement,
         Prediction,
         compare,
+        compare_each,
     )
     from learning_dynamics.limit.accuracy import InaccurateError
     from learning_dynamics.limit.fluctuations import Fluctuations, fluctuations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from learning_dynamics.process.stopping import Stop
     from learning_dynamics.process.trajectory import Trajectory, log_times
     from learning_dynamics.pytrees import configuration, static
+    from learning_dynamics.saved_results import load, save, saved_as
     from learning_dynamics.search.information_exponent import (
         InformationExponent,
         information_exponent,
@@ -39,9 +41,17 @@ if TYPE_CHECKING:
 
 # Imported when first asked for: the command line and the theory modules must start fast.
 _HOMES = {
-    "comparison": ("Comparison", "Comparisons", "Measurement", "Prediction", "compare"),
+    "comparison": (
+        "Comparison",
+        "Comparisons",
+        "Measurement",
+        "Prediction",
+        "compare",
+        "compare_each",
+    ),
     "pytrees": ("configuration", "static"),
     "limit.accuracy": ("InaccurateError",),
+    "saved_results": ("load", "save", "saved_as"),
     "search.information_exponent": ("InformationExponent", "information_exponent"),
     "limit.fluctuations": ("Fluctuations", "fluctuations"),
     "model.latents": ("Discrete", "Normal", "Phase", "Rayleigh", "StudentT", "Uniform"),
@@ -86,16 +96,20 @@ __all__ = [
     "Trajectory",
     "Uniform",
     "compare",
+    "compare_each",
     "configuration",
     "expected_loss",
     "fluctuations",
     "from_weights",
     "information_exponent",
     "integrate",
+    "load",
     "log_times",
     "order_parameters",
     "random_starts",
     "right_hand_side",
+    "save",
+    "saved_as",
     "search_law",
     "simulate",
     "static",

@@ -19,7 +19,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DamagedFileError", "is_narrow", "read_arrays", "write_arrays"]
+__all__ = ["DIGEST", "DamagedFileError", "digest_of", "is_narrow", "read_arrays", "write_arrays"]
 
 DIGEST = 64  # characters of a SHA-256
 _END = 22  # bytes of the record that ends an archive, before its comment
@@ -56,7 +56,7 @@ def write_arrays(
             with archive.open(info, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
         archive.comment = b"0" * DIGEST
-    digest = _digest(file, file.seek(0, os.SEEK_END) - DIGEST)
+    digest = digest_of(file, file.seek(0, os.SEEK_END) - DIGEST)
     file.seek(-DIGEST, os.SEEK_END)
     file.write(digest)
 
@@ -83,7 +83,7 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         end = file.read(_END)
         if end[:4] != b"PK\5\6" or int.from_bytes(end[20:], "little") != DIGEST:
             raise DamagedFileError("is truncated or of another format")
-        if file.read() != _digest(file, status.st_size - DIGEST):
+        if file.read() != digest_of(file, status.st_size - DIGEST):
             raise DamagedFileError("does not fit its checksum")
         try:
             return _parse(file, status.st_size)
@@ -98,7 +98,7 @@ def is_narrow(dtype: np.dtype[Any]) -> bool:
     return dtype.type.__module__.split(".")[0] == "ml_dtypes"
 
 
-def _digest(file: IO[bytes], length: int) -> bytes:
+def digest_of(file: IO[bytes], length: int) -> bytes:
     """SHA-256 of the first bytes of a file."""
     sha = hashlib.sha256()
     file.seek(0)

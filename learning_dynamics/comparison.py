@@ -1,175 +1,36 @@
 """Simulation beside theory: values, errors, residuals and a verdict that can fail."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from learning_dynamics.validation import between, non_negative, real_array, reject
+from learning_dynamics import short_text
+from learning_dynamics.comparison_text import about_comparison, about_comparisons, bundle
+from learning_dynamics.measurement import Measurement, Prediction
+from learning_dynamics.netcdf import attributes_of
+from learning_dynamics.validation import between, reject
 
 if TYPE_CHECKING:  # imported where they are used: the command line must start fast
     import xarray as xr
     from matplotlib.figure import Figure
 
-__all__ = ["Comparison", "Comparisons", "Measurement", "Prediction", "Verdict", "compare"]
+__all__ = [
+    "Comparison",
+    "Comparisons",
+    "Measurement",
+    "Prediction",
+    "Verdict",
+    "compare",
+    "compare_each",
+]
 
 Verdict = Literal["pass", "fail"]
-ULPS = 4.0  # rounding of one observed number, in units of the last place of its type
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What a theory says, and how exactly it says it.
-
-    Attributes:
-        values: predicted values, float64, any shape.
-        numerical_error: bound on the error of the evaluation (quadrature, root finding,
-            rounding), same shape. It says nothing about the theory itself.
-        bias: size of what the theory leaves out at finite size, same shape; zero for exact laws.
-        bias_order: that size as a formula, such as "4/d" (empty for exact laws).
-        label: name for legends and tables.
-    """
-
-    values: Array
-    numerical_error: Array
-    bias: Array = field(default_factory=lambda: np.zeros(()))
-    bias_order: str = ""
-    label: str = "theory"
-
-    def __post_init__(self) -> None:
-        values = real_array("values", self.values)
-        error = np.broadcast_to(real_array("numerical_error", self.numerical_error), values.shape)
-        bias = np.broadcast_to(non_negative("bias", self.bias), values.shape)
-        if np.any(error < 0):
-            raise reject("numerical_error", "not be negative", error.min())
-        if bool(np.any(bias > 0)) != bool(self.bias_order):
-            raise reject("bias_order", "be given exactly when a bias is", repr(self.bias_order))
-        for name, array in (("values", values), ("numerical_error", error), ("bias", bias)):
-            object.__setattr__(self, name, array)
-
-    def with_bias(self, bias: ArrayLike, order: str) -> "Prediction":
-        """Allow a finite-size deviation of absolute size `bias`, described by `order`."""
-        return replace(self, bias=real_array("bias", bias), bias_order=order)
-
-    def scaled(self, factor: ArrayLike) -> "Prediction":
-        """Multiply value, error and bias by a positive factor, such as 1/d.
-
-        Args:
-            factor: broadcasts against the values.
-
-        Raises:
-            ValueError: if a factor is not positive.
-        """
-        scale = real_array("factor", factor)
-        if not np.all(scale > 0):
-            raise reject("factor", "be positive", scale)
-        return replace(
-            self,
-            values=self.values * scale,
-            numerical_error=self.numerical_error * scale,
-            bias=self.bias * scale,
-        )
-
-    def labelled(self, label: str) -> "Prediction":
-        """Give the prediction the name `label` in legends and tables."""
-        return replace(self, label=label)
-
-    def __getitem__(self, index: Any) -> "Prediction":
-        bias = self.bias[index]
-        return replace(
-            self,
-            values=self.values[index],
-            numerical_error=self.numerical_error[index],
-            bias=bias,
-            bias_order=self.bias_order if np.any(bias > 0) else "",
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Measurement:
-    """Mean over independent replicas of a simulation, with its standard error.
-
-    Attributes:
-        values: mean over the replicas that stayed finite, float64, one axis per coordinate.
-        standard_error: sample standard deviation over replicas / sqrt(number of finite ones).
-        replicas: number of replicas drawn.
-        coordinates: axis name -> values along that axis, in the order of the axes.
-        lost: number of replicas that overflowed or became NaN, per point. They are left out of
-            the mean and any comparison with a lost replica fails.
-        label: name for legends and tables.
-        attributes: provenance (configuration, seeds, seconds, versions).
-        rounding: what the simulation's number type leaves open, same shape: four units in the
-            last place of the largest draw. A quantity without spread over the replicas has no
-            other error. Zero if it is not known.
-    """
-
-    values: Array
-    standard_error: Array
-    replicas: int
-    coordinates: Mapping[str, NDArray[Any]]
-    lost: NDArray[np.int64]
-    label: str = "simulation"
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    rounding: Array = field(default_factory=lambda: np.zeros(()))
-
-    def __post_init__(self) -> None:
-        rounding = np.broadcast_to(non_negative("rounding", self.rounding), np.shape(self.values))
-        object.__setattr__(self, "rounding", rounding)
-
-    @classmethod
-    def from_replicas(
-        cls,
-        draws: ArrayLike,
-        coordinates: Mapping[str, ArrayLike],
-        *,
-        label: str = "simulation",
-        attributes: Mapping[str, Any] | None = None,
-        precision: DTypeLike | None = None,
-    ) -> "Measurement":
-        """Average over the leading axis of `draws`, shape (replicas, *coordinate lengths).
-
-        Args:
-            draws: one number per replica and point.
-            coordinates: axis name -> values along that axis.
-            label: name for legends and tables.
-            attributes: provenance.
-            precision: floating-point type that the draws were computed in, which fixes
-                `rounding`; that of `draws` if left out.
-
-        Raises:
-            ValueError: with fewer than two replicas, if the coordinates do not fit the shape, or
-                if `precision` is no floating-point type.
-        """
-        rounding = ULPS * _unit_roundoff(
-            np.asarray(draws).dtype if precision is None else precision
-        )
-        draws = real_array("draws", draws)
-        axes = {name: np.atleast_1d(np.asarray(axis)) for name, axis in coordinates.items()}
-        for name in axes:
-            if not name.isidentifier():
-                raise reject("coordinates", "have names of letters, digits and _", repr(name))
-        expected = tuple(axis.size for axis in axes.values())
-        if draws.ndim == 0 or draws.shape[0] < 2:
-            raise reject("draws", "hold at least two replicas", f"shape {draws.shape}")
-        if draws.shape[1:] != expected:
-            raise reject(
-                "draws", f"have shape (replicas, {', '.join(map(str, expected))})", draws.shape
-            )
-        finite = np.isfinite(draws)
-        kept = finite.sum(axis=0)
-        clean = np.where(finite, draws, 0.0)
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            mean = clean.sum(axis=0) / kept
-            spread = np.where(finite, draws - mean, 0.0)
-            error = np.sqrt((spread**2).sum(axis=0) / (kept - 1) / kept)
-        rounding = rounding * np.max(np.abs(clean), axis=0)
-        lost = draws.shape[0] - kept
-        return cls(mean, error, draws.shape[0], axes, lost, label, dict(attributes or {}), rounding)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,6 +83,11 @@ class Comparison:
         """Index of the point with the largest residual (a NaN counts as largest)."""
         size = np.where(np.isnan(self.residual), np.inf, np.abs(self.residual))
         return tuple(int(i) for i in np.unravel_index(np.argmax(size), size.shape))
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        return about_comparison(self)
 
     def summary(self) -> dict[str, Any]:
         """The worst point in numbers, with the verdict, ready for JSON."""
@@ -276,11 +142,17 @@ class Comparison:
         return xr.Dataset(
             {name: (names, np.asarray(values)) for name, values in columns.items()},
             coords=dict(self.measured.coordinates),
-            attrs=attributes,
+            attrs=attributes_of(attributes),
         )
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return bundle(self, [self])
+
+    def _repr_html_(self) -> str:
+        return str(bundle(self, [self])["text/html"])
+
     def plot(self, path: str | Path | None = None, **options: Any) -> "Figure":
-        """Draw simulation and theory with a residual panel.
+        """Draw simulation and theory with a residual panel; notebooks show the figure.
 
         Args:
             path: file to write, if any; its suffix chooses the format.
@@ -315,6 +187,11 @@ class Comparisons(Sequence[Comparison]):
         """The word "pass" when every comparison passes."""
         return "pass" if all(item.verdict == "pass" for item in self.items) else "fail"
 
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        return about_comparisons(self)
+
     def summary(self) -> list[dict[str, Any]]:
         """Summaries of the comparisons."""
         return [item.summary() for item in self.items]
@@ -329,8 +206,14 @@ class Comparisons(Sequence[Comparison]):
         stacked = xr.concat(tables, dim="theory", combine_attrs="drop_conflicts")
         return stacked.assign_attrs(attributes)
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return bundle(self, self.items)
+
+    def _repr_html_(self) -> str:
+        return str(bundle(self, self.items)["text/html"])
+
     def plot(self, path: str | Path | None = None, **options: Any) -> "Figure":
-        """Draw all comparisons side by side.
+        """Draw all comparisons side by side; notebooks show the figure.
 
         Args:
             path: file to write, if any; its suffix chooses the format.
@@ -343,19 +226,6 @@ class Comparisons(Sequence[Comparison]):
         if path is not None:
             save_figure(figure, path)
         return figure
-
-
-def _unit_roundoff(precision: DTypeLike) -> float:
-    """Relative spacing of a floating-point type, also of the narrow ones; 0 for whole numbers."""
-    from jax.numpy import finfo  # not at the top: the command line must start fast
-
-    kind = np.dtype(precision)
-    if kind.kind in "iub":
-        return 0.0
-    try:
-        return float(finfo(kind).eps)
-    except ValueError as error:
-        raise reject("precision", "be a real number type", kind) from error
 
 
 class Simulated(Protocol):
@@ -378,30 +248,39 @@ class Predicted(Protocol):
     def prediction(self, quantities: Iterable[str] | None = None) -> Prediction: ...
 
 
-@overload
 def compare(
     measured: Measurement | Simulated,
     predicted: Prediction | Predicted,
     /,
     *,
-    name: str = ...,
-    quantity: str = ...,
-    quantities: Iterable[str] | None = ...,
-    false_alarm: float = ...,
-) -> Comparison: ...
-@overload
-def compare(
-    measured: Measurement | Simulated,
-    predicted: Prediction | Predicted,
-    second: Prediction | Predicted,
-    /,
-    *more: Prediction | Predicted,
-    name: str = ...,
-    quantity: str = ...,
-    quantities: Iterable[str] | None = ...,
-    false_alarm: float = ...,
-) -> Comparisons: ...
-def compare(
+    name: str = "",
+    quantity: str = "order parameters",
+    quantities: Iterable[str] | None = None,
+    false_alarm: float = 1e-3,
+) -> Comparison:
+    """Lay a measurement beside a prediction; beside several with `compare_each`.
+
+    Args:
+        measured: mean and standard error over replicas, or a simulated trajectory.
+        predicted: values of the same shape, with numerical error and allowed bias; or a solution
+            or trajectory at the same times as the measured trajectory.
+        name: what is compared, in a few words (by default, what was measured).
+        quantity: axis label of the values, with units.
+        quantities: names of the quantities of trajectories to compare, or of their components, such
+            as "signal[0,1]"; by default all in common.
+        false_alarm: probability that one whole comparison fails although the theory is right
+            (Bonferroni over its points, Gaussian means).
+
+    Raises:
+        ValueError: if shapes, times or quantities differ or `false_alarm` is not in (0, 1).
+    """
+    return compare_each(
+        measured, predicted, name=name, quantity=quantity, quantities=quantities,
+        false_alarm=false_alarm,
+    )[0]  # fmt: skip
+
+
+def compare_each(
     measured: Measurement | Simulated,
     /,
     *predicted: Prediction | Predicted,
@@ -409,24 +288,19 @@ def compare(
     quantity: str = "order parameters",
     quantities: Iterable[str] | None = None,
     false_alarm: float = 1e-3,
-) -> Comparison | Comparisons:
-    """Lay a measurement beside one or several predictions.
+) -> Comparisons:
+    """Lay a measurement beside one or several predictions, each with its own verdict.
 
     Args:
-        measured: mean and standard error over replicas, or a simulated trajectory.
-        predicted: values of the same shape, with numerical error and allowed bias; or solutions
-            and trajectories at the same times as the measured trajectory.
-        name: what is compared, in a few words (by default, what was measured).
-        quantity: axis label of the values, with units.
-        quantities: names of the quantities of trajectories to compare; by default all in common.
-        false_alarm: probability that one whole comparison fails although the theory is right
-            (Bonferroni over its points, Gaussian means).
-
-    Returns:
-        A `Comparison`, or with several predictions `Comparisons`.
+        measured: as in `compare`.
+        predicted: as in `compare`, any number.
+        name: as in `compare`.
+        quantity: as in `compare`.
+        quantities: as in `compare`.
+        false_alarm: as in `compare`, for each of the predictions.
 
     Raises:
-        ValueError: if shapes, times or quantities differ or `false_alarm` is not in (0, 1).
+        ValueError: as `compare`, or without a prediction.
     """
     if not predicted:
         raise reject("predicted", "be given", "nothing")
@@ -440,8 +314,9 @@ def compare(
     if seen.values.size == 0:
         raise reject("measured", "hold at least one point", "none")
     title = name or seen.label
-    items = tuple(Comparison(seen, theory, title, quantity, false_alarm) for theory in theories)
-    return items[0] if len(items) == 1 else Comparisons(items)
+    return Comparisons(
+        tuple(Comparison(seen, theory, title, quantity, false_alarm) for theory in theories)
+    )
 
 
 def _aligned(
@@ -450,7 +325,8 @@ def _aligned(
     quantities: Iterable[str] | None,
 ) -> tuple[Measurement, list[Prediction]]:
     """Measurement and predictions with the same axes."""
-    names = None if quantities is None else list(quantities)
+    names = [quantities] if isinstance(quantities, str) else quantities
+    names = None if names is None else list(names)
     if isinstance(measured, Measurement):
         if names is not None:
             raise reject("quantities", "be left out for a Measurement", names)

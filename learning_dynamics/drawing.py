@@ -1,23 +1,28 @@
 """Style of the figures, and the pieces from which claims build their own panels."""
 
+import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.validation import real_array
+from learning_dynamics.validation import one_of, positive_number, real_array
 
 __all__ = [
     "GREY",
+    "WIDTHS",
+    "InlineFigure",
     "SeriesStyle",
+    "Width",
     "draw_simulation",
     "draw_theory",
     "figure_style",
@@ -25,12 +30,16 @@ __all__ = [
     "new_figure",
     "save_figure",
     "series_style",
+    "shrink_letters",
+    "width_in_inches",
 ]
 
 # Okabe and Ito's colours, told apart by colour-blind readers, without the yellow that vanishes in
 # print. There are more markers than colours, so that pairs repeat late and grey prints stay clear.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#A6498D", "#222222", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+Width = Literal["column", "page"]
+WIDTHS: dict[str, float] = {"column": 3.4, "page": 7.0}  # inches, of most journals
 GREY = "#6E6E6E"
 STYLE: Any = {
     "axes.axisbelow": True,
@@ -53,6 +62,8 @@ STYLE: Any = {
     "legend.handlelength": 2.2,
     "lines.linewidth": 1.5,
     "lines.markersize": 5.0,
+    "pdf.fonttype": 42,  # outlines of the letters: what journals take
+    "ps.fonttype": 42,
     "savefig.dpi": 160,
     "savefig.facecolor": "white",
     "svg.hashsalt": "learning-dynamics",
@@ -73,6 +84,16 @@ class SeriesStyle:
 def series_style(index: int) -> SeriesStyle:
     """Colour and marker of series number `index`, counted from zero."""
     return SeriesStyle(COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)])
+
+
+class InlineFigure(Figure):
+    """A figure that a notebook shows as the last line of a cell, whatever pyplot's backend is."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        with figure_style():
+            self.savefig(content, format="png")
+        return content.getvalue()
 
 
 @contextmanager
@@ -99,7 +120,7 @@ def new_figure(
     rows: int = 1,
     columns: int = 1,
     *,
-    width: float | None = None,
+    width: float | Width | None = None,
     height: float | None = None,
     title: str | None = None,
     **grid: Any,
@@ -109,7 +130,8 @@ def new_figure(
     Args:
         rows: panels down.
         columns: panels across.
-        width: inches, by default 4.2 per panel and at least 6.
+        width: inches, or "column" (3.4) or "page" (7.0) of a journal; by default 4.2 per panel and
+            at least 6.
         height: inches, by default 3.4 per panel.
         title: title over all panels.
         **grid: `sharex`, `sharey`, `height_ratios`, `width_ratios`, as `Figure.subplots` has them.
@@ -118,12 +140,41 @@ def new_figure(
         The figure and its axes, shape (rows, columns).
     """
     with figure_style():
-        size = (width or max(6.0, 4.2 * columns), height or 3.4 * rows + 0.6)
-        figure = Figure(figsize=size, layout="constrained")
+        across = max(6.0, 4.2 * columns) if width is None else width_in_inches(width)
+        size = (across, height or 3.4 * rows + 0.6)
+        figure = InlineFigure(figsize=size, layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, **grid)
         if title:
             figure.suptitle(title)
     return figure, axes
+
+
+def width_in_inches(width: float | Width) -> float:
+    """Inches of a figure as wide as a "column" or "page" of a journal; a number as it is.
+
+    Args:
+        width: of the figure.
+
+    Raises:
+        ValueError: if it is neither a number above zero nor one of these names.
+    """
+    if isinstance(width, str):
+        return WIDTHS[one_of("width", width, tuple(WIDTHS))]
+    return positive_number("width", width)
+
+
+def shrink_letters(figure: Figure, factor: float) -> None:
+    """Make all letters of a finished figure smaller, as for one column of a journal.
+
+    Args:
+        figure: what to change.
+        factor: new size over old size.
+    """
+    for text in figure.findobj(Text):
+        text.set_fontsize(float(text.get_fontsize()) * factor)
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_tick_params(labelsize=9 * factor)
 
 
 def draw_simulation(

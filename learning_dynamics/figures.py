@@ -1,5 +1,6 @@
 """Figures of one convention: markers = simulation, line of the same colour = theory."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -12,9 +13,17 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.comparison import Comparison
+from learning_dynamics.comparison_panels import (
+    LETTER,
+    draw_levels,
+    fit_logarithmic,
+    name_ticks,
+    residual_panel,
+)
 from learning_dynamics.drawing import (
     GREY,
     SeriesStyle,
+    Width,
     draw_simulation,
     draw_theory,
     figure_style,
@@ -22,6 +31,8 @@ from learning_dynamics.drawing import (
     new_figure,
     save_figure,
     series_style,
+    shrink_letters,
+    width_in_inches,
 )
 from learning_dynamics.validation import finite_array, one_of, real_array, reject
 
@@ -42,8 +53,7 @@ __all__ = [
 Array = NDArray[np.float64]
 X_LABELS = {"time": r"time $\tau$ = updates / $N$"}  # of trajectories
 FEW = 6  # points along x that are all labelled on a logarithmic axis
-WIDE = 70  # characters of a legend that do not fit side by side
-ACROSS, LETTER = 5.4, 0.075  # inches: the room for names along x, and a letter of them
+SERIES_MOST, ACROSS_MOST = 8, 3  # series in a panel, panels side by side
 
 
 def plot_comparison(
@@ -57,15 +67,17 @@ def plot_comparison(
     title: str | None = None,
     legend: Sequence[str] | None = None,
     fine: tuple[ArrayLike, ArrayLike] | None = None,
+    width: float | Width | None = None,
 ) -> Figure:
     """Draw simulation and theory, and below them the residuals with the accepted band.
 
     Points that a logarithmic axis cannot show stay visible in the residual panel; crosses on its
-    lower edge are points without a finite residual.
+    lower edge are points without a finite residual. Symmetric entries, such as norms[0,1] and
+    norms[1,0], are drawn once; more than eight series are drawn in small multiples.
 
     Args:
         comparison: with one coordinate, or with two, one along x and one as the series.
-        x: coordinate along x; of two, by default the longer one.
+        x: coordinate along x; of two, by default the time, or else the longer one.
         series: coordinate that tells series apart; by default the other one.
         x_label: axis label with units (default: the name of the coordinate).
         logx: logarithmic x; by default when all is positive and spans more than 1.5 decades.
@@ -74,14 +86,162 @@ def plot_comparison(
         legend: one label per series (default: "series = value").
         fine: dense theory curve (x, values), shapes (fine,) and (fine,) or (series, fine), drawn
             in place of the line through the predictions.
+        width: inches, or "column" or "page" of a journal, with letters to match; by default 6.4,
+            and 4.6 for each of several panels.
 
     Raises:
         ValueError: with no or more than two coordinates, with unknown names, or if `legend` or
             `fine` do not fit the number of series.
     """
-    x, series = _axes_names(comparison, x, series)
-    table = {
-        name: _rows(comparison, values, x, series)
+    table = _Table(comparison, x, series, legend, fine)
+    panels = min(len(table.groups), ACROSS_MOST)
+    cells = [
+        (divmod(i, panels), comparison, group, "") for i, group in enumerate(table.groups)
+    ]  # fmt: skip
+    name = comparison.name if title is None else title
+    if width is None:
+        width = 6.4 if panels == 1 else 4.6 * panels
+    return _figure(cells, table, x_label, logx, logy, name, width)
+
+
+def plot_comparisons(
+    comparisons: Sequence[Comparison],
+    *,
+    x: str | None = None,
+    series: str | None = None,
+    x_label: str | None = None,
+    logx: bool | None = None,
+    logy: bool | None = None,
+    title: str | None = None,
+    legend: Sequence[str] | None = None,
+    width: float | Width | None = None,
+) -> Figure:
+    """Draw one measurement beside each of its predictions, a column each, residuals below.
+
+    Args:
+        comparisons: of one measurement with one or more predictions.
+        x: coordinate along x, as in `plot_comparison`.
+        series: as in `plot_comparison`.
+        x_label: as in `plot_comparison`.
+        logx: as in `plot_comparison`.
+        logy: as in `plot_comparison`.
+        title: by default the name of the first comparison.
+        legend: as in `plot_comparison`.
+        width: as in `plot_comparison`; by default 5.2 inches for each column.
+    """
+    first = comparisons[0]
+    table = _Table(first, x, series, legend, None)
+    cells = [
+        ((row, column), comparison, group, comparison.predicted.label)
+        for column, comparison in enumerate(comparisons)
+        for row, group in enumerate(table.groups)
+    ]
+    name = first.name if title is None else title
+    width = 5.2 * len(comparisons) if width is None else width
+    return _figure(cells, table, x_label, logx, logy, name, width)
+
+
+class _Table:
+    """What is drawn along x and as series, and which series share a panel."""
+
+    def __init__(
+        self,
+        comparison: Comparison,
+        x: str | None,
+        series: str | None,
+        legend: Sequence[str] | None,
+        fine: tuple[ArrayLike, ArrayLike] | None,
+    ) -> None:
+        self.x, self.series = _axes_names(comparison, x, series)
+        self.positions, self.names = _positions(comparison.measured.coordinates[self.x])
+        count = self.rows(comparison, comparison.residual).shape[0]
+        self.labels = _series_labels(comparison, self.series, legend, count)
+        self.fine = None if fine is None else _fine_lines(fine, count)
+        keep = np.arange(count)
+        if legend is None and fine is None:
+            keep = keep[[not self._mirrored(comparison, int(i)) for i in keep]]
+        self.groups = np.array_split(keep, -(-len(keep) // SERIES_MOST))
+
+    def rows(self, comparison: Comparison, values: Array) -> Array:
+        """Values in the shape (series, points)."""
+        return _rows(comparison, values, self.x, self.series)
+
+    def _mirrored(self, comparison: Comparison, i: int) -> bool:
+        """Whether a series is the lower half of a symmetric matrix, "norms[1,0]"."""
+        match = re.fullmatch(r"(.*)\[(\d+),(\d+)\]", self.labels[i] if self.labels else "")
+        if match is None or int(match[2]) <= int(match[3]):
+            return False
+        twin = f"{match[1]}[{match[3]},{match[2]}]"
+        if twin not in self.labels:
+            return False
+        j = self.labels.index(twin)
+        both = (comparison.measured.values, comparison.predicted.values)
+        tables = [self.rows(comparison, values) for values in both]
+        return all(np.allclose(t[i], t[j], rtol=1e-6, equal_nan=True) for t in tables)
+
+
+Cell = tuple[tuple[int, int], Comparison, NDArray[np.int64], str]
+
+
+def _figure(
+    cells: Sequence[Cell],
+    table: _Table,
+    x_label: str | None,
+    logx: bool | None,
+    logy: bool | None,
+    title: str,
+    width: float | Width,
+) -> Figure:
+    """Pairs of panels, values above residuals."""
+    rows, columns = (1 + max(place[axis] for place, *_ in cells) for axis in (0, 1))
+    several, split = rows * columns > 1, len(table.groups) > 1
+    inches = width_in_inches(width)
+    scale = min(1.0, inches / columns / 4.6)
+    labels = [] if split else [table.labels[i] for i in table.groups[0] if table.labels]
+    figure, grid = new_figure(
+        2 * rows, columns, width=inches,
+        height=rows * 5.4 * max(scale, 0.6) + 0.2 * ((len(labels) + 2) // 3),
+        sharex=True, height_ratios=[3, 1.1] * rows, title=title if several else None,
+    )  # fmt: skip
+    used = set()
+    for (row, column), comparison, group, name in cells:
+        upper, lower = grid[2 * row, column], grid[2 * row + 1, column]
+        used |= {upper, lower}
+        _draw(upper, lower, comparison, table, group, logx, logy)
+        with figure_style():
+            upper.set_title(title if not several else "" if split else name)
+            upper.set_ylabel(comparison.quantity)
+            lower.set_xlabel(X_LABELS.get(table.x, table.x) if x_label is None else x_label)
+            if split:
+                upper.legend(
+                    handles=_series_handles([table.labels[i] for i in group]), title=name,
+                    loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=7.5,
+                    handlelength=1.2, columnspacing=1.0,
+                )  # fmt: skip
+    for axes in set(grid.ravel()) - used:
+        axes.remove()
+    compared = [comparison for _, comparison, *_ in cells]
+    handles = _handles(compared, labels, split)
+    longest = max(len(handle.get_label()) for handle in handles) + 6
+    legend_below(figure, handles, columns=int(np.clip(inches / LETTER // longest, 1, 3)))
+    if scale < 1:
+        shrink_letters(figure, max(scale, 0.75))
+    return figure
+
+
+def _draw(
+    main: Axes,
+    below: Axes,
+    comparison: Comparison,
+    table: _Table,
+    group: NDArray[np.int64],
+    logx: bool | None,
+    logy: bool | None,
+) -> None:
+    """Some series in a pair of panels."""
+    positions, names = table.positions, table.names
+    drawn = {
+        name: table.rows(comparison, values)[group]
         for name, values in {
             "measured": comparison.measured.values,
             "error": comparison.measured.standard_error,
@@ -90,24 +250,16 @@ def plot_comparison(
             "residual": comparison.residual,
         }.items()
     }
-    count = table["measured"].shape[0]
-    positions, names = _positions(comparison.measured.coordinates[x])
-    lines = None if fine is None else _fine_lines(fine, count)
-    labels = _series_labels(comparison, series, legend, count)
-    shown = [table["measured"], table["predicted"], *([] if lines is None else [lines[1]])]
+    lines = None if table.fine is None else (table.fine[0], table.fine[1][group])
+    shown = [drawn["measured"], drawn["predicted"], *([] if lines is None else [lines[1]])]
     logx = _spans_decades(positions) if logx is None and names is None else bool(logx)
     logy = _spans_decades(*shown) if logy is None else logy
-
-    figure, grid = new_figure(
-        2, 1, width=6.4, height=5.4 + 0.2 * ((count + 2) // 3), sharex=True, height_ratios=[3, 1.1]
-    )
-    main, below = grid[:, 0]
-    for i in range(count):
-        draw_simulation(main, positions, table["measured"][i], table["error"][i], index=i)
+    for i in range(len(group)):
+        draw_simulation(main, positions, drawn["measured"][i], drawn["error"][i], index=i)
         if names is not None:
-            _category_theory(main, positions, table["predicted"][i], table["bias"][i], i)
+            draw_levels(main, positions, drawn["predicted"][i], drawn["bias"][i], i)
         elif lines is None:
-            draw_theory(main, positions, table["predicted"][i], bias=table["bias"][i], index=i)
+            draw_theory(main, positions, drawn["predicted"][i], bias=drawn["bias"][i], index=i)
         else:
             draw_theory(main, lines[0], lines[1][i], index=i)
     with figure_style():
@@ -119,77 +271,10 @@ def plot_comparison(
                 below.xaxis.set_minor_locator(NullLocator())
         if logy:
             main.set_yscale("log")
-            _positive_limits(main, table, shown)
+            fit_logarithmic(main, drawn, shown)
         if names is not None:
-            _category_ticks(below, positions, names)
-        main.set_title(comparison.name if title is None else title)
-        main.set_ylabel(comparison.quantity)
-        below.set_xlabel(X_LABELS.get(x, x) if x_label is None else x_label)
-        _residual_panel(below, comparison, positions, table["residual"])
-    handles = _handles(comparison, labels, table["bias"])
-    wide = sum(len(handle.get_label()) for handle in handles) > WIDE
-    legend_below(figure, handles, columns=2 if count == 1 and wide else 3)
-    return figure
-
-
-def _category_ticks(axes: Axes, positions: Array, names: Sequence[str]) -> None:
-    """Names along x, turned and made smaller where they would run into each other."""
-    axes.set_xlim(-0.6, len(names) - 0.4)
-    room = ACROSS / len(names)
-    if max(map(len, names)) * LETTER <= room:
-        axes.set_xticks(positions, names)
-        return
-    size = float(np.clip(0.8 * 72 * room, 5, 8))  # points: lines of text side by side
-    axes.set_xticks(
-        positions, names, size=size, rotation=45 if size == 8 else 90, rotation_mode="anchor",
-        ha="right", va="center",
-    )  # fmt: skip
-
-
-def plot_comparisons(
-    comparisons: Sequence[Comparison], *, x: str | None = None, title: str | None = None
-) -> Figure:
-    """Draw one measurement beside each of its predictions, a column each, residuals below.
-
-    Args:
-        comparisons: of one measurement with one or more predictions.
-        x: coordinate along x, as in `plot_comparison`.
-        title: by default the name of the first comparison.
-    """
-    first = comparisons[0]
-    x, series = _axes_names(first, x, None)
-    labels = _series_labels(first, series, None, _rows(first, first.residual, x, series).shape[0])
-    figure, grid = new_figure(
-        2,
-        len(comparisons),
-        width=5.2 * len(comparisons),
-        height=5.4 + 0.2 * ((len(labels) + 2) // 3),
-        sharex=True,
-        height_ratios=[3, 1.1],
-        title=first.name if title is None else title,
-    )
-    for column, comparison in enumerate(comparisons):
-        upper, lower = grid[0, column], grid[1, column]
-        positions, _ = _positions(comparison.measured.coordinates[x])
-        measured, errors = comparison.measured, comparison.predicted
-        mean = _rows(comparison, measured.values, x, series)
-        bars = _rows(comparison, measured.standard_error, x, series)
-        theory = _rows(comparison, errors.values, x, series)
-        bias = _rows(comparison, errors.bias, x, series)
-        for i in range(mean.shape[0]):
-            draw_simulation(upper, positions, mean[i], bars[i], index=i)
-            draw_theory(upper, positions, theory[i], bias=bias[i], index=i)
-        with figure_style():
-            if _spans_decades(positions):
-                upper.set_xscale("log")
-            upper.set_title(errors.label)
-            upper.set_ylabel(comparison.quantity)
-            lower.set_xlabel(X_LABELS.get(x, x))
-            _residual_panel(
-                lower, comparison, positions, _rows(comparison, comparison.residual, x, series)
-            )
-    legend_below(figure, _handles(first, labels, _rows(first, first.predicted.bias, x, series)))
-    return figure
+            name_ticks(below, positions, names)
+        residual_panel(below, comparison, positions, drawn["residual"])
 
 
 def image_grid(
@@ -262,7 +347,8 @@ def _axes_names(
         raise reject("series", f"differ from x = {x!r}", repr(series))
     if x is None:
         # max keeps the first of equals
-        x = max((n for n in known if n != series), key=lambda n: np.size(coordinates[n]))
+        free = [name for name in known if name != series]
+        x = max(free, key=lambda name: (name in X_LABELS, np.size(coordinates[name])))
     return x, next(name for name in known if name != x)
 
 
@@ -312,89 +398,14 @@ def _spans_decades(*arrays: Array) -> bool:
     return bool(np.log10(values.max() / values.min()) > 1.5)
 
 
-def _positive_limits(axes: Axes, table: dict[str, Array], shown: list[Array]) -> None:
-    """Fit a logarithmic axis to the points: an error bar down to zero must not stretch it."""
-    ends = [table["measured"] - table["error"], table["measured"] + table["error"]]
-    values = np.concatenate([np.ravel(array) for array in (*shown, *ends)])
-    floor = np.concatenate([np.ravel(array) for array in shown])
-    floor = floor[np.isfinite(floor) & (floor > 0)]
-    if floor.size:
-        values = values[np.isfinite(values) & (values > floor.min() / 10)]
-        margin = (values.max() / values.min()) ** 0.06
-        axes.set_ylim(values.min() / margin, values.max() * max(margin, 1.02))
-
-
-def _category_theory(axes: Axes, places: Array, values: Array, bias: Array, index: int) -> None:
-    """Theory as a level across each category: a line between names would mean nothing."""
-    colour = series_style(index).colour
-    axes.hlines(values, places - 0.3, places + 0.3, color=colour, zorder=2)
-    for place, value, size in zip(places, values, bias, strict=True):
-        if size > 0:
-            axes.fill_between(
-                [place - 0.3, place + 0.3],
-                value - size,
-                value + size,
-                color=colour,
-                alpha=0.16,
-                lw=0,
-            )
-
-
-def _residual_panel(axes: Axes, comparison: Comparison, x: Array, residual: Array) -> None:
-    critical = comparison.critical
-    finite = np.abs(residual[np.isfinite(residual)])
-    largest = max(float(finite.max(initial=0.0)), critical)
-    compressed = largest > 6 * critical
-    if compressed:
-        axes.set_yscale("symlog", linthresh=critical, linscale=1.0)
-        decades = np.arange(np.ceil(np.log10(critical)), np.floor(np.log10(largest)) + 1)
-        powers = 10.0 ** decades[:: len(decades) // 3 + 1]
-        axes.set_yticks([*-powers[::-1], 0.0, *powers])
-        axes.yaxis.set_minor_locator(NullLocator())
-    top = largest * (2.5 if compressed else 1.25)
-    axes.set_ylim(-top, top)
-    axes.axhspan(-critical, critical, color="#E9E9E9", linewidth=0, zorder=0)
-    axes.axhline(0, color=GREY, linewidth=0.8, zorder=1)
-    for i, row in enumerate(residual):
-        style = series_style(i)
-        markers: list[tuple[Any, Any, str]] = [
-            (np.isfinite(row), row, style.marker),
-            (np.isposinf(row), np.full(row.shape, top), "^"),
-            (np.isneginf(row), np.full(row.shape, -top), "v"),
-            (np.isnan(row), np.full(row.shape, -top), "x"),
-        ]
-        for chosen, height, marker in markers:
-            if not chosen.any():  # an empty line would pull the layout towards the corner
-                continue
-            edge = style.colour if marker == "x" else "white"
-            axes.plot(
-                x[chosen],
-                height[chosen],
-                marker,
-                color=style.colour,
-                markersize=4.5,
-                markeredgecolor=edge,
-                markeredgewidth=1.2 if marker == "x" else 0.5,
-                clip_on=False,
-                zorder=4,
-            )
-    lost, drawn = int(np.max(comparison.measured.lost)), comparison.measured.replicas
-    bias = f"beyond the allowed bias {comparison.predicted.bias_order}; "
-    axes.set_title(
-        f"{bias if comparison.predicted.bias_order else ''}shaded: accepted, "
-        f"±{critical:.2g}" + (f"; up to {lost} of {drawn} replicas lost" if lost else ""),
-        fontsize=8.5,
-        color="#444444",
-        loc="left",
-    )
-    axes.set_ylabel("residual\n(standard errors)", fontsize=9)
-
-
-def _handles(comparison: Comparison, labels: list[str], bias: Array) -> list[Any]:
+def _handles(compared: Sequence[Comparison], labels: list[str], split: bool) -> list[Any]:
     """Legend entries: what marker and line mean, then one entry per series."""
-    first, several = series_style(0), len(labels) > 1
+    comparison = compared[0]
+    first, several = series_style(0), len(labels) > 1 or split
     colour, marker = (GREY, "o") if several else (first.colour, first.marker)
-    names = [comparison.measured.label, comparison.predicted.label]
+    theories = list(dict.fromkeys(item.predicted.label for item in compared))
+    # several theories have a column each, with its name above
+    names = [comparison.measured.label, theories[0] if len(theories) == 1 else "theory above"]
     if len(labels) == 1:
         names = [f"{name}, {labels[0]}" for name in names]
     point: dict[str, Any] = {"marker": marker, "markeredgecolor": "white", "markeredgewidth": 0.6}
@@ -402,12 +413,18 @@ def _handles(comparison: Comparison, labels: list[str], bias: Array) -> list[Any
         Line2D([], [], color=colour, linestyle="none", label=names[0], **point),
         Line2D([], [], color=colour, linewidth=1.5, label=names[1]),
     ]
-    if np.any(bias > 0):
-        text = f"allowed bias {comparison.predicted.bias_order}"
+    orders = dict.fromkeys(i.predicted.bias_order for i in compared if i.predicted.bias_order)
+    if orders:
+        text = f"allowed bias {next(iter(orders))}" if len(orders) == 1 else "allowed bias"
         handles.append(Patch(color=colour, alpha=0.16, linewidth=0, label=text))
-    if several:
-        for i, label in enumerate(labels):
-            style = series_style(i)
-            point["marker"] = style.marker
-            handles.append(Line2D([], [], color=style.colour, linewidth=1.5, label=label, **point))
-    return handles
+    return handles + (_series_handles(labels) if len(labels) > 1 else [])
+
+
+def _series_handles(labels: Sequence[str]) -> list[Any]:
+    """One legend entry per series."""
+    point: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.6, "linewidth": 1.5}
+    styles = [series_style(i) for i in range(len(labels))]
+    return [
+        Line2D([], [], color=style.colour, marker=style.marker, label=label, **point)
+        for style, label in zip(styles, labels, strict=True)
+    ]

@@ -1,5 +1,6 @@
 """Labelled datasets as netCDF, with names and attributes that every reader takes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from learning_dynamics.validation import reject
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["write_netcdf"]
+__all__ = ["attribute_value", "attributes_of", "write_netcdf"]
 
 
 def write_netcdf(dataset: "xr.Dataset", path: Path) -> None:
@@ -37,7 +38,7 @@ def write_netcdf(dataset: "xr.Dataset", path: Path) -> None:
             plain[written].attrs["name"] = name
     for attributes in (plain.attrs, *(plain[name].attrs for name in plain.variables)):
         for name, value in list(attributes.items()):
-            attributes[name] = _attribute(value)
+            attributes[name] = attribute_value(value)
     with replacing(path) as temporary:
         try:
             plain.to_netcdf(temporary, engine="h5netcdf")
@@ -61,7 +62,20 @@ def _written(name: str) -> str:
     return "_" if written == "." else written
 
 
-def _attribute(value: Any) -> Any:
+def attributes_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Provenance as attributes of a dataset that xarray itself can write.
+
+    Numbers, text, arrays and lists of numbers stay as they are, all else becomes text.
+    """
+    return {
+        name: value
+        if isinstance(value, list) and all(type(entry) in (int, float) for entry in value)
+        else attribute_value(value)
+        for name, value in provenance.items()
+    }
+
+
+def attribute_value(value: Any) -> Any:
     """What netCDF can hold: numbers and text; all else as text."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "iuf":
         return value

@@ -21,7 +21,7 @@ THEORIES = ("linear_diffusion.theory", "diffusion_theory.theory")
 OFFERING = ("learning_dynamics.testing", "learning_dynamics.images", "linear_diffusion")
 OFFERING += ("diffusion_theory", *THEORIES)
 MODULES = ("comparison", "drawing", "figures", "hermite", "loop", "noise_schedule", "spectra")
-MODULES += ("sample_complexity",)
+MODULES += ("measurement", "sample_complexity", "saved_results")
 
 
 def _extension(name):

@@ -133,7 +133,6 @@ def growth_of(
 
     slopes = slopes_of(logs)
     bias = np.abs(slopes_of(logs + np.log1p(np.asarray(allowance[0], np.float64))) - slopes)
-    none = np.zeros(slopes.shape)
     what = "n* / log d" if logarithm else "n*"
     quantity = f"exponent of {what} in d"
     low, high = fit.interval
@@ -145,10 +144,10 @@ def growth_of(
         + ", ".join(f"{s:.2f} (law {p:.2f})" for s, p in zip(fit.local, slopes[1:], strict=False))
         + "."
     )
-    right = Prediction(slopes, none, label="law at the same d")
+    right = Prediction(slopes, label="law at the same d")
     if allowance[1]:
         right = right.with_bias(bias, allowance[1])
-    wrong = Prediction(np.full(slopes.shape, other), none, label=why)
+    wrong = Prediction(np.full(slopes.shape, other), label=why)
     return (
         compare(seen, right, name="exponents", quantity=quantity),
         compare(seen, wrong, name=why, quantity=quantity),
@@ -168,7 +167,7 @@ def within_ten_percent(quantiles: Measurement, predicted: float, label: str) -> 
         quantiles.lost[place, -1:],
         quantiles.label,
     )
-    law = Prediction(np.array([predicted]), np.zeros(1), label=label)
+    law = Prediction(np.array([predicted]), label=label)
     return compare(
         last, law.with_bias([predicted / 10], "10 %"), name="median at the largest d",
         quantity="samples to recovery",

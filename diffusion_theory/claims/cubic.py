@@ -67,10 +67,12 @@ def cumulant_is_cubic(run: Run) -> Evidence:
     prefactor = within_ten_percent(
         quantiles, float(limit.quantile(0.5)) * dimensions[-1] ** 3, "search-phase law"
     )
-    none = np.zeros((2, 1))
     never = recovered_share(blind.dimensions, collapse(BLIND, blind.samples, 3.0), [longest])
     silent = compare(
-        never, Prediction(none, none, label="never"), name="wrong sign", quantity="share recovered"
+        never,
+        Prediction(np.zeros((2, 1)), label="never"),
+        name="wrong sign",
+        quantity="share recovered",
     )
     loud = compare(
         never,

@@ -126,7 +126,7 @@ NOTES = (
 def _one_sided(low: Array, high: Array, label: str) -> Prediction:
     """Anything from `low` to `high` agrees."""
     half = (high - low) / 2
-    return Prediction(low + half, np.zeros(half.shape), half, "one-sided", label)
+    return Prediction(low + half, 0.0, half, "one-sided", label)
 
 
 def parting_steps(learning: DenoiserLearning, name: str) -> Array:
@@ -143,7 +143,7 @@ def _order(real: DenoiserLearning) -> tuple[Comparison, Comparison]:
     seen = Measurement.from_replicas(ratio[:, None], axis, label="network")
     make = partial(compare, seen, quantity="log10 of the ratio of parting steps")
     most = _one_sided(np.zeros(1), np.full(1, np.log10(end)), "mean first")
-    same = Prediction(np.zeros(1), np.zeros(1), label="at once")
+    same = Prediction(np.zeros(1), label="at once")
     return make(most, name="mean clone parts first"), make(same, name="clones part at once")
 
 

@@ -133,7 +133,7 @@ def _order(run: Run) -> tuple[Comparison, Comparison]:
     right = Prediction(found.values, found.error, label="two-overlap flow")
     right = right.with_bias(found.bias, BIAS)
     line = right.values[-1] * overlaps / overlaps[-1]
-    linear = Prediction(line, np.zeros_like(line), label="order of a covariance spike")
+    linear = Prediction(line, label="order of a covariance spike")
     quantity = r"$-\partial L / \partial \alpha_v$"
     return (
         compare(measured, right, name="order along v", quantity=quantity),

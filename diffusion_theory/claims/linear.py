@@ -228,7 +228,7 @@ def _collapse_panel(found: Recoveries, law: EscapeLaw) -> Panel:
 def _quantiles(law: EscapeLaw, measured: Measurement) -> Prediction:
     d = measured.coordinates["dimension"]
     values = law.quantile(LEVELS[:, None], d)
-    found = Prediction(values, np.full(values.shape, 1e-4), label="escape law")
+    found = Prediction(values, 1e-4, label="escape law")
     return found.with_bias(np.broadcast_to(_bias(law, d), values.shape), BIAS)
 
 

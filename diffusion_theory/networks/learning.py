@@ -13,9 +13,11 @@ from flax import nnx
 from numpy.typing import ArrayLike, NDArray
 
 from diffusion_theory.networks.unet import Levels, draw_images, noise_levels, noise_loss, noisy
+from learning_dynamics import short_text
 from learning_dynamics.identity.session import notice_edits
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.pytrees import configuration, static
+from learning_dynamics.saved_results import saved_as
 from learning_dynamics.training import Minibatches, Training, log_steps, train
 from learning_dynamics.training.batches import Augmentation
 from learning_dynamics.validation import channels_last, finite_array, integers, reject
@@ -47,6 +49,12 @@ class _Tests:
     fixed: tuple[int, ...] = static(default=())
 
 
+@saved_as(
+    steps=("step",),
+    loss=("replica", "step"),
+    at_level=("replica", "step"),
+    parameters=("replica", "step"),
+)
 @dataclass(frozen=True, eq=False)
 class DenoiserLearning:
     """Denoising losses along training.
@@ -66,6 +74,19 @@ class DenoiserLearning:
     fixed: tuple[int, ...]
     parameters: Array
     training: Training
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        ends = {name: float(np.mean(rows[:, -1])) for name, rows in self.loss.items()}
+        seeds, _, parameters = self.parameters.shape
+        return f"{seeds} seeds of {parameters} parameters", {
+            "steps": short_text.span(self.steps),
+            "loss": short_text.shapes(self.loss),
+            "at the end": ", ".join(f"{name} {value:.4g}" for name, value in ends.items()),
+            "fixed levels": ", ".join(map(str, self.fixed)),
+            "took": f"{self.training.seconds:.3g} s",
+        }
 
 
 def _observe(network: Any, tests: _Tests, key: jax.Array) -> dict[str, jax.Array]:

@@ -12,7 +12,7 @@ run = {"dimension": 400, "times": ld.log_times(12.0, points=12), "start": start}
 seen = ld.simulate(problem, **run, replicas=32, key=jax.random.key(0))
 exact = ld.simulate(problem, **run, replicas=1024, level="overlaps", key=jax.random.key(1))
 limit = ld.integrate(problem, times=run["times"], start=seen)
-result = ld.compare(seen, exact, limit, name="a denoiser learns two spikes")
+result = ld.compare_each(seen, exact, limit, name="a denoiser learns two spikes")
 result.plot("ten_lines.png")
 for item in result:
     print(f"{item.predicted.label}: {item.verdict}, residuals up to {abs(item.residual).max():.1f}")

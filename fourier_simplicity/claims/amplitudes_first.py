@@ -120,7 +120,7 @@ def _ratio(learning: CueLearning) -> Array:
 def _one_sided(low: float, high: float, label: str) -> Prediction:
     """Anything from `low` to `high` agrees."""
     values, half = np.array([(low + high) / 2]), np.array([(high - low) / 2])
-    return Prediction(values, np.zeros(1), half, f"from {low:g} to {high:g}", label)
+    return Prediction(values, 0.0, half, f"from {low:g} to {high:g}", label)
 
 
 def _orders(real: CueLearning, equal: CueLearning) -> tuple[Comparison, Comparison, Comparison]:
@@ -132,7 +132,7 @@ def _orders(real: CueLearning, equal: CueLearning) -> tuple[Comparison, Comparis
     )
     make = partial(compare, quantity="log10 of the ratio of steps")
     first = _one_sided(0.0, most, "amplitudes first")
-    at_once = Prediction(np.zeros(1), np.zeros(1), label="at the same step")
+    at_once = Prediction(np.zeros(1), label="at the same step")
     return (
         make(seen, first, name="amplitudes before phases"),
         make(seen, at_once, name="both cues at the same step"),
@@ -145,7 +145,7 @@ def _without_amplitudes(equal: CueLearning) -> Comparison:
     draws = equal.accuracy["amplitude-only"]
     measured = Measurement.from_replicas(draws, {"step": equal.steps}, label="network")
     guess = np.full(draws.shape[1], equal.chance)
-    predicted = Prediction(guess, np.zeros(draws.shape[1]), label="chance")
+    predicted = Prediction(guess, label="chance")
     return compare(
         measured, predicted, name="amplitude-only images of equal spectra", quantity="accuracy"
     )
@@ -160,5 +160,5 @@ def _beyond_pairs(real: CueLearning, sets: list[CueSets]) -> tuple[Comparison, C
     make = partial(compare, seen, quantity="gain in accuracy")
     return (
         make(_one_sided(0.0, 1.0, "beyond pairs"), name="beyond pairwise statistics"),
-        make(Prediction(np.zeros(1), np.zeros(1), label="pairs"), name="no better than pairs"),
+        make(Prediction(np.zeros(1), label="pairs"), name="no better than pairs"),
     )

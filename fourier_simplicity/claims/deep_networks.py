@@ -178,10 +178,10 @@ def _growth(
     axis = {"network": np.array([case.name])}
     seen = Measurement.from_replicas(slopes[:, None], axis, label=case.name)
     make = partial(compare, seen, quantity="exponent of updates in N_eff")
-    none = Prediction(np.zeros(1), np.zeros(1), label="no influence")
+    none = Prediction(np.zeros(1), label="no influence")
     half = np.array([1.5])
-    right = Prediction(half, np.zeros(1), half, "from 0 to 3", "order of N_eff")
-    opposite = Prediction(-half, np.zeros(1), half, "from -3 to 0", "opposite order")
+    right = Prediction(half, 0.0, half, "from 0 to 3", "order of N_eff")
+    opposite = Prediction(-half, 0.0, half, "from -3 to 0", "opposite order")
     return make(right, name=f"{case.name}, order of N_eff"), [
         make(none, name=f"{case.name}, no influence of the spectrum"),
         make(opposite, name=f"{case.name}, opposite order"),

@@ -83,7 +83,7 @@ def detect(run: Run) -> tuple[Detection, Comparison]:
     measured = Measurement.from_replicas(np.asarray(seen["auc"]).swapaxes(0, 1), axes)
     bias = FINITE / np.array(sizes)[:, None] * np.abs(table["theory"] - 0.5) + 1e-4
     theory = Prediction(table["theory"], table["error"], bias, "2.5/N of AUC - 1/2", "diffusion")
-    chance = Prediction(np.full(bias.shape, 0.5), np.zeros(bias.shape), label="chance")
+    chance = Prediction(np.full(bias.shape, 0.5), label="chance")
     quantity = "AUC on held-out inputs"
     found = compare(measured, theory, name="detection", quantity=quantity)
     return (

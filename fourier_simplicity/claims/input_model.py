@@ -175,10 +175,10 @@ def _jitter(run: Run, samples: int) -> tuple[Comparison, Comparison]:
     measured = Measurement.from_replicas(np.stack(draws, axis=1), {"jitter": JITTER})
     values = np.array(expected)
     quantity = "bispectrum of a triad"
-    kept = Prediction(np.full(values.shape, values[0]), np.zeros(values.shape), label="no jitter")
+    kept = Prediction(np.full(values.shape, values[0]), label="no jitter")
     return (
         compare(
-            measured, Prediction(values, np.full(values.shape, 1e-9)), name="jitter",
+            measured, Prediction(values, 1e-9), name="jitter",
             quantity=quantity,
         ),
         compare(measured, kept, name="a tie broken by jitter, as if whole", quantity=quantity),
@@ -222,12 +222,12 @@ def _every_site(run: Run, samples: int) -> tuple[Comparison, Comparison]:
     x = np.asarray(to_sites((SMALL,), jnp.asarray(pairs, jnp.float32)), np.float64)
     third = _correlator(x, (0, 0))
     seen = Measurement.from_replicas(third, {"site": np.arange(SMALL)})
-    level = Prediction(np.full(SMALL, third.mean()), np.zeros(SMALL), label="equal at all sites")
+    level = Prediction(np.full(SMALL, third.mean()), label="equal at all sites")
     quantity = "correlation"
     return (
         compare(
             measured,
-            Prediction(values, np.full(values.shape, 1e-9)),
+            Prediction(values, 1e-9),
             name="correlations at every site",
             quantity=quantity,
         ),

@@ -278,8 +278,7 @@ def _exponents(run: Run, found: dict[Case, Recoveries]) -> tuple[Comparison, Com
         names += [f"{tie} {name}" for name in own.coordinates["range"]]
     values, errors, exact, numerical, bias_, order = map(np.concatenate, zip(*parts, strict=True))
     few = min(len(times.samples) for times in found.values())
-    lost = np.zeros(len(names), np.int64)
-    measured = Measurement(values, errors, few, {"range": np.array(names)}, lost)
+    measured = Measurement(values, errors, few, {"range": np.array(names)})
     why = f"of n* of {FINITE:g}/N"
     right = Prediction(exact, numerical, bias_, why, "diffusion at finite N")
     wrong = Prediction(5 - order, numerical, bias_ + np.abs(exact - order), why, "exchanged")
@@ -346,7 +345,7 @@ def _blind(run: Run, law: Array) -> tuple[Comparison, Comparison]:
     error = np.sqrt(np.maximum(shares * (1 - shares), 1 / replicas) / replicas)
     lost = np.array([int(np.isnan(t).sum()) for t in times.values()])
     measured = Measurement(shares, error, replicas, {"learner": np.array(list(cases))}, lost)
-    nothing = Prediction(np.zeros(2), np.zeros(2), label="blind")
+    nothing = Prediction(np.zeros(2), label="blind")
     return (
         compare(measured, nothing, name="blind learners", quantity="share recovered"),
         compare(

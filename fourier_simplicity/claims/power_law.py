@@ -352,9 +352,8 @@ def _exponents(
             error.append(np.sqrt(np.sum((weights * own_errors) ** 2)))
         shifts = FINITE / np.array([c.effective for c in own])
         bias.append(abs(weights @ shifts))
-    lost = np.zeros(gammas.size, np.int64)
     few = min(c.replicas for c in seen)
-    found = Measurement(np.array(values), np.array(errors), few, {"gamma": gammas}, lost)
+    found = Measurement(np.array(values), np.array(errors), few, {"gamma": gammas})
     order = "of prefactors"
     right = Prediction(np.array(theory), np.array(numerical), np.array(bias), order, "diffusion")
     cubic = Prediction(np.full(gammas.size, 3.0), right.numerical_error, right.bias, order, "N³")
@@ -376,8 +375,7 @@ def _blind(broken: _Seen, seen: dict[Case, _Seen], paths: int) -> tuple[Comparis
     values = broken.known[at]
     errors = error(values, BROKEN.replicas)
     axes = {"samples": broken.samples[at]}
-    lost = np.full(values.size, int(broken.lost))
-    found = Measurement(values, errors, BROKEN.replicas, axes, lost)
+    found = Measurement(values, errors, BROKEN.replicas, axes, int(broken.lost))
     own, law = (
         Prediction(p[at], error(p[at], paths), label=label)
         for p, label in ((broken.expected, "diffusion without drift"), (whole.expected, "whole"))

@@ -14,10 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from fourier_simplicity.networks.architectures import TwoLayer, accuracy, cross_entropy
 from fourier_simplicity.networks.cues import CueSets
+from learning_dynamics import short_text
 from learning_dynamics.claims import Tracker
 from learning_dynamics.comparison import Measurement
 from learning_dynamics.drawing import GREY
 from learning_dynamics.figures import draw_simulation, draw_theory, legend_below, new_figure
+from learning_dynamics.saved_results import saved_as
 from learning_dynamics.training import Minibatches, log_steps, passing_steps, train
 from learning_dynamics.training.batches import Augmentation
 from learning_dynamics.validation import reject
@@ -28,6 +30,7 @@ Array = NDArray[Any]
 ADAM = optax.adam(1e-3)  # one object, so that runs share their compilation
 
 
+@saved_as(steps=("step",), accuracy=("replica", "step"))
 @dataclass(frozen=True, eq=False)
 class CueLearning:
     """Accuracy of networks on each test set along training.
@@ -42,6 +45,18 @@ class CueLearning:
     accuracy: dict[str, Array]
     chance: float
 
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        ends = {name: float(np.mean(rows[:, -1])) for name, rows in self.accuracy.items()}
+        seeds = {rows.shape[0] for rows in self.accuracy.values()}
+        return f"{', '.join(map(str, seeds))} seeds", {
+            "steps": short_text.span(self.steps),
+            "accuracy": short_text.shapes(self.accuracy),
+            "at the end": ", ".join(f"{name} {value:.3f}" for name, value in ends.items()),
+            "chance": f"{self.chance:.3g}",
+        }
+
     def passing(self, name: str, level: float) -> Array:
         """Step from which on the accuracy on test set `name` stays above `level`, shape (seeds,).
 
@@ -54,6 +69,10 @@ class CueLearning:
         chosen = list(self.accuracy) if names is None else list(names)
         draws = np.stack([self.accuracy[name] for name in chosen], axis=1)
         return Measurement.from_replicas(draws, {"cue": np.array(chosen), "step": self.steps})
+
+    def _repr_png_(self) -> Any:
+        figure: Any = self.plot()
+        return figure._repr_png_()
 
     def plot(self, *, lines: dict[str, float] | None = None) -> Figure:
         """Accuracy against step with standard errors; named horizontal lines in grey."""

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from learning_dynamics import short_text
 from learning_dynamics.limit.kinks import has_kinks
 from learning_dynamics.limit.quadrature import (
     Kind,
@@ -48,6 +49,9 @@ class InaccurateError(ArithmeticError):
     def __init__(self, message: str, result: Any) -> None:
         super().__init__(message)
         self.result = result
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.result)  # a process pool sends it on
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,14 @@ class Estimate:
     error: Any
     method: str
     points: int
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        return f"{self.method}, {self.points} points", {
+            "value": short_text.array_text(self.value),
+            "error": short_text.array_text(self.error),
+        }
 
 
 def excess(value: Any, error: Any, accuracy: float) -> tuple[float, str]:

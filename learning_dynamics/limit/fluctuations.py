@@ -13,6 +13,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.limit.accuracy import Target, best_method, excess
 from learning_dynamics.limit.finite_size import drift_of_one_update, residual_noise
@@ -70,6 +71,19 @@ class Fluctuations:
     spread_error: Mapping[str, Array]
     shift_error: Mapping[str, Array]
     derivatives: str
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        return "order parameters at large N", {
+            "times": short_text.span(self.times),
+            "covariance": f"{np.shape(self.covariance)}, times N",
+            "spread": f"{short_text.shapes(self.spread)}, times N^1/2",
+            "shift": f"{short_text.shapes(self.shift)}, times N",
+            "spread error": short_text.largest(self.spread_error),
+            "shift error": short_text.largest(self.shift_error),
+            "derivatives": str(self.derivatives),
+        }
 
 
 _ARRAYS = ("times", "covariance", "spread", "shift", "spread_error", "shift_error")

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.comparison import Prediction
 from learning_dynamics.identity.session import WhileUnedited, sees_edits
 from learning_dynamics.limit.accuracy import Target
@@ -28,8 +29,9 @@ from learning_dynamics.limit.solution import (
 from learning_dynamics.limit.velocity import Medium, moments
 from learning_dynamics.model.overlaps import Overlaps, checked_overlaps
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.netcdf import attributes_of
 from learning_dynamics.process.simulate import observables, whole_updates
-from learning_dynamics.process.trajectory import Trajectory, chosen, component_names
+from learning_dynamics.process.trajectory import Trajectory, chosen, component_names, picked
 from learning_dynamics.process.update import layout
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import (
@@ -111,16 +113,14 @@ class Limit:
         if np.ndim(self.times) != 1:
             demand = "be a single one (`jax.tree.map(lambda a: a[0], batch)` takes the first)"
             raise reject("limit", demand, f"a batch of {np.shape(self.times)[:-1]}")
-        names = chosen(self.values, quantities)
-        count = self.times.size
         columns = [
-            np.concatenate([np.reshape(source[name], (count, -1)) for name in names], axis=-1)
+            self._table(source, quantities)[0]
             for source in (self.values, self.quadrature_error, self.integrator_error)
         ]
         limit = Prediction(columns[0], columns[1] + columns[2], label="limit")
         if not self.bias:
             return limit
-        bias = np.concatenate([self.bias[name].reshape(count, -1) for name in names], axis=-1)
+        bias, _ = self._table(self.bias, quantities)
         largest = float(bias.max(initial=0.0)) * self.attributes["dimension"]
         return limit.with_bias(bias, f"up to {largest:.2g}/N") if largest > 0 else limit
 
@@ -134,12 +134,44 @@ class Limit:
             arrays[name] = (axes, array)
             error = self.quadrature_error[name] + self.integrator_error[name]
             arrays[f"{name}_error"] = (axes, error)
-        return xr.Dataset(arrays, coords={"time": self.times}, attrs=dict(self.attributes))
+        return xr.Dataset(arrays, coords={"time": self.times}, attrs=attributes_of(self.attributes))
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        told = self.attributes.get
+        starts = {np.shape(path)[0] for path in self.paths.values()}
+        rows = {
+            "times": short_text.span(self.times),
+            "values": short_text.shapes(self.values),
+            "starts": ", ".join(map(str, starts)),
+            "quadrature error": short_text.largest(self.quadrature_error),
+            "integrator error": short_text.largest(self.integrator_error),
+        }
+        if told("nodes") is not None:
+            rows["quadrature"] = f"{told('quadrature')}, {told('nodes')} nodes"
+        if told("steps") is not None:
+            rows["steps"] = f"{told('steps')}"
+        if told("reached_the_end") is False:
+            rows["ended"] = "before the last time that was asked for"
+        rows["took"] = f"{told('seconds'):.3g} s" if isinstance(told("seconds"), float) else ""
+        size = told("dimension")
+        return "N -> infinity" if size is None else f"N -> infinity, noise of N = {size}", rows
 
     def components(self, quantities: Iterable[str] | None = None) -> list[str]:
         """Labels of the columns of `prediction`."""
-        names = chosen(self.values, quantities)
-        return [c for name in names for c in component_names(name, self.values[name].shape[1:])]
+        return self._table(self.values, quantities)[1]
+
+    def _table(
+        self, source: Mapping[str, Array], quantities: Iterable[str] | None
+    ) -> tuple[Array, list[str]]:
+        names = None if quantities is None else list(quantities)
+        names = [quantities] if isinstance(quantities, str) else names
+        columns, labels = [], []
+        for name in chosen(self.values, names):
+            columns.append(np.reshape(source[name], (np.size(self.times), -1)))
+            labels += component_names(name, np.shape(self.values[name])[1:])
+        return picked(np.concatenate(columns, axis=-1), labels, names)
 
 
 _ARRAYS = ("times", "values", "quadrature_error", "integrator_error", "paths")

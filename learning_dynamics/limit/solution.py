@@ -42,6 +42,9 @@ class IncompleteError(ArithmeticError):
         super().__init__(message)
         self.result = result
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.result)  # a process pool sends it on
+
 
 class Setting(NamedTuple):
     """What the differential equation is made of.

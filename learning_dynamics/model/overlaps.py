@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.pytrees import checked_if_concrete, is_traced
 from learning_dynamics.validation import real_array, reject
@@ -35,6 +36,17 @@ class Overlaps(NamedTuple):
     signal: Any
     blocks: Any
     parameters: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return short_text.represent(self)
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        neurons, directions = self.signal.shape[-2:]
+        return f"K = {neurons}, r = {directions}", {
+            "signal": short_text.array_text(self.signal),
+            "blocks": short_text.array_text(self.blocks),
+            **{name: short_text.array_text(value) for name, value in self.parameters.items()},
+        }
 
     @property
     def norms(self) -> Any:

@@ -8,8 +8,10 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.comparison import Measurement, Prediction
 from learning_dynamics.model.overlaps import Overlaps
+from learning_dynamics.netcdf import attributes_of
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import reject
 
@@ -43,14 +45,43 @@ def component_names(name: str, shape: tuple[int, ...]) -> list[str]:
 
 
 def chosen(values: Mapping[str, Array], quantities: Iterable[str] | None) -> list[str]:
-    """Names of the asked quantities, checked; all non-empty ones by default."""
+    """Names of the asked quantities, checked; all non-empty ones by default.
+
+    A component such as "signal[0,1]" stands for its quantity; `picked` takes it out.
+    """
     known = [name for name, array in values.items() if array.size]
     if quantities is None:
         return known
     names = [quantities] if isinstance(quantities, str) else list(quantities)
-    if not names or not set(names) <= set(known):
-        raise reject("quantities", f"name some of {known}", names)
-    return names
+    bases = [name if name in known else name.split("[")[0] for name in map(str, names)]
+    if not names or not set(bases) <= set(known):
+        raise reject("quantities", f"name some of {known}, or their components", names)
+    return list(dict.fromkeys(bases))
+
+
+def picked(
+    table: Array, labels: list[str], quantities: Iterable[str] | None
+) -> tuple[Array, list[str]]:
+    """Columns of the asked quantities and components, in the order in which they were asked for.
+
+    Args:
+        table: shape (..., columns), of all components of the `chosen` quantities.
+        labels: of the columns.
+        quantities: names such as "signal" or "signal[0,1]"; None for all.
+
+    Raises:
+        ValueError: if there is no such component.
+    """
+    if quantities is None:
+        return table, labels
+    columns: list[int] = []
+    for name in [quantities] if isinstance(quantities, str) else quantities:
+        whole = [i for i, label in enumerate(labels) if label.startswith(f"{name}[")]
+        fitting = [labels.index(name)] if name in labels else whole
+        if not fitting:
+            raise reject("quantities", f"name some of {labels}", repr(name))
+        columns += [i for i in fitting if i not in columns]
+    return table[..., columns], [labels[i] for i in columns]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,13 +147,15 @@ class Trajectory:
         return bad
 
     def _table(self, quantities: Iterable[str] | None) -> tuple[Array, list[str]]:
+        names = None if quantities is None else list(quantities)
+        names = [quantities] if isinstance(quantities, str) else names
         columns, labels = [], []
         values = self._numbers()
-        for name in chosen(values, quantities):
+        for name in chosen(values, names):
             array = values[name]
             columns.append(array.reshape(*array.shape[:2], -1))
             labels += component_names(name, array.shape[2:])
-        return np.concatenate(columns, axis=-1), labels
+        return picked(np.concatenate(columns, axis=-1), labels, names)
 
     def measurement(self, quantities: Iterable[str] | None = None) -> Measurement:
         """Means over replicas with standard errors, coordinates (time, quantity)."""
@@ -142,6 +175,27 @@ class Trajectory:
         mean = self.measurement(quantities)
         return Prediction(mean.values, mean.standard_error, label=mean.label)
 
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        replicas, rows = self.replicas, {}
+        batch = np.shape(self.start.signal)[:-3]
+        numbers = [short_text.concrete(array) for array in self.values.values()]
+        stopped = None if self.stopped is None else short_text.concrete(self.stopped)
+        rows["times"] = short_text.span(self.times)
+        rows["updates"] = short_text.span(self.updates)
+        rows["values"] = short_text.shapes(self.values)
+        if all(array is not None for array in numbers) and not batch:
+            rows["lost"] = f"{int(self.lost.sum())} of {replicas}"
+        if stopped is not None and not batch:
+            diverged = int(np.sum(stopped == -2))
+            rows["stopped"] = f"{int(np.sum(stopped >= 0))} of {replicas}, {diverged} diverged"
+        precision, seconds = (self.attributes.get(n) for n in ("precision", "wall_seconds"))
+        rows["took"] = f"{seconds:.3g} s" if isinstance(seconds, float) else ""
+        headline = f"{self.level}, N = {self.dimension}, {replicas} replicas"
+        headline = f"{headline}, a batch of {batch}" if batch else headline
+        return f"{headline}, {precision}" if precision else headline, rows
+
     def to_xarray(self) -> "xr.Dataset":
         """Labelled arrays (replica, time, ...), provenance in the attributes."""
         import xarray as xr
@@ -158,7 +212,7 @@ class Trajectory:
             arrays["stopped"] = (("replica",), self.stopped)
         coordinates = {"time": self.times, "updates": ("time", self.updates)}
         attributes = {**self.attributes, "level": self.level, "dimension": self.dimension}
-        return xr.Dataset(arrays, coords=coordinates, attrs=attributes)
+        return xr.Dataset(arrays, coords=coordinates, attrs=attributes_of(attributes))
 
 
 def _flatten(item: Trajectory) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.search.polynomials import powers_of, product
 
 __all__ = ["CLEAR", "Form"]
@@ -29,6 +30,15 @@ class Form:
     powers: NDArray[np.int64]
     coefficients: Array
     errors: Array
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        monomials, variables = np.shape(self.powers)
+        return f"order {self.order}, {monomials} monomials in {variables} overlaps", {
+            "coefficients": short_text.extent(self.coefficients),
+            "errors": short_text.largest({"": self.errors}).removesuffix(" ()"),
+        }
 
     @cached_property
     def factors(self) -> NDArray[np.int64]:

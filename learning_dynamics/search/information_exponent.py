@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.limit.accuracy import Target
 from learning_dynamics.limit.quadrature import Method
@@ -47,6 +48,16 @@ class Direction:
     direction: Array
     coefficient: float
     error: float
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        return self._verdict(), {"direction": short_text.array_text(self.direction)}
+
+    def _verdict(self) -> str:
+        if self.order is None:
+            return self.verdict
+        return f"order {self.order}, {self.verdict}: {self.coefficient:.4g} +- {self.error:.1g}"
 
     def samples(self, dimension: ArrayLike) -> Array:
         """Scale of the number of samples to weak recovery: N, N log N or N^(k-1).
@@ -94,6 +105,18 @@ class InformationExponent(Direction):
     directions: tuple[Direction, ...]
     subspaces: tuple[Array, ...]
     forms: tuple[Form, ...]
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        rows = {
+            str(i): f"{d._verdict()} along {short_text.array_text(d.direction)}"
+            for i, d in enumerate(self.directions[:9], 1)
+        }
+        if len(self.directions) > 9:
+            rows["more"] = f"{len(self.directions) - 9}, see `directions`"
+        highest = f"up to order {len(self.forms)}"
+        return f"{self.verdict} {highest}" if self.order is None else self._verdict(), rows
 
     def __str__(self) -> str:
         """One line per direction."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from learning_dynamics import short_text
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.process.simulate import simulate
@@ -38,6 +39,17 @@ class Recoveries(NamedTuple):
     samples: Array
     followed: Array
     lost: Integers
+
+    def __repr__(self) -> str:
+        return short_text.represent(self)
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        return f"{self.samples.shape[0]} replicas at each N", {
+            "dimensions": short_text.span(self.dimensions),
+            "recovered": short_text.array_text(self.fraction),
+            "followed": short_text.array_text(self.followed),
+            "lost": short_text.array_text(self.lost),
+        }
 
     @property
     def fraction(self) -> Array:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.comparison import Measurement
 from learning_dynamics.validation import (
     between,
@@ -60,6 +61,19 @@ class ExponentFit(NamedTuple):
     dimensions: Array
     replicas: int
 
+    def __repr__(self) -> str:
+        return short_text.represent(self)
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        low, high = self.interval
+        return f"exponent {self.exponent:.3f}, from {low:.3f} to {high:.3f}", {
+            "dimensions": short_text.span(self.dimensions),
+            "local slopes": short_text.array_text(self.local),
+            "quantile": short_text.array_text(self.quantile),
+            "recovered": short_text.array_text(self.fraction),
+            "replicas": str(self.replicas),
+        }
+
     def measurement(self) -> Measurement:
         """The overall slope and the local ones with bootstrap errors, coordinate `range`."""
         ends = [(0, -1), *((i, i + 1) for i in range(self.dimensions.size - 1))]
@@ -68,8 +82,7 @@ class ExponentFit(NamedTuple):
             names = names[:1]
         values = np.concatenate([[self.exponent], self.local])[: len(names)]
         axes = {"range": np.array(names)}
-        none = np.zeros(len(names), np.int64)
-        return Measurement(values, self.errors[: len(names)], self.replicas, axes, none)
+        return Measurement(values, self.errors[: len(names)], self.replicas, axes)
 
 
 def fit_exponent(

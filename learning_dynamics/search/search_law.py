@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.limit.accuracy import Estimate, Target
 from learning_dynamics.limit.quadrature import Method
@@ -59,6 +60,22 @@ class SearchLaw:
     form: Form
     rate: float
     errors: Mapping[str, float]
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        unit = "n*/N - log(N)/(2 g)" if self.order == 2 else f"n*/N^{self.order - 1}"
+        errors = ", ".join(f"{name} {value:.2g}" for name, value in self.errors.items())
+        median = self.median()
+        return f"order k = {self.order}, rate {self.rate:.4g}", {
+            "median": f"{float(median.value):.4g} +- {float(median.error):.2g} of {unit}",
+            "draws": f"{self.draws.size}, {self.censored} infinite",
+            "growth": f"g = {self.growth:.4g}" if self.order == 2 else "",
+            "direction": short_text.array_text(self.direction),
+            "S0": short_text.array_text(self.gradient_covariance),
+            "V": f"{self.gradient_norm:.4g}",
+            "errors": errors,
+        }
 
     @property
     def censored(self) -> int:

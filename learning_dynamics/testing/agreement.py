@@ -93,9 +93,7 @@ def assert_agrees(
     rich = hasattr(measured, "measurement")
     seen: Any = measured if rich else as_measurement(measured)  # type: ignore[arg-type]
     known = isinstance(predicted, Prediction) or hasattr(predicted, "prediction")
-    theory: Any = (
-        predicted if known else Prediction(real_array("predicted", predicted), np.zeros(()))
-    )
+    theory: Any = predicted if known else Prediction(real_array("predicted", predicted))
     options: dict[str, Any] = {"quantities": quantities} if rich else {}
     found = compare(seen, theory, false_alarm=false_alarm, **options)
     allowed = non_negative("bias", bias)

@@ -1,5 +1,6 @@
 """One compiled loop for every flax network: update, average, observe."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import optax
 from flax import nnx
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.comparison import Measurement
 from learning_dynamics.identity.session import notice_edits, sees_edits
 from learning_dynamics.loop import observation_gaps, observed_scan
@@ -58,7 +60,7 @@ class Training:
         steps: updates made at each observation, shape (observations,).
         values: name -> what `observe` returned, shape (replicas, observations, ...).
         states: states at the end, with a leading axis over replicas.
-        graph: structure of the network.
+        graph: structure of the network; None if it was loaded from a file.
         seconds: wall time, compilation included.
     """
 
@@ -73,10 +75,56 @@ class Training:
         """Number of networks."""
         return int(next(iter(self.values.values())).shape[0])
 
-    def network(self, replica: int = 0) -> Any:
-        """Return one network at the end of training, in evaluation mode (averaged if asked for)."""
-        state = jax.tree.map(lambda leaf: leaf[replica], self.states)
-        return _network(self.graph, state)
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        leaves = jax.tree.leaves(self.states.parameters)
+        each = sum(math.prod(leaf.shape[1:]) for leaf in leaves)
+        numbers = {name: short_text.concrete(array) for name, array in self.values.items()}
+        finals = {
+            name: f"{name} {np.mean(array[:, -1]):.4g}"
+            for name, array in numbers.items()
+            if array is not None and array.ndim == 2 and array.shape[1]
+        }
+        return f"{self.replicas} replicas of {each} parameters", {
+            "steps": short_text.span(self.steps),
+            "values": short_text.shapes(self.values),
+            "at the end": ", ".join(finals.values()),
+            "took": f"{self.seconds:.3g} s",
+        }
+
+    def network(self, replica: int = 0, *, build: Callable[[nnx.Rngs], Any] | None = None) -> Any:
+        """Return one network at the end of training, in evaluation mode (averaged if asked for).
+
+        Args:
+            replica: which one.
+            build: makes the network, as for `train`; for a run that was loaded from a file.
+
+        Raises:
+            ValueError: if a loaded run is given no `build`, or that of another network.
+        """
+        if self.graph is not None:
+            if build is not None:
+                raise reject("build", "be left out unless the run was loaded", build)
+            state = jax.tree.map(lambda leaf: leaf[replica], self.states)
+            return _network(self.graph, state)
+        if build is None:
+            raise reject("build", "make the network of a run that was loaded", build)
+        graph, *abstract = _split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+        parameters, others = (
+            _filled(tree, self.leaves(name), replica)
+            for tree, name in zip(abstract, ("parameters", "others"), strict=True)
+        )
+        mean = self.leaves("average")
+        average = None if mean is None else _filled(abstract[0], mean, replica)
+        return _network(graph, State(parameters, others, None, average))
+
+    def leaves(self, part: str) -> dict[str, jax.Array] | None:
+        """Arrays of one part of `states` by name, leading axis replicas; None without any."""
+        tree = getattr(self.states, part)
+        if tree is None or self.graph is None:
+            return tree
+        return _by_name(tree)
 
     def measurement(self, names: Iterable[str] | None = None, *, axis: str = "set") -> Measurement:
         """Mean over replicas of scalars, coordinates (`axis`, step); all scalars by default.
@@ -107,6 +155,27 @@ def log_steps(end: int, *, points: int = 20, first: int = 1) -> NDArray[np.int64
         raise reject("points", "be at least 3", points)
     spaced = np.rint(np.geomspace(first, end, points - 1)).astype(np.int64)
     return np.unique(np.concatenate([[0], spaced]))
+
+
+def _by_name(tree: Any) -> dict[str, Any]:
+    """Leaves by their paths."""
+    paths, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in paths}
+
+
+def _filled(abstract: Any, leaves: Mapping[str, jax.Array] | None, replica: int) -> Any:
+    """A tree with the leaves of one replica.
+
+    Raises:
+        ValueError: if the leaves are those of another tree.
+    """
+    wanted = {name: (leaf.shape, leaf.dtype) for name, leaf in _by_name(abstract).items()}
+    given = {name: (leaf.shape[1:], leaf.dtype) for name, leaf in (leaves or {}).items()}
+    if wanted != given:
+        apart = sorted(k for k in wanted.keys() | given.keys() if wanted.get(k) != given.get(k))
+        raise reject("build", "make the network that was trained", f"others: {', '.join(apart)}")
+    chosen = [(leaves or {})[name][replica] for name in wanted]
+    return jax.tree.unflatten(jax.tree.structure(abstract), chosen)
 
 
 def _network(graph: Any, state: State) -> Any:

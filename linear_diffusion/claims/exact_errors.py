@@ -140,7 +140,7 @@ def _generated_law(run: Run) -> tuple[Comparison, Comparison]:
         ]
     ).labelled("finite number of steps")
     limit = np.broadcast_to(modes + ridge, finite.values.shape)
-    infinite = Prediction(limit, np.zeros(limit.shape), label="infinitely many steps")
+    infinite = Prediction(limit, label="infinitely many steps")
     quantity = "generated variance"
     return (
         compare(measured, finite, name="finite-T sampler law on patches", quantity=quantity),

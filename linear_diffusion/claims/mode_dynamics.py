@@ -118,7 +118,7 @@ def _gains(run: Run) -> tuple[Comparison, Comparison]:
     )
     rate = ALPHA_BAR * law.spectrum.mean() + 1 - ALPHA_BAR
     together = np.broadcast_to(1 - np.exp(-rate * times), predicted.values.shape)
-    control = Prediction(together, np.zeros(together.shape), label="one rate for all")
+    control = Prediction(together, label="one rate for all")
     quantity = "gain / final gain"
     return (
         compare(

@@ -102,7 +102,7 @@ def test_ten_lines(tmp_path):
     seen = ld.simulate(problem, replicas=16, key=jax.random.key(0), **options)
     exact = ld.simulate(problem, replicas=256, level="overlaps", key=jax.random.key(1), **options)
     limit = ld.integrate(problem, times=times, start=seen)
-    together = ld.compare(seen, exact, limit)
+    together = ld.compare_each(seen, exact, limit)
     assert together.verdict == "pass"
     assert "/N" in limit.prediction().bias_order
     together.plot(tmp_path / "levels.png")

@@ -1,0 +1,110 @@
+"""Pieces of a comparison's figure: names along x, logarithmic limits, residuals below."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+from numpy.typing import NDArray
+
+from learning_dynamics.comparison import Comparison
+from learning_dynamics.drawing import GREY, series_style
+
+__all__ = ["LETTER", "draw_levels", "fit_logarithmic", "name_ticks", "residual_panel"]
+
+Array = NDArray[np.float64]
+ACROSS, LETTER = 5.4, 0.075  # inches: the room for names along x, and a letter of them
+
+
+def name_ticks(axes: Axes, positions: Array, names: Sequence[str]) -> None:
+    """Names along x, turned and made smaller where they would run into each other."""
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    room = ACROSS / len(names)
+    if max(map(len, names)) * LETTER <= room:
+        axes.set_xticks(positions, names)
+        return
+    size = float(np.clip(0.8 * 72 * room, 5, 8))  # points: lines of text side by side
+    axes.set_xticks(
+        positions, names, size=size, rotation=45 if size == 8 else 90, rotation_mode="anchor",
+        ha="right", va="center",
+    )  # fmt: skip
+
+
+def draw_levels(axes: Axes, places: Array, values: Array, bias: Array, index: int) -> None:
+    """Theory as a level across each category: a line between names would mean nothing."""
+    colour = series_style(index).colour
+    axes.hlines(values, places - 0.3, places + 0.3, color=colour, zorder=2)
+    for place, value, size in zip(places, values, bias, strict=True):
+        if size > 0:
+            axes.fill_between(
+                [place - 0.3, place + 0.3],
+                value - size,
+                value + size,
+                color=colour,
+                alpha=0.16,
+                lw=0,
+            )
+
+
+def fit_logarithmic(axes: Axes, table: dict[str, Array], shown: list[Array]) -> None:
+    """Fit a logarithmic axis to the points: an error bar down to zero must not stretch it."""
+    ends = [table["measured"] - table["error"], table["measured"] + table["error"]]
+    values = np.concatenate([np.ravel(array) for array in (*shown, *ends)])
+    floor = np.concatenate([np.ravel(array) for array in shown])
+    floor = floor[np.isfinite(floor) & (floor > 0)]
+    if floor.size:
+        values = values[np.isfinite(values) & (values > floor.min() / 10)]
+        margin = (values.max() / values.min()) ** 0.06
+        axes.set_ylim(values.min() / margin, values.max() * max(margin, 1.02))
+
+
+def residual_panel(axes: Axes, comparison: Comparison, x: Array, residual: Array) -> None:
+    """Residuals with the accepted band; far ones on a compressed axis."""
+    critical = comparison.critical
+    finite = np.abs(residual[np.isfinite(residual)])
+    largest = max(float(finite.max(initial=0.0)), critical)
+    compressed = largest > 6 * critical
+    if compressed:
+        axes.set_yscale("symlog", linthresh=critical, linscale=1.0)
+        decades = np.arange(np.ceil(np.log10(critical)), np.floor(np.log10(largest)) + 1)
+        powers = 10.0 ** decades[:: len(decades) // 3 + 1]
+        axes.set_yticks([*-powers[::-1], 0.0, *powers])
+        axes.yaxis.set_minor_locator(NullLocator())
+    top = largest * (2.5 if compressed else 1.25)
+    axes.set_ylim(-top, top)
+    axes.axhspan(-critical, critical, color="#E9E9E9", linewidth=0, zorder=0)
+    axes.axhline(0, color=GREY, linewidth=0.8, zorder=1)
+    for i, row in enumerate(residual):
+        style = series_style(i)
+        markers: list[tuple[Any, Any, str]] = [
+            (np.isfinite(row), row, style.marker),
+            (np.isposinf(row), np.full(row.shape, top), "^"),
+            (np.isneginf(row), np.full(row.shape, -top), "v"),
+            (np.isnan(row), np.full(row.shape, -top), "x"),
+        ]
+        for chosen, height, marker in markers:
+            if not chosen.any():  # an empty line would pull the layout towards the corner
+                continue
+            edge = style.colour if marker == "x" else "white"
+            axes.plot(
+                x[chosen],
+                height[chosen],
+                marker,
+                color=style.colour,
+                markersize=4.5,
+                markeredgecolor=edge,
+                markeredgewidth=1.2 if marker == "x" else 0.5,
+                clip_on=False,
+                zorder=4,
+            )
+    lost, drawn = int(np.max(comparison.measured.lost)), comparison.measured.replicas
+    bias = f"beyond the allowed bias {comparison.predicted.bias_order}; "
+    axes.set_title(
+        f"{bias if comparison.predicted.bias_order else ''}shaded: accepted, "
+        f"±{critical:.2g}" + (f"; up to {lost} of {drawn} replicas lost" if lost else ""),
+        fontsize=8.5,
+        color="#444444",
+        loc="left",
+    )
+    axes.set_ylabel("residual\n(standard errors)", fontsize=9)

@@ -1,0 +1,250 @@
+"""What a simulation measures and a theory predicts: values with their errors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from learning_dynamics import short_text
+from learning_dynamics.validation import integers, non_negative, real_array, reject
+
+__all__ = ["Measurement", "Prediction"]
+
+Array = NDArray[np.float64]
+ULPS = 4.0  # rounding of one observed number, in units of the last place of its type
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a theory says, and how exactly it says it.
+
+    Attributes:
+        values: predicted values, float64, any shape.
+        numerical_error: bound on the error of the evaluation (quadrature, root finding,
+            rounding), same shape, or one number for all. It says nothing about the theory itself.
+        bias: size of what the theory leaves out at finite size, likewise; zero for exact laws.
+        bias_order: that size as a formula, such as "4/d" (empty for exact laws).
+        label: name for legends and tables.
+    """
+
+    values: Array
+    numerical_error: Array = field(default_factory=lambda: np.zeros(()))
+    bias: Array = field(default_factory=lambda: np.zeros(()))
+    bias_order: str = ""
+    label: str = "theory"
+
+    if TYPE_CHECKING:  # what is given may be lists and numbers, what is held are arrays
+
+        def __init__(
+            self,
+            values: ArrayLike,
+            numerical_error: ArrayLike = 0.0,
+            bias: ArrayLike = 0.0,
+            bias_order: str = "",
+            label: str = "theory",
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        values = real_array("values", self.values)
+        error = real_array("numerical_error", self.numerical_error)
+        error = spread_over("numerical_error", error, values.shape)
+        bias = spread_over("bias", non_negative("bias", self.bias), values.shape)
+        if np.any(error < 0):
+            raise reject("numerical_error", "not be negative", error.min())
+        if bool(np.any(bias > 0)) != bool(self.bias_order):
+            raise reject("bias_order", "be given exactly when a bias is", repr(self.bias_order))
+        for name, array in (("values", values), ("numerical_error", error), ("bias", bias)):
+            object.__setattr__(self, name, array)
+
+    def with_bias(self, bias: ArrayLike, order: str) -> "Prediction":
+        """Allow a finite-size deviation of absolute size `bias`, described by `order`."""
+        return replace(self, bias=real_array("bias", bias), bias_order=order)
+
+    def scaled(self, factor: ArrayLike) -> "Prediction":
+        """Multiply value, error and bias by a positive factor, such as 1/d.
+
+        Args:
+            factor: broadcasts against the values.
+
+        Raises:
+            ValueError: if a factor is not positive.
+        """
+        scale = real_array("factor", factor)
+        if not np.all(scale > 0):
+            raise reject("factor", "be positive", scale)
+        return replace(
+            self,
+            values=self.values * scale,
+            numerical_error=self.numerical_error * scale,
+            bias=self.bias * scale,
+        )
+
+    def labelled(self, label: str) -> "Prediction":
+        """Give the prediction the name `label` in legends and tables."""
+        return replace(self, label=label)
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        return self.label, {
+            "values": short_text.extent(self.values),
+            "numerical error": short_text.largest({"values": self.numerical_error}).split(" (")[0],
+            "allowed bias": self.bias_order,
+        }
+
+    def __getitem__(self, index: Any) -> "Prediction":
+        bias = self.bias[index]
+        return replace(
+            self,
+            values=self.values[index],
+            numerical_error=self.numerical_error[index],
+            bias=bias,
+            bias_order=self.bias_order if np.any(bias > 0) else "",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """Mean over independent replicas of a simulation, with its standard error.
+
+    Attributes:
+        values: mean over the replicas that stayed finite, float64, one axis per coordinate.
+        standard_error: sample standard deviation over replicas / sqrt(number of finite ones), same
+            shape, or one number for all.
+        replicas: number of replicas drawn.
+        coordinates: axis name -> values along that axis, in the order of the axes.
+        lost: number of replicas that overflowed or became NaN, per point, or one number for all.
+            They are left out of the mean and any comparison with a lost replica fails.
+        label: name for legends and tables.
+        attributes: provenance (configuration, seeds, seconds, versions).
+        rounding: what the simulation's number type leaves open, same shape: four units in the
+            last place of the largest draw. A quantity without spread over the replicas has no
+            other error. Zero if it is not known.
+    """
+
+    values: Array
+    standard_error: Array
+    replicas: int
+    coordinates: Mapping[str, NDArray[Any]]
+    lost: NDArray[np.int64] = field(default_factory=lambda: np.zeros((), np.int64))
+    label: str = "simulation"
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    rounding: Array = field(default_factory=lambda: np.zeros(()))
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            values: ArrayLike,
+            standard_error: ArrayLike,
+            replicas: int,
+            coordinates: Mapping[str, ArrayLike],
+            lost: ArrayLike = 0,
+            label: str = "simulation",
+            attributes: Mapping[str, Any] = ...,
+            rounding: ArrayLike = 0.0,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        values = real_array("values", self.values)
+        axes = {name: np.atleast_1d(np.asarray(axis)) for name, axis in self.coordinates.items()}
+        expected = tuple(axis.size for axis in axes.values())
+        if values.shape != expected:
+            raise reject("values", f"have the shape {expected} of the coordinates", values.shape)
+        arrays = {
+            "standard_error": real_array("standard_error", self.standard_error),
+            "lost": integers("lost", self.lost, least=0),
+            "rounding": non_negative("rounding", self.rounding),
+        }
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "coordinates", axes)
+        for name, array in arrays.items():
+            object.__setattr__(self, name, spread_over(name, array, values.shape))
+
+    @classmethod
+    def from_replicas(
+        cls,
+        draws: ArrayLike,
+        coordinates: Mapping[str, ArrayLike],
+        *,
+        label: str = "simulation",
+        attributes: Mapping[str, Any] | None = None,
+        precision: DTypeLike | None = None,
+    ) -> "Measurement":
+        """Average over the leading axis of `draws`, shape (replicas, *coordinate lengths).
+
+        Args:
+            draws: one number per replica and point.
+            coordinates: axis name -> values along that axis.
+            label: name for legends and tables.
+            attributes: provenance.
+            precision: floating-point type that the draws were computed in, which fixes
+                `rounding`; that of `draws` if left out.
+
+        Raises:
+            ValueError: with fewer than two replicas, if the coordinates do not fit the shape, or
+                if `precision` is no floating-point type.
+        """
+        rounding = ULPS * _unit_roundoff(
+            np.asarray(draws).dtype if precision is None else precision
+        )
+        draws = real_array("draws", draws)
+        axes = {name: np.atleast_1d(np.asarray(axis)) for name, axis in coordinates.items()}
+        for name in axes:
+            if not name.isidentifier():
+                raise reject("coordinates", "have names of letters, digits and _", repr(name))
+        expected = tuple(axis.size for axis in axes.values())
+        if draws.ndim == 0 or draws.shape[0] < 2:
+            raise reject("draws", "hold at least two replicas", f"shape {draws.shape}")
+        if draws.shape[1:] != expected:
+            raise reject(
+                "draws", f"have shape (replicas, {', '.join(map(str, expected))})", draws.shape
+            )
+        finite = np.isfinite(draws)
+        kept = finite.sum(axis=0)
+        clean = np.where(finite, draws, 0.0)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            mean = clean.sum(axis=0) / kept
+            spread = np.where(finite, draws - mean, 0.0)
+            error = np.sqrt((spread**2).sum(axis=0) / (kept - 1) / kept)
+        rounding = rounding * np.max(np.abs(clean), axis=0)
+        lost = draws.shape[0] - kept
+        return cls(mean, error, draws.shape[0], axes, lost, label, dict(attributes or {}), rounding)
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        lost = int(np.max(self.lost, initial=0))
+        return f"{self.label}, {self.replicas} replicas", {
+            **{name: short_text.span(axis) for name, axis in self.coordinates.items()},
+            "values": short_text.extent(self.values),
+            "standard error": short_text.largest({"": self.standard_error}).removesuffix(" ()"),
+            "lost": f"up to {lost} replicas" if lost else "",
+        }
+
+
+def spread_over(argument: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """An array repeated over the shape of the values.
+
+    Raises:
+        ValueError: if it does not broadcast to it.
+    """
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError as error:
+        raise reject(argument, f"broadcast to the shape {shape}", f"shape {array.shape}") from error
+
+
+def _unit_roundoff(precision: DTypeLike) -> float:
+    """Relative spacing of a floating-point type, also of the narrow ones; 0 for whole numbers."""
+    from jax.numpy import finfo  # not at the top: the command line must start fast
+
+    kind = np.dtype(precision)
+    if kind.kind in "iub":
+        return 0.0
+    try:
+        return float(finfo(kind).eps)
+    except ValueError as error:
+        raise reject("precision", "be a real number type", kind) from error

@@ -1,0 +1,116 @@
+"""Results show themselves in a few lines, also with traced arrays and placeholders in them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import learning_dynamics as ld
+from learning_dynamics import short_text
+from tests.learning_dynamics.results_of_each_kind import KINDS
+
+# what a person wants to know of each
+TOLD = {
+    "Trajectory": ["overlaps, N = 100, 4 replicas, float32", "signal (4, 3, 2, 1)", "0.5, 1, 2",
+                   "50, 100, 200", "4 of 4", "2 of 4, 1 diverged", "0.1 s"],
+    "Overlaps": ["K = 2, r = 1", "(4, 2, 1) float64"],
+    "Limit": ["N -> infinity, noise of N = 100", "signal (3, 1, 2)", "at most 1e-09", "968 nodes"],
+    "Fluctuations": ["0.5, 1, 2", "signal (3, 1, 2), times N^1/2", "fields"],
+    "Estimate": ["sobol, 1024 points", "signal [[", "one 2.5"],
+    "InformationExponent": ["order 2, attractive: -0.5 +- 1e-09", "flat along"],
+    "SearchLaw": ["order k = 3", "n*/N^2", "50, 1 infinite", "form 1e-09"],
+    "Recoveries": ["1 replicas", "10, 20"],
+    "ExponentFit": ["exponent 2.000, from 1.000 to 1.000"],
+    "Measurement": ["simulation, 5 replicas", "time", "0.5, 1, 2", "lost", "up to 1"],
+    "Prediction": ["theory", "at most 1e-09", "1/N"],
+    "Comparison": ["one: fail", "theory", "simulation, 5 replicas", "accepted, at time =", "lost"],
+    "Comparisons": ["both: fail", "one", "two", "residuals at most"],
+    "Training": ["2 replicas of 10 parameters", "0, 2, 4", "narrow (2, 3)", "1.5 s"],
+    "CueLearning": ["4 seeds", "0, 1, 5", "phase (4, 3)", "0.5"],
+    "DenoiserLearning": ["2 seeds of 10 parameters", "real (2, 3)", "0, 5"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_results_tell_what_they_are_in_a_few_lines(kind):
+    text = repr(KINDS[kind]())
+    assert text.startswith(f"{kind}: ")
+    assert len(text.splitlines()) <= 12
+    assert max(map(len, text.splitlines())) <= 100
+    for part in TOLD[kind]:
+        assert part in text, text
+
+
+def test_large_results_stay_short():
+    names = {f"a long name of an observable {i}": np.zeros((1000, 500)) for i in range(40)}
+    state = ld.Overlaps(np.zeros((1000, 9, 9)), np.zeros((1000, 3, 9, 9)), names)
+    times = np.arange(500.0)
+    big = ld.Trajectory("ambient", 9, times, times.astype(int), names, state, state)
+    many = {f"axis{i}": np.arange(1) for i in range(30)}
+    wide = ld.Measurement(np.zeros((1,) * 30), 1.0, 4, many)
+    several = ld.compare_each(wide, *[ld.Prediction(np.zeros((1,) * 30))] * 30, name="x" * 300)
+    for result in (big, state, wide, several):
+        lines = repr(result).splitlines()
+        assert len(lines) <= 12
+        assert max(map(len, lines)) <= 100
+    assert "500, from 0 to 499" in repr(big)
+    assert "and 39 more" in repr(big)
+
+
+def test_traced_and_deleted_arrays_are_shown_by_shape():
+    texts = []
+
+    def look(signal, blocks):
+        texts.append(repr(ld.Overlaps(signal, blocks, {"a": signal[0, 0]})))
+        return signal
+
+    jax.jit(look)(jnp.ones((2, 1)), jnp.ones((1, 2, 2)))
+    jax.vmap(look)(jnp.ones((3, 2, 1)), jnp.ones((3, 1, 2, 2)))
+    jax.grad(lambda m: look(m, jnp.ones((1, 2, 2))).sum())(jnp.ones((2, 1)))
+    assert all("(2, 1) float32, traced" in text and "() float32, traced" in text for text in texts)
+    assert len(texts) == 3
+    gone = jnp.ones(3)
+    gone.delete()
+    assert "(3,) float32" in repr(ld.Overlaps(jnp.ones((1, 1)), gone, {}))
+    keys = jax.random.split(jax.random.key(0), 2)
+    assert "(2,) key<fry>" in repr(ld.Overlaps(jnp.ones((1, 1)), keys, {}))
+
+
+@pytest.mark.parametrize("kind", ["Trajectory", "Fluctuations", "Estimate", "Limit"])
+def test_traced_results_are_shown_by_shape(kind):
+    given, texts = KINDS[kind](), []
+    fields = [f for f in given.__dataclass_fields__ if f not in ("attributes", "level")]
+    kept = {f: getattr(given, f) for f in fields}
+    leaves, structure = jax.tree.flatten(kept)
+    at = [i for i, x in enumerate(leaves) if getattr(x, "dtype", None) == np.float64]
+
+    def look(arrays):
+        for i, array in zip(at, arrays, strict=True):
+            leaves[i] = array
+        result = object.__new__(type(given))
+        for name, value in (given.__dict__ | jax.tree.unflatten(structure, leaves)).items():
+            object.__setattr__(result, name, value)
+        texts.append(repr(result))
+
+    jax.jit(look)([leaves[i].astype(np.float32) for i in at])
+    assert len(texts[0].splitlines()) <= 12
+    assert "traced" in texts[0]
+
+
+def test_placeholders_of_jax_do_no_harm():
+    shapeless = jax.tree.map(lambda _: object(), KINDS["Overlaps"]())
+    assert repr(shapeless).splitlines()[0] == "Overlaps"
+    assert "object" in repr(shapeless)
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), KINDS["Overlaps"]())
+    assert "(4, 2, 1) float64" in repr(shapes)
+    assert "None" in repr(ld.Overlaps(None, 0, {"a": None}))
+
+
+def test_texts_of_arrays():
+    assert short_text.array_text(np.float64(1.5)) == "1.5"
+    assert short_text.array_text(np.arange(3)) == "[0, 1, 2]"
+    assert short_text.array_text(np.zeros((3, 4), np.float32)) == "(3, 4) float32"
+    assert short_text.extent(np.full(9, np.nan)) == "(9,), none finite"
+    assert short_text.extent(np.r_[np.arange(8.0), np.inf]).endswith("from 0 to 7, 1 not finite")
+    assert short_text.largest({"a": np.zeros(2), "b": np.array([np.nan])}) == "at most nan (b)"
+    assert short_text.largest({"a": np.zeros(0)}) == ""

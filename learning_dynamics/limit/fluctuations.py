@@ -29,7 +29,7 @@ from learning_dynamics.limit.quadrature import (
 )
 from learning_dynamics.limit.solution import IncompleteError, velocity_at
 from learning_dynamics.limit.starts import device_nodes
-from learning_dynamics.limit.velocity import Medium, flow, samples, velocity
+from learning_dynamics.limit.velocity import Medium, flow, observed, samples, velocity
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.process.simulate import observables
@@ -471,7 +471,7 @@ def _solve(
         for name, function in watched:
 
             def value(x: jax.Array, function: Any = function) -> jax.Array:
-                return function(unravel(x))
+                return observed(function, problem, place, nodes, unravel(x))
 
             slope = jax.jacfwd(value)(x)
             bend = jax.jacfwd(jax.jacfwd(value))(x)

@@ -12,6 +12,7 @@ from learning_dynamics.limit.quadrature import Nodes
 from learning_dynamics.limit.velocity import Medium, moments
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem, changed
+from learning_dynamics.pytrees import is_traced
 
 __all__ = ["PopulationLoss", "loss"]
 
@@ -47,6 +48,9 @@ class PopulationLoss:
         Raises:
             InaccurateError: if it is not known to a thousandth.
         """
+        if is_traced((problem, overlaps)):
+            traced: Any = expected_loss(self.of(problem), overlaps, dimension=dimension)[0]
+            return traced
         lead = np.shape(overlaps.signal)[:-2]
         flat = jax.tree.map(lambda a: np.reshape(a, (-1, *np.shape(a)[len(lead) :])), overlaps)
         finite = np.all(

@@ -16,7 +16,7 @@ from learning_dynamics.limit.kinks import has_kinks
 from learning_dynamics.limit.population import Rules
 from learning_dynamics.limit.quadrature import Nodes, combine, expectation_nodes, same_length
 from learning_dynamics.limit.starts import device_nodes
-from learning_dynamics.limit.velocity import Medium, velocity
+from learning_dynamics.limit.velocity import Medium, observed, velocity
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 
@@ -362,7 +362,9 @@ def _integrate(
         return velocity(problem, place, nodes, overlaps, held, law)
 
     def look(overlaps: Overlaps) -> dict[str, jax.Array]:
-        return {name: function(overlaps) for name, function in watched}
+        return {
+            name: observed(function, problem, place, nodes, overlaps) for name, function in watched
+        }
 
     def one(start: Overlaps) -> _Run:
         solution = diffrax.diffeqsolve(

@@ -14,7 +14,8 @@ from learning_dynamics.process.update import gradient
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import reject
 
-__all__ = ["Medium", "Moments", "flow", "medium", "moments", "samples", "velocity"]
+__all__ = ["Medium", "Moments", "flow", "medium", "moments", "observed", "samples"]
+__all__ += ["velocity"]
 
 
 class Medium(NamedTuple):
@@ -280,6 +281,17 @@ def _frozen(
     logarithm = -jnp.sum(zeta**2) / 2 - rank * jnp.sum(jnp.log(jnp.diagonal(factor)))
     fields = still(fields) + dot(shift - still(shift), outside)
     return fields, zeta, jnp.exp(logarithm - still(logarithm))
+
+
+def observed(
+    function: Any, problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps
+) -> jax.Array:
+    """An observable at some order parameters; averages over samples use the same nodes."""
+    if hasattr(function, "under"):
+        value: jax.Array = function.under(problem, place, nodes, overlaps)
+    else:
+        value = function(overlaps)
+    return value
 
 
 def velocity(

@@ -53,6 +53,10 @@ class Comparison:
     name: str
     quantity: str
     false_alarm: float
+    theory: Any = None  # a limit, whose line can be drawn smooth
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "theory": None}  # neither its problem nor its code is sent on
 
     @property
     def residual(self) -> Array:
@@ -315,7 +319,10 @@ def compare_each(
         raise reject("measured", "hold at least one point", "none")
     title = name or seen.label
     return Comparisons(
-        tuple(Comparison(seen, theory, title, quantity, false_alarm) for theory in theories)
+        tuple(
+            Comparison(seen, theory, title, quantity, false_alarm, source)
+            for theory, source in zip(theories, predicted, strict=True)
+        )
     )
 
 

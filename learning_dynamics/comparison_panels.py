@@ -1,5 +1,6 @@
 """Pieces of a comparison's figure: names along x, logarithmic limits, residuals below."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +12,17 @@ from numpy.typing import NDArray
 from learning_dynamics.comparison import Comparison
 from learning_dynamics.drawing import GREY, series_style
 
-__all__ = ["LETTER", "draw_levels", "fit_logarithmic", "name_ticks", "residual_panel"]
+__all__ = [
+    "LETTER",
+    "draw_levels",
+    "fit_logarithmic",
+    "name_ticks",
+    "residual_panel",
+    "smooth_lines",
+]
 
 Array = NDArray[np.float64]
+PARTS, STARTS_MOST = 12, 64  # of a smooth line between two times, starts solved again for it
 ACROSS, LETTER = 5.4, 0.075  # inches: the room for names along x, and a letter of them
 
 
@@ -108,3 +117,44 @@ def residual_panel(axes: Axes, comparison: Comparison, x: Array, residual: Array
         loc="left",
     )
     axes.set_ylabel("residual\n(standard errors)", fontsize=9)
+
+
+def smooth_lines(theory: Any, times: Array, logarithmic: bool) -> tuple[Array, dict[str, Array]]:
+    """Components of the order parameters of a limit at dense times, averaged over its starts.
+
+    Empty where the theory is no limit, carries no equation, or has so many starts that solving it
+    again takes long.
+
+    Args:
+        theory: what was compared.
+        times: of the comparison, shape (times,).
+        logarithmic: whether the dense times are spaced in the logarithm.
+
+    Returns:
+        Dense times, and label of a component -> values at them.
+    """
+    paths = getattr(theory, "paths", {})
+    solvable = getattr(theory, "solve", None) is not None and times.size > 2
+    if not solvable or not paths or next(iter(paths.values())).shape[0] > STARTS_MOST:
+        return times, {}
+    # each call of `at` asks for as many times as the limit has: its compiled program serves again
+    between = np.geomspace if logarithmic else np.linspace
+    pairs = itertools.pairwise(np.sort(times))
+    steps = np.stack([between(a, b, PARTS, endpoint=False) for a, b in pairs], axis=1)
+    try:
+        parts = [theory.at(row) for row in steps]
+    except ValueError:  # its code was edited meanwhile
+        return times, {}
+    dense = steps.T.ravel()
+    from learning_dynamics.process.trajectory import component_names  # brings JAX
+
+    lines = {}
+    for name in ("signal", "norms", *parts[0].parameters):
+        rows = [
+            part.parameters[name] if name in part.parameters else getattr(part, name)
+            for part in parts
+        ]
+        mean = np.stack([np.asarray(row, np.float64).mean(axis=0) for row in rows], axis=1)
+        labels = component_names(name, mean.shape[2:])
+        lines |= dict(zip(labels, mean.reshape(dense.size, -1).T, strict=True))
+    return dense, lines

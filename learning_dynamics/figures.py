@@ -19,6 +19,7 @@ from learning_dynamics.comparison_panels import (
     fit_logarithmic,
     name_ticks,
     residual_panel,
+    smooth_lines,
 )
 from learning_dynamics.drawing import (
     GREY,
@@ -71,7 +72,8 @@ def plot_comparison(
 ) -> Figure:
     """Draw simulation and theory, and below them the residuals with the accepted band.
 
-    Points that a logarithmic axis cannot show stay visible in the residual panel; crosses on its
+    The line of a limit is drawn through further times, where order parameters are compared along
+    time; other lines connect the predictions. Points that a logarithmic axis cannot show stay visible in the residual panel; crosses on its
     lower edge are points without a finite residual. Symmetric entries, such as norms[0,1] and
     norms[1,0], are drawn once; more than eight series are drawn in small multiples.
 
@@ -254,10 +256,18 @@ def _draw(
     shown = [drawn["measured"], drawn["predicted"], *([] if lines is None else [lines[1]])]
     logx = _spans_decades(positions) if logx is None and names is None else bool(logx)
     logy = _spans_decades(*shown) if logy is None else logy
-    for i in range(len(group)):
+    dense, smooth = positions, {}
+    if table.x == "time" and names is None and lines is None:
+        dense, smooth = smooth_lines(comparison.theory, positions, logx)
+        dense = np.append(dense, positions[-1])
+    for i, label in enumerate([table.labels[j] if table.labels else "" for j in group]):
         draw_simulation(main, positions, drawn["measured"][i], drawn["error"][i], index=i)
         if names is not None:
             draw_levels(main, positions, drawn["predicted"][i], drawn["bias"][i], i)
+        elif label in smooth:
+            bias = np.interp(dense, positions, drawn["bias"][i])
+            end = drawn["predicted"][i][-1]
+            draw_theory(main, dense, np.append(smooth[label], end), bias=bias, index=i)
         elif lines is None:
             draw_theory(main, positions, drawn["predicted"][i], bias=drawn["bias"][i], index=i)
         else:

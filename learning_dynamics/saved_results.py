@@ -112,7 +112,7 @@ _KINDS: dict[str, Kind] = {
     "ExponentFit": Kind("search.sample_complexity"),
     "Measurement": Kind("measurement"),
     "Prediction": Kind("measurement"),
-    "Comparison": Kind("comparison"),
+    "Comparison": Kind("comparison", take=lambda item: _plain_fields(item) | {"theory": None}),
     "Comparisons": Kind("comparison"),
     "Training": Kind(
         "training.network",

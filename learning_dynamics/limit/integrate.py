@@ -140,7 +140,8 @@ class Limit:
 
     def _summary(self) -> tuple[str, short_text.Rows]:
         told = self.attributes.get
-        starts = {np.shape(path)[0] for path in self.paths.values()}
+        batch = np.shape(self.times)[:-1]
+        starts = {np.shape(path)[len(batch)] for path in self.paths.values()}
         rows = {
             "times": short_text.span(self.times),
             "values": short_text.shapes(self.values),
@@ -156,7 +157,8 @@ class Limit:
             rows["ended"] = "before the last time that was asked for"
         rows["took"] = f"{told('seconds'):.3g} s" if isinstance(told("seconds"), float) else ""
         size = told("dimension")
-        return "N -> infinity" if size is None else f"N -> infinity, noise of N = {size}", rows
+        headline = "N -> infinity" if size is None else f"N -> infinity, noise of N = {size}"
+        return f"{headline}, a batch of {batch}" if batch else headline, rows
 
     def components(self, quantities: Iterable[str] | None = None) -> list[str]:
         """Labels of the columns of `prediction`."""

@@ -58,7 +58,7 @@ MODELS = {
 def test_models_pass_reverse_mode_in_a_batch(model, level):
     def of(number, key):
         run = ld.simulate(
-            MODELS[model](number), dimension=18, times=[0.5, 1.0], replicas=2, key=key, level=level
+            MODELS[model](number), dimension=16, times=[0.5, 1.0], replicas=2, key=key, level=level
         )
         return jnp.sum(run.values["norms"])
 

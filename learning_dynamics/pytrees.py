@@ -5,8 +5,19 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-__all__ = ["configuration", "is_traced", "static"]
+from learning_dynamics.validation import finite_array, reject
+
+__all__ = [
+    "checked_if_concrete",
+    "configuration",
+    "is_traced",
+    "require_concrete",
+    "stand_in",
+    "static",
+]
 
 T = TypeVar("T")
 
@@ -53,3 +64,51 @@ def configuration(cls: type[T]) -> type[T]:
 def is_traced(value: Any) -> bool:
     """Whether a value is abstract (inside `jit` or `vmap`), so that it cannot be checked."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
+
+
+def checked_if_concrete(argument: str, value: Any, *, ndim: int | None = None) -> Any:
+    """A finite float64 array on the host; under a transformation a JAX array of its own type.
+
+    Raises:
+        ValueError: on a concrete value as `finite_array`, on a traced one if its rank is not
+            `ndim`.
+    """
+    if not is_traced(value):
+        return finite_array(argument, value, ndim=ndim)
+    array = jnp.asarray(value)
+    if ndim is not None and array.ndim != ndim:
+        raise reject(argument, f"have {ndim} dimension(s)", f"shape {array.shape}")
+    return array
+
+
+def require_concrete(**arguments: Any) -> None:
+    """Refuse traced values where a program takes its structure from them.
+
+    Raises:
+        ValueError: naming the first traced argument.
+    """
+    for argument, value in arguments.items():
+        if is_traced(value):
+            raise reject(
+                argument,
+                "be known when the program is traced: a Python number or a NumPy array from outside "
+                "`jax.jit`, `jax.vmap` and `jax.grad`, or one of `static_argnames`",
+                "a traced value",
+            )
+
+def stand_in(tree: Any) -> Any:
+    """The tree with fixed generic numbers in (0.3, 0.7) in place of traced ones.
+
+    What holds for them - a latent enters linearly, a parameter is fast - holds for almost all
+    numbers: structure can be found while JAX traces a call. Use inside
+    `jax.ensure_compile_time_eval()`.
+    """
+    rng = np.random.default_rng(11)
+
+    def concrete(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.core.Tracer):
+            return leaf
+        return (0.3 + 0.4 * rng.random(leaf.shape)).astype(leaf.dtype)
+
+    return jax.tree.map(concrete, tree)
+

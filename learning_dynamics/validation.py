@@ -106,6 +106,9 @@ def _array(argument: str, value: Any) -> NDArray[Any]:
         return np.asarray(value)
     if isinstance(value, list | tuple):
         _check_parts(argument, value)
+    if any(kind.__name__ == "Tracer" for kind in type(value).__mro__):  # without importing JAX
+        demand = "be known before jit, vmap or grad trace the call"
+        raise reject(argument, demand, f"the traced value {_shortly(value)}")
     for holder in (value, getattr(value, "data", None)):  # xarray wraps arrays with units
         for name in ("unit", "units"):
             if hasattr(type(holder), name) and str(getattr(holder, name)) not in _UNITLESS:

@@ -17,6 +17,7 @@ from types import FunctionType, MethodType
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from learning_dynamics.identity.arrays import checksum
@@ -29,12 +30,12 @@ from learning_dynamics.pytrees import is_traced
 
 __all__ = [
     "Footprint",
+    "WhileUnedited",
     "fixed_by_structure",
     "forget_with",
     "notice_edits",
     "require_unedited",
     "sees_edits",
-    "while_unedited",
 ]
 
 P = ParamSpec("P")
@@ -155,23 +156,23 @@ def forget_with(action: Callable[[], None]) -> None:
     _forget.append(action)
 
 
-def fixed_by_structure(function: Callable[[Any], R]) -> Callable[[Any], R]:
+def fixed_by_structure(function: Callable[..., R]) -> Callable[..., R]:
     """Keep the results of a function of a pytree that the values of its leaves do not change.
 
-    Like a compiled program, a result is forgotten once code is edited; it is not kept where types
-    and static parts cannot be hashed.
+    Further arguments must be hashable. Like a compiled program, a result is forgotten once code is
+    edited; it is not kept where types and static parts cannot be hashed.
     """
     results: dict[Any, R] = {}
     forget_with(results.clear)
 
     @functools.wraps(function)
-    def called(tree: Any) -> R:
+    def called(tree: Any, **options: Any) -> R:
         leaves, structure = jax.tree.flatten(tree)
         if not _hashable(structure):
-            return function(tree)
-        key = structure, tuple(np.shape(leaf) for leaf in leaves)
+            return function(tree, **options)
+        key = structure, tuple(np.shape(leaf) for leaf in leaves), tuple(sorted(options.items()))
         if key not in results:
-            results[key] = function(tree)
+            results[key] = function(tree, **options)
         return results[key]
 
     return called
@@ -317,31 +318,40 @@ def sees_edits(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(function)
         def called(*args: P.args, **kwargs: P.kwargs) -> R:
+            if is_traced((args, kwargs)):  # the function that traces has looked
+                return function(*args, **kwargs)
             given = [
                 args[place] if place < len(args) else kwargs.get(name) for name, place in where
             ]
-            if not is_traced(given):  # inside a trace, the function that traces has looked
-                try:
-                    notice_edits(function, *given)
-                except Exception:  # code that cannot be looked at may have changed
-                    _forget_all()
-            return function(*args, **kwargs)
+            try:
+                notice_edits(function, *given)
+            except Exception:  # code that cannot be looked at may have changed
+                _forget_all()
+            if not is_traced(jnp.zeros(())):
+                return function(*args, **kwargs)
+            with jax.ensure_compile_time_eval():  # inside somebody's `jit`, with numbers alone
+                return function(*args, **kwargs)
 
         return called
 
     return decorate
 
 
-def while_unedited(function: Callable[P, R], what: str, *things: Any) -> Callable[P, R]:
+class WhileUnedited:
     """A function that refuses to run once the code of some things was edited.
 
     A result that works something out later must not mix the code it came from with other code.
+    What is pickled takes the code of the process that loads it.
     """
-    before = notice_edits(*things)
 
-    @functools.wraps(function)
-    def called(*args: P.args, **kwargs: P.kwargs) -> R:
-        require_unedited(before, notice_edits(*things), what, "make it anew")
-        return function(*args, **kwargs)
+    def __init__(self, function: Callable[..., Any], what: str, things: tuple[Any, ...]) -> None:
+        self.parts = (function, what, things)
+        self.before = notice_edits(*things)
 
-    return called
+    def __call__(self, *args: Any) -> Any:
+        function, what, things = self.parts
+        require_unedited(self.before, notice_edits(*things), what, "make it anew")
+        return function(*args)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return WhileUnedited, self.parts

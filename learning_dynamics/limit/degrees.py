@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.extend import core
 
-__all__ = ["Degrees", "degrees_of"]
+__all__ = ["Degrees", "degrees_of", "single_precision"]
 
 _SAME = frozenset(
     {"add", "sub", "add_any", "neg", "reshape", "broadcast_in_dim", "transpose", "squeeze"}
@@ -55,6 +55,11 @@ def degrees_of(function: Callable[..., Any], named: Mapping[str, Any], *others: 
     inputs = [Degrees({name: 1.0}, frozenset()) for name in names]
     fixed = [_FIXED] * (len(jaxpr.invars) - len(inputs))
     return _follow(jaxpr, [*inputs, *fixed])
+
+
+def single_precision(tree: Any) -> Any:
+    """Shapes of all numbers of a pytree, in float32: what tracing it takes."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), np.float32), tree)
 
 
 def _follow(jaxpr: Any, inputs: list[Degrees]) -> list[Degrees]:

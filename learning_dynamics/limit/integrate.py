@@ -14,18 +14,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.comparison import Prediction
-from learning_dynamics.identity.session import sees_edits, while_unedited
-from learning_dynamics.limit.accuracy import Target, estimate, first_rule
-from learning_dynamics.limit.linear_latents import quadrature_problem
+from learning_dynamics.identity.session import WhileUnedited, sees_edits
+from learning_dynamics.limit.accuracy import Target
+from learning_dynamics.limit.population import Population
 from learning_dynamics.limit.quadrature import Method, Nodes
-from learning_dynamics.limit.solution import IncompleteError, Setting, solve_limit, velocity_at
-from learning_dynamics.limit.starts import device_nodes, limit_medium, starting_points
-from learning_dynamics.limit.velocity import moments
+from learning_dynamics.limit.solution import (
+    IncompleteError,
+    Setting,
+    solve_limit,
+    solve_traced,
+    velocity_at,
+)
+from learning_dynamics.limit.velocity import Medium, moments
 from learning_dynamics.model.overlaps import Overlaps, checked_overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.process.simulate import observables, whole_updates
 from learning_dynamics.process.trajectory import Trajectory, chosen, component_names
 from learning_dynamics.process.update import layout
+from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
 if TYPE_CHECKING:
@@ -40,14 +46,18 @@ Array = NDArray[np.float64]
 class Limit:
     """Solution of the limit equations, averaged over its starts.
 
+    A pytree of `times`, `values`, both errors and `paths`: these pass through `jax.jit`, `jax.vmap`
+    and `jax.grad`, configuration and equation do not. Inside of them the values are traced.
+
     Attributes:
         times: tau, shape (times,).
         values: name -> mean over the starts, shape (times, ...), float64.
         quadrature_error: name -> bound on the error of the expectations, same shape.
         integrator_error: name -> bound on the error of the time steps, same shape.
         paths: name -> shape (starts, times, ...).
-        attributes: configuration, versions, method, steps, seconds.
-        solve: order parameters at increasing times, leading axes (starts, times); see `at`.
+        attributes: configuration, versions, method, steps, seconds; empty from a transformation.
+        solve: order parameters at increasing times, leading axes (starts, times); see `at`. None
+            from a transformation.
         work_out_bias: what `bias` calls when it is first asked for; None where there is no bias.
     """
 
@@ -56,8 +66,8 @@ class Limit:
     quadrature_error: Mapping[str, Array]
     integrator_error: Mapping[str, Array]
     paths: Mapping[str, Array]
-    attributes: Mapping[str, Any]
-    solve: Callable[[Array], Overlaps] = field(repr=False)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    solve: Callable[[Array], Overlaps] | None = field(default=None, repr=False)
     work_out_bias: Callable[[], Mapping[str, Array]] | None = field(default=None, repr=False)
 
     @cached_property
@@ -72,8 +82,11 @@ class Limit:
         """Order parameters at any times within the range, leading axes (starts, times).
 
         Raises:
-            ValueError: on times outside [0, last time].
+            ValueError: on times outside [0, last time]; on a limit from a transformation of JAX.
         """
+        if self.solve is None:
+            demand = "carry its equation; ask `integrate` for these times"
+            raise reject("limit", demand, "one from a transformation of JAX, or from a file")
         wanted = finite_array("times", times, ndim=1)
         if wanted.size and (wanted.min() < 0 or wanted.max() > self.times[-1]):
             raise reject("times", f"lie in [0, {self.times[-1]:g}]", f"{wanted.tolist()}")
@@ -82,11 +95,21 @@ class Limit:
         return jax.tree.map(lambda leaf: np.asarray(leaf)[:, place], found)
 
     def prediction(self, quantities: Iterable[str] | None = None) -> Prediction:
-        """Values on coordinates (time, quantity), with quadrature and integrator error added up."""
+        """Values on coordinates (time, quantity), with quadrature and integrator error added up.
+
+        Raises:
+            ValueError: of a limit that is being traced, or of a batch of them.
+        """
+        if is_traced(self.values):
+            demand = "be taken out of jax.jit, jax.vmap or jax.grad first (use `values` inside)"
+            raise reject("limit", demand, "one that is being traced")
+        if np.ndim(self.times) != 1:
+            demand = "be a single one (`jax.tree.map(lambda a: a[0], batch)` takes the first)"
+            raise reject("limit", demand, f"a batch of {np.shape(self.times)[:-1]}")
         names = chosen(self.values, quantities)
         count = self.times.size
         columns = [
-            np.concatenate([source[name].reshape(count, -1) for name in names], axis=-1)
+            np.concatenate([np.reshape(source[name], (count, -1)) for name in names], axis=-1)
             for source in (self.values, self.quadrature_error, self.integrator_error)
         ]
         limit = Prediction(columns[0], columns[1] + columns[2], label="limit")
@@ -114,11 +137,17 @@ class Limit:
         return [c for name in names for c in component_names(name, self.values[name].shape[1:])]
 
 
+_ARRAYS = ("times", "values", "quadrature_error", "integrator_error", "paths")
+jax.tree_util.register_pytree_node(
+    Limit, lambda limit: ([getattr(limit, n) for n in _ARRAYS], None), lambda _, a: Limit(*a)
+)
+
+
 @sees_edits("problem", "observe")
 def integrate(
     problem: Problem,
     *,
-    times: ArrayLike,
+    times: ArrayLike | None = None,
     start: Overlaps | Trajectory,
     dimension: int | None = None,
     observe: Mapping[str, Callable[[Overlaps], jax.Array]] | None = None,
@@ -138,7 +167,8 @@ def integrate(
 
     Args:
         problem: the definition that `simulate` takes.
-        times: tau, increasing; rounded to whole updates as in `simulate` if `start` is one.
+        times: tau, increasing; rounded to whole updates as in `simulate` if `start` is one, whose
+            times are taken if left out.
         start: order parameters (one set, or several along a leading axis), or a simulation, whose
             replicas' starts are then all integrated and averaged.
         dimension: N that fixes the noise blocks; the simulation's when `start` is one. A single
@@ -173,34 +203,43 @@ def integrate(
             and its `result` is the limit up to there.
     """
     clock = time.perf_counter()
-    array = finite_array("times", times, ndim=1)
-    if array.size == 0 or array[0] < 0 or np.any(np.diff(array) <= 0):
-        raise reject("times", "be non-negative and increase strictly", array.tolist())
     if tolerance is not None and not 0 < tolerance < 1e-2:
         raise reject("tolerance", "lie between 0 and 0.01", tolerance)
     positive_integer("max_steps", max_steps)
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
     simulated = start if isinstance(start, Trajectory) else None
-    corrected = _has_shift(simulated, 8) if finite_size is None else finite_size
-    if corrected and not _has_shift(simulated):
+    if simulated is not None:
+        dimension = simulated.dimension if dimension is None else dimension
+        start = simulated.start
+    if times is None:
+        if simulated is None:
+            raise reject("times", "be given unless `start` is a simulation", None)
+        times = simulated.times
+    traced = is_traced((problem, start, times))
+    array: Any = times if traced else _checked_times(times)
+    if simulated is not None and not is_traced(times):
+        array = whole_updates(times, simulated.dimension) / simulated.dimension
+    population = Population(problem, dimension, start, times)
+    corrected = False if traced else finite_size
+    if corrected is None:
+        corrected = _has_shift(simulated, 8)
+    if (corrected or finite_size) and (traced or not _has_shift(simulated)):
         demand = "be left out unless a simulation with equal starts is given"
         raise reject("finite_size", demand, finite_size)
-    if isinstance(start, Trajectory):
-        dimension = start.dimension if dimension is None else dimension
-        array = whole_updates(array, start.dimension) / start.dimension
-        start = start.start
-    with jax.enable_x64(True):
-        place = limit_medium(problem, dimension)
-        cast = problem.cast(jnp.float64)
-        plan = layout(problem, dimension or problem.inputs.directions + 10**6, "overlaps")
-        watched = observables(problem, plan, observe)
-        held, starts = starting_points(cast, place, first_rule(problem, target), start, moving=True)
-        if held and finite_size:
-            demand = "be left out: `fluctuations` does not follow fast parameters"
-            raise reject("finite_size", demand, sorted(held))
-        distinct, again = _distinct(starts)
-    summed = quadrature_problem(problem)
-    setting = Setting(summed, cast, place, distinct, again, held, watched, max_steps)
+    plan = layout(problem, dimension or problem.inputs.directions + 10**6, "overlaps")
+    watched = observables(problem, plan, observe)
+    held, starts = population.complete(start, target)
+    if held and finite_size:
+        demand = "be left out: `fluctuations` does not follow fast parameters"
+        raise reject("finite_size", demand, sorted(held))
+    fixed = (population.summed, population.cast, population.medium)
+    if traced:
+        again = np.arange(starts.signal.shape[0])
+        setting = Setting(*fixed, starts, again, held, watched, max_steps)
+        tau = jnp.asarray(array, jnp.float64)
+        return Limit(tau, *solve_traced(setting, population.rules(target), tau, tolerance))
+    distinct, again = _distinct(starts)
+    setting = Setting(*fixed, distinct, again, held, watched, max_steps)
     solved = solve_limit(setting, array, target, tolerance)
     attributes = {
         "quadrature": solved.method,
@@ -216,9 +255,9 @@ def integrate(
         attributes["dimension"] = dimension
     later: Callable[[], dict[str, Array]] | None = None
     if corrected and simulated is not None and not held:
-        later = partial(_bias, problem, simulated, solved.times, observe)
-        later = while_unedited(later, "this limit", problem, observe)
-    at = while_unedited(solved.at, "this limit", problem, observe)
+        work_out = partial(_bias, problem, simulated, solved.times, observe)
+        later = WhileUnedited(work_out, "this limit", (problem, observe))
+    at = WhileUnedited(solved.at, "this limit", (problem, observe))
     limit = Limit(
         solved.times, solved.values, solved.quadrature, solved.integrator, solved.paths,
         attributes, at, later,
@@ -231,6 +270,13 @@ def integrate(
         "integrate", dict(solved.values), solved.errors, solved.points, solved.method, limit
     )
     return limit
+
+
+def _checked_times(times: Any) -> Array:
+    array = finite_array("times", times, ndim=1)
+    if array.size == 0 or array[0] < 0 or np.any(np.diff(array) <= 0):
+        raise reject("times", "be non-negative and increase strictly", array.tolist())
+    return array
 
 
 def _distinct(starts: Overlaps) -> tuple[Overlaps, NDArray[np.int64]]:
@@ -282,18 +328,14 @@ def right_hand_side(
         InaccurateError: if the accuracy is not reached; its `result` holds what was.
     """
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
-    with jax.enable_x64(True):
-        place, cast = limit_medium(problem, dimension), problem.cast(jnp.float64)
-        held, starts = starting_points(
-            cast, place, first_rule(problem, target), overlaps, moving=True
-        )
-        first = jax.tree.map(lambda leaf: leaf[0], starts)
-        found = estimate(
-            quadrature_problem(problem),
-            lambda rule: velocity_at(cast, place, device_nodes(rule), first, held=held),
-            target,
-            caller="right_hand_side",
-        )
+    population = Population(problem, dimension, overlaps)
+    held, starts = population.complete(overlaps, target)
+    first = jax.tree.map(lambda leaf: leaf[0], starts)
+
+    def rate(nodes: Nodes) -> Overlaps:
+        return velocity_at(population.cast, population.medium, nodes, first, held=held)
+
+    found = population.average(rate, target, caller="right_hand_side")
     return found.value, found.error
 
 
@@ -318,20 +360,22 @@ def expected_loss(
         InaccurateError: if the accuracy is not reached; its `result` holds what was.
     """
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
+    population = Population(problem, dimension, overlaps)
+    cast, medium = population.cast, population.medium
+    whole = checked_overlaps(cast, overlaps, medium.variances.shape[0], moving=False)
+    lead = whole.signal.shape[:-2]
+
+    def losses(nodes: Nodes) -> jax.Array:
+        return _losses(cast, medium, nodes, flat).reshape(lead)
+
     with jax.enable_x64(True):
-        place, cast = limit_medium(problem, dimension), problem.cast(jnp.float64)
-        whole = checked_overlaps(cast, overlaps, place.variances.shape[0], moving=False)
-        lead = whole.signal.shape[:-2]
-        flat = jax.tree.map(lambda a: jnp.asarray(a.reshape(-1, *a.shape[len(lead) :])), whole)
-
-        @jax.jit
-        def losses(nodes: Nodes) -> jax.Array:
-            return jax.lax.map(lambda y: moments(cast, place, nodes, y).loss, flat)
-
-        found = estimate(
-            quadrature_problem(problem),
-            lambda rule: np.asarray(losses(device_nodes(rule))).reshape(lead),
-            target,
-            caller="expected_loss",
+        flat = jax.tree.map(
+            lambda a: jnp.asarray(a.reshape(-1, *a.shape[len(lead) :]), jnp.float64), whole
         )
+        found = population.average(losses, target, caller="expected_loss")
     return found.value, found.error
+
+
+@jax.jit
+def _losses(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps) -> jax.Array:
+    return jax.lax.map(lambda y: moments(problem, place, nodes, y).loss, overlaps)

@@ -21,12 +21,16 @@ _LOOPS = frozenset({"scan", "while", "cond"})
 
 
 @fixed_by_structure
-def has_kinks(problem: Problem) -> bool:
+def has_kinks(problem: Problem, *, fields_only: bool = False) -> bool:
     """Whether loss or label may have a kink or jump as functions of latents and fields.
 
     True if their trace holds `abs`, `sign`, `max`, a comparison or the like that depends on latents
     or fields. Where these only guard a smooth function (`softplus`, a safe division), or a root is
     taken away from zero, the answer is true as well.
+
+    Args:
+        problem: any.
+        fields_only: whether the loss as a function of the fields alone is meant.
     """
     with jax.enable_x64(False):  # traced in single precision, whatever the caller's setting
         cast = problem.cast(jnp.float32)
@@ -51,7 +55,8 @@ def has_kinks(problem: Problem) -> bool:
         }
         fields = jax.ShapeDtypeStruct((neurons, vectors), jnp.float32)
         jaxpr = jax.make_jaxpr(lambda x, f: loss({**x, **discrete}, f))(latents, fields).jaxpr
-    return _search(jaxpr, [True] * len(jaxpr.invars))[0]
+    moving = [not fields_only] * (len(jaxpr.invars) - 1) + [True]  # the fields come last
+    return _search(jaxpr, moving)[0]
 
 
 def _search(jaxpr: Any, moving: list[bool]) -> tuple[bool, list[bool]]:

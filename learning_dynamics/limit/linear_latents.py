@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning_dynamics.identity.session import fixed_by_structure
-from learning_dynamics.limit.degrees import degrees_of
+from learning_dynamics.limit.degrees import degrees_of, single_precision
 from learning_dynamics.model.latents import Normal
 from learning_dynamics.model.problem import InputModel, NoiseBlocks, Problem, changed
-from learning_dynamics.pytrees import configuration, static
+from learning_dynamics.pytrees import configuration, is_traced, stand_in, static
 
 __all__ = ["quadrature_problem", "without_linear_latents"]
 
@@ -85,9 +85,9 @@ def _linear(problem: Problem) -> tuple[tuple[str, tuple[int, ...]], ...]:
     if not normal:
         return ()
     with jax.enable_x64(False):  # traced in single precision, whatever the caller's setting
-        inputs = problem.cast(jnp.float32).inputs
         shapes = {name: jax.ShapeDtypeStruct(v.shape, jnp.float32) for name, v in latents.items()}
-        signal, *label = degrees_of(inputs.signal, shapes)
+        inputs = single_precision(problem.inputs)
+        signal, *label = degrees_of(lambda x, model: model.signal(x), shapes, inputs)
     return tuple(
         (name, tuple(v.shape))
         for name, v in normal.items()
@@ -99,8 +99,14 @@ def quadrature_problem(problem: Problem) -> Problem:
     """The problem whose latents a quadrature of the moments has to sum over.
 
     Latents that `samples` integrates exactly are left out; all stay where B is not square, or
-    singular.
+    singular. For traced numbers this is decided at stand-ins for them.
     """
+    if is_traced(problem):
+        with jax.ensure_compile_time_eval():
+            inputs = quadrature_problem(stand_in(problem)).inputs
+        if not isinstance(inputs, Centred):
+            return problem
+        return changed(problem, inputs=Centred(problem.inputs, inputs.dropped))
     mixing = np.asarray(problem.inputs.mixing(), np.float64)
     if mixing.shape[0] != mixing.shape[1] or np.linalg.matrix_rank(mixing) < mixing.shape[0]:
         return problem

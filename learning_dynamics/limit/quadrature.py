@@ -13,11 +13,12 @@ from scipy.special import stdtrit
 from scipy.stats import qmc
 
 from learning_dynamics.identity.session import fixed_by_structure
-from learning_dynamics.limit.degrees import degrees_of
+from learning_dynamics.limit.degrees import degrees_of, single_precision
 from learning_dynamics.limit.kinks import has_kinks
 from learning_dynamics.model.latents import Latent, Normal
 from learning_dynamics.model.problem import Problem, Sample
 from learning_dynamics.process.update import gradient
+from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import one_of, positive_integer, reject
 
 __all__ = [
@@ -169,22 +170,21 @@ def _low_degree(problem: Problem) -> bool:
     """
     neurons, vectors = problem.learner.neurons, problem.inputs.vectors
     with jax.enable_x64(False):  # traced in single precision, whatever the caller's setting
-        cast = problem.cast(jnp.float32)
-        latents = {
-            name: jax.ShapeDtypeStruct(latent.shape, jnp.float32)
-            for name, latent in cast.all_latents().items()
-        }
         shapes = [(neurons, vectors), (neurons, neurons), (vectors, vectors)]
         fields, norms, gram = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
-        parameters = jax.eval_shape(lambda: cast.initial_parameters(jnp.float32))
+        latents = {
+            name: jax.ShapeDtypeStruct(latent.shape, jnp.float32)
+            for name, latent in problem.all_latents().items()
+        }
+        abstract = single_precision(problem)
 
-        def averaged(label: Any, gram: Any, *state: Any) -> Any:
+        def averaged(label: Any, problem: Problem, gram: Any, *arguments: Any) -> Any:
             sample = Sample(label["label"], gram)
-            loss = cast.learner.loss(*state, sample)
-            return loss, gradient(cast, *state, sample)
+            state = (*arguments, problem.initial_parameters(jnp.float32))
+            return problem.learner.loss(*state, sample), gradient(problem, *state, sample)
 
-        label = {"label": jax.eval_shape(cast.signal, latents)[1]}
-        loss, *slopes = degrees_of(averaged, label, gram, fields, norms, parameters)
+        label = {"label": jax.eval_shape(lambda p, x: p.signal(x)[1], abstract, latents)}
+        loss, *slopes = degrees_of(averaged, label, abstract, gram, fields, norms)
     degrees = [slope.of.get("label", 0) for slope in slopes]
     return loss.of.get("label", 0) <= 5 and max(degrees) <= 1
 
@@ -225,12 +225,13 @@ def combine(results: Sequence[Any], kind: str) -> tuple[Any, Any]:
     Sobol sets: mean, and standard error times the quantile of
     Student's t that is exceeded once in a thousand times (5.4 for 8 sets).
     """
+    xp: Any = jnp if is_traced(results) else np
     if kind == "tensor":
-        changes = [jax.tree.map(lambda a, b: np.abs(a - b), results[0], x) for x in results[1:]]
-        return results[0], jax.tree.map(lambda *c: 2 * np.max(c, axis=0), *changes)
-    mean = jax.tree.map(lambda *a: np.mean(a, axis=0), *results)
-    width = student(len(results)) / np.sqrt(len(results))
-    return mean, jax.tree.map(lambda *a: width * np.std(a, axis=0, ddof=1), *results)
+        changes = [jax.tree.map(lambda a, b: xp.abs(a - b), results[0], x) for x in results[1:]]
+        return results[0], jax.tree.map(lambda *c: 2 * xp.max(xp.stack(c), axis=0), *changes)
+    mean = jax.tree.map(lambda *a: xp.mean(xp.stack(a), axis=0), *results)
+    width = student(len(results)) / float(np.sqrt(len(results)))
+    return mean, jax.tree.map(lambda *a: width * xp.std(xp.stack(a), axis=0, ddof=1), *results)
 
 
 def student(sets: int) -> float:
@@ -240,16 +241,26 @@ def student(sets: int) -> float:
 
 def _tensor(single: Sequence[Latent], nodes: int, cut: float) -> tuple[Array, Array]:
     """Values and weights of all nodes whose weight is above `cut` times the largest."""
-    rules = [v.rule(v.nodes or nodes) for v in single]
+    rules: Any = [v.rule(v.nodes or nodes) for v in single]
     if not rules:
         return np.zeros((1, 0)), np.ones(1)
-    grids = np.meshgrid(*[points for points, _ in rules], indexing="ij")
-    values = np.stack([grid.ravel() for grid in grids], axis=-1)
-    weights = np.ones(1)
-    for _, weight in rules:
-        weights = np.multiply.outer(weights, weight).ravel()
+    grids = np.meshgrid(*[np.arange(np.shape(points)[0]) for points, _ in rules], indexing="ij")
+    places = [grid.ravel() for grid in grids]
+    traced = is_traced(rules)
+    xp: Any = jnp if traced else np
+    values = xp.stack([_double(v)[i] for (v, _), i in zip(rules, places, strict=True)], axis=-1)
+    weights: Any = xp.ones(places[0].size)
+    for (_, weight), i in zip(rules, places, strict=True):
+        weights = weights * _double(weight)[i]
+    if traced:  # which weights are small is not known
+        return values, weights / weights.sum()
     keep = weights > cut * weights.max()
     return values[keep], weights[keep] / weights[keep].sum()
+
+
+def _double(value: Any) -> Any:
+    """A float64 array, on the host unless it is traced."""
+    return value.astype(jnp.float64) if is_traced(value) else np.asarray(value, np.float64)
 
 
 def _sobol(single: Sequence[Latent], power: int, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -259,16 +270,20 @@ def _sobol(single: Sequence[Latent], power: int, rng: np.random.Generator) -> tu
     levels = np.clip(levels, 1e-15, 1 - 1e-15)
     outcomes = list(product(*[range(single[i].outcomes) for i in discrete]))
     count = levels.shape[0]
-    values = np.empty((len(outcomes), count, len(single)))
+    columns: list[Any] = [None] * len(single)
     for column, i in enumerate(continuous):
-        values[:, :, i] = single[i].quantile(levels[:, column])[None]
-    weights = np.ones((len(outcomes), count)) / count
+        values = _double(single[i].quantile(levels[:, column]))
+        columns[i] = (jnp if is_traced(values) else np).tile(values, len(outcomes))
+    weights: Any = np.ones(len(outcomes) * count) / count
     for column, i in enumerate(discrete):
         support, probabilities = single[i].rule(single[i].outcomes)
-        index = np.array([outcome[column] for outcome in outcomes])
-        values[:, :, i] = support[index][:, None]
-        weights *= probabilities[index][:, None]
-    return values.reshape(weights.size, len(single)), weights.ravel()
+        index = np.repeat([outcome[column] for outcome in outcomes], count)
+        columns[i] = _double(support)[index]
+        weights = weights * _double(probabilities)[index]
+    if not columns:
+        return np.zeros((weights.size, 0)), weights
+    xp: Any = jnp if is_traced(columns) else np
+    return xp.stack(columns, axis=-1), weights
 
 
 def _shaped(variables: dict[str, Latent], values: Array, weights: Array) -> Nodes:
@@ -304,8 +319,9 @@ def standard_length(rule: Nodes) -> Nodes:
 def _filled(rule: Nodes, length: int) -> Nodes:
     """The rule with further nodes of weight zero."""
     missing = length - rule.weights.size
-    weights = np.concatenate([rule.weights, np.zeros(missing)])
+    xp: Any = jnp if is_traced(rule) else np
+    weights = xp.concatenate([rule.weights, np.zeros(missing)])
     moved: Nodes = jax.tree.map(
-        lambda leaf: np.concatenate([leaf, np.repeat(leaf[:1], missing, axis=0)]), rule
+        lambda leaf: xp.concatenate([leaf, xp.repeat(leaf[:1], missing, axis=0)]), rule
     )
     return moved._replace(weights=weights)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from learning_dynamics.limit.accuracy import Target, best_method, excess
 from learning_dynamics.limit.kinks import has_kinks
+from learning_dynamics.limit.population import Rules
 from learning_dynamics.limit.quadrature import (
     Nodes,
     combine,
@@ -32,6 +33,7 @@ _FINE = 1e-8  # tolerance where the right-hand side is smooth
 _LOOSER = 100.0  # tolerance ratio of the run behind the integrator's error
 _JUMPS = 10.0  # the same where the right-hand side jumps: its tolerance is large as it is
 _SHARE = 0.25  # error of the right-hand side over that of the solution that it leads to
+_FIRST, _FIRST_LOOSER = 1e-4, 3.7e-4  # first time step over the last time, of both runs
 _LARGE = 1e6  # order parameters that have grown by such a factor diverge
 
 
@@ -116,12 +118,13 @@ class Solution:
 
     def at(self, times: Array) -> Overlaps:
         """Order parameters at increasing times, leading axes (starts, times)."""
+        setting = self.setting._replace(watched=())
         with jax.enable_x64(True):
             runs = [
-                _run(self.setting, rule, jnp.asarray(times), self.tolerance, 1e-4).overlaps
+                _run(setting, rule, jnp.asarray(times), self.tolerance, _FIRST).overlaps
                 for rule in self.rules
             ]
-            again = self.setting.again
+            again = setting.again
             return jax.tree.map(lambda *leaves: np.mean(leaves, axis=0)[again], *runs)
 
 
@@ -222,8 +225,8 @@ def _solve_with(
     with jax.enable_x64(True):
         tau = jnp.asarray(times)
         nodes = [device_nodes(standard_length(rule)) for rule in same_length(rules)]
-        runs = [_run(setting, rule, tau, tolerance, 1e-4) for rule in nodes]
-        loose = _run(setting, nodes[0], tau, looser * tolerance, 3.7e-4)
+        runs = [_run(setting, rule, tau, tolerance, _FIRST) for rule in nodes]
+        loose = _run(setting, nodes[0], tau, looser * tolerance, _FIRST_LOOSER)
         every = [*runs, loose]
         done = np.array([np.all(np.asarray(run.success)) for run in every])
         reached = np.array([np.min(np.asarray(run.reached)) for run in every])
@@ -292,14 +295,49 @@ def _run(
     setting: Setting, nodes: Nodes, times: jax.Array, tolerance: float, first_step: float
 ) -> _Run:
     _, cast, place, starts, _, held, watched, max_steps = setting
-    span = max(float(times[-1]), 1e-12)
-    steps = (jnp.float64(tolerance), jnp.float64(first_step * span))
+    steps = (jnp.float64(tolerance), jnp.float64(first_step))
     return _integrate(
         nodes, starts, cast, place, times, *steps, held=held, watched=watched, max_steps=max_steps
     )
 
 
-@partial(jax.jit, static_argnames=("held", "watched", "max_steps"))
+def solve_traced(
+    setting: Setting, rules: Rules, times: jax.Array, tolerance: float | None
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array], dict[str, jax.Array], dict[str, jax.Array]]:
+    """Means over the starts, quadrature errors, integrator errors and paths, for traced numbers.
+
+    All runs, that of the looser tolerance among them, are one compiled loop over the rules; times
+    after the end of a solution hold infinities. Where the loss has kinks in the fields,
+    derivatives are those of the law of the fields, see `samples`.
+    """
+    law = has_kinks(setting.problem, fields_only=True)
+    looser = _JUMPS if law else _LOOSER
+    if tolerance is None:
+        tolerance = Target().aim / 100 if law else _FINE
+    nodes = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:1]]), rules.nodes)
+    count = rules.nodes.weights.shape[0]
+    tolerances = np.append(np.full(count, tolerance), looser * tolerance)
+    first_steps = np.append(np.full(count, _FIRST), _FIRST_LOOSER)
+    _, cast, place, starts, _, held, watched, max_steps = setting
+
+    def one(given: tuple[Nodes, jax.Array, jax.Array]) -> dict[str, jax.Array]:
+        return _integrate(
+            given[0], starts, cast, place, times, *given[1:], held=held, watched=watched,
+            max_steps=max_steps, differentiable=True, law=law,
+        ).seen  # fmt: skip
+
+    paths = jax.lax.map(one, (nodes, jnp.asarray(tolerances), jnp.asarray(first_steps)))
+    means = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=1), paths)
+    values, quadrature = rules.combined(jax.tree.map(lambda leaf: leaf[:-1], means))
+    integrator = jax.tree.map(lambda leaf: jnp.abs(leaf[-1] - leaf[0]), means)
+    if rules.kind == "sobol":
+        first = jax.tree.map(lambda leaf: jnp.mean(leaf[:-1], axis=0), paths)
+    else:
+        first = jax.tree.map(lambda leaf: leaf[0], paths)
+    return values, quadrature, integrator, first
+
+
+@partial(jax.jit, static_argnames=("held", "watched", "max_steps", "differentiable", "law"))
 def _integrate(
     nodes: Nodes,
     starts: Overlaps,
@@ -312,11 +350,19 @@ def _integrate(
     held: frozenset[str],
     watched: Any,
     max_steps: int,
+    differentiable: bool = False,
+    law: bool = False,
 ) -> _Run:
-    """Solutions from all starts, observed at the times."""
+    """Solutions from all starts, observed at the times.
+
+    The derivative is that of the steps taken; `differentiable` allows both modes, and costs about
+    twice the time.
+    """
+    span = jnp.maximum(times[-1], 1e-12)
+    adjoint = diffrax.DirectAdjoint() if differentiable else diffrax.RecursiveCheckpointAdjoint()
 
     def field(_: Any, overlaps: Overlaps, __: Any) -> Overlaps:
-        return velocity(problem, place, nodes, overlaps, held)
+        return velocity(problem, place, nodes, overlaps, held, law)
 
     def look(overlaps: Overlaps) -> dict[str, jax.Array]:
         return {name: function(overlaps) for name, function in watched}
@@ -326,13 +372,14 @@ def _integrate(
             diffrax.ODETerm(field),
             diffrax.Tsit5(),
             t0=jnp.zeros_like(times[0]),
-            t1=jnp.maximum(times[-1], 1e-12),
-            dt0=first_step,
+            t1=span,
+            dt0=first_step * span,
             y0=start,
             stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
             saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
             max_steps=max_steps,
             throw=False,
+            adjoint=adjoint,
         )
         path, last = solution.ys
         return _Run(

@@ -1,5 +1,6 @@
 """Where the limit starts: checked order parameters, fast parameters at their fixed point."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from learning_dynamics.limit.quadrature import (
-    Nodes,
-)
+from learning_dynamics.limit.quadrature import Nodes
 from learning_dynamics.limit.velocity import Medium, medium, moments
 from learning_dynamics.model.overlaps import Overlaps, checked_overlaps
 from learning_dynamics.model.problem import Problem, free_block
+from learning_dynamics.pytrees import is_traced, stand_in
 from learning_dynamics.validation import positive_integer, reject
 
 __all__ = ["device_nodes", "limit_medium", "starting_points"]
@@ -55,7 +55,8 @@ def starting_points(
     in one update is of order one, and random: it never averages, its law stays broad at every N.
     With one, the change is of order N, and no fixed rate is stable.
 
-    With `moving`, rows must have the norm that the update keeps, as in `simulate`.
+    With `moving`, rows must have the norm that the update keeps, as in `simulate`. Where numbers
+    are traced, which parameters are fast is decided at stand-ins for them.
 
     Raises:
         ValueError: as `checked_overlaps`; on a moving parameter of order 0, or a fast one whose
@@ -66,16 +67,32 @@ def starting_points(
     if lead > 1:
         shape = f"shape {given.signal.shape}"
         raise reject("start.signal", "have at most one leading axis", shape)
-    # a copy: parameters that are fast are replaced
-    given = jax.tree.map(lambda leaf: np.array(leaf if lead else leaf[None]), given)
-    parameters = given.parameters
-    whole: Overlaps = jax.tree.map(jnp.asarray, given)
-    if not problem.parameter_rates:
-        return frozenset(), whole
+    whole: Overlaps = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf if lead else leaf[None], jnp.float64), given
+    )
     for name in problem.parameter_rates:
         if problem.order(name) == 0:
             raise reject("parameter_orders", "be at least 1 for a limit to exist", {name: 0})
+    if not problem.parameter_rates:
+        return frozenset(), whole
     first = jax.tree.map(lambda leaf: leaf[0], whole)
+    traced = is_traced((problem, whole))
+    if traced:
+        with jax.ensure_compile_time_eval():
+            held = _fast(*stand_in((problem, place, nodes, first)))
+    else:
+        held = _fast(problem, place, nodes, first)
+    if held:
+        fixed = _fixed_point(problem, place, nodes, first, sorted(held), traced)
+        parameters = dict(whole.parameters)
+        for name in held:
+            parameters[name] = jnp.broadcast_to(fixed[name], parameters[name].shape)
+        whole = whole._replace(parameters=parameters)
+    return frozenset(held), whole
+
+
+def _fast(problem: Problem, place: Medium, nodes: Nodes, first: Overlaps) -> set[str]:
+    """Names of the parameters whose drift per update does not vanish with N."""
     stiff = jax.jit(lambda y: moments(problem, place, device_nodes(nodes), y).stiff)(first)
     held = set()
     for name in problem.parameter_rates:
@@ -84,12 +101,7 @@ def starting_points(
         )
         if problem.order(name) == 1 and moves:
             held.add(name)
-    if held:
-        fixed = _fixed_point(problem, place, nodes, first, sorted(held))
-        for name in held:
-            parameters[name] = np.broadcast_to(fixed[name], parameters[name].shape).copy()
-        whole = whole._replace(parameters=jax.tree.map(jnp.asarray, parameters))
-    return frozenset(held), whole
+    return held
 
 
 def _responds(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, name: str) -> bool:
@@ -103,8 +115,14 @@ def _responds(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps,
 
 
 def _fixed_point(
-    problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, names: list[str]
-) -> dict[str, Array]:
+    problem: Problem,
+    place: Medium,
+    nodes: Nodes,
+    overlaps: Overlaps,
+    names: list[str],
+    traced: bool,
+) -> dict[str, Any]:
+    """Values of the fast parameters at which their drift of order one vanishes."""
     few = Nodes(*jax.tree.map(lambda a: jnp.asarray(a[:2]), nodes))
     few = few._replace(weights=few.weights / few.weights.sum())
     shapes = {name: overlaps.parameters[name].shape for name in names}
@@ -114,17 +132,19 @@ def _fixed_point(
         parts = zip(names, sizes[:-1], sizes[1:], strict=True)
         return {name: flat[a:b].reshape(shapes[name]) for name, a, b in parts}
 
-    @jax.jit
     def drift(flat: jax.Array) -> jax.Array:
         moved = overlaps._replace(parameters={**overlaps.parameters, **unpack(flat)})
         stiff = moments(problem, place, few, moved).stiff
         return jnp.concatenate([stiff[name].ravel() for name in names])
 
-    guess = np.concatenate([np.asarray(overlaps.parameters[n]).ravel() for n in names])
+    guess = jnp.concatenate([overlaps.parameters[name].ravel() for name in names])
+    if traced:
+        return unpack(jax.lax.custom_root(drift, guess, _newton, _linear_solve))
+    compiled, jacobian = jax.jit(drift), jax.jit(jax.jacfwd(drift))
     found = optimize.root(
-        lambda x: np.asarray(drift(jnp.asarray(x))),
-        guess,
-        jac=lambda x: np.asarray(jax.jacfwd(drift)(jnp.asarray(x))),
+        lambda x: np.asarray(compiled(jnp.asarray(x))),
+        np.asarray(guess),
+        jac=lambda x: np.asarray(jacobian(jnp.asarray(x))),
         tol=1e-12,
     )
     if not found.success:
@@ -133,9 +153,30 @@ def _fixed_point(
         [np.full(int(np.prod(shapes[n])), float(problem.parameter_rates[n])) for n in names]
     )
     # one update near the fixed point: theta' - theta* = (1 - rate J) (theta - theta*)
-    step = np.eye(rates.size) - rates[:, None] * np.asarray(jax.jacfwd(drift)(jnp.asarray(found.x)))
+    step = np.eye(rates.size) - rates[:, None] * np.asarray(jacobian(jnp.asarray(found.x)))
     largest = float(np.max(np.abs(np.linalg.eigvals(step))))
     if largest >= 1:
         demand = "let fast parameters settle (one update must shrink their distance)"
         raise reject("parameter_rates", demand, f"a factor {largest:.3g} for {names}")
     return unpack(found.x)
+
+
+def _newton(function: Callable[[jax.Array], jax.Array], guess: jax.Array) -> jax.Array:
+    """A root by at most 50 steps of Newton's method."""
+
+    def step(carry: tuple[jax.Array, jax.Array, jax.Array]) -> Any:
+        x, _, count = carry
+        change = jnp.linalg.solve(jax.jacfwd(function)(x), function(x))
+        return x - change, jnp.max(jnp.abs(change)) / (1 + jnp.max(jnp.abs(x))), count + 1
+
+    def unfinished(carry: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        return (carry[1] > 1e-14) & (carry[2] < 50)
+
+    start = (guess, jnp.full((), jnp.inf, guess.dtype), jnp.zeros((), jnp.int32))
+    root: jax.Array = jax.lax.while_loop(unfinished, step, start)[0]
+    return root
+
+
+def _linear_solve(function: Callable[[jax.Array], jax.Array], value: jax.Array) -> jax.Array:
+    """x with function(x) = value for a linear function."""
+    return jnp.linalg.solve(jax.jacfwd(function)(jnp.zeros_like(value)), value)

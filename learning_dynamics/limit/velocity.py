@@ -11,6 +11,7 @@ from learning_dynamics.limit.quadrature import CHUNK, Nodes
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem, Sample, mixing_matrix
 from learning_dynamics.process.update import gradient
+from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import reject
 
 __all__ = ["Medium", "Moments", "flow", "medium", "moments", "samples", "velocity"]
@@ -66,13 +67,18 @@ def medium(problem: Problem, dimension: int | None, dtype: Any = np.float64) -> 
     if not groups:
         raise reject("problem.inputs", "have noise: without it there is no limit", "no noise block")
     fractions = np.concatenate([np.full(np.shape(g.variances), g.size / size) for g in groups])
-    variances = np.concatenate([np.asarray(g.variances, np.float64) for g in groups])
-    if problem.learner.normaliser == "weights":
-        weights, blocks = np.ones(r), np.ones_like(variances)
+    weights: Any = np.ones(r)
+    if problem.learner.normaliser != "weights":
+        weights = problem.inputs.signal_variances()
+    parts: Any = [g.variances for g in groups]
+    if is_traced((parts, weights)):
+        variances: Any = jnp.concatenate([jnp.asarray(v, dtype) for v in parts])
     else:
-        weights, blocks = np.asarray(problem.inputs.signal_variances(), np.float64), variances
-    arrays = (np.asarray(a, dtype) for a in (fractions, variances, weights, blocks))
-    return Medium(*(jnp.asarray(a) for a in arrays))
+        variances = np.concatenate([np.asarray(v, np.float64) for v in parts])
+    blocks = np.ones(fractions.shape)
+    if problem.learner.normaliser != "weights":
+        blocks = variances
+    return Medium(*(jnp.asarray(a, dtype) for a in (fractions, variances, weights, blocks)))
 
 
 def field_factor(covariance: jax.Array) -> jax.Array:

@@ -106,12 +106,12 @@ class Discrete:
 
     def __post_init__(self) -> None:
         _shape(self.shape)
+        if self.probabilities is None:
+            count = np.size(self.values)
+            object.__setattr__(self, "probabilities", np.full(count, 1.0 / max(count, 1)))
         if is_traced((self.values, self.probabilities)):
             return
         values = finite_array("values", self.values, ndim=1)
-        if self.probabilities is None:
-            weights = np.full(values.shape, 1.0 / values.size)
-            object.__setattr__(self, "probabilities", weights)
         weights = finite_array("probabilities", self.probabilities, ndim=1)
         if weights.shape != values.shape:
             raise reject("probabilities", f"have shape {values.shape}", f"shape {weights.shape}")
@@ -141,7 +141,10 @@ class Discrete:
         return drawn
 
     def rule(self, nodes: int) -> tuple[Array, Array]:
-        """All values with their probabilities."""
+        """All values with their probabilities, traced ones as they are."""
+        if is_traced((self.values, self.probabilities)):
+            traced: Any = jnp.asarray(self.values), jnp.asarray(self.probabilities)
+            return traced
         return np.asarray(self.values), np.asarray(self.probabilities)
 
     def quantile(self, level: Array) -> Array:
@@ -189,6 +192,10 @@ class Uniform:
 
     def quantile(self, level: Array) -> Array:
         """Linear map of the level."""
+        if is_traced((self.low, self.high)):
+            low, high = jnp.asarray(self.low), jnp.asarray(self.high)
+            traced: Any = low + (high - low) * level
+            return traced
         return float(self.low) + (float(self.high) - float(self.low)) * level
 
 
@@ -280,6 +287,10 @@ class StudentT:
         return self.quantile((points + 1) / 2), weights / 2
 
     def quantile(self, level: Array) -> Array:
-        """Quantile of Student's t over its standard deviation."""
-        freedom = float(self.freedom)
+        """Quantile of Student's t over its standard deviation.
+
+        Raises:
+            ValueError: if the freedom is traced: its quantiles are worked out outside of JAX.
+        """
+        freedom = float(finite_array("freedom", self.freedom, ndim=0))
         return np.asarray(stats.t.ppf(level, freedom)) * np.sqrt((freedom - 2) / freedom)

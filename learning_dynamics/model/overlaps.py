@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.pytrees import checked_if_concrete, is_traced
 from learning_dynamics.validation import finite_array, real_array, reject
 
 __all__ = [
@@ -38,14 +39,7 @@ class Overlaps(NamedTuple):
     @property
     def norms(self) -> Any:
         """Q = W W^T = M M^T + sum_b R_b, shape (..., K, K)."""
-        # a matrix product, see `overlaps_of`
-        signal = self.signal
-        if isinstance(signal, jax.Array):
-            across = jnp.swapaxes(signal, -1, -2)
-            outer = jnp.matmul(signal, across, precision=jax.lax.Precision.HIGHEST)
-        else:
-            outer = signal @ np.swapaxes(signal, -1, -2)
-        return outer + self.blocks.sum(axis=-3)
+        return _gram(self.signal) + self.blocks.sum(axis=-3)
 
 
 class State(NamedTuple):
@@ -83,26 +77,40 @@ def order_parameters(
 ) -> Overlaps:
     """Order parameters with one noise block, from M, shape (..., K, r), and Q, (..., K, K).
 
+    Traced arrays are checked for their shapes alone.
+
     Raises:
         ValueError: on shapes that do not fit, or if Q - M M^T is not positive semidefinite.
     """
-    m, q = finite_array("signal", signal), finite_array("norms", norms)
+    m, q = checked_if_concrete("signal", signal), checked_if_concrete("norms", norms)
     if m.ndim < 2:
         raise reject("signal", "have shape (..., K, r)", f"shape {m.shape}")
     if q.shape != (*m.shape[:-1], m.shape[-2]):
         raise reject("norms", f"have shape {(*m.shape[:-1], m.shape[-2])}", f"shape {q.shape}")
+    given = {
+        name: value if is_traced(value) else real_array(f"parameters[{name!r}]", value)
+        for name, value in (parameters or {}).items()
+    }
+    if is_traced((m, q)):
+        dtype = jnp.result_type(*(array for array in (m, q) if is_traced(array)))
+        m, q = jnp.asarray(m, dtype), jnp.asarray(q, dtype)
+        return Overlaps(m, (q - _gram(m))[..., None, :, :], given)
     if not np.allclose(q, np.swapaxes(q, -1, -2), rtol=1e-6, atol=1e-9):
         raise reject("norms", "be symmetric", q.tolist())
-    rest = q - m @ np.swapaxes(m, -1, -2)
+    rest = q - _gram(m)
     lowest = np.linalg.eigvalsh(rest).min(axis=-1)
     size = np.maximum(np.trace(q, axis1=-2, axis2=-1), 1e-300)
     if np.any(lowest < -1e-6 * size):
         raise reject("norms", "exceed signal signal^T (Q - M M^T >= 0)", f"{lowest.min():.3g}")
-    given = {
-        name: real_array(f"parameters[{name!r}]", value)
-        for name, value in (parameters or {}).items()
-    }
     return Overlaps(m, rest[..., None, :, :], given)
+
+
+def _gram(rows: Any) -> Any:
+    """Products of rows, shape (..., K, K), of an array of NumPy or JAX."""
+    if isinstance(rows, jax.Array):  # a matrix product, see `overlaps_of`
+        across = jnp.swapaxes(rows, -1, -2)
+        return jnp.matmul(rows, across, precision=jax.lax.Precision.HIGHEST)
+    return rows @ np.swapaxes(rows, -1, -2)
 
 
 def from_weights(
@@ -115,13 +123,21 @@ def from_weights(
     Raises:
         ValueError: on shapes that do not fit, or rows of `directions` that are not orthonormal.
     """
-    w, e = finite_array("weights", weights), finite_array("directions", directions, ndim=2)
+    w = checked_if_concrete("weights", weights)
+    e = checked_if_concrete("directions", directions, ndim=2)
     if w.ndim < 2 or w.shape[-1] != e.shape[1]:
         raise reject("weights", f"have shape (..., K, {e.shape[1]})", f"shape {w.shape}")
-    error = float(np.max(np.abs(e @ e.T - np.eye(e.shape[0])), initial=0.0))
-    if error > 1e-5:
-        raise reject("directions", "have orthonormal rows", f"E E^T - 1 of size {error:.2g}")
-    return order_parameters(w @ e.T, w @ np.swapaxes(w, -1, -2), parameters)
+    if not is_traced(e):
+        error = float(np.max(np.abs(_gram(e) - np.eye(e.shape[0])), initial=0.0))
+        if error > 1e-5:
+            raise reject("directions", "have orthonormal rows", f"E E^T - 1 of size {error:.2g}")
+    if is_traced((w, e)):
+        dtype = jnp.result_type(*(array for array in (w, e) if is_traced(array)))
+        w, e = jnp.asarray(w, dtype), jnp.asarray(e, dtype)
+        signal = jnp.matmul(w, e.T, precision=jax.lax.Precision.HIGHEST)
+    else:
+        signal = w @ e.T
+    return order_parameters(signal, _gram(w), parameters)
 
 
 def checked_overlaps(
@@ -130,7 +146,8 @@ def checked_overlaps(
     """Order parameters that every level accepts: float64, complete, with R_b >= 0.
 
     Eigenvalues of R_b that rounding made negative become zero: with more neurons than noise
-    dimensions R_b is singular, and float32 leaves it indefinite.
+    dimensions R_b is singular, and float32 leaves it indefinite. Of traced arrays only the shapes
+    are checked, and they keep their type.
 
     Args:
         problem: fixes the shapes, and the parameters that `overlaps` leaves out.
@@ -148,14 +165,14 @@ def checked_overlaps(
     """
     neurons, r = problem.learner.neurons, problem.inputs.directions
     shapes = {"signal": (neurons, r), "blocks": (max(blocks, 1), neurons, neurons)}
-    arrays = {name: finite_array(f"start.{name}", getattr(overlaps, name)) for name in shapes}
-    initial = {name: np.asarray(v) for name, v in problem.initial_parameters(np.float32).items()}
+    arrays = {n: checked_if_concrete(f"start.{n}", getattr(overlaps, n)) for n in shapes}
+    initial = jax.eval_shape(lambda: problem.initial_parameters(jnp.float32))
     if not set(overlaps.parameters) <= set(initial):
         known = f"name some of {sorted(initial)}"
         raise reject("start.parameters", known, sorted(overlaps.parameters))
     for name, start in problem.learner.parameters().items():
         value = overlaps.parameters.get(name, start)
-        arrays[name] = finite_array(f"start.parameters[{name!r}]", value)
+        arrays[name] = checked_if_concrete(f"start.parameters[{name!r}]", value)
         shapes[name] = initial[name].shape
     leads = []
     for name, array in arrays.items():
@@ -168,16 +185,18 @@ def checked_overlaps(
         lead = np.broadcast_shapes(*leads)
     except ValueError as error:
         raise reject("start", "have common leading axes", leads) from error
-    arrays = {n: np.broadcast_to(array, (*lead, *shapes[n])) for n, array in arrays.items()}
+    for name, array in arrays.items():
+        stretch = jnp.broadcast_to if is_traced(array) else np.broadcast_to
+        arrays[name] = stretch(array, (*lead, *shapes[name]))
     signal, gram = arrays.pop("signal"), arrays.pop("blocks")
-    if moving and problem.update != "plain":
+    if moving and problem.update != "plain" and not is_traced((signal, gram)):
         square = np.sum(signal**2, axis=-1) + np.einsum("...bkk->...k", gram)
         if np.max(np.abs(square - 1)) > 1e-4:
             demand = f"have rows of norm one for {problem.update} updates"
             raise reject(
                 "start", demand, f"squared norms {square.reshape(-1, neurons)[0].tolist()}"
             )
-    return Overlaps(signal, semidefinite(gram), arrays)
+    return Overlaps(signal, gram if is_traced(gram) else semidefinite(gram), arrays)
 
 
 def semidefinite(blocks: NDArray[np.float64]) -> NDArray[np.float64]:

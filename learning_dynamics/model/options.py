@@ -170,7 +170,7 @@ def refusal(option: str, update: str, level: str) -> Refusal | None:
     """What a level refuses of an option; None where it agrees with the simulation."""
     if update != "plain" and option in ("decay", "norm"):
         return Refusal({"decay": "weight_decay", "norm": "initial_norm"}[option], _UNIT_ROWS)
-    if option == "order 0" and level in ("limit", "velocity", "fluctuations", "search"):
+    if option == "order 0" and level not in ("ambient", "overlaps", "loss"):
         return _NO_LIMIT
     if option == "fast" and level == "fluctuations":
         return _FAST

@@ -16,6 +16,7 @@ from learning_dynamics.limit.quadrature import (
     expectation_nodes,
     methods_for,
     same_length,
+    standard_length,
 )
 from learning_dynamics.limit.starts import device_nodes, limit_medium, starting_points
 from learning_dynamics.limit.velocity import Medium, Moments, moments, velocity
@@ -145,7 +146,10 @@ class Population:
             if self.traced:
                 return self.rules(target).average(evaluate)
             return estimate(
-                self.summed, lambda rule: evaluate(device_nodes(rule)), target, caller=caller
+                self.summed,
+                lambda rule: evaluate(device_nodes(standard_length(rule))),
+                target,
+                caller=caller,
             )
 
     def moments(self, nodes: Nodes, overlaps: Overlaps) -> Moments:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from learning_dynamics.limit.accuracy import InaccurateError
     from learning_dynamics.limit.fluctuations import Fluctuations, fluctuations
     from learning_dynamics.limit.integrate import Limit, expected_loss, integrate, right_hand_side
+    from learning_dynamics.limit.population_loss import PopulationLoss, loss
     from learning_dynamics.limit.solution import IncompleteError
     from learning_dynamics.model.latents import (
         Discrete,
@@ -54,6 +55,7 @@ _HOMES = {
     "saved_results": ("load", "save", "saved_as"),
     "search.information_exponent": ("InformationExponent", "information_exponent"),
     "limit.fluctuations": ("Fluctuations", "fluctuations"),
+    "limit.population_loss": ("PopulationLoss", "loss"),
     "model.latents": ("Discrete", "Normal", "Phase", "Rayleigh", "StudentT", "Uniform"),
     "limit.integrate": ("Limit", "expected_loss", "integrate", "right_hand_side"),
     "model.problem": ("InputModel", "Learner", "NoiseBlocks", "Problem", "Sample"),
@@ -85,6 +87,7 @@ __all__ = [
     "Normal",
     "Overlaps",
     "Phase",
+    "PopulationLoss",
     "Prediction",
     "Problem",
     "Rayleigh",
@@ -105,6 +108,7 @@ __all__ = [
     "integrate",
     "load",
     "log_times",
+    "loss",
     "order_parameters",
     "random_starts",
     "right_hand_side",

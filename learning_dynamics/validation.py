@@ -11,6 +11,7 @@ __all__ = [
     "channels_last",
     "finite_array",
     "increasing_integers",
+    "increasing_times",
     "integers",
     "non_negative",
     "one_of",
@@ -218,6 +219,18 @@ def increasing_integers(argument: str, value: Any) -> NDArray[np.int64]:
     array = integers(argument, value, least=1)
     if array.ndim != 1 or array.size == 0 or np.any(np.diff(array) <= 0):
         raise reject(argument, "be a list that increases strictly", array.tolist())
+    return array
+
+
+def increasing_times(times: Any) -> NDArray[np.float64]:
+    """Return times as a float64 array that increases strictly from zero or later.
+
+    Raises:
+        ValueError: if they do not.
+    """
+    array = finite_array("times", times, ndim=1)
+    if array.size == 0 or array[0] < 0 or np.any(np.diff(array) <= 0):
+        raise reject("times", "be non-negative and increase strictly", array.tolist())
     return array
 
 

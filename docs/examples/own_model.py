@@ -33,7 +33,7 @@ problem = ld.Problem(PerceptronTeacher(), LogisticStudent(), learning_rate=2.0)
 start = ld.order_parameters([[0.1]], [[1.0]])
 options = {"times": [0.5, 2.0, 8.0], "start": start, "observe": {"error": error}}
 seen = ld.simulate(problem, dimension=500, replicas=64, key=jax.random.key(0), **options)
-limit = ld.integrate(problem, times=options["times"], start=seen, observe={"error": error})
+limit = ld.integrate(problem, start=seen, observe={"error": error})
 result = ld.compare(seen, limit)
 print("simulation", result.measured.values[:, 0].round(3))
 print("limit     ", result.predicted.values[:, 0].round(3), result.verdict)

@@ -4,30 +4,36 @@
 import tempfile
 
 import jax
-import jax.numpy as jnp
 
 import learning_dynamics as ld
+from diffusion_theory import MixedCumulant, TiedDenoiser
+
+start = ld.order_parameters(signal=[[0.3, 0.1]], norms=[[1.0]])
+
+
+def denoiser(rate):
+    inputs = MixedCumulant(covariance=9.0, pair="sign")
+    return ld.Problem(inputs, TiedDenoiser(sign=-1), rate)
 
 
 def overlap(dimension: int, rate: float, seed: int) -> dict[str, jax.Array]:
-    """Overlap of a linear unit with its teacher after 4 N steps of online SGD."""
-    key = jax.random.key(seed)
-
-    def update(step: jax.Array, w: jax.Array) -> jax.Array:
-        x = jax.random.normal(jax.random.fold_in(key, step), (dimension,))
-        return w - rate / dimension * (jnp.sum(w * x) - x[0]) * x
-
-    return {"overlap": jax.lax.fori_loop(0, 4 * dimension, update, jnp.zeros(dimension))[0]}
+    """Mean overlap of a denoiser with the spike after 2 N updates."""
+    run = ld.simulate(
+        denoiser(rate), dimension=dimension, times=[2.0], replicas=8, start=start,
+        key=jax.random.key(seed), level="overlaps",
+    )  # fmt: skip
+    return {"overlap": run.values["signal"][:, -1, 0, 0].mean()}
 
 
-grid = {"dimension": [50, 100, 200], "rate": [0.1, 0.5, 1.0], "seed": range(16)}
+grid = {"dimension": [50, 200], "rate": [0.05, 0.1, 0.2], "seed": range(8)}
 with tempfile.TemporaryDirectory() as store:
     results = ld.sweep(overlap, grid, store=store, together=("rate", "seed"))
-    wider = {**grid, "dimension": [50, 100, 200, 400]}  # computes dimension 400 alone
+    wider = {**grid, "dimension": [50, 200, 800]}  # computes dimension 800 alone
     results = ld.sweep(overlap, wider, store=store, together=("rate", "seed"))
 
-# %% The mean over seeds beside 1 - exp(-4 rate), the limit of large dimension
+# %% The mean over seeds at each dimension beside the limit of large dimension
 print(dict(results.sizes))
-for rate in results["rate"].values:
+for rate in grid["rate"]:
     mean = results["overlap"].sel(rate=rate).mean("seed").values
-    print(f"rate {rate}:", mean.round(2), "->", round(float(1 - jnp.exp(-4.0 * rate)), 2))
+    limit = ld.integrate(denoiser(rate), times=[2.0], start=start)
+    print(f"rate {rate}:", mean.round(3), "->", limit.values["signal"].ravel()[0].round(3))

@@ -31,6 +31,7 @@ from learning_dynamics.pytrees import is_traced
 __all__ = [
     "Footprint",
     "WhileUnedited",
+    "fixed_by_structure",
     "forget_with",
     "notice_edits",
     "require_unedited",
@@ -153,6 +154,28 @@ _forget: list[Callable[[], None]] = [jax.clear_caches]
 def forget_with(action: Callable[[], None]) -> None:
     """Add an action that forgets compiled programs."""
     _forget.append(action)
+
+
+def fixed_by_structure(function: Callable[..., R]) -> Callable[..., R]:
+    """Keep the results of a function of a pytree that the values of its leaves do not change.
+
+    Further arguments must be hashable. Like a compiled program, a result is forgotten once code is
+    edited; it is not kept where types and static parts cannot be hashed.
+    """
+    results: dict[Any, R] = {}
+    forget_with(results.clear)
+
+    @functools.wraps(function)
+    def called(tree: Any, **options: Any) -> R:
+        leaves, structure = jax.tree.flatten(tree)
+        if not _hashable(structure):
+            return function(tree, **options)
+        key = structure, tuple(np.shape(leaf) for leaf in leaves), tuple(sorted(options.items()))
+        if key not in results:
+            results[key] = function(tree, **options)
+        return results[key]
+
+    return called
 
 
 def notice_edits(*things: Any) -> tuple[Footprint, ...]:
@@ -326,6 +349,7 @@ class WhileUnedited:
         self.before = notice_edits(*things)
 
     def __call__(self, *args: Any) -> Any:
+        """Call the function, if nothing was edited."""
         function, what, things = self.parts
         require_unedited(self.before, notice_edits(*things), what, "make it anew")
         return function(*args)

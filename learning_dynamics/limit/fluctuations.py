@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
 from learning_dynamics.identity.session import sees_edits
-from learning_dynamics.limit.accuracy import Target, best_method, excess, first_rule
+from learning_dynamics.limit.accuracy import Target, best_method, excess
 from learning_dynamics.limit.finite_size import drift_of_one_update, residual_noise
 from learning_dynamics.limit.kinks import has_kinks
+from learning_dynamics.limit.population import Population, Rules
 from learning_dynamics.limit.quadrature import (
     Method,
     Nodes,
@@ -27,13 +28,14 @@ from learning_dynamics.limit.quadrature import (
     same_length,
 )
 from learning_dynamics.limit.solution import IncompleteError, velocity_at
-from learning_dynamics.limit.starts import device_nodes, limit_medium, starting_points
-from learning_dynamics.limit.velocity import Medium, flow, samples, velocity
+from learning_dynamics.limit.starts import device_nodes
+from learning_dynamics.limit.velocity import Medium, flow, observed, samples, velocity
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.process.simulate import observables
 from learning_dynamics.process.update import Layout, layout
-from learning_dynamics.validation import finite_array, one_of, reject
+from learning_dynamics.pytrees import checked_if_concrete, is_traced
+from learning_dynamics.validation import increasing_times, one_of, reject
 
 __all__ = ["Fluctuations", "fluctuations"]
 
@@ -41,12 +43,16 @@ Array = NDArray[np.float64]
 Derivatives = Literal["auto", "fields", "law"]
 MOST = 2**22  # numbers per intermediate of the derivatives: nodes x order parameters x directions
 _MOST_STEPS = 4096
+_FIRST_POINTS = 2**12
+_FINE = 1e-6  # tolerance where the right-hand side is smooth
 _LARGE = 10**5  # N at which the 1/N part of the drift of one update is read off
 
 
 @dataclass(frozen=True, eq=False)
 class Fluctuations:
     """Linear-noise description of the order parameters at large N.
+
+    A pytree of its arrays.
 
     Attributes:
         times: tau, shape (times,).
@@ -78,6 +84,18 @@ class Fluctuations:
             "shift error": short_text.largest(self.shift_error),
             "derivatives": str(self.derivatives),
         }
+
+
+_ARRAYS = ("times", "covariance", "spread", "shift", "spread_error", "shift_error")
+
+
+def _rebuilt(derivatives: str, arrays: Any) -> Fluctuations:
+    return Fluctuations(**dict(zip(_ARRAYS, arrays, strict=True)), derivatives=derivatives)
+
+
+jax.tree_util.register_pytree_node(
+    Fluctuations, lambda r: ([getattr(r, name) for name in _ARRAYS], r.derivatives), _rebuilt
+)
 
 
 @sees_edits("problem", "observe")
@@ -112,6 +130,8 @@ def fluctuations(
     fields, the shares of the noise blocks in them fluctuate on; see `residual_noise`. A batch b
     divides Cov[u] by b.
 
+    A function for `jax.jit`, `jax.vmap`, `jax.grad` and `jax.jacfwd`, as `integrate`.
+
     Equations: :eq:`eq:kernel-fluctuations`, :eq:`eq:kernel-residual`, :eq:`eq:kernel-batch`.
 
     Args:
@@ -144,31 +164,32 @@ def fluctuations(
         IncompleteError: if the solution diverges or the steps do not suffice; it names the time,
             and its `result` is the part before.
     """
-    array = finite_array("times", times, ndim=1)
-    if array.size == 0 or array[0] < 0 or np.any(np.diff(array) <= 0):
-        raise reject("times", "be non-negative and increase strictly", array.tolist())
     if np.ndim(start.signal) != 2:
         raise reject("start.signal", "have shape (K, r)", f"shape {np.shape(start.signal)}")
     one_of("derivatives", derivatives, ("auto", "fields", "law"))
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
+    population = Population(problem, dimension, start, times, start_covariance)
+    array: Any = times if is_traced(times) else increasing_times(times)
+    several = population.medium.variances.shape[0] > 1
+    large = dimension if several else problem.inputs.directions + _LARGE
+    plan = layout(problem, int(large or 0), "overlaps")
+    watched = observables(problem, plan, observe)
+    held, starts = population.complete(start, target)
+    if held:  # its spread is of the same order, and shifts the others
+        demand = "be left out, or have order 2, for parameters that relax within a few updates"
+        raise reject("problem.parameter_rates", demand, sorted(held))
+    first = jax.tree.map(lambda leaf: leaf[0], starts)
     with jax.enable_x64(True):
-        place = limit_medium(problem, dimension)
-        cast = problem.cast(jnp.float64)
-        several = place.variances.shape[0] > 1
-        large = dimension if several else problem.inputs.directions + _LARGE
-        plan = layout(problem, int(large or 0), "overlaps")
-        watched = observables(problem, plan, observe)
-        held, starts = starting_points(cast, place, first_rule(problem, target), start, moving=True)
-        if held:  # its spread is of the same order, and shifts the others
-            demand = "be left out, or have order 2, for parameters that relax within a few updates"
-            raise reject("problem.parameter_rates", demand, sorted(held))
-        first = jax.tree.map(lambda leaf: leaf[0], starts)
-        size = ravel_pytree(first)[0].size
-        sigma = np.zeros((size, size)) if start_covariance is None else start_covariance
-        sigma = finite_array("start_covariance", sigma, ndim=2)
+        size = sum(leaf.size for leaf in jax.tree.leaves(first))
+        given = np.zeros((size, size)) if start_covariance is None else start_covariance
+        sigma = checked_if_concrete("start_covariance", given, ndim=2)
         if sigma.shape != (size, size):
             raise reject("start_covariance", f"have shape {(size, size)}", f"{sigma.shape}")
-        equation = _Equation(problem, cast, place, first, sigma, held, watched, plan)
+        cast, medium = population.cast, population.medium
+        equation = _Equation(problem, cast, medium, first, sigma, held, watched, plan)
+        if population.traced:
+            rules = population.rules(target, of=problem, least=_FIRST_POINTS)
+            return _traced(equation, jnp.asarray(array, jnp.float64), rules, tolerance, derivatives)
         solved = _search(equation, array, target, tolerance, derivatives)
     if solved.end:
         if not allow_incomplete or solved.result.times.size == 0:
@@ -213,7 +234,7 @@ def _search(
     problem, kinks = equation.problem, has_kinks(equation.problem)
     best: _Solved | None = None
     best_size = np.inf
-    points: int | None = target.first(problem, least=2**12)
+    points: int | None = target.first(problem, least=_FIRST_POINTS)
     while points is not None:
         method, error = _choose(equation, target, points, kinks)
         rules, kind = expectation_nodes(problem, points=points, method=method, kinks=kinks)
@@ -226,7 +247,7 @@ def _search(
             agree = not kinks or _agree(equation, *same_length(pair))
             derivatives = "fields" if agree else "law"
         rough = kinks and (derivatives == "law" or error > 1e-3)
-        used = (target.aim / 100 if rough else 1e-6) if tolerance is None else tolerance
+        used = (target.aim / 100 if rough else _FINE) if tolerance is None else tolerance
         solved = _with_rules(equation, times, rules, kind, points, used, derivatives, rough)
         found = solved.result
         values = [dict(found.spread), dict(found.shift)]
@@ -239,6 +260,33 @@ def _search(
         points = None if size <= 1 or useless else target.more(points, size)
     assert best is not None
     return best
+
+
+def _traced(
+    equation: _Equation,
+    times: jax.Array,
+    rules: Rules,
+    tolerance: float | None,
+    derivatives: Derivatives,
+) -> Fluctuations:
+    """Fluctuations of traced numbers, by fixed rules; infinite after the end of a solution."""
+    problem, cast, place, start, sigma, held, watched, plan = equation
+    kinks = has_kinks(problem, fields_only=True)
+    if derivatives == "auto":
+        derivatives = "law" if kinks else "fields"
+    if tolerance is None:
+        tolerance = Target().aim / 100 if kinks else _FINE
+
+    def one(nodes: Nodes) -> Any:
+        return _solve(
+            nodes, start, cast, place, jnp.asarray(sigma, jnp.float64), times,
+            jnp.float64(tolerance), held=held, watched=watched, plan=plan,
+            law=derivatives == "law", differentiable=True,
+        )[0]  # fmt: skip
+
+    (covariance, spread, shift), error = rules.combined(jax.lax.map(one, rules.nodes))
+    tau: Any = times
+    return Fluctuations(tau, covariance, spread, shift, error[1], error[2], derivatives)
 
 
 def _choose(equation: _Equation, target: Target, points: int, kinks: bool) -> tuple[Any, float]:
@@ -336,7 +384,7 @@ def unit_rows(problem: Problem, x: jax.Array, unravel: Any) -> jax.Array:
     return ravel_pytree(scaled)[0]
 
 
-@partial(jax.jit, static_argnames=("held", "watched", "plan", "law"))
+@partial(jax.jit, static_argnames=("held", "watched", "plan", "law", "differentiable"))
 def _solve(
     nodes: Nodes,
     start: Overlaps,
@@ -350,7 +398,9 @@ def _solve(
     watched: Any,
     plan: Layout,
     law: bool,
+    differentiable: bool = False,
 ) -> Any:
+    adjoint = diffrax.DirectAdjoint() if differentiable else diffrax.RecursiveCheckpointAdjoint()
     x0, unravel = ravel_pytree(start)
     dot = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     axes = jnp.eye(x0.size, dtype=x0.dtype)
@@ -412,6 +462,7 @@ def _solve(
         saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
         max_steps=_MOST_STEPS,
         throw=False,
+        adjoint=adjoint,
     )
     path, last = solution.ys
 
@@ -420,7 +471,7 @@ def _solve(
         for name, function in watched:
 
             def value(x: jax.Array, function: Any = function) -> jax.Array:
-                return function(unravel(x))
+                return observed(function, problem, place, nodes, unravel(x))
 
             slope = jax.jacfwd(value)(x)
             bend = jax.jacfwd(jax.jacfwd(value))(x)

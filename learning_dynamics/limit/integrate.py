@@ -34,7 +34,12 @@ from learning_dynamics.process.simulate import observables, whole_updates
 from learning_dynamics.process.trajectory import Trajectory, chosen, component_names, picked
 from learning_dynamics.process.update import layout
 from learning_dynamics.pytrees import is_traced
-from learning_dynamics.validation import finite_array, positive_integer, reject
+from learning_dynamics.validation import (
+    finite_array,
+    increasing_times,
+    positive_integer,
+    reject,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -242,15 +247,15 @@ def integrate(
     positive_integer("max_steps", max_steps)
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
     simulated = start if isinstance(start, Trajectory) else None
-    if simulated is not None:
-        dimension = simulated.dimension if dimension is None else dimension
-        start = simulated.start
+    if isinstance(start, Trajectory):
+        dimension = start.dimension if dimension is None else dimension
+        start = start.start
     if times is None:
         if simulated is None:
             raise reject("times", "be given unless `start` is a simulation", None)
         times = simulated.times
     traced = is_traced((problem, start, times))
-    array: Any = times if traced else _checked_times(times)
+    array: Any = times if traced else increasing_times(times)
     if simulated is not None and not is_traced(times):
         array = whole_updates(times, simulated.dimension) / simulated.dimension
     population = Population(problem, dimension, start, times)
@@ -270,8 +275,9 @@ def integrate(
     if traced:
         again = np.arange(starts.signal.shape[0])
         setting = Setting(*fixed, starts, again, held, watched, max_steps)
-        tau = jnp.asarray(array, jnp.float64)
-        return Limit(tau, *solve_traced(setting, population.rules(target), tau, tolerance))
+        tau: Any = jnp.asarray(array, jnp.float64)
+        arrays: Any = solve_traced(setting, population.rules(target), tau, tolerance)
+        return Limit(tau, *arrays)
     distinct, again = _distinct(starts)
     setting = Setting(*fixed, distinct, again, held, watched, max_steps)
     solved = solve_limit(setting, array, target, tolerance)
@@ -304,13 +310,6 @@ def integrate(
         "integrate", dict(solved.values), solved.errors, solved.points, solved.method, limit
     )
     return limit
-
-
-def _checked_times(times: Any) -> Array:
-    array = finite_array("times", times, ndim=1)
-    if array.size == 0 or array[0] < 0 or np.any(np.diff(array) <= 0):
-        raise reject("times", "be non-negative and increase strictly", array.tolist())
-    return array
 
 
 def _distinct(starts: Overlaps) -> tuple[Overlaps, NDArray[np.int64]]:
@@ -388,16 +387,17 @@ def expected_loss(
     """Population loss E l at given order parameters (leading axes kept), and its error.
 
     A part of the loss linear in the gram is left out: it does not depend on W. Accuracy and points
-    are those of `integrate`.
+    are those of `integrate`. Traced single precision, such as the order parameters of an observable
+    of `simulate`, gives a result in single precision, computed in double.
 
     Raises:
         InaccurateError: if the accuracy is not reached; its `result` holds what was.
     """
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
-    population = Population(problem, dimension, overlaps)
+    population = Population(problem, dimension, overlaps, narrow=True)
     cast, medium = population.cast, population.medium
     whole = checked_overlaps(cast, overlaps, medium.variances.shape[0], moving=False)
-    lead = whole.signal.shape[:-2]
+    lead, wide = whole.signal.shape[:-2], jnp.result_type(float) == jnp.float64
 
     def losses(nodes: Nodes) -> jax.Array:
         return _losses(cast, medium, nodes, flat).reshape(lead)
@@ -407,6 +407,8 @@ def expected_loss(
             lambda a: jnp.asarray(a.reshape(-1, *a.shape[len(lead) :]), jnp.float64), whole
         )
         found = population.average(losses, target, caller="expected_loss")
+        if population.traced and not wide:
+            return found.value.astype(jnp.float32), found.error.astype(jnp.float32)
     return found.value, found.error
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from learning_dynamics.identity.session import fixed_by_structure
 from learning_dynamics.model.problem import Problem, Sample
 
 __all__ = ["has_kinks"]
@@ -19,6 +20,7 @@ _COMPARISONS = frozenset({"gt", "lt", "ge", "le"})
 _LOOPS = frozenset({"scan", "while", "cond"})
 
 
+@fixed_by_structure
 def has_kinks(problem: Problem, *, fields_only: bool = False) -> bool:
     """Whether loss or label may have a kink or jump as functions of latents and fields.
 

@@ -1,7 +1,6 @@
 """Normal latents that enter the signal linearly: Gaussian given the others, integrated exactly."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics.identity.session import fixed_by_structure
+from learning_dynamics.limit.degrees import degrees_of, single_precision
 from learning_dynamics.model.latents import Normal
 from learning_dynamics.model.problem import InputModel, NoiseBlocks, Problem, changed
 from learning_dynamics.pytrees import configuration, is_traced, stand_in, static
@@ -16,7 +17,6 @@ from learning_dynamics.pytrees import configuration, is_traced, stand_in, static
 __all__ = ["quadrature_problem", "without_linear_latents"]
 
 Array = NDArray[np.float64]
-_TRIES = 4
 
 
 @configuration
@@ -74,31 +74,25 @@ def _slopes(inputs: InputModel, normals: Any, others: Any) -> Any:
     return jax.jacfwd(lambda x: inputs.signal({**others, **x})[0])(normals)
 
 
-@jax.jit
-def _change(inputs: InputModel, first: Any, second: Any, others: Any) -> Any:
-    """Change of C as each normal latent alone goes from one value to another."""
-    before = inputs.signal({**others, **first})[0]
-    return {
-        name: inputs.signal({**others, **first, name: second[name]})[0] - before for name in first
-    }
+@fixed_by_structure
+def _linear(problem: Problem) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Names and shapes of the normal latents that C is linear in and the label does not hold.
 
-
-def _behind_label(inputs: InputModel, latents: Mapping[str, jax.Array]) -> set[str]:
-    """Names of the latents that the label is computed from, jumps included."""
-    names = sorted(latents)
-    traced = jax.make_jaxpr(lambda x: jax.tree.leaves(inputs.signal(x)[1]))(dict(latents)).jaxpr
-    sources: dict[int, set[str]] = {
-        id(v): {name} for v, name in zip(traced.invars, names, strict=True)
-    }
-
-    def behind(variables: Iterable[Any]) -> set[str]:
-        return {name for v in variables for name in sources.get(id(v), set())}
-
-    for equation in traced.eqns:
-        used = behind(equation.invars)
-        for v in equation.outvars:
-            sources[id(v)] = used
-    return behind(traced.outvars)
+    Seen by tracing the model: C = C_0 + A x with a matrix A that does not depend on latents.
+    """
+    latents = dict(problem.inputs.latents())
+    normal = {name: v for name, v in latents.items() if isinstance(v, Normal)}
+    if not normal:
+        return ()
+    with jax.enable_x64(False):  # traced in single precision, whatever the caller's setting
+        shapes = {name: jax.ShapeDtypeStruct(v.shape, jnp.float32) for name, v in latents.items()}
+        inputs = single_precision(problem.inputs)
+        signal, *label = degrees_of(lambda x, model: model.signal(x), shapes, inputs)
+    return tuple(
+        (name, tuple(v.shape))
+        for name, v in normal.items()
+        if signal.linear(name) and not any(name in part.of for part in label)
+    )
 
 
 def quadrature_problem(problem: Problem) -> Problem:
@@ -108,64 +102,37 @@ def quadrature_problem(problem: Problem) -> Problem:
     singular. For traced numbers this is decided at stand-ins for them.
     """
     if is_traced(problem):
-        with jax.ensure_compile_time_eval():
-            inputs = quadrature_problem(stand_in(problem)).inputs
+        inputs = quadrature_problem(stand_in(problem)).inputs
         if not isinstance(inputs, Centred):
             return problem
         return changed(problem, inputs=Centred(problem.inputs, inputs.dropped))
-    mixing = np.asarray(problem.inputs.mixing(), np.float64)
-    if mixing.shape[0] != mixing.shape[1] or np.linalg.matrix_rank(mixing) < mixing.shape[0]:
-        return problem
-    return without_linear_latents(problem)[0]
+    with jax.ensure_compile_time_eval():  # the structure is wanted now, also inside a trace
+        mixing = np.asarray(problem.inputs.mixing(), np.float64)
+        if mixing.shape[0] != mixing.shape[1] or np.linalg.matrix_rank(mixing) < mixing.shape[0]:
+            return problem
+        dropped = _linear(problem)
+    return changed(problem, inputs=Centred(problem.inputs, dropped)) if dropped else problem
 
 
 def without_linear_latents(problem: Problem) -> tuple[Problem, Array]:
     """The problem with such latents at zero, and the factor A of C = C_0 + A x, x ~ N(0, 1).
 
-    Latents count if they are normal, C is linear in them (tried at random points), and the label
-    is not computed from them (seen by tracing it).
+    Latents count if they are normal, C is linear in them, and the label is not computed from them
+    (both seen by tracing the model).
 
     Returns:
         The problem, and A of shape (p, r, g), g the number of normal variables; g = 0 if none is
         linear.
     """
     p, r = problem.inputs.vectors, problem.inputs.directions
-    latents = dict(problem.inputs.latents())
-    names = [name for name, latent in latents.items() if isinstance(latent, Normal)]
-    rng = np.random.default_rng(5)
-    factors: dict[str, list[Array]] = {name: [] for name in names}
-    linear = set(names)
-    with jax.enable_x64(True):
-        inputs = problem.cast(jnp.float64).inputs
-        for _ in range(_TRIES if names else 0):
-            point = {
-                name: jnp.asarray(
-                    rng.choice(latent.rule(latent.outcomes)[0], latent.shape)
-                    if latent.outcomes
-                    else latent.quantile(rng.uniform(0.02, 0.98, latent.shape))
-                )
-                for name, latent in latents.items()
-            }
-            some = {name: point.pop(name) for name in names}
-            signal = _slopes(inputs, some, point)
-            for name in names:
-                factors[name].append(np.asarray(signal[name]).reshape(p, r, -1))
-            shifted = {name: 3.0 - 2.0 * value for name, value in some.items()}
-            moved = _change(inputs, some, shifted, point)
-            for name in names:  # a jump has the slope zero almost everywhere
-                step = (shifted[name] - some[name]).reshape(-1)
-                error = np.max(np.abs(moved[name] - factors[name][-1] @ step), initial=0.0)
-                if not error <= 1e-9:
-                    linear.discard(name)
-        if names:
-            linear -= _behind_label(inputs, {**some, **point})
-    for name, tries in factors.items():
-        change = float(np.max([np.max(np.abs(t - tries[0]), initial=0.0) for t in tries]))
-        if not change <= 1e-10 * (1 + float(np.max(np.abs(tries[0]), initial=0.0))):
-            linear.discard(name)
-    kept = [name for name in names if name in linear]
-    if not kept:
+    dropped = _linear(problem)
+    if not dropped:
         return problem, np.zeros((p, r, 0))
-    dropped = tuple((name, tuple(latents[name].shape)) for name in kept)
-    factor = np.concatenate([factors[name][0] for name in kept], axis=2)
-    return replace(problem, inputs=Centred(problem.inputs, dropped)), factor
+    with jax.enable_x64(True):
+        zeros = {
+            name: jnp.zeros(v.shape, jnp.float64) for name, v in problem.inputs.latents().items()
+        }
+        normals = {name: zeros.pop(name) for name, _ in dropped}
+        slopes = _slopes(problem.cast(jnp.float64).inputs, normals, zeros)
+    factor = np.concatenate([np.asarray(slopes[name]).reshape(p, r, -1) for name, _ in dropped], 2)
+    return changed(problem, inputs=Centred(problem.inputs, dropped)), factor

@@ -16,6 +16,7 @@ from learning_dynamics.limit.quadrature import (
     expectation_nodes,
     methods_for,
     same_length,
+    standard_length,
 )
 from learning_dynamics.limit.starts import device_nodes, limit_medium, starting_points
 from learning_dynamics.limit.velocity import Medium, Moments, moments, velocity
@@ -77,16 +78,19 @@ class Population:
         problem: definition, as in `simulate`.
         dimension: N that fixes several noise blocks.
         others: further values that may be traced.
+        narrow: whether single precision may hold the result, which is computed in double.
 
     Raises:
         ValueError: if a model with several blocks is given no dimension, or has no noise; for
             traced numbers where JAX is set to single precision.
     """
 
-    def __init__(self, problem: Problem, dimension: int | None, *others: Any) -> None:
+    def __init__(
+        self, problem: Problem, dimension: int | None, *others: Any, narrow: bool = False
+    ) -> None:
         self.problem = problem
         self.traced = is_traced((problem, *others))
-        if self.traced and not jax.config.jax_enable_x64:
+        if self.traced and not narrow and jnp.result_type(float) != jnp.float64:
             raise ValueError(
                 "Theory inside jit, vmap or grad needs double precision: call "
                 'jax.config.update("jax_enable_x64", True) first.'
@@ -104,8 +108,13 @@ class Population:
             rule = first_rule(self.problem, target)
             return starting_points(self.cast, self.medium, rule, start, moving=moving)
 
-    def rules(self, target: Target) -> Rules:
+    def rules(self, target: Target, *, of: Problem | None = None, least: int = 2**14) -> Rules:
         """The rules that static arguments fix.
+
+        Args:
+            target: with points and method alone.
+            of: what is summed over, if not `summed`.
+            least: points unless they are given.
 
         Raises:
             ValueError: on arguments that only a search for the points can heed.
@@ -114,12 +123,13 @@ class Population:
             if getattr(target, name) is not None:
                 demand = "be left out inside jit, vmap and grad, where `points` fix the rule"
                 raise reject(name, demand, getattr(target, name))
-        points, kinks = target.first(self.summed), has_kinks(self.summed)
+        problem = self.summed if of is None else of
+        points, kinks = target.first(problem, least=least), has_kinks(problem)
         method = target.method
         if method == "auto":
-            method = methods_for(self.summed, points=points, kinks=kinks)[0]
+            method = methods_for(problem, points=points, kinks=kinks)[0]
         with jax.enable_x64(True):
-            rules, kind = expectation_nodes(self.summed, points=points, method=method, kinks=kinks)
+            rules, kind = expectation_nodes(problem, points=points, method=method, kinks=kinks)
             distinct = {id(rule): rule for rule in rules}
             filled = same_length([device_nodes(rule) for rule in distinct.values()])
             nodes: Nodes = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
@@ -136,7 +146,10 @@ class Population:
             if self.traced:
                 return self.rules(target).average(evaluate)
             return estimate(
-                self.summed, lambda rule: evaluate(device_nodes(rule)), target, caller=caller
+                self.summed,
+                lambda rule: evaluate(device_nodes(standard_length(rule))),
+                target,
+                caller=caller,
             )
 
     def moments(self, nodes: Nodes, overlaps: Overlaps) -> Moments:

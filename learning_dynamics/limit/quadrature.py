@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 from scipy.stats import qmc
 
+from learning_dynamics.identity.session import fixed_by_structure
+from learning_dynamics.limit.degrees import degrees_of, single_precision
 from learning_dynamics.limit.kinks import has_kinks
 from learning_dynamics.model.latents import Latent, Normal
-from learning_dynamics.model.problem import Problem
+from learning_dynamics.model.problem import Problem, Sample
+from learning_dynamics.process.update import gradient
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import one_of, positive_integer, reject
 
 __all__ = [
+    "CHUNK",
     "Kind",
     "Method",
     "Nodes",
@@ -26,6 +30,7 @@ __all__ = [
     "expectation_nodes",
     "fewest_points",
     "methods_for",
+    "standard_length",
 ]
 
 Array = NDArray[np.float64]
@@ -35,6 +40,8 @@ _CUT, _FINE_CUT = 1e-18, 1e-26  # corners of the grid; what the cut costs shows 
 _FEWEST = 12  # tensor nodes per continuous variable below which Sobol points are better
 _PLENTY = 25  # and above which nothing is gained by asking
 _SCRAMBLES = 8
+CHUNK = 2**11  # nodes that `limit.velocity.moments` takes at a time
+_LENGTHS = (2**15, 2**18, 2**21)  # nodes that longer rules are filled up to
 _RARE = 1e-3  # how often a bound from independent sets may be exceeded
 
 
@@ -65,7 +72,8 @@ def expectation_nodes(
 
     A tensor rule of n nodes per variable comes with coarser ones, see `combine`; Sobol points come
     as 8 independently scrambled sets. Discrete latents are summed exactly in both, and variables
-    with declared nodes (`Latent.nodes`, `InputModel.noise_nodes`) use those in a tensor rule.
+    with declared nodes (`Latent.nodes`, `InputModel.noise_nodes`) use those in a tensor rule. Label
+    noise needs three nodes where the slopes of the loss are linear in the label.
 
     Args:
         problem: declares the latents; K q Gaussian coordinates are added.
@@ -143,12 +151,42 @@ def _variables(problem: Problem, fields: bool) -> tuple[dict[str, Latent], list[
     variables: dict[str, Latent] = {**dict(sorted(problem.all_latents().items()))}
     if "" in variables:
         raise reject("inputs.latents", "not use an empty name", sorted(variables))
+    if problem.label_noise is not None and _low_degree(problem):
+        variables["label noise"] = Normal(nodes=3)
     variables[""] = Normal(shape if fields else (1, 0))
     single = [v for v in variables.values() for _ in range(math.prod(v.shape))]
     if fields:  # the last variables: zeta, neurons by noise vectors
         declared = noise_nodes(problem) * shape[0]
         single[len(single) - len(declared) :] = [Normal(nodes=count) for count in declared]
     return variables, single
+
+
+@fixed_by_structure
+def _low_degree(problem: Problem) -> bool:
+    """Whether three nodes of the label noise are exact: what is averaged has degree five at most.
+
+    The limit averages the loss and its slopes A and A^2, the fluctuations up to A^4. Seen by
+    tracing the loss.
+    """
+    neurons, vectors = problem.learner.neurons, problem.inputs.vectors
+    with jax.enable_x64(False):  # traced in single precision, whatever the caller's setting
+        shapes = [(neurons, vectors), (neurons, neurons), (vectors, vectors)]
+        fields, norms, gram = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
+        latents = {
+            name: jax.ShapeDtypeStruct(latent.shape, jnp.float32)
+            for name, latent in problem.all_latents().items()
+        }
+        abstract = single_precision(problem)
+
+        def averaged(label: Any, problem: Problem, gram: Any, *arguments: Any) -> Any:
+            sample = Sample(label["label"], gram)
+            state = (*arguments, problem.initial_parameters(jnp.float32))
+            return problem.learner.loss(*state, sample), gradient(problem, *state, sample)
+
+        label = {"label": jax.eval_shape(lambda p, x: p.signal(x)[1], abstract, latents)}
+        loss, *slopes = degrees_of(averaged, label, abstract, gram, fields, norms)
+    degrees = [slope.of.get("label", 0) for slope in slopes]
+    return loss.of.get("label", 0) <= 5 and max(degrees) <= 1
 
 
 def _outcomes(single: Sequence[Latent]) -> int:
@@ -268,15 +306,22 @@ def joined(rules: Sequence[Nodes]) -> Nodes:
 def same_length(rules: Sequence[Nodes]) -> list[Nodes]:
     """The same rules, filled up with nodes of weight zero, so that they share compiled code."""
     longest = max(rule.weights.size for rule in rules)
-    xp: Any = jnp if is_traced(rules) else np
+    return [_filled(rule, longest) for rule in rules]
 
-    def grow(leaf: Any) -> Any:
-        missing = longest - leaf.shape[0]
-        return xp.concatenate([leaf, xp.repeat(leaf[:1], missing, axis=0)])
 
-    grown = []
-    for rule in rules:
-        weights = xp.concatenate([rule.weights, np.zeros(longest - rule.weights.size)])
-        moved: Nodes = jax.tree.map(grow, rule)
-        grown.append(moved._replace(weights=weights))
-    return grown
+def standard_length(rule: Nodes) -> Nodes:
+    """The rule, filled up to one of few lengths: `moments` skips the chunks of weight zero."""
+    size = rule.weights.size
+    longer = [length for length in _LENGTHS if length >= size]
+    return _filled(rule, longer[0]) if size >= CHUNK and longer else rule
+
+
+def _filled(rule: Nodes, length: int) -> Nodes:
+    """The rule with further nodes of weight zero."""
+    missing = length - rule.weights.size
+    xp: Any = jnp if is_traced(rule) else np
+    weights = xp.concatenate([rule.weights, np.zeros(missing)])
+    moved: Nodes = jax.tree.map(
+        lambda leaf: xp.concatenate([leaf, xp.repeat(leaf[:1], missing, axis=0)]), rule
+    )
+    return moved._replace(weights=weights)

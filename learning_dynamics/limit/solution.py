@@ -14,9 +14,15 @@ from numpy.typing import NDArray
 from learning_dynamics.limit.accuracy import Target, best_method, excess
 from learning_dynamics.limit.kinks import has_kinks
 from learning_dynamics.limit.population import Rules
-from learning_dynamics.limit.quadrature import Nodes, combine, expectation_nodes, same_length
+from learning_dynamics.limit.quadrature import (
+    Nodes,
+    combine,
+    expectation_nodes,
+    same_length,
+    standard_length,
+)
 from learning_dynamics.limit.starts import device_nodes
-from learning_dynamics.limit.velocity import Medium, velocity
+from learning_dynamics.limit.velocity import Medium, observed, velocity
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 
@@ -181,7 +187,7 @@ def _choose(
     """Method with the smaller error of the right-hand side, and this error over the target."""
 
     def rates(rule: Nodes) -> Any:
-        nodes = device_nodes(rule)
+        nodes = device_nodes(standard_length(rule))
         return [
             velocity_at(setting.cast, setting.place, nodes, state, held=setting.held)
             for state in states
@@ -221,7 +227,7 @@ def _solve_with(
     looser = _JUMPS if jumps else _LOOSER
     with jax.enable_x64(True):
         tau = jnp.asarray(times)
-        nodes = [device_nodes(rule) for rule in same_length(rules)]
+        nodes = [device_nodes(standard_length(rule)) for rule in same_length(rules)]
         runs = [_run(setting, rule, tau, tolerance, _FIRST) for rule in nodes]
         loose = _run(setting, nodes[0], tau, looser * tolerance, _FIRST_LOOSER)
         every = [*runs, loose]
@@ -362,7 +368,9 @@ def _integrate(
         return velocity(problem, place, nodes, overlaps, held, law)
 
     def look(overlaps: Overlaps) -> dict[str, jax.Array]:
-        return {name: function(overlaps) for name, function in watched}
+        return {
+            name: observed(function, problem, place, nodes, overlaps) for name, function in watched
+        }
 
     def one(start: Overlaps) -> _Run:
         solution = diffrax.diffeqsolve(

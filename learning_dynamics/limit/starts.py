@@ -93,7 +93,7 @@ def starting_points(
 
 def _fast(problem: Problem, place: Medium, nodes: Nodes, first: Overlaps) -> set[str]:
     """Names of the parameters whose drift per update does not vanish with N."""
-    stiff = jax.jit(lambda y: moments(problem, place, device_nodes(nodes), y).stiff)(first)
+    stiff = _stiff(problem, place, device_nodes(nodes), first)
     held = set()
     for name in problem.parameter_rates:
         moves = bool(np.any(np.abs(np.asarray(stiff[name])) > 0)) or _responds(
@@ -106,12 +106,15 @@ def _fast(problem: Problem, place: Medium, nodes: Nodes, first: Overlaps) -> set
 
 def _responds(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, name: str) -> bool:
     """Whether the stiff drift of a parameter changes when the parameter does."""
-    few = Nodes(*jax.tree.map(lambda a: jnp.asarray(a[:2]), nodes))
     moved = dict(overlaps.parameters)
     moved[name] = moved[name] + 0.37
-    shifted = overlaps._replace(parameters=moved)
-    stiff = jax.jit(lambda y: moments(problem, place, few, y).stiff[name])(shifted)
+    stiff = _stiff(problem, place, device_nodes(nodes), overlaps._replace(parameters=moved))[name]
     return bool(np.any(np.abs(np.asarray(stiff)) > 0))
+
+
+@jax.jit
+def _stiff(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps) -> Any:
+    return moments(problem, place, nodes, overlaps).stiff
 
 
 def _fixed_point(
@@ -134,15 +137,15 @@ def _fixed_point(
 
     def drift(flat: jax.Array) -> jax.Array:
         moved = overlaps._replace(parameters={**overlaps.parameters, **unpack(flat)})
-        stiff = moments(problem, place, few, moved).stiff
+        stiff = _stiff(problem, place, few, moved)
         return jnp.concatenate([stiff[name].ravel() for name in names])
 
     guess = jnp.concatenate([overlaps.parameters[name].ravel() for name in names])
     if traced:
         return unpack(jax.lax.custom_root(drift, guess, _newton, _linear_solve))
-    compiled, jacobian = jax.jit(drift), jax.jit(jax.jacfwd(drift))
+    jacobian = jax.jacfwd(drift)
     found = optimize.root(
-        lambda x: np.asarray(compiled(jnp.asarray(x))),
+        lambda x: np.asarray(drift(jnp.asarray(x))),
         np.asarray(guess),
         jac=lambda x: np.asarray(jacobian(jnp.asarray(x))),
         tol=1e-12,

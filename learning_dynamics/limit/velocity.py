@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from learning_dynamics.limit.quadrature import Nodes
+from learning_dynamics.limit.quadrature import CHUNK, Nodes
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem, Sample, mixing_matrix
 from learning_dynamics.process.update import gradient
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import reject
 
-__all__ = ["Medium", "Moments", "flow", "medium", "moments", "samples", "velocity"]
+__all__ = ["Medium", "Moments", "flow", "medium", "moments", "observed", "samples"]
+__all__ += ["velocity"]
 
 
 class Medium(NamedTuple):
@@ -121,13 +122,34 @@ def _factor_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
 def moments(
     problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, law: bool = False
 ) -> Moments:
-    """All expectations by quadrature; float64 arrays, differentiable in the order parameters."""
-    values = samples(problem, place, nodes, overlaps, law)
+    """All expectations by quadrature; float64 arrays, differentiable in the order parameters.
 
-    def mean(leaf: jax.Array) -> jax.Array:
-        return jnp.tensordot(nodes.weights, leaf, 1, precision=jax.lax.Precision.HIGHEST)
+    More than `CHUNK` nodes, in a multiple of it, are summed chunk by chunk, those of weight zero
+    left out: rules filled up by `standard_length` share one compiled program.
+    """
 
-    return jax.tree.map(mean, values._replace(factor=values.loss))._replace(factor=values.factor)
+    def total(part: Nodes) -> Moments:
+        values = samples(problem, place, part, overlaps, law)
+
+        def mean(leaf: jax.Array) -> jax.Array:
+            return jnp.tensordot(part.weights, leaf, 1, precision=jax.lax.Precision.HIGHEST)
+
+        whole: Moments = jax.tree.map(mean, values._replace(factor=values.loss))
+        return whole._replace(factor=values.factor)
+
+    chunks, rest = divmod(nodes.weights.shape[0], CHUNK)
+    if chunks < 2 or rest:
+        return total(nodes)
+    parts = jax.tree.map(lambda leaf: leaf.reshape(chunks, CHUNK, *leaf.shape[1:]), nodes)
+    shapes = jax.eval_shape(total, jax.tree.map(lambda leaf: leaf[0], parts))
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    factor = field_factor(jnp.sum(place.variances[:, None, None] * overlaps.blocks, axis=0))
+
+    def add(sums: Moments, part: Nodes) -> tuple[Moments, None]:
+        more = jax.lax.cond(jnp.any(part.weights > 0), total, lambda _: nothing, part)
+        return jax.tree.map(jnp.add, sums, more), None
+
+    return jax.lax.scan(add, nothing, parts)[0]._replace(factor=factor)
 
 
 def samples(
@@ -280,6 +302,17 @@ def _frozen(
     logarithm = -jnp.sum(zeta**2) / 2 - rank * jnp.sum(jnp.log(jnp.diagonal(factor)))
     fields = still(fields) + dot(shift - still(shift), outside)
     return fields, zeta, jnp.exp(logarithm - still(logarithm))
+
+
+def observed(
+    function: Any, problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps
+) -> jax.Array:
+    """An observable at some order parameters; averages over samples use the same nodes."""
+    if hasattr(function, "under"):
+        value: jax.Array = function.under(problem, place, nodes, overlaps)
+    else:
+        value = function(overlaps)
+    return value
 
 
 def velocity(

@@ -1,16 +1,32 @@
 """Options of `Problem` at every level: the table that the tests check and the docs print.
 
-A cell is either "agrees" (the level follows the simulation with that option) or a `Refusal`: the
+A cell is "agrees" (the level follows the simulation with that option), or a `Refusal`: the
 argument that the ValueError names, and why. Whether a search has a law depends on the loss as much
-as on the option; rows where no loss was tried against a simulation say so (`UNTRIED`).
-`tests/learning_dynamics/kernel/test_options.py` runs every cell, `docs/_ext/results.py` prints
-them.
+as on the option; cells where no loss was tried against a simulation say so (`UNTRIED`).
+
+Options are tried in `COMBINATIONS`, each at every level at once: all cells occur in one that the
+level does not refuse, with each of the updates, and so do all pairs of options that go together.
+`tests/learning_dynamics/kernel/test_options.py` checks that they do and runs them,
+`docs/_ext/results.py` prints the table.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import combinations
 from typing import NamedTuple
 
-__all__ = ["LEVELS", "OPTIONS", "UNTRIED", "UPDATES", "Refusal", "refusal", "table"]
+__all__ = [
+    "COMBINATIONS",
+    "LEVELS",
+    "OPTIONS",
+    "SEARCHES",
+    "UNTRIED",
+    "UPDATES",
+    "Combination",
+    "Refusal",
+    "go_together",
+    "refusal",
+    "table",
+]
 
 UPDATES = ("plain", "spherical", "projected")
 
@@ -30,9 +46,9 @@ LEVELS = {
 OPTIONS = {
     "bare": "no option",
     "batch": "`batch`",
-    "weight decay": "`weight_decay`",
-    "label noise": "`label_noise`",
-    "initial norm": "`initial_norm`",
+    "decay": "`weight_decay`",
+    "noise": "`label_noise`",
+    "norm": "`initial_norm`",
     "order 0": "moving parameter of order 0",
     "order 1": "moving parameter of order 1",
     "fast": "moving parameter of order 1, loss with a gram",
@@ -41,28 +57,72 @@ OPTIONS = {
     "blocks": "several noise blocks",
     "vectors": "several vectors per sample ($p>1$)",
     "neurons": "several coupled neurons ($K>1$)",
-    "sum of neurons": "several neurons whose losses add up",
-    "decay, batch": "`weight_decay` with `batch`",
-    "decay, order 1": "`weight_decay` with a parameter of order 1",
-    "decay, blocks": "`weight_decay` with several blocks",
-    "decay, neurons": "`weight_decay` with several coupled neurons",
-    "noise, batch": "`label_noise` with `batch`",
-    "batch, blocks": "`batch` with several blocks",
-    "batch, neurons, blocks": "`batch` with several coupled neurons and blocks",
-    "batch, fast": "`batch` with a parameter of order 1 and a gram",
-    "batch, order 2": "`batch` with a parameter of order 2 and a gram",
-    "normaliser, blocks": '`normaliser = "inputs"` with several blocks',
-    "decay, normaliser": '`weight_decay` with `normaliser = "inputs"`',
+    "sum": "several neurons whose losses add up",
 }
 
 
-UNTRIED = {
-    (option, "search")
-    for option in (
-        "fast", "normaliser", "vectors", "sum of neurons", "batch, fast", "normaliser, blocks",
-        "decay, blocks", "decay, normaliser",
-    )
-}  # fmt: skip
+class Combination(NamedTuple):
+    """Options that are tried together.
+
+    Attributes:
+        update: one of `UPDATES`.
+        options: keys of `OPTIONS`; none for the row without options.
+    """
+
+    update: str
+    options: frozenset[str]
+
+    @classmethod
+    def of(cls, update: str, *options: str) -> "Combination":
+        """From the names of the options."""
+        return cls(update, frozenset(options))
+
+    def __str__(self) -> str:
+        return " + ".join([self.update, *sorted(self.options)])
+
+
+# every level but the search
+COMBINATIONS = (
+    Combination.of("plain"),
+    Combination.of("spherical"),
+    Combination.of("projected"),
+    Combination.of("spherical", "order 2", "vectors"),
+    Combination.of("projected", "order 1", "normaliser"),
+    Combination.of("projected", "noise", "sum"),
+    Combination.of("plain", "norm", "blocks", "sum"),
+    Combination.of("spherical", "batch", "order 0", "sum"),
+    Combination.of("spherical", "batch", "fast", "vectors", "neurons"),
+    Combination.of("spherical", "batch", "noise", "normaliser", "neurons"),
+    Combination.of("projected", "noise", "order 0", "blocks", "sum"),
+    Combination.of("projected", "batch", "fast", "blocks", "vectors"),
+    Combination.of("plain", "decay", "noise", "norm", "order 1", "sum"),
+    Combination.of("plain", "decay", "norm", "fast", "blocks", "vectors"),
+    Combination.of("plain", "decay", "norm", "order 2", "vectors", "neurons"),
+    Combination.of("plain", "batch", "decay", "blocks", "vectors", "neurons"),
+    Combination.of("spherical", "batch", "noise", "order 1", "blocks", "sum"),
+    Combination.of("projected", "batch", "order 2", "blocks", "vectors", "neurons"),
+    Combination.of("plain", "batch", "decay", "norm", "order 0", "normaliser", "neurons"),
+    Combination.of(
+        "plain", "batch", "decay", "noise", "norm", "order 1", "normaliser", "blocks", "neurons"
+    ),
+)  # fmt: skip
+
+# those of losses with a search phase; plain updates of a loss that leaves the norm free have decay
+SEARCHES = (
+    Combination.of("plain"),
+    Combination.of("spherical"),
+    Combination.of("projected"),
+    Combination.of("spherical", "noise", "normaliser"),
+    Combination.of("projected", "batch", "normaliser"),
+    Combination.of("plain", "decay", "norm", "sum"),
+    Combination.of("projected", "noise", "blocks", "sum"),
+    Combination.of("plain", "batch", "decay", "normaliser", "blocks"),
+    Combination.of("plain", "batch", "noise", "norm", "blocks"),
+    Combination.of("spherical", "batch", "noise", "blocks", "sum"),
+    Combination.of("plain", "batch", "decay", "noise", "norm", "normaliser", "blocks"),
+)
+
+UNTRIED = {("vectors", "search"), ("fast", "search")}
 
 
 class Refusal(NamedTuple):
@@ -88,23 +148,34 @@ _FAST = Refusal(
 _SLOW = Refusal("problem.parameter_rates", "the parameter moves while the search goes on")
 _COUPLED = Refusal("problem.learner", "the law is that of one neuron")
 
+# options that exclude each other by what they mean; a sample of several vectors has no label
+_ALTERNATIVES = [
+    {"order 0", "order 1", "fast", "order 2"},
+    {"neurons", "sum"},
+    {"normaliser", "sum"},
+    *({"normaliser", "vectors"}, {"normaliser", "fast"}, {"normaliser", "order 2"}),
+    *({"sum", "vectors"}, {"sum", "fast"}, {"sum", "order 2"}),
+    *({"noise", "vectors"}, {"noise", "fast"}, {"noise", "order 2"}),
+    *({"order 0", "vectors"}, {"order 1", "vectors"}),
+]
+
+
+def go_together(options: Iterable[str]) -> bool:
+    """Whether options can be tried together: no two of them exclude each other."""
+    pairs = combinations(sorted(options), 2)
+    return not any(set(pair) <= group for pair in pairs for group in _ALTERNATIVES)
+
 
 def refusal(option: str, update: str, level: str) -> Refusal | None:
     """What a level refuses of an option; None where it agrees with the simulation."""
-    parts = option.split(", ")
-    if update != "plain" and {"decay", "weight decay"} & set(parts):
-        return Refusal("weight_decay", _UNIT_ROWS)
-    if update != "plain" and "initial norm" in parts:
-        return Refusal("initial_norm", _UNIT_ROWS)
-    if "order 0" in parts and level in ("limit", "velocity", "fluctuations", "search"):
+    if update != "plain" and option in ("decay", "norm"):
+        return Refusal({"decay": "weight_decay", "norm": "initial_norm"}[option], _UNIT_ROWS)
+    if option == "order 0" and level not in ("ambient", "overlaps", "loss"):
         return _NO_LIMIT
-    if "fast" in parts and level == "fluctuations":
+    if option == "fast" and level == "fluctuations":
         return _FAST
     if level == "search":
-        if {"order 1", "order 2"} & set(parts):
-            return _SLOW
-        if "neurons" in parts:
-            return _COUPLED
+        return {"order 1": _SLOW, "order 2": _SLOW, "neurons": _COUPLED}.get(option)
     return None
 
 
@@ -121,9 +192,9 @@ def table() -> str:
 
 def _cell(option: str, level: str, reasons: dict[Refusal, int]) -> Iterator[str]:
     """What a cell says, once where all updates agree."""
-    found = {update: refusal(option, update, level) for update in UPDATES}
-    for why in dict.fromkeys(found.values()):
-        updates = [update for update in UPDATES if found[update] == why]
+    refusals = {update: refusal(option, update, level) for update in UPDATES}
+    for why in dict.fromkeys(refusals.values()):
+        updates = [update for update in UPDATES if refusals[update] == why]
         where = "" if len(updates) == len(UPDATES) else f" {', '.join(updates)}"
         agrees = "depends on the loss" if (option, level) in UNTRIED else "agrees"
         mark = agrees if why is None else f"refused ({reasons.setdefault(why, len(reasons) + 1)})"

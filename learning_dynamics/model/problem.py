@@ -242,7 +242,7 @@ class Problem:
         if "label noise" in known:
             raise reject("inputs.latents", "not use the name 'label noise'", sorted(known))
         if self.label_noise is not None:
-            known["label noise"] = Normal(nodes=3)
+            known["label noise"] = Normal()
         return known
 
     def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, Any]:

@@ -30,6 +30,7 @@ from learning_dynamics.process.replicas import (
 from learning_dynamics.process.stopping import Stop, check_stop, start_watch
 from learning_dynamics.process.trajectory import Trajectory
 from learning_dynamics.process.transformed import (
+    RECORDED_BLOCKS,
     Run,
     is_transformed,
     transformed,
@@ -83,7 +84,8 @@ def simulate(
         level: "ambient" holds all K N weights, O(K N) per update; "overlaps" draws the process
             of M and Q, equal in law at every N, O(K^2 + K r) per update.
         start: order parameters at time zero, one set or one per replica; random weights if None.
-        observe: name -> function of `Overlaps`, recorded besides "signal", "norms", parameters.
+        observe: name -> function of `Overlaps`, recorded besides "signal", "norms", parameters;
+            `ld.loss` is the population loss.
         stop: condition under which a replica is frozen.
         precision: floating-point type of the simulation.
         devices: devices to share the replicas; all local ones if None.
@@ -137,10 +139,14 @@ def checked(
     plan = layout(problem, size, level)
     updates = whole_updates(times, size)
     check_key(key)
-    observed = observables(problem, plan, observe)
+    watched = observables(problem, plan, observe)
+    later = tuple((name, thing) for name, thing in watched if hasattr(thing, "after"))
+    observed = tuple((name, thing) for name, thing in watched if not hasattr(thing, "after"))
+    if later:
+        observed = (*observed, (RECORDED_BLOCKS, _blocks))
     if stop is not None:
         check_stop(stop, abstract_overlaps(problem, plan))
-    return Run(plan, updates, count, observed, stop, precision)
+    return Run(plan, updates, count, observed, stop, precision, later)
 
 
 def _simulate(
@@ -154,7 +160,7 @@ def _simulate(
     tracker: Callable[[Iterable, str], Iterable] | None,
 ) -> Trajectory:
     """A run with concrete numbers."""
-    plan, updates, count, own, stop, precision = run
+    plan, updates, count, own, stop, precision, later = run
     size, level = plan.dimension, plan.level
     checkpoint = saved.checkpoint_file(checkpoint)
     clock = time.perf_counter()
@@ -178,7 +184,7 @@ def _simulate(
         compiled = time.perf_counter() - clock
         identity = saved.fingerprint(
             checkpoint, code, simulate, problem, plan, updates, count, full, key, own, stop,
-            precision, start,
+            precision, start, *([later] if later else []),
         )  # fmt: skip
         done, particles, parts = saved.restore(checkpoint, identity, particles, apart)
         made = int(blocks(updates)[done - 1, -1]) if done else 0
@@ -208,7 +214,7 @@ def _simulate(
         size,
         updates / size,
         updates,
-        {name: np.asarray(array, np.float64) for name, array in values.items()},
+        run.complete(problem, {n: np.asarray(a, np.float64) for n, a in values.items()}),
         first,
         last,
         stopped,
@@ -298,6 +304,9 @@ def observables(
             raise reject("observe", f"use names other than {sorted(known)}", repr(name))
         if not callable(function):
             raise reject(f"observe[{name!r}]", "be a function of Overlaps", repr(function))
+        if hasattr(function, "after"):  # worked out from what is recorded
+            known[name] = function
+            continue
         shape = jax.eval_shape(function, sample)
         if not isinstance(shape, jax.ShapeDtypeStruct) or not jnp.issubdtype(
             shape.dtype, jnp.floating
@@ -310,6 +319,11 @@ def observables(
 def _signal(overlaps: Overlaps) -> jax.Array:
     signal: jax.Array = overlaps.signal
     return signal
+
+
+def _blocks(overlaps: Overlaps) -> jax.Array:
+    blocks: jax.Array = overlaps.blocks
+    return blocks
 
 
 def _norms(overlaps: Overlaps) -> jax.Array:

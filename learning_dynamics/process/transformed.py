@@ -29,7 +29,9 @@ from learning_dynamics.process.update import Layout, place, random_start
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import reject
 
-__all__ = ["Run", "is_transformed", "transformed", "transformed_starts"]
+__all__ = ["RECORDED_BLOCKS", "Run", "is_transformed", "transformed", "transformed_starts"]
+
+RECORDED_BLOCKS = " blocks"  # name of R_b among recorded values, for observables of a later time
 
 
 class Run(NamedTuple):
@@ -42,6 +44,7 @@ class Run(NamedTuple):
         observables: what is recorded.
         stop: condition under which a replica is frozen, or None.
         precision: "float32" or "float64".
+        later: names and observables that are worked out from what is recorded.
     """
 
     plan: Layout
@@ -50,6 +53,18 @@ class Run(NamedTuple):
     observables: Observables
     stop: Stop | None
     precision: str
+    later: tuple[tuple[str, Any], ...] = ()
+
+    def complete(self, problem: Problem, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Recorded values, and those that follow from recorded order parameters."""
+        found = dict(values)
+        if self.later:
+            blocks = found.pop(RECORDED_BLOCKS)
+            parameters = {name: found[name] for name in problem.learner.parameters()}
+            overlaps = Overlaps(found["signal"], blocks, parameters)
+            for name, observable in self.later:
+                found[name] = observable.after(problem, overlaps, self.plan.dimension)
+        return found
 
 
 def is_transformed(
@@ -112,7 +127,7 @@ def transformed(problem: Problem, run: Run, key: jax.Array, start: Overlaps | No
         plan.dimension,
         run.updates / plan.dimension,
         run.updates,
-        values,
+        run.complete(problem, values),
         first,
         last,
         None if watch is None else watch.stopped,

@@ -101,12 +101,14 @@ class Place:
         def scaled(rule: Nodes) -> dict[str, Array]:
             table = {name: np.asarray(value) for name, value in evaluate(rule).items()}
             for name, value in table.items():
-                sizes.setdefault(name, float(np.max(np.abs(value), initial=0.0)) or 1.0)
-            return {name: value / sizes[name] for name, value in table.items()}
+                largest = float(np.max(np.abs(value), initial=0.0))
+                if np.isfinite(largest):
+                    sizes.setdefault(name, largest or 1.0)
+            return {name: value / sizes.get(name, 1.0) for name, value in table.items()}
 
         result = estimate(of, scaled, self.target, caller="search_law", fields=fields)
         value, error = (
-            {name: sizes[name] * part[name] for name in sizes}
+            {name: sizes.get(name, 1.0) * part[name] for name in part}
             for part in (result.value, result.error)
         )
         return Estimate(value, error, result.method, result.points)

@@ -284,7 +284,7 @@ def _by_label(problem: Problem, rule: Nodes, labels: Any) -> tuple[Array, Array,
     with jax.enable_x64(True):
         signal, own = _signals(problem.cast(jnp.float64), latents)
     index = np.zeros(weights.size, np.int64)
-    if jax.tree.leaves(labels):
+    if jax.tree.leaves(own):  # else all averages are those of one label
         given, known = _label_table(own, weights.size), _label_table(labels, _label_count(labels))
         distance = np.max(np.abs(given[:, None] - known[None]), axis=2)
         index = np.argmin(distance, axis=1)

@@ -148,7 +148,7 @@ def smooth_lines(theory: Any, times: Array, logarithmic: bool) -> tuple[Array, d
     dense = steps.T.ravel()
     from learning_dynamics.process.trajectory import component_names  # brings JAX
 
-    lines = {}
+    lines: dict[str, Array] = {}
     for name in ("signal", "norms", *parts[0].parameters):
         rows = [
             part.parameters[name] if name in part.parameters else getattr(part, name)

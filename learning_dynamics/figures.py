@@ -257,7 +257,7 @@ def _draw(
     shown = [drawn["measured"], drawn["predicted"], *([] if lines is None else [lines[1]])]
     logx = _spans_decades(positions) if logx is None and names is None else bool(logx)
     logy = _spans_decades(*shown) if logy is None else logy
-    dense, smooth = positions, {}
+    dense, smooth = positions, dict[str, Array]()
     if table.x == "time" and names is None and lines is None:
         dense, smooth = smooth_lines(comparison.theory, positions, logx)
         dense = np.append(dense, positions[-1])

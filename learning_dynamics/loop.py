@@ -190,7 +190,7 @@ def scheduled_chunks(
         update: one step of training, given one row of the chunk.
         observe: what to record; it is evaluated at the end of every piece.
         state: pytree of arrays.
-        targets: increasing update numbers of the observations, on the host.
+        targets: shape (observations,), increasing update numbers of the observations, on the host.
         chunk: updates per draw.
         running: whether anything is left to do (boolean scalar), asked before each piece.
 

@@ -120,18 +120,14 @@ class Population:
         if method == "auto":
             method = methods_for(self.summed, points=points, kinks=kinks)[0]
         with jax.enable_x64(True):
-            rules, kind = expectation_nodes(
-                self.summed, points=points, method=method, kinks=kinks
-            )
+            rules, kind = expectation_nodes(self.summed, points=points, method=method, kinks=kinks)
             distinct = {id(rule): rule for rule in rules}
             filled = same_length([device_nodes(rule) for rule in distinct.values()])
             nodes: Nodes = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
         places = {key: i for i, key in enumerate(distinct)}
         return Rules(nodes, tuple(places[id(rule)] for rule in rules), kind, points)
 
-    def average(
-        self, evaluate: Callable[[Nodes], Any], target: Target, *, caller: str
-    ) -> Estimate:
+    def average(self, evaluate: Callable[[Nodes], Any], target: Target, *, caller: str) -> Estimate:
         """Average to the target's accuracy, or by its fixed rules where numbers are traced.
 
         Raises:

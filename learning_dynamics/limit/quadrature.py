@@ -178,10 +178,10 @@ def _low_degree(problem: Problem) -> bool:
         }
         abstract = single_precision(problem)
 
-        def averaged(label: Any, problem: Problem, gram: Any, *arguments: Any) -> Any:
-            sample = Sample(label["label"], gram)
-            state = (*arguments, problem.initial_parameters(jnp.float32))
-            return problem.learner.loss(*state, sample), gradient(problem, *state, sample)
+        def averaged(label: Any, problem: Problem, gram: Any, fields: Any, norms: Any) -> Any:
+            sample, theta = Sample(label["label"], gram), problem.initial_parameters(jnp.float32)
+            loss = problem.learner.loss(fields, norms, theta, sample)
+            return loss, gradient(problem, fields, norms, theta, sample)
 
         label = {"label": jax.eval_shape(lambda p, x: p.signal(x)[1], abstract, latents)}
         loss, *slopes = degrees_of(averaged, label, abstract, gram, fields, norms)

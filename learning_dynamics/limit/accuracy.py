@@ -128,9 +128,20 @@ class Target:
         return int(min(points * _GROWTH ** max(least, round(power)), self.most))
 
     def check(
-        self, caller: str, value: Any, error: Any, points: int, method: str, result: Any
+        self,
+        caller: str,
+        value: Any,
+        error: Any,
+        points: int,
+        method: str,
+        result: Any,
+        *,
+        times: Any = None,
     ) -> None:
         """Compare the errors with what is allowed.
+
+        With `times`, the first axis of all arrays, the message names the first at which the
+        accuracy is missed.
 
         Raises:
             InaccurateError: if they are larger, or not finite; with `allow_inaccurate` a warning.
@@ -138,16 +149,30 @@ class Target:
         size, worst = excess(value, error, self.demanded)
         if size <= 1:
             return
+        since = ""
+        if times is not None:
+            since = f" (missed from tau = {times[self._missed(value, error)]:.4g} on)"
         message = (
             f"{caller}: the error of `{worst}` is {size:.2g} times what accuracy="
-            f"{self.demanded:g} allows, with {points} quadrature nodes ({method}). Ask for less "
-            "with `accuracy`, allow more nodes with `max_points`, or pass allow_inaccurate=True."
+            f"{self.demanded:g} allows{since}, with {points} quadrature nodes ({method}). "
+            "Ask for less with `accuracy`, allow more nodes with `max_points`, or pass "
+            "allow_inaccurate=True."
         )
         if not np.isfinite(size):
             message = f"{caller}: `{worst}`, or its error, is not finite"
         if not self.allow_inaccurate:
             raise InaccurateError(message, result)
         warnings.warn(message, RuntimeWarning, stacklevel=5)
+
+    def _missed(self, value: Any, error: Any) -> int:
+        """First index along the leading axis at which an error exceeds what is allowed."""
+        first = []
+        for values, bounds in zip(jax.tree.leaves(value), jax.tree.leaves(error), strict=True):
+            if np.size(values):
+                allowed = self.demanded * max(1.0, float(np.max(np.abs(values))))
+                late = ~(np.max(np.reshape(bounds, (len(bounds), -1)), axis=1) <= allowed)
+                first += [int(np.argmax(late))] if np.any(late) else []
+        return min(first, default=0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -307,8 +307,9 @@ def integrate(
             raise IncompleteError(f"integrate: {solved.end}", limit)
         warnings.warn(f"integrate: {solved.end}", RuntimeWarning, stacklevel=3)
     target.check(
-        "integrate", dict(solved.values), solved.errors, solved.points, solved.method, limit
-    )
+        "integrate", dict(solved.values), solved.errors, solved.points, solved.method, limit,
+        times=solved.times,
+    )  # fmt: skip
     return limit
 
 

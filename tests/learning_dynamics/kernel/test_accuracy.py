@@ -133,6 +133,26 @@ def test_what_cannot_be_reached_is_said():
         ld.expected_loss(problem, state, accuracy=0.0)
 
 
+def test_a_limit_names_the_time_from_which_the_accuracy_is_missed():
+    """Accuracies between the errors at two times are missed at the later one."""
+    problem = ld.Problem(Teacher(np.array([1.0]), "linear"), Absolute(), 0.2)
+    options = {"times": [0.0, 0.01, 2.0], "start": ld.order_parameters([[0.3]], [[0.5]])}
+    options |= {"points": 2**10, "method": "tensor", "tolerance": 1e-5}
+    limit = ld.integrate(problem, **options)
+    sizes = np.max(
+        [
+            np.max((limit.quadrature_error[n] + limit.integrator_error[n]).reshape(3, -1), axis=1)
+            for n in limit.values
+        ],
+        axis=0,
+    )
+    assert sizes[0] == 0
+    assert sizes[1] < 0.3 * sizes[2]
+    for accuracy, tau in ((sizes[1] / 10, "0.01"), (2 * sizes[1], "2")):
+        with pytest.raises(ld.InaccurateError, match=f"missed from tau = {tau} on"):
+            ld.integrate(problem, **options, accuracy=accuracy)
+
+
 def test_more_points_never_mean_a_larger_error():
     """12 nodes per variable are tensor rules of large error: Sobol points are taken instead."""
     problem = exact.problem("erf", np.ones(2), 3, 0.5)

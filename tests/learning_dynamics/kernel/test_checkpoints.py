@@ -9,11 +9,11 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from learning_dynamics.kernel import simulate as simulation
 
 import learning_dynamics as ld
 from learning_dynamics import files
 from learning_dynamics.array_files import read_arrays, write_arrays
+from learning_dynamics.process import simulate as simulation
 from learning_dynamics.process.checkpoint import checkpoint_file, restore, save
 from learning_dynamics.training import Minibatches, network, train
 from tests.learning_dynamics.kernel.models import Committee, Teacher

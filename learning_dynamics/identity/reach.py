@@ -265,8 +265,7 @@ class Walk:
         """What attributes of a module stand for."""
         members = vars(module)
         if installed(module.__name__):
-            while rest and isinstance(inner := members.get(rest[0]), ModuleType):
-                module, members, rest = inner, vars(inner), rest[1:]
+            # the path as it is written: which inner modules are loaded so far must not count
             text = ".".join(["named " + module.__name__, *rest])
             slot = (id(members), rest[0] if rest else "")
             modules = {module.__name__}

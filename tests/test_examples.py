@@ -5,6 +5,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +27,12 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 def test_example_runs_and_prints_what_the_pages_show(example, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(example)])
     monkeypatch.chdir(tmp_path)
-    runpy.run_path(str(example), run_name="__main__")
+    monkeypatch.syspath_prepend(example.parent)
+    wide = jax.config.values["jax_enable_x64"]
+    try:
+        runpy.run_path(str(example), run_name="__main__")
+    finally:
+        jax.config.update("jax_enable_x64", wide)
     printed = capsys.readouterr().out
     figures = list(tmp_path.iterdir())  # written into the working folder
     assert printed or figures

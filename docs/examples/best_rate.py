@@ -18,7 +18,8 @@ def slope(log_rate):
         task = problem(jnp.exp(x))
         limit = ld.integrate(task, times=[10.0], start=START, tolerance=1e-5, **RULE)
         signal, norms, v = (limit.values[name][-1] for name in ("signal", "norms", "v"))
-        return ld.expected_loss(task, ld.order_parameters(signal, norms, {"v": v}), **RULE)[0]
+        last = ld.order_parameters(signal, norms, {"v": v})
+        return ld.expected_loss(task, last, **RULE)[0]
 
     return jax.jvp(loss, (log_rate,), (1.0,))
 
@@ -31,8 +32,8 @@ best = np.exp(log_rate)
 print(f"best rate {best:.1f}: loss {loss:.4f} in the limit, slope {gradient:.4f}")
 
 # %%
-run = {"dimension": 1000, "times": [10.0], "replicas": 64, "level": "overlaps", "start": START}
+run = {"dimension": 1000, "times": [10.0], "replicas": 64, "level": "overlaps"}
 for rate in (best / 2, best, best * 2):
-    seen = ld.simulate(problem(rate), **run, key=jax.random.key(0))
+    seen = ld.simulate(problem(rate), **run, start=START, key=jax.random.key(0))
     losses, _ = ld.expected_loss(problem(rate), seen.last, **RULE)
     print(f"rate {rate:.1f}: {losses.mean():.4f} +- {losses.std() / 8:.4f} at N = 1000")

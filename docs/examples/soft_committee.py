@@ -36,4 +36,4 @@ def problem(rate):
 START = ld.order_parameters([[0.3, 0.0], [0.0, 0.3], [0.1, 0.1]], 0.5 * np.eye(3))
 
 if __name__ == "__main__":
-    print(ld.integrate(problem(1.0), times=[1.0, 10.0], start=START))
+    print(ld.integrate(problem(1.0), times=[1.0, 10.0], start=START, accuracy=0.01))

@@ -208,17 +208,26 @@ def checked_overlaps(
             raise reject(
                 "start", demand, f"squared norms {square.reshape(-1, neurons)[0].tolist()}"
             )
-    return Overlaps(signal, gram if is_traced(gram) else semidefinite(gram), arrays)
+    if is_traced((signal, gram)):
+        return Overlaps(signal, gram, arrays)
+    return Overlaps(signal, semidefinite(gram, np.sum(signal**2, axis=-1)), arrays)
 
 
-def semidefinite(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
+def semidefinite(blocks: NDArray[np.float64], along: NDArray[np.float64]) -> NDArray[np.float64]:
     """R_b without the negative eigenvalues that rounding left.
+
+    Rounding is measured against the norms of the rows: R_b may be what Q - M M^T leaves of them.
+
+    Args:
+        blocks: R_b, shape (..., blocks, K, K).
+        along: squared norms of the rows of M, shape (..., K).
 
     Raises:
         ValueError: if they are no rounding.
     """
     values, vectors = np.linalg.eigh(blocks)
     size = np.maximum(values[..., -1:].max(axis=-2, initial=0.0, keepdims=True), 1e-300)
+    size = size + np.max(along, axis=-1, initial=0.0)[..., None, None]
     if np.any(values < -ROUNDING * size):
         raise reject("start.blocks", "be positive semidefinite", f"eigenvalue {values.min():.3g}")
     if np.all(values >= 0):

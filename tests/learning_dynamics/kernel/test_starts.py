@@ -144,3 +144,11 @@ def test_a_start_without_room_in_the_noise():
     many = jax.tree.map(lambda leaf: np.stack([leaf] * 3), start)
     with pytest.raises(ValueError, match="for each of 4 replicas"):
         ld.simulate(two, dimension=9, start=many, **options)
+
+
+def test_what_rounding_leaves_of_rows_in_the_signal_is_no_noise(key):
+    """Rows inside the signal directions: Q - M M^T has an eigenvalue of -7e-18."""
+    start = ld.order_parameters([[0.3, 0.1], [0.1, 0.2]], [[0.1, 0.05], [0.05, 0.05]])
+    problem = ld.Problem(Teacher((1.0, 1.0)), Committee(2), 0.1)
+    seen = ld.simulate(problem, dimension=50, times=[0.1], replicas=2, start=start, key=key)
+    np.testing.assert_allclose(seen.start.signal[0], start.signal, rtol=1e-6)

@@ -2,15 +2,18 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from learning_dynamics.comparison import Comparison
 from learning_dynamics.drawing import GREY, series_style
+from learning_dynamics.measurement import component_names
+
+if TYPE_CHECKING:
+    from learning_dynamics.comparison import Comparison
 
 __all__ = [
     "LETTER",
@@ -68,7 +71,7 @@ def fit_logarithmic(axes: Axes, table: dict[str, Array], shown: list[Array]) -> 
         axes.set_ylim(values.min() / margin, values.max() * max(margin, 1.02))
 
 
-def residual_panel(axes: Axes, comparison: Comparison, x: Array, residual: Array) -> None:
+def residual_panel(axes: Axes, comparison: "Comparison", x: Array, residual: Array) -> None:
     """Residuals with the accepted band; far ones on a compressed axis."""
     critical = comparison.critical
     finite = np.abs(residual[np.isfinite(residual)])
@@ -146,8 +149,6 @@ def smooth_lines(theory: Any, times: Array, logarithmic: bool) -> tuple[Array, d
     except ValueError:  # its code was edited meanwhile
         return times, {}
     dense = steps.T.ravel()
-    from learning_dynamics.process.trajectory import component_names  # brings JAX
-
     lines: dict[str, Array] = {}
     for name in ("signal", "norms", *parts[0].parameters):
         rows = [

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from learning_dynamics import short_text
 from learning_dynamics.validation import integers, non_negative, real_array, reject
 
-__all__ = ["Measurement", "Prediction"]
+__all__ = ["Measurement", "Prediction", "component_names"]
 
 Array = NDArray[np.float64]
 ULPS = 4.0  # rounding of one observed number, in units of the last place of its type
@@ -223,6 +223,18 @@ class Measurement:
             "standard error": short_text.largest({"": self.standard_error}).removesuffix(" ()"),
             "lost": f"up to {lost} replicas" if lost else "",
         }
+
+
+def component_names(name: str, shape: tuple[int, ...]) -> list[str]:
+    """Labels "name[i,j]" of the components of an array; "name" for a scalar.
+
+    Args:
+        name: of the quantity.
+        shape: of the array.
+    """
+    if not shape:
+        return [name]
+    return [f"{name}[{','.join(map(str, index))}]" for index in np.ndindex(*shape)]
 
 
 def spread_over(argument: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

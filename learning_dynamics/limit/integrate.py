@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
-from learning_dynamics.comparison import Prediction
 from learning_dynamics.identity.session import WhileUnedited, sees_edits
 from learning_dynamics.limit.accuracy import Target
 from learning_dynamics.limit.population import Population
@@ -27,11 +26,12 @@ from learning_dynamics.limit.solution import (
     velocity_at,
 )
 from learning_dynamics.limit.velocity import Medium, moments
+from learning_dynamics.measurement import Prediction, component_names
 from learning_dynamics.model.overlaps import Overlaps, checked_overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.netcdf import attributes_of
 from learning_dynamics.process.simulate import observables, whole_updates
-from learning_dynamics.process.trajectory import Trajectory, chosen, component_names, picked
+from learning_dynamics.process.trajectory import Trajectory, chosen, picked
 from learning_dynamics.process.update import layout
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import (

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning_dynamics import short_text
-from learning_dynamics.comparison import Measurement, Prediction
+from learning_dynamics.measurement import Measurement, Prediction, component_names
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.netcdf import attributes_of
 from learning_dynamics.pytrees import is_traced
@@ -18,7 +18,7 @@ from learning_dynamics.validation import reject
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Trajectory", "component_names", "log_times"]
+__all__ = ["Trajectory", "log_times"]
 
 Array = NDArray[np.float64]
 
@@ -35,13 +35,6 @@ def log_times(end: float, *, points: int = 30, start: float | None = None) -> Ar
     if points < 2:
         raise reject("points", "be at least 2", points)
     return np.geomspace(first, end, points)
-
-
-def component_names(name: str, shape: tuple[int, ...]) -> list[str]:
-    """Labels "name[i,j]" of the components of an array; "name" for a scalar."""
-    if not shape:
-        return [name]
-    return [f"{name}[{','.join(map(str, index))}]" for index in np.ndindex(*shape)]
 
 
 def chosen(values: Mapping[str, Array], quantities: Iterable[str] | None) -> list[str]:

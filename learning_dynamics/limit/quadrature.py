@@ -37,7 +37,7 @@ Array = NDArray[np.float64]
 Method = Literal["auto", "tensor", "sobol"]
 Kind = Literal["tensor", "sobol"]
 _CUT, _FINE_CUT = 1e-18, 1e-26  # corners of the grid; what the cut costs shows in the change
-_FEWEST = 12  # tensor nodes per continuous variable below which Sobol points are better
+_FEWEST, _FEWEST_AT_KINKS = 6, 12  # tensor nodes per variable below which Sobol points are better
 _PLENTY = 25  # and above which nothing is gained by asking
 _SCRAMBLES = 8
 CHUNK = 2**11  # nodes that `limit.velocity.moments` takes at a time
@@ -128,9 +128,9 @@ def methods_for(
 ) -> list[Kind]:
     """Methods worth trying at this number of points, most promising first.
 
-    A tensor rule where it affords 12 nodes per continuous variable, with Sobol points beside it
-    below 25, and wherever the loss or the label may have a kink or jump. Sobol points where the
-    declared nodes alone are more.
+    A tensor rule where it affords 6 nodes per continuous variable (12 where the loss or the label
+    may have a kink or jump), with Sobol points beside it below 25, and wherever there may be a
+    kink. Sobol points where the declared nodes alone are more.
     """
     _, single = _variables(problem, fields)
     fixed, fine, free = _tensor_size(single, points)
@@ -140,7 +140,10 @@ def methods_for(
         return ["tensor"]
     if fine < _FEWEST:
         return ["sobol"]
-    if fine < _PLENTY or (has_kinks(problem) if kinks is None else kinks):
+    kinks = has_kinks(problem) if kinks is None else kinks
+    if kinks and fine < _FEWEST_AT_KINKS:
+        return ["sobol"]
+    if fine < _PLENTY or kinks:
         return ["tensor", "sobol"]
     return ["tensor"]
 

@@ -144,7 +144,8 @@ def test_nodes_declared_per_noise_vector():
     assert kind == "tensor"
     assert np.unique(rules[0].zeta[:, 0, 1]).size == 3
     assert np.unique(rules[0].zeta[:, 0, 0]).size > 12
-    assert expectation_nodes(free, points=2**14)[1] == "sobol"
+    rules, _ = expectation_nodes(free, points=2**14)
+    assert np.unique(rules[0].zeta[:, 0, 0]).size < 12
     one, error = rate_of(few, state, 2**17)
     two, sampling = rate_of(free, state, 2**17)
     assert abs(one.signal - two.signal) < 5 * sampling.signal + error.signal

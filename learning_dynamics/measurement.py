@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from learning_dynamics import short_text
 from learning_dynamics.validation import integers, non_negative, real_array, reject
 
-__all__ = ["Measurement", "Prediction", "component_names"]
+__all__ = ["Measurement", "Prediction"]
 
 Array = NDArray[np.float64]
 ULPS = 4.0  # rounding of one observed number, in units of the last place of its type

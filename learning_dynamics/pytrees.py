@@ -15,6 +15,7 @@ __all__ = [
     "configuration",
     "is_traced",
     "require_concrete",
+    "require_single",
     "stand_in",
     "static",
 ]
@@ -95,6 +96,25 @@ def require_concrete(**arguments: Any) -> None:
                 "closed over or named in `static_argnames`)",
                 "a traced value",
             )
+
+
+def require_single(argument: str, values: Any, batch: tuple[int, ...]) -> None:
+    """Refuse a result that is being traced, or a batch of results.
+
+    Args:
+        argument: what it is called.
+        values: its arrays.
+        batch: its leading axes besides those of a single one.
+
+    Raises:
+        ValueError: saying what to do.
+    """
+    if is_traced(values):
+        demand = "be taken out of jax.jit, jax.vmap or jax.grad first (use `values` inside)"
+        raise reject(argument, demand, "one that is being traced")
+    if batch:
+        demand = "be a single one (`jax.tree.map(lambda a: a[0], batch)` takes the first)"
+        raise reject(argument, demand, f"a batch of {batch}")
 
 
 def stand_in(tree: Any) -> Any:

@@ -103,7 +103,7 @@ class Target:
         return 1e-3 if self.accuracy is None else self.accuracy
 
     def first(self, problem: Problem, *, fields: bool = True, least: int = 2**14) -> int:
-        """Points to begin with: those fixed by hand, or `least` and what declared nodes ask for."""
+        """Points to begin with: fixed by hand, or `least` and what discrete latents ask for."""
         if self.points is not None:
             return self.points
         needed = 2 ** math.ceil(math.log2(fewest_points(problem, fields=fields)))

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
 from learning_dynamics.identity.session import sees_edits
-from learning_dynamics.limit.accuracy import Target, best_method, excess
+from learning_dynamics.limit.accuracy import Target, best_method, evaluate_each, excess
 from learning_dynamics.limit.finite_size import drift_of_one_update, residual_noise
 from learning_dynamics.limit.kinks import has_kinks
 from learning_dynamics.limit.population import Population, Rules
@@ -27,7 +27,7 @@ from learning_dynamics.limit.quadrature import (
     joined,
     same_length,
 )
-from learning_dynamics.limit.solution import IncompleteError, velocity_at
+from learning_dynamics.limit.solution import IncompleteError, solve_along, velocity_at
 from learning_dynamics.limit.starts import device_nodes
 from learning_dynamics.limit.velocity import Medium, flow, observed, samples, velocity
 from learning_dynamics.model.overlaps import Overlaps
@@ -321,13 +321,9 @@ def _with_rules(
         )  # fmt: skip
         return jax.tree.map(np.asarray, outcome)
 
-    distinct = {id(rule): rule for rule in rules}
-    filled = same_length(list(distinct.values()))  # so that they share compiled code
-    solutions = {
-        key: run(device_nodes(rule), tolerance) for key, rule in zip(distinct, filled, strict=True)
-    }
-    each = [solutions[id(rule)] for rule in rules]
-    loose = [run(device_nodes(filled[0]), 10 * tolerance)] if rough else []
+    each = evaluate_each(lambda rule: run(device_nodes(rule), tolerance), rules)
+    first = device_nodes(same_length(rules)[0])  # as long as before, to share compiled code
+    loose = [run(first, 10 * tolerance)] if rough else []
     ends = [outcome for outcome in (*each, *loose) if not outcome[2]]
     kept, end = np.ones(times.size, bool), ""
     if ends:
@@ -400,7 +396,6 @@ def _solve(
     law: bool,
     differentiable: bool = False,
 ) -> Any:
-    adjoint = diffrax.DirectAdjoint() if differentiable else diffrax.RecursiveCheckpointAdjoint()
     x0, unravel = ravel_pytree(start)
     dot = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     axes = jnp.eye(x0.size, dtype=x0.dtype)
@@ -451,19 +446,8 @@ def _solve(
             dot(jacobian, b - change / 2) + curvature + extra,
         )
 
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(rate),
-        diffrax.Tsit5(),
-        t0=jnp.zeros_like(times[0]),
-        t1=jnp.maximum(times[-1], 1e-12),
-        dt0=1e-3 * times[-1],
-        y0=(x0, sigma, jnp.zeros_like(x0)),
-        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
-        saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
-        max_steps=_MOST_STEPS,
-        throw=False,
-        adjoint=adjoint,
-    )
+    state = (x0, sigma, jnp.zeros_like(x0))
+    solution = solve_along(rate, state, times, tolerance, 1e-3, _MOST_STEPS, differentiable)
     path, last = solution.ys
 
     def look(x: jax.Array, sigma: jax.Array, b: jax.Array) -> Any:

@@ -33,7 +33,7 @@ from learning_dynamics.netcdf import attributes_of
 from learning_dynamics.process.simulate import observables, whole_updates
 from learning_dynamics.process.trajectory import Trajectory, chosen, picked
 from learning_dynamics.process.update import layout
-from learning_dynamics.pytrees import is_traced
+from learning_dynamics.pytrees import is_traced, require_single
 from learning_dynamics.validation import (
     finite_array,
     increasing_times,
@@ -107,12 +107,7 @@ class Limit:
         Raises:
             ValueError: of a limit that is being traced, or of a batch of them.
         """
-        if is_traced(self.values):
-            demand = "be taken out of jax.jit, jax.vmap or jax.grad first (use `values` inside)"
-            raise reject("limit", demand, "one that is being traced")
-        if np.ndim(self.times) != 1:
-            demand = "be a single one (`jax.tree.map(lambda a: a[0], batch)` takes the first)"
-            raise reject("limit", demand, f"a batch of {np.shape(self.times)[:-1]}")
+        require_single("limit", self.values, np.shape(self.times)[:-1])
         columns = [
             self._table(source, quantities)[0]
             for source in (self.values, self.quadrature_error, self.integrator_error)
@@ -255,7 +250,7 @@ def integrate(
             raise reject("times", "be given unless `start` is a simulation", None)
         times = simulated.times
     traced = is_traced((problem, start, times))
-    array: Any = times if traced else increasing_times(times)
+    array: Any = times if is_traced(times) else increasing_times(times)
     if simulated is not None and not is_traced(times):
         array = whole_updates(times, simulated.dimension) / simulated.dimension
     population = Population(problem, dimension, start, times)

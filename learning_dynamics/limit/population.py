@@ -19,7 +19,7 @@ from learning_dynamics.limit.quadrature import (
     standard_length,
 )
 from learning_dynamics.limit.starts import device_nodes, limit_medium, starting_points
-from learning_dynamics.limit.velocity import Medium, Moments, moments, velocity
+from learning_dynamics.limit.velocity import Medium
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.pytrees import is_traced
@@ -43,12 +43,6 @@ class Rules:
     order: tuple[int, ...]
     kind: str
     points: int
-
-    @property
-    def size(self) -> int:
-        """Nodes of an expectation."""
-        rules, nodes = self.nodes.weights.shape
-        return int(rules * nodes if self.kind == "sobol" else nodes)
 
     def combined(self, results: Any) -> tuple[Any, Any]:
         """Value and error from results with leading axis rules."""
@@ -151,11 +145,3 @@ class Population:
                 target,
                 caller=caller,
             )
-
-    def moments(self, nodes: Nodes, overlaps: Overlaps) -> Moments:
-        """Expectations of one sample under one rule."""
-        return moments(self.cast, self.medium, nodes, overlaps)
-
-    def velocity(self, nodes: Nodes, overlaps: Overlaps, held: frozenset[str]) -> Overlaps:
-        """Right-hand side of the limit under one rule."""
-        return velocity(self.cast, self.medium, nodes, overlaps, held)

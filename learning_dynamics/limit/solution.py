@@ -304,6 +304,42 @@ def _run(
     )
 
 
+def solve_along(
+    rate: Any,
+    start: Any,
+    times: jax.Array,
+    tolerance: jax.Array,
+    first_step: jax.Array | float,
+    max_steps: int,
+    differentiable: bool,
+) -> Any:
+    """Adaptive solution of dy/dtau = rate(tau, y, None) from zero, at the times and at its end.
+
+    Args:
+        rate: right-hand side.
+        start: y at zero.
+        times: increasing.
+        tolerance: relative and absolute.
+        first_step: over the last time.
+        max_steps: bound on the steps; the solution is not finite from where they end.
+        differentiable: whether both modes of differentiation must pass.
+    """
+    span = jnp.maximum(times[-1], 1e-12)
+    return diffrax.diffeqsolve(
+        diffrax.ODETerm(rate),
+        diffrax.Tsit5(),
+        t0=jnp.zeros_like(times[0]),
+        t1=span,
+        dt0=first_step * span,
+        y0=start,
+        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+        saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
+        max_steps=max_steps,
+        throw=False,
+        adjoint=diffrax.DirectAdjoint() if differentiable else diffrax.RecursiveCheckpointAdjoint(),
+    )
+
+
 def solve_traced(
     setting: Setting, rules: Rules, times: jax.Array, tolerance: float | None
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array], dict[str, jax.Array], dict[str, jax.Array]]:
@@ -361,8 +397,6 @@ def _integrate(
     The derivative is that of the steps taken; `differentiable` allows both modes, and costs about
     twice the time.
     """
-    span = jnp.maximum(times[-1], 1e-12)
-    adjoint = diffrax.DirectAdjoint() if differentiable else diffrax.RecursiveCheckpointAdjoint()
 
     def field(_: Any, overlaps: Overlaps, __: Any) -> Overlaps:
         return velocity(problem, place, nodes, overlaps, held, law)
@@ -373,18 +407,8 @@ def _integrate(
         }
 
     def one(start: Overlaps) -> _Run:
-        solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(field),
-            diffrax.Tsit5(),
-            t0=jnp.zeros_like(times[0]),
-            t1=span,
-            dt0=first_step * span,
-            y0=start,
-            stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
-            saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
-            max_steps=max_steps,
-            throw=False,
-            adjoint=adjoint,
+        solution = solve_along(
+            field, start, times, tolerance, first_step, max_steps, differentiable
         )
         path, last = solution.ys
         return _Run(

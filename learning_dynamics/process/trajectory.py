@@ -12,7 +12,7 @@ from learning_dynamics import short_text
 from learning_dynamics.measurement import Measurement, Prediction, component_names
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.netcdf import attributes_of
-from learning_dynamics.pytrees import is_traced
+from learning_dynamics.pytrees import require_single
 from learning_dynamics.validation import reject
 
 if TYPE_CHECKING:
@@ -119,12 +119,7 @@ class Trajectory:
         Raises:
             ValueError: if they are traced, or those of a batch of trajectories.
         """
-        if is_traced(self.values):
-            demand = "be taken out of jax.jit, jax.vmap or jax.grad first (use `values` inside)"
-            raise reject("trajectory", demand, "one that is being traced")
-        if np.ndim(self.start.signal) != 3:
-            demand = "be a single one (`jax.tree.map(lambda a: a[0], batch)` takes the first)"
-            raise reject("trajectory", demand, f"a batch of {np.shape(self.start.signal)[:-3]}")
+        require_single("trajectory", self.values, np.shape(self.start.signal)[:-3])
         return {name: np.asarray(array, np.float64) for name, array in self.values.items()}
 
     @property

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
         compare_each,
     )
     from learning_dynamics.limit.accuracy import InaccurateError
-    from learning_dynamics.limit.fluctuations import Fluctuations, fluctuations
-    from learning_dynamics.limit.integrate import Limit, expected_loss, integrate, right_hand_side
+    from learning_dynamics.limit.fluctuations import fluctuations
+    from learning_dynamics.limit.integrate import expected_loss, integrate, right_hand_side
+    from learning_dynamics.limit.limit import Limit
+    from learning_dynamics.limit.linear_noise import Fluctuations
     from learning_dynamics.limit.population_loss import PopulationLoss, loss
     from learning_dynamics.limit.solution import IncompleteError
     from learning_dynamics.model.latents import (
@@ -54,10 +56,12 @@ _HOMES = {
     "limit.accuracy": ("InaccurateError",),
     "saved_results": ("load", "save", "saved_as"),
     "search.information_exponent": ("InformationExponent", "information_exponent"),
-    "limit.fluctuations": ("Fluctuations", "fluctuations"),
+    "limit.fluctuations": ("fluctuations",),
     "limit.population_loss": ("PopulationLoss", "loss"),
     "model.latents": ("Discrete", "Normal", "Phase", "Rayleigh", "StudentT", "Uniform"),
-    "limit.integrate": ("Limit", "expected_loss", "integrate", "right_hand_side"),
+    "limit.integrate": ("expected_loss", "integrate", "right_hand_side"),
+    "limit.limit": ("Limit",),
+    "limit.linear_noise": ("Fluctuations",),
     "model.problem": ("InputModel", "Learner", "NoiseBlocks", "Problem", "Sample"),
     "search.search_law": ("SearchLaw", "search_law"),
     "process.simulate": ("random_starts", "simulate"),

@@ -354,8 +354,9 @@ def train(
     states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *made)
 
     identity = fingerprint(
-        checkpoint, code, train, _plain(states), train_keys, each, gaps, build, graph, loss,
-        optimiser, observe, average,
+        checkpoint, code, train=train, start=_plain(states), key=train_keys, batches=each,
+        steps=gaps, build=(build, graph), loss=loss, optimiser=optimiser, observe=observe,
+        average=average,
     )  # fmt: skip
     done, plain, parts = restore(checkpoint, identity, _plain(states), None)
     states = _like(states, plain)

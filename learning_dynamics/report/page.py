@@ -11,14 +11,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from learning_dynamics.claims import (
-    BrokenPlugin,
-    Claim,
-    Outcome,
-    Size,
-    load_plugins,
-    run_claim,
-)
 from learning_dynamics.files import (
     folder_path,
     plain_text,
@@ -27,8 +19,16 @@ from learning_dynamics.files import (
     strict_json,
 )
 from learning_dynamics.markup import duration, number, plain_or_math, with_error
-from learning_dynamics.progress import Progressing
-from learning_dynamics.records import finished, load_records, store, versions
+from learning_dynamics.report.claims import (
+    BrokenPlugin,
+    Claim,
+    Outcome,
+    Size,
+    load_plugins,
+    run_claim,
+)
+from learning_dynamics.report.progress import Progressing
+from learning_dynamics.report.records import finished, load_records, store, versions
 from learning_dynamics.validation import one_of
 
 __all__ = ["run_report", "select_claims", "write_report"]
@@ -179,7 +179,7 @@ def _render(
     records: list[dict[str, Any]], pending: Sequence[str], broken: Sequence[BrokenPlugin]
 ) -> str:
     environment = Environment(
-        loader=PackageLoader("learning_dynamics"),
+        loader=PackageLoader("learning_dynamics.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

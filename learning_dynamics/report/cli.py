@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from learning_dynamics.claims import Outcome
+    from learning_dynamics.report.claims import Outcome
 
 __all__ = ["main"]
 
@@ -98,7 +98,7 @@ def _list() -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from learning_dynamics.claims import load_plugins
+    from learning_dynamics.report.claims import load_plugins
 
     claims, broken = load_plugins()
     table = Table("claim", "package", "statement", box=None, pad_edge=False)
@@ -116,8 +116,8 @@ def _list() -> int:
 
 
 def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    from learning_dynamics.claims import load_plugins
-    from learning_dynamics.report import run_report, select_claims
+    from learning_dynamics.report.claims import load_plugins
+    from learning_dynamics.report.page import run_report, select_claims
 
     broken = [] if options.claims else load_plugins()[1]
     try:

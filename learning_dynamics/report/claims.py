@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import jax
 from matplotlib.figure import Figure
 
-from learning_dynamics.comparison import Comparison, Verdict
+from learning_dynamics.evidence.comparison import Comparison, Verdict
 from learning_dynamics.files import plain_text
 from learning_dynamics.validation import one_of, reject
 

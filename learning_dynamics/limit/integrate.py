@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
+from learning_dynamics.evidence.measurement import Prediction, component_names
 from learning_dynamics.identity.session import WhileUnedited, sees_edits
 from learning_dynamics.limit.accuracy import Target
 from learning_dynamics.limit.population import Population
@@ -26,7 +27,6 @@ from learning_dynamics.limit.solution import (
     velocity_at,
 )
 from learning_dynamics.limit.velocity import Medium, moments
-from learning_dynamics.measurement import Prediction, component_names
 from learning_dynamics.model.overlaps import Overlaps, checked_overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.netcdf import attributes_of

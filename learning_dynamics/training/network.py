@@ -16,7 +16,7 @@ from flax import nnx
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
-from learning_dynamics.comparison import Measurement
+from learning_dynamics.evidence.comparison import Measurement
 from learning_dynamics.identity.session import notice_edits, sees_edits
 from learning_dynamics.loop import observation_gaps, observed_scan
 from learning_dynamics.process.checkpoint import checkpoint_file, fingerprint, restore, save

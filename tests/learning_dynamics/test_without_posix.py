@@ -46,8 +46,8 @@ SWEEP = """
 REPORT = """
     import importlib, pkgutil
     import learning_dynamics
-    from learning_dynamics import claims
-    from learning_dynamics.cli import main
+    from learning_dynamics.report import claims
+    from learning_dynamics.report.cli import main
     from tests.learning_dynamics.test_plugins import evidence
 
     claims.entry_points = lambda group: []

@@ -19,9 +19,9 @@ from learning_dynamics import short_text
 from learning_dynamics.evidence.comparison import Measurement
 from learning_dynamics.identity.session import notice_edits, sees_edits
 from learning_dynamics.loop import observation_gaps, observed_scan
+from learning_dynamics.optimisers import extra_arguments, lenient, update_parameters
 from learning_dynamics.process.checkpoint import checkpoint_file, fingerprint, restore, save
 from learning_dynamics.random import threefry_key
-from learning_dynamics.training.optimisers import extra_arguments, lenient, update_parameters
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = ["Training", "log_steps", "train"]

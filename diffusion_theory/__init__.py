@@ -14,7 +14,6 @@ from diffusion_theory.inputs import MixedCumulant, NoiseLevel
 from diffusion_theory.latents import Coupling, Dependent, Gaussian, Independent, Sign
 from diffusion_theory.laws import Normal, Rademacher, Student, ThreePoint, TwoPoint
 from diffusion_theory.learners import TiedDenoiser
-from diffusion_theory.simulation import train
 
 __all__ = [
     "CloneLosses",
@@ -39,5 +38,4 @@ __all__ = [
     "linear_optimum",
     "mean_clone",
     "theory",
-    "train",
 ]

@@ -13,10 +13,8 @@ from diffusion_theory.claims.common import SOURCE
 from diffusion_theory.clones import NAMES, best_loss, clone_losses, linear_optimum
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
-from diffusion_theory.simulation import train
-from learning_dynamics.claims import Evidence, Panel, Run, claim
-from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
-from learning_dynamics.figures import (
+from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.figures import (
     draw_simulation,
     draw_theory,
     figure_style,
@@ -24,6 +22,7 @@ from learning_dynamics.figures import (
     new_figure,
 )
 from learning_dynamics.process.simulate import Level
+from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 
 Array = NDArray[np.float64]
 DIMENSION, BATCH = 100, 64
@@ -120,15 +119,17 @@ def _train(
     start = float(inputs.noise_level.noise)
     learner = TiedDenoiser("tanh", sign=signs, neurons=neurons, learn_skip=True, skip=start)
     rate = optax.warmup_cosine_decay_schedule(0.0, 0.006, 50, int(at[-1]))
-    seen = train(
-        inputs, learner, optax.adam(rate), dimension=DIMENSION, steps=at, replicas=replicas,
-        key=key, batch=BATCH, initial_norm=0.5,
+    unit = float(DIMENSION)  # the optimiser's rate is then the change of a weight per update
+    problem = ld.Problem(
+        inputs, learner, unit, parameter_rates={"skip": unit}, batch=BATCH, initial_norm=0.5
+    )
+    seen = ld.simulate(
+        problem, dimension=DIMENSION, times=at / DIMENSION, replicas=replicas, key=key,
+        optimiser=optax.adam(rate),
     )  # fmt: skip
     signal, norms = seen.values["signal"], seen.values["norms"]
     overlaps = ld.order_parameters(signal, norms, {"skip": seen.values["skip"]})
-    found = clone_losses(
-        ld.Problem(inputs, learner, 1.0), overlaps, dimension=DIMENSION, points=2**14
-    )
+    found = clone_losses(problem, overlaps, dimension=DIMENSION, points=2**14)
     samples = (seen.updates * BATCH).astype(np.float64)
     return Trained(samples, found.values, found.errors)
 

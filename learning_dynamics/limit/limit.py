@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
-from learning_dynamics.measurement import Prediction, component_names
+from learning_dynamics.evidence.measurement import Prediction, component_names
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.netcdf import attributes_of
 from learning_dynamics.process.trajectory import chosen, picked

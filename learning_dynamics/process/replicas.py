@@ -13,11 +13,12 @@ from learning_dynamics import random
 from learning_dynamics.loop import advance_chunks, observed_chunks
 from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
 from learning_dynamics.model.problem import Problem
-from learning_dynamics.process.stopping import Stop, watch
+from learning_dynamics.process.optimiser import Optimiser, descend, fresh_memory
+from learning_dynamics.process.stopping import Stop, start_watch, watch
 from learning_dynamics.process.update import Layout, draw_samples, random_start, update
 
 __all__ = ["Observables", "Particle", "advance", "begin", "group_size", "motion", "observed"]
-__all__ += ["replica_keys", "split"]
+__all__ += ["replica_keys", "split", "start_particles"]
 
 _LANES = 32  # measured: 16 to 64 are alike, more needs more memory than the cache has
 _WIDE = 64  # components of a weight vector in one block that fill the lanes by themselves
@@ -27,10 +28,25 @@ Observables = tuple[tuple[str, Callable[[Overlaps], jax.Array]], ...]
 
 
 class Particle(NamedTuple):
-    """One replica: its state, and what its stop condition has seen (None without one)."""
+    """One replica.
+
+    Attributes:
+        state: weights and parameters.
+        watch: what its stop condition has seen, None without one.
+        memory: of its optimiser, None without one.
+    """
 
     state: State
-    watch: Any
+    watch: Any = None
+    memory: Any = None
+
+
+def start_particles(
+    problem: Problem, states: State, stop: Stop | None, optimiser: Optimiser | None
+) -> Particle:
+    """Particles before the first update, from states with a leading replica axis."""
+    fresh = None if stop is None else start_watch(states.signal.shape[0])
+    return Particle(states, fresh, fresh_memory(optimiser, problem, states))
 
 
 def group_size(plan: Layout) -> int:
@@ -73,7 +89,12 @@ def observed(observables: Observables, overlaps: Overlaps) -> dict[str, jax.Arra
 
 
 def motion(
-    problem: Problem, plan: Layout, stop: Stop | None, lanes: int, dtype: Any
+    problem: Problem,
+    plan: Layout,
+    stop: Stop | None,
+    lanes: int,
+    dtype: Any,
+    optimiser: Optimiser | None = None,
 ) -> tuple[Callable[[jax.Array], Callable[[jax.Array], Any]], Callable[[Particle, Any], Particle]]:
     """Random inputs and update of `lanes` replicas at once: the code of every run.
 
@@ -91,12 +112,16 @@ def motion(
         return jax.vmap(one, out_axes=1)(keys)
 
     def step(particle: Particle, inputs: Any) -> Particle:
-        state = update(problem, plan, particle.state, inputs)
+        before = particle.state, particle.memory
+        if optimiser is None:
+            after = update(problem, plan, particle.state, inputs), None
+        else:
+            after = descend(problem, plan, optimiser, *before, inputs)
         if stop is None:
-            return Particle(state, None)
+            return Particle(after[0], None, after[1])
         stopped = particle.watch.stopped != -1
-        state = jax.tree.map(partial(jnp.where, stopped), particle.state, state)
-        return Particle(state, watch(stop, particle.watch, state))
+        state, memory = jax.tree.map(partial(jnp.where, stopped), before, after)
+        return Particle(state, watch(stop, particle.watch, state), memory)
 
     def inputs_of(keys: jax.Array) -> Callable[[jax.Array], Any]:
         return partial(draw, jax.vmap(lambda key: split(key)[1])(keys))
@@ -106,7 +131,13 @@ def motion(
 
 @lru_cache(maxsize=64)
 def advance(
-    plan: Layout, observables: Observables, stop: Any, group: int, dtype: Any, mesh: Mesh
+    plan: Layout,
+    observables: Observables,
+    stop: Any,
+    group: int,
+    dtype: Any,
+    mesh: Mesh,
+    optimiser: Optimiser | None = None,
 ) -> Callable[..., tuple[Particle, dict[str, jax.Array]]]:
     """Compiled evolution (problem, particles, keys, targets, start) -> (particles, seen).
 
@@ -117,7 +148,7 @@ def advance(
         problem: Problem, particles: Particle, keys: jax.Array, targets: Any, start: Any
     ) -> Any:
         problem = problem.cast(dtype)
-        inputs_of, step = motion(problem, plan, stop, group, dtype)
+        inputs_of, step = motion(problem, plan, stop, group, dtype, optimiser)
 
         def observe(particle: Particle) -> dict[str, jax.Array]:
             return observed(observables, overlaps_of(particle.state))

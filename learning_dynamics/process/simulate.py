@@ -10,6 +10,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import NamedSharding, PartitionSpec
 from numpy.typing import ArrayLike, NDArray
 
@@ -17,6 +18,7 @@ from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.model.overlaps import Overlaps, overlaps_of
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.process import checkpoint as saved
+from learning_dynamics.process.optimiser import checked_optimiser
 from learning_dynamics.process.replicas import (
     Observables,
     Particle,
@@ -26,8 +28,9 @@ from learning_dynamics.process.replicas import (
     pad,
     replica_keys,
     replica_mesh,
+    start_particles,
 )
-from learning_dynamics.process.stopping import Stop, check_stop, start_watch
+from learning_dynamics.process.stopping import Stop, check_stop
 from learning_dynamics.process.trajectory import Trajectory
 from learning_dynamics.process.transformed import (
     RECORDED_BLOCKS,
@@ -50,7 +53,7 @@ Observable = Callable[[Overlaps], jax.Array]
 LARGEST = {"float32": 2**20, "float64": 2**49}
 
 
-@sees_edits("problem", "observe", "stop")
+@sees_edits("problem", "observe", "stop", "optimiser")
 def simulate(
     problem: Problem,
     *,
@@ -62,6 +65,7 @@ def simulate(
     start: Overlaps | None = None,
     observe: Mapping[str, Observable] | None = None,
     stop: Stop | None = None,
+    optimiser: optax.GradientTransformation | None = None,
     precision: Literal["float32", "float64"] = "float32",
     devices: Sequence[jax.Device] | None = None,
     checkpoint: str | Path | None = None,
@@ -87,6 +91,12 @@ def simulate(
         observe: name -> function of `Overlaps`, recorded besides "signal", "norms", parameters;
             `ld.loss` is the population loss.
         stop: condition under which a replica is frozen.
+        optimiser: transformation of optax in place of the plain step, at level "ambient" only: it
+            is given {"weights": G, "parameters": g}, G = dl/dW + weight_decay W of shape (K, N) and
+            g the derivatives of the parameters that have a rate, means over the batch. What it
+            returns is multiplied by learning_rate / N and rate / N^order and added, so that
+            `optax.sgd(1.0)` is the plain step: rates of an optimiser are factors of those of
+            `problem`. With learning_rate = N they are changes of a weight per update.
         precision: floating-point type of the simulation.
         devices: devices to share the replicas; all local ones if None.
         checkpoint: file to save to after every tenth of the run and to resume from; a resumed
@@ -99,8 +109,10 @@ def simulate(
         ValueError: on values that make no sense, naming the argument.
     """
     require_concrete(dimension=dimension, times=times, replicas=replicas)
-    run = checked(problem, dimension, times, replicas, key, level, observe, stop, precision)
-    if not is_transformed(problem, start, key, observe, stop):
+    run = checked(
+        problem, dimension, times, replicas, key, level, observe, stop, optimiser, precision
+    )
+    if not is_transformed(problem, start, key, observe, stop, optimiser):
         return _simulate(problem, run, key, start, devices, checkpoint, code, tracker)
     for name, value in (
         ("checkpoint", checkpoint), ("code", code), ("tracker", tracker), ("devices", devices),
@@ -119,6 +131,7 @@ def checked(
     level: Level,
     observe: Mapping[str, Observable] | None,
     stop: Stop | None,
+    optimiser: optax.GradientTransformation | None,
     precision: Literal["float32", "float64"],
 ) -> Run:
     """Static part of a run.
@@ -146,7 +159,8 @@ def checked(
         observed = (*observed, (RECORDED_BLOCKS, _blocks))
     if stop is not None:
         check_stop(stop, abstract_overlaps(problem, plan))
-    return Run(plan, updates, count, observed, stop, precision, later)
+    descent = checked_optimiser(problem, plan, optimiser)
+    return Run(plan, updates, count, observed, stop, precision, later, descent)
 
 
 def _simulate(
@@ -160,7 +174,7 @@ def _simulate(
     tracker: Callable[[Iterable, str], Iterable] | None,
 ) -> Trajectory:
     """A run with concrete numbers."""
-    plan, updates, count, own, stop, precision, later = run
+    plan, updates, count, own, stop, precision, later, optimiser = run
     size, level = plan.dimension, plan.level
     checkpoint = saved.checkpoint_file(checkpoint)
     clock = time.perf_counter()
@@ -176,15 +190,16 @@ def _simulate(
             states = begin(plan, dtype, mesh)(problem, keys)
         else:
             states = pad(place(problem, plan, start, count, dtype), full)
-        particles = Particle(states, start_watch(full) if stop is not None else None)
+        particles = start_particles(problem.cast(dtype), states, stop, optimiser)
         particles = jax.device_put(particles, apart)
         first = order_parameters_of(particles, count)
-        go = partial(advance(plan, own, stop, group, dtype, mesh), problem)
+        go = partial(advance(plan, own, stop, group, dtype, mesh, optimiser), problem)
         go(particles, keys, jnp.zeros(blocks(updates).shape[1], jnp.int32), jnp.int32(0))
         compiled = time.perf_counter() - clock
         identity = saved.fingerprint(
-            checkpoint, code, simulate, problem, plan, updates, count, full, key, own, stop,
-            precision, start, *([later] if later else []),
+            checkpoint, code, simulate=simulate, problem=problem, dimension=plan, times=updates,
+            replicas=(count, full), key=key, observe=(own, later), stop=stop, precision=precision,
+            start=start, optimiser=optimiser,
         )  # fmt: skip
         done, particles, parts = saved.restore(checkpoint, identity, particles, apart)
         made = int(blocks(updates)[done - 1, -1]) if done else 0
@@ -205,6 +220,7 @@ def _simulate(
         **saved.provenance(problem, key),
         "replicas": count,
         "precision": precision,
+        **({"optimiser": optimiser.name} if optimiser else {}),
         "devices": mesh.size,
         "wall_seconds": time.perf_counter() - clock,
         "compile_seconds": compiled,
@@ -243,7 +259,7 @@ def random_starts(problem: Problem, *, dimension: int, replicas: int, key: jax.A
         return transformed_starts(problem, plan, count, key, dtype)
     mesh = replica_mesh(jax.local_devices()[:1])
     states = begin(plan, dtype, mesh)(problem, replica_keys(key, jnp.arange(count)))
-    return order_parameters_of(Particle(states, None), count)
+    return order_parameters_of(Particle(states), count)
 
 
 def whole_updates(times: ArrayLike, dimension: int) -> NDArray[np.int64]:

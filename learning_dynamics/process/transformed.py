@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from learning_dynamics.loop import scheduled_chunks
 from learning_dynamics.model.overlaps import Overlaps, overlaps_of
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.process.optimiser import Optimiser
 from learning_dynamics.process.replicas import (
     Observables,
     Particle,
@@ -22,8 +23,9 @@ from learning_dynamics.process.replicas import (
     pad,
     replica_keys,
     split,
+    start_particles,
 )
-from learning_dynamics.process.stopping import Stop, start_watch
+from learning_dynamics.process.stopping import Stop
 from learning_dynamics.process.trajectory import Trajectory
 from learning_dynamics.process.update import Layout, place, random_start
 from learning_dynamics.pytrees import is_traced
@@ -45,6 +47,7 @@ class Run(NamedTuple):
         stop: condition under which a replica is frozen, or None.
         precision: "float32" or "float64".
         later: names and observables that are worked out from what is recorded.
+        optimiser: what replaces the plain step, or None.
     """
 
     plan: Layout
@@ -54,6 +57,7 @@ class Run(NamedTuple):
     stop: Stop | None
     precision: str
     later: tuple[tuple[str, Any], ...] = ()
+    optimiser: Optimiser | None = None
 
     def complete(self, problem: Problem, values: Mapping[str, Any]) -> dict[str, Any]:
         """Recorded values, and those that follow from recorded order parameters."""
@@ -68,10 +72,11 @@ class Run(NamedTuple):
 
 
 def is_transformed(
-    problem: Any, start: Any, key: Any, observe: Any = None, stop: Any = None
+    problem: Any, start: Any, key: Any, observe: Any = None, stop: Any = None, optimiser: Any = None
 ) -> bool:
     """Whether a transformation of JAX has replaced some number of a run by a tracer."""
-    functions = list(observe.values()) if isinstance(observe, Mapping) else []
+    functions = [*observe.values()] if isinstance(observe, Mapping) else []
+    functions += [getattr(optimiser, name, None) for name in ("init", "update")]
     if isinstance(stop, Stop):
         functions += [stop.quantity, stop.threshold]
     return is_traced((problem, start, key)) or any(_holds_tracer(f, set()) for f in functions)
@@ -90,7 +95,8 @@ def _holds_tracer(thing: Any, known: set[int]) -> bool:
     for cell in getattr(thing, "__closure__", None) or ():
         with contextlib.suppress(ValueError):  # a name without a value yet
             parts.append(cell.cell_contents)
-    return any((callable(part) and _holds_tracer(part, known)) or is_traced(part) for part in parts)
+    leaves = jax.tree.leaves(parts)
+    return is_traced(leaves) or any(_holds_tracer(part, known) for part in leaves if callable(part))
 
 
 def transformed(problem: Problem, run: Run, key: jax.Array, start: Overlaps | None) -> Trajectory:
@@ -117,7 +123,7 @@ def transformed(problem: Problem, run: Run, key: jax.Array, start: Overlaps | No
     else:
         states = place(problem, plan, start, run.replicas, dtype)
     first = jax.vmap(overlaps_of)(states)
-    particles = Particle(states, None if run.stop is None else start_watch(run.replicas))
+    particles = start_particles(cast, states, run.stop, run.optimiser)
     last, seen, watch = _in_groups(partial(_together, cast, run, dtype), particles, keys, plan)
     values = jax.vmap(lambda overlaps: jax.lax.map(partial(observed, run.observables), overlaps))(
         seen
@@ -160,7 +166,8 @@ def _together(
     problem: Problem, run: Run, dtype: Any, particles: Particle, keys: jax.Array
 ) -> tuple[Overlaps, Overlaps, Any]:
     """Last and observed order parameters, and watches, of some replicas advanced together."""
-    inputs_of, step = motion(problem, run.plan, run.stop, keys.shape[0], dtype)
+    size = keys.shape[0]
+    inputs_of, step = motion(problem, run.plan, run.stop, size, dtype, run.optimiser)
     observe = jax.vmap(lambda particle: overlaps_of(particle.state))
 
     def running(particles: Particle) -> jax.Array:

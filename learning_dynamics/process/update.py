@@ -25,7 +25,7 @@ from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import reject
 
 __all__ = ["Draw", "Gradient", "Layout", "draw_samples", "gradient", "layout", "random_start"]
-__all__ += ["update", "weigh"]
+__all__ += ["sample_arguments", "update", "weigh"]
 
 MOST_DRAWN = 2**31  # random numbers per update: arrays are indexed with 32 bits
 FEW = 16  # inner terms up to which a product is written as multiply and add
@@ -147,6 +147,35 @@ def weigh(problem: Problem, groups: tuple[Any, ...], dtype: Any) -> tuple[jax.Ar
     return jnp.asarray(problem.inputs.signal_variances(), dtype), variances
 
 
+def sample_arguments(
+    problem: Problem, plan: Layout, state: State, draw: Draw
+) -> tuple[jax.Array, jax.Array, Sample]:
+    """What the loss is given: fields (batch, K, p), norms (K, K), samples with leading axis batch.
+
+    Norms that the loss does not read are ones on the diagonal, a gram likewise zeros.
+    """
+    dtype, neurons = state.signal.dtype, state.signal.shape[0]
+    groups = noise_blocks(problem, plan.dimension)
+    mixing = mixing_matrix(problem, dtype)
+    b, q = problem.batch, mixing.shape[1]
+    scales = _scales(groups, dtype)
+    noise_fields = jnp.zeros((neurons, b * q), dtype)
+    for weights, z, scale in zip(state.noise, draw.noise, scales, strict=True):
+        seen = z[..., : weights.shape[-1]]
+        noise_fields = noise_fields + jnp.sum(scale * _inner(weights, seen), axis=0)
+    noise_fields = jnp.moveaxis(noise_fields.reshape(neurons, b, q), 1, 0)
+    fields = _times(state.signal[None], jnp.swapaxes(draw.signal, -1, -2)) + _times(
+        noise_fields, mixing.T[None]
+    )
+    norms = _norms(state, *weigh(problem, groups, dtype)) if plan.norms else jnp.eye(neurons)
+    gram = _gram(mixing, draw, scales) if plan.gram else jnp.zeros((b, *mixing.shape[:1] * 2))
+    return fields, norms.astype(dtype), Sample(draw.label, gram.astype(dtype))
+
+
+def _scales(groups: tuple[Any, ...], dtype: Any) -> list[jax.Array]:
+    return [jnp.sqrt(jnp.asarray(g.variances, dtype))[:, None, None] for g in groups]
+
+
 def update(problem: Problem, plan: Layout, state: State, draw: Draw) -> State:
     """One update W -> W', theta -> theta'.
 
@@ -166,23 +195,11 @@ def update(problem: Problem, plan: Layout, state: State, draw: Draw) -> State:
     mixing = mixing_matrix(problem, dtype)
     b, q = problem.batch, mixing.shape[1]
     rate = jnp.asarray(problem.learning_rate, dtype) / float(plan.dimension)
-    scales = [jnp.sqrt(jnp.asarray(g.variances, dtype))[:, None, None] for g in groups]
-
-    neurons = state.signal.shape[0]
-    noise_fields = jnp.zeros((neurons, b * q), dtype)
-    for weights, z, scale in zip(state.noise, draw.noise, scales, strict=True):
-        seen = z[..., : weights.shape[-1]]
-        noise_fields = noise_fields + jnp.sum(scale * _inner(weights, seen), axis=0)
-    noise_fields = jnp.moveaxis(noise_fields.reshape(neurons, b, q), 1, 0)
-    fields = _times(state.signal[None], jnp.swapaxes(draw.signal, -1, -2)) + _times(
-        noise_fields, mixing.T[None]
-    )
-
+    scales = _scales(groups, dtype)
     signal_weight, block_weights = weigh(problem, groups, dtype)
-    norms = _norms(state, signal_weight, block_weights) if plan.norms else jnp.eye(neurons)
-    norms = norms.astype(dtype)
-    gram = _gram(mixing, draw, scales) if plan.gram else jnp.zeros((b, *mixing.shape[:1] * 2))
-    sample = Sample(draw.label, gram.astype(dtype))
+    neurons = state.signal.shape[0]
+
+    fields, norms, sample = sample_arguments(problem, plan, state, draw)
     slope = jax.vmap(partial(gradient, problem), (0, None, None, 0))(
         fields, norms, state.parameters, sample
     )

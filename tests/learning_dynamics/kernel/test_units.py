@@ -23,9 +23,7 @@ class InUnits(ld.Learner):
 
     def loss(self, fields, norms, parameters, sample):
         length = jax.numpy.asarray(self.length, fields.dtype)
-        return self.size * self.learner.loss(
-            fields / length, norms / length**2, parameters, sample
-        )
+        return self.size * self.learner.loss(fields / length, norms / length**2, parameters, sample)
 
 
 def held(length=1.0, size=1.0):

@@ -7,8 +7,8 @@ import optax
 import pytest
 from flax import nnx
 
+from learning_dynamics.optimisers import extra_arguments, update_parameters
 from learning_dynamics.training import Minibatches, train
-from learning_dynamics.training.optimisers import extra_arguments, update_parameters
 
 DATA = Minibatches(jnp.ones((8, 3)), 4)
 PLATEAU = optax.chain(optax.adam(0.1), optax.contrib.reduce_on_plateau())

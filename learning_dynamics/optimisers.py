@@ -61,12 +61,23 @@ def update_parameters(
         return optax.apply_updates(parameters, changes), memory
 
 
-def extra_arguments(optimiser: Any, parameters: Any) -> tuple[str, ...]:
+def extra_arguments(
+    optimiser: Any,
+    parameters: Any,
+    offers: tuple[tuple[str, ...], ...] = (_LINE_SEARCH, _ALL),
+    demand: str = "update parameters given the loss, its gradient, and both as functions",
+) -> tuple[str, ...]:
     """Names of the arguments of `optimiser.update` that hold the loss, found by an abstract update.
 
     optax's own transformations ask for the loss `value` (`reduce_on_plateau`, `polyak_sgd`,
     `momo`), the gradient `grad` and the loss as a function `value_fn` (line searches, `lbfgs`) or
     `obj_fn` (`sophia`), or its gradient `grad_fn` (`sam`).
+
+    Args:
+        optimiser: an optax transformation.
+        parameters: pytree of parameters, or of their shapes.
+        offers: names of what there is to give, to be tried one after another.
+        demand: what the error says that an optimiser must do.
 
     Raises:
         ValueError: if `optimiser` is no transformation of optax, or wants something else.
@@ -75,7 +86,7 @@ def extra_arguments(optimiser: Any, parameters: Any) -> tuple[str, ...]:
         raise reject("optimiser", "be a transformation of optax", repr(optimiser))
     known = inspect.signature(optimiser.update).parameters
     every = any(each.kind is each.VAR_KEYWORD for each in known.values())
-    for names in (_LINE_SEARCH, _ALL):
+    for names in offers:
         extras = names if every else tuple(name for name in names if name in known)
         try:
             _trial.eval_shape(optimiser, extras, parameters)
@@ -83,7 +94,6 @@ def extra_arguments(optimiser: Any, parameters: Any) -> tuple[str, ...]:
             failure = error
         else:
             return extras
-    demand = "update parameters given the loss, its gradient, and both as functions"
     raise reject("optimiser", demand, f"{type(failure).__name__}: {failure}") from failure
 
 

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
         InformationExponent,
         information_exponent,
     )
-    from learning_dynamics.search.search_law import SearchLaw, search_law
+    from learning_dynamics.search.recovery_law import SearchLaw
+    from learning_dynamics.search.search_law import search_law
     from learning_dynamics.sweeps.run import MissingCells, sweep
     from learning_dynamics.sweeps.store import StoreError
 
@@ -63,7 +64,8 @@ _HOMES = {
     "limit.limit": ("Limit",),
     "limit.linear_noise": ("Fluctuations",),
     "model.problem": ("InputModel", "Learner", "NoiseBlocks", "Problem", "Sample"),
-    "search.search_law": ("SearchLaw", "search_law"),
+    "search.recovery_law": ("SearchLaw",),
+    "search.search_law": ("search_law",),
     "process.simulate": ("random_starts", "simulate"),
     "limit.solution": ("IncompleteError",),
     "model.overlaps": ("Overlaps", "from_weights", "order_parameters"),

@@ -101,7 +101,7 @@ _KINDS: dict[str, Kind] = {
     ),
     "Direction": Kind("search.information_exponent"),
     "InformationExponent": Kind("search.information_exponent"),
-    "SearchLaw": Kind("search.search_law", dict.fromkeys(("draws", "draw_errors"), ("draw",))),
+    "SearchLaw": Kind("search.recovery_law", dict.fromkeys(("draws", "draw_errors"), ("draw",))),
     "Recoveries": Kind(
         "search.recovery_times",
         {

@@ -82,7 +82,7 @@ def solve_along(
         throw=False,
         adjoint=diffrax.DirectAdjoint() if differentiable else diffrax.RecursiveCheckpointAdjoint(),
     )
-    ys = [jax.tree.map(jnp.multiply, y, units) for y in solution.ys]  # each with its times first
+    ys = [jax.tree.map(lambda a, unit: a * unit[None], y, units) for y in solution.ys]
     return eqx.tree_at(lambda s: s.ys, solution, ys)
 
 

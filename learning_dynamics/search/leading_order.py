@@ -11,8 +11,8 @@ from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.population import Population
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.search.forms import Form
-from learning_dynamics.search.information_exponent import loss_forms
-from learning_dynamics.search.loss_expansion_hermite import latent_averages, noise_factor
+from learning_dynamics.search.latent_averages import latent_averages, noise_factor
+from learning_dynamics.search.loss_forms import loss_forms
 
 __all__ = ["LeadingOrder", "forms_at", "leading_form", "leading_order", "starts_stay"]
 

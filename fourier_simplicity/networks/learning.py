@@ -15,11 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from fourier_simplicity.networks.architectures import TwoLayer, accuracy, cross_entropy
 from fourier_simplicity.networks.cues import CueSets
 from learning_dynamics import short_text
-from learning_dynamics.claims import Tracker
 from learning_dynamics.comparison import Measurement
 from learning_dynamics.drawing import GREY
 from learning_dynamics.figures import draw_simulation, draw_theory, legend_below, new_figure
 from learning_dynamics.saved_results import saved_as
+from learning_dynamics.tracking import Tracking
 from learning_dynamics.training import Minibatches, log_steps, passing_steps, train
 from learning_dynamics.training.batches import Augmentation
 from learning_dynamics.validation import reject
@@ -109,7 +109,7 @@ def learn_cues(
     augment: Augmentation | None = None,
     together: int | None = 1,
     key: jax.Array,
-    track: Tracker = lambda items, _: items,
+    tracker: Tracking = "auto",
 ) -> CueLearning:
     """Train classifiers from several seeds and test them on every cue along the way.
 
@@ -124,7 +124,7 @@ def learn_cues(
         augment: as of `Minibatches`; it must keep what the sets are compared by.
         together: networks trained at once, as of `train`.
         key: typed random key.
-        track: progress bar, called as `track(iterable, description)`.
+        tracker: progress bar, as of `learning_dynamics.simulate`.
 
     Raises:
         ValueError: as `Minibatches` and `train`, or if the sets differ in shape or number.
@@ -150,7 +150,7 @@ def learn_cues(
         key=key,
         replicas=seeds,
         together=together,
-        tracker=track,
+        tracker=tracker,
     )
     ordered = {name: run.values[name] for name in first.tests}
     return CueLearning(run.steps, ordered, first.chance)

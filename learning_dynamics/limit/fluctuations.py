@@ -35,6 +35,7 @@ from learning_dynamics.model.problem import Problem
 from learning_dynamics.process.simulate import observables
 from learning_dynamics.process.update import Layout, layout
 from learning_dynamics.pytrees import checked_if_concrete, is_traced
+from learning_dynamics.tracking import Tracking, tracked
 from learning_dynamics.validation import increasing_times, one_of, reject
 
 __all__ = ["Fluctuations", "fluctuations"]
@@ -98,6 +99,7 @@ jax.tree_util.register_pytree_node(
 )
 
 
+@tracked
 @sees_edits("problem", "observe")
 def fluctuations(
     problem: Problem,
@@ -115,6 +117,7 @@ def fluctuations(
     derivatives: Derivatives = "auto",
     allow_inaccurate: bool = False,
     allow_incomplete: bool = False,
+    tracker: Tracking = "auto",
 ) -> Fluctuations:
     """Leading corrections to the limit, from the same loss.
 
@@ -157,6 +160,7 @@ def fluctuations(
         allow_inaccurate: warn instead of raising where the accuracy is not reached.
         allow_incomplete: warn instead of raising where the solution ends early, and return the
             part before.
+        tracker: progress bar, as of `simulate`.
 
     Raises:
         ValueError: with several starts, or shapes that do not fit.
@@ -194,7 +198,7 @@ def fluctuations(
     if solved.end:
         if not allow_incomplete or solved.result.times.size == 0:
             raise IncompleteError(f"fluctuations: {solved.end}", solved.result)
-        warnings.warn(f"fluctuations: {solved.end}", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"fluctuations: {solved.end}", RuntimeWarning, stacklevel=4)
     value = {"spread": dict(solved.result.spread), "shift": dict(solved.result.shift)}
     error = {"spread": solved.result.spread_error, "shift": solved.result.shift_error}
     target.check("fluctuations", value, error, solved.points, solved.method, solved.result)

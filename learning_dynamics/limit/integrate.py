@@ -34,6 +34,7 @@ from learning_dynamics.process.simulate import observables, whole_updates
 from learning_dynamics.process.trajectory import Trajectory, chosen, picked
 from learning_dynamics.process.update import layout
 from learning_dynamics.pytrees import is_traced, require_single
+from learning_dynamics.tracking import Tracking, tracked
 from learning_dynamics.validation import (
     finite_array,
     increasing_times,
@@ -177,6 +178,7 @@ jax.tree_util.register_pytree_node(
 )
 
 
+@tracked
 @sees_edits("problem", "observe")
 def integrate(
     problem: Problem,
@@ -194,6 +196,7 @@ def integrate(
     finite_size: bool | None = None,
     allow_inaccurate: bool = False,
     allow_incomplete: bool = False,
+    tracker: Tracking = "auto",
 ) -> Limit:
     """Integrate the limit N -> infinity of a problem.
 
@@ -224,6 +227,7 @@ def integrate(
         allow_inaccurate: warn instead of raising where the accuracy is not reached.
         allow_incomplete: warn instead of raising where the solution ends early, and return the
             part before.
+        tracker: progress bar, as of `simulate`.
 
     Returns:
         Means over the starts. The quadrature error is the bound of `combine` on the spread of the
@@ -300,7 +304,7 @@ def integrate(
     if solved.end:
         if not allow_incomplete or solved.times.size == 0:
             raise IncompleteError(f"integrate: {solved.end}", limit)
-        warnings.warn(f"integrate: {solved.end}", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"integrate: {solved.end}", RuntimeWarning, stacklevel=4)
     target.check(
         "integrate", dict(solved.values), solved.errors, solved.points, solved.method, limit,
         times=solved.times,

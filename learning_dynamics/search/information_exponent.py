@@ -20,6 +20,7 @@ from learning_dynamics.search.loss_expansion import expanded_forms, settled, zer
 from learning_dynamics.search.loss_expansion_hermite import hermite_forms, obstacle
 from learning_dynamics.search.polynomials import positions, powers_of
 from learning_dynamics.search.single_neuron import alike, some_neurons, sum_over_pairs
+from learning_dynamics.tracking import Tracking, tracked
 from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
 
 __all__ = ["Direction", "InformationExponent", "information_exponent", "loss_forms"]
@@ -130,6 +131,7 @@ class InformationExponent(Direction):
         )
 
 
+@tracked
 @sees_edits("problem")
 def information_exponent(
     problem: Problem,
@@ -144,6 +146,7 @@ def information_exponent(
     method: Method = "auto",
     allow_inaccurate: bool = False,
     route: Route = "auto",
+    tracker: Tracking = "auto",
 ) -> InformationExponent:
     """Information exponents at fixed norms of the rows, whatever the update rule.
 
@@ -168,6 +171,7 @@ def information_exponent(
         route: "hermite" (`hermite_forms`: one noise block, independent rows of B; several neurons
             with few labels) or
             "law" (`expanded_forms`: any problem); "auto" takes the first where it applies.
+        tracker: progress bar, as of `simulate`.
 
     Raises:
         ValueError: on bad directions, where the asked route does not apply, or where the expansion

@@ -20,6 +20,7 @@ from learning_dynamics.search.information_exponent import InformationExponent
 from learning_dynamics.search.leading_order import Leading, Place, leading_noise
 from learning_dynamics.search.relaxation import relaxed_spread, way_of_the_blocks
 from learning_dynamics.search.single_neuron import one_neuron
+from learning_dynamics.tracking import Tracking, tracked
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = ["SearchLaw", "search_law"]
@@ -130,6 +131,7 @@ class SearchLaw:
         return Estimate(times[at], lost[at] + sampling, "draws", count)
 
 
+@tracked
 @sees_edits("problem")
 def search_law(
     problem: Problem,
@@ -148,6 +150,7 @@ def search_law(
     longest: float = 1e3,
     step: float = 0.02,
     most_steps: int = 20_000,
+    tracker: Tracking = "auto",
 ) -> SearchLaw:
     """Predicted distribution of the time to weak recovery from random starts.
 
@@ -197,6 +200,7 @@ def search_law(
         longest: for k >= 3, largest time looked at; later explosions count as infinite.
         step: for k >= 3, relative size of the time steps.
         most_steps: for k >= 3, paths that need more time steps count as infinite too.
+        tracker: progress bar, as of `simulate`.
 
     Raises:
         ValueError: if no direction attracts, or recovery starts at once (order 1); if neurons are

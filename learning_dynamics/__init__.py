@@ -1,6 +1,7 @@
 """Theory beside simulation for the learning dynamics of neural networks."""
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,6 +37,16 @@ if TYPE_CHECKING:
         InformationExponent,
         information_exponent,
     )
+    from learning_dynamics.search.recovery_times import Recoveries, common_starts, recovery_times
+    from learning_dynamics.search.sample_complexity import (
+        ExponentFit,
+        collapse,
+        fit_exponent,
+        plot_collapse,
+        plot_samples,
+        recovered_quantiles,
+        recovered_share,
+    )
     from learning_dynamics.search.search_law import SearchLaw, search_law
     from learning_dynamics.sweeps.run import MissingCells, sweep
     from learning_dynamics.sweeps.store import StoreError
@@ -59,6 +70,16 @@ _HOMES = {
     "model.latents": ("Discrete", "Normal", "Phase", "Rayleigh", "StudentT", "Uniform"),
     "limit.integrate": ("Limit", "expected_loss", "integrate", "right_hand_side"),
     "model.problem": ("InputModel", "Learner", "NoiseBlocks", "Problem", "Sample"),
+    "search.recovery_times": ("Recoveries", "common_starts", "recovery_times"),
+    "search.sample_complexity": (
+        "ExponentFit",
+        "collapse",
+        "fit_exponent",
+        "plot_collapse",
+        "plot_samples",
+        "recovered_quantiles",
+        "recovered_share",
+    ),
     "search.search_law": ("SearchLaw", "search_law"),
     "process.simulate": ("random_starts", "simulate"),
     "limit.solution": ("IncompleteError",),
@@ -74,6 +95,7 @@ __all__ = [
     "Comparison",
     "Comparisons",
     "Discrete",
+    "ExponentFit",
     "Fluctuations",
     "InaccurateError",
     "IncompleteError",
@@ -91,6 +113,7 @@ __all__ = [
     "Prediction",
     "Problem",
     "Rayleigh",
+    "Recoveries",
     "Sample",
     "SearchLaw",
     "Stop",
@@ -98,10 +121,13 @@ __all__ = [
     "StudentT",
     "Trajectory",
     "Uniform",
+    "collapse",
+    "common_starts",
     "compare",
     "compare_each",
     "configuration",
     "expected_loss",
+    "fit_exponent",
     "fluctuations",
     "from_weights",
     "information_exponent",
@@ -110,7 +136,12 @@ __all__ = [
     "log_times",
     "loss",
     "order_parameters",
+    "plot_collapse",
+    "plot_samples",
     "random_starts",
+    "recovered_quantiles",
+    "recovered_share",
+    "recovery_times",
     "right_hand_side",
     "save",
     "saved_as",
@@ -122,6 +153,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("learning-dynamics")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
@@ -130,4 +163,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "__version__"])

@@ -1,6 +1,7 @@
 """Theory beside simulation for the learning dynamics of neural networks."""
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,6 +40,15 @@ if TYPE_CHECKING:
         information_exponent,
     )
     from learning_dynamics.search.recovery_law import SearchLaw
+    from learning_dynamics.search.recovery_times import Recoveries, common_starts, recovery_times
+    from learning_dynamics.search.sample_complexity import (
+        ExponentFit,
+        collapse,
+        fit_exponent,
+        recovered_quantiles,
+        recovered_share,
+    )
+    from learning_dynamics.search.sample_figures import plot_collapse, plot_samples
     from learning_dynamics.search.search_law import search_law
     from learning_dynamics.sweeps.run import MissingCells, sweep
     from learning_dynamics.sweeps.store import StoreError
@@ -65,6 +75,15 @@ _HOMES = {
     "limit.linear_noise": ("Fluctuations",),
     "model.problem": ("InputModel", "Learner", "NoiseBlocks", "Problem", "Sample"),
     "search.recovery_law": ("SearchLaw",),
+    "search.recovery_times": ("Recoveries", "common_starts", "recovery_times"),
+    "search.sample_complexity": (
+        "ExponentFit",
+        "collapse",
+        "fit_exponent",
+        "recovered_quantiles",
+        "recovered_share",
+    ),
+    "search.sample_figures": ("plot_collapse", "plot_samples"),
     "search.search_law": ("search_law",),
     "process.simulate": ("random_starts", "simulate"),
     "limit.solution": ("IncompleteError",),
@@ -80,6 +99,7 @@ __all__ = [
     "Comparison",
     "Comparisons",
     "Discrete",
+    "ExponentFit",
     "Fluctuations",
     "InaccurateError",
     "IncompleteError",
@@ -97,6 +117,7 @@ __all__ = [
     "Prediction",
     "Problem",
     "Rayleigh",
+    "Recoveries",
     "Sample",
     "SearchLaw",
     "Stop",
@@ -104,10 +125,13 @@ __all__ = [
     "StudentT",
     "Trajectory",
     "Uniform",
+    "collapse",
+    "common_starts",
     "compare",
     "compare_each",
     "configuration",
     "expected_loss",
+    "fit_exponent",
     "fluctuations",
     "from_weights",
     "information_exponent",
@@ -116,7 +140,12 @@ __all__ = [
     "log_times",
     "loss",
     "order_parameters",
+    "plot_collapse",
+    "plot_samples",
     "random_starts",
+    "recovered_quantiles",
+    "recovered_share",
+    "recovery_times",
     "right_hand_side",
     "save",
     "saved_as",
@@ -128,6 +157,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("learning-dynamics")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
@@ -136,4 +167,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "__version__"])

@@ -39,7 +39,7 @@ def relaxation_path(
     if population.problem.update == "plain":
         demand = "be 'spherical' or 'projected' if the loss does not depend on the norm of W"
         raise reject("problem.update", demand, "'plain'")
-    share = np.asarray(population.noise.fractions * population.noise.variances)
+    share = np.asarray(population.noise.fractions) * np.asarray(population.noise.variances)
     last = share / share.sum()
     blocks = np.asarray(start.blocks)[:, 0, 0]
     if np.max(np.abs(last - blocks)) < 1e-9:
@@ -95,7 +95,8 @@ def _time_unit(population: Population, state: Overlaps, first_order: bool) -> fl
     eta = float(problem.learning_rate)
     speed = 2 * eta * (np.sqrt(step) * factor + (pull + decay) * size)
     if not first_order:
-        speed += eta**2 / problem.batch * step * float(np.sum(noise.fractions * noise.variances))
+        variance = float(np.asarray(noise.fractions) @ np.asarray(noise.variances))
+        speed += eta**2 / problem.batch * step * variance
     return size / speed if speed > 0 else 1.0
 
 

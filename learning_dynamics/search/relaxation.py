@@ -88,9 +88,8 @@ def _time_unit(population: Population, state: Overlaps, first_order: bool) -> fl
     problem, noise = population.cast, population.noise
     with jax.enable_x64(True):
         m = jax.jit(moments)(problem, noise, chunked(population.few_nodes()), state)
-    size, step, factor, pull = (
-        float(np.abs(a)) for a in (np.sum(state.blocks), m.step[0, 0], m.factor[0, 0], m.pull[0, 0])
-    )
+    step, factor, pull = (abs(float(np.asarray(a)[0, 0])) for a in (m.step, m.factor, m.pull))
+    size = float(np.sum(state.blocks))
     decay = 0.0 if problem.weight_decay is None else float(problem.weight_decay)
     eta = float(problem.learning_rate)
     speed = 2 * eta * (np.sqrt(step) * factor + (pull + decay) * size)

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.harness import compile_seconds, environment, first_call, interleave, show, write
 from learning_dynamics.images import cut_patches, load_bundled
-from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.noise_schedule import NoiseSchedule, noise_levels
 from learning_dynamics.spectra import power_law
 from linear_diffusion import (
     Denoiser,
@@ -34,7 +34,6 @@ from linear_diffusion import (
     optimum,
     theory,
 )
-from linear_diffusion.learners import noise_levels
 
 try:
     import torch

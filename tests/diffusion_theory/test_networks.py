@@ -19,13 +19,12 @@ from diffusion_theory.networks import (
     draw_along,
     draw_images,
     learn_denoiser,
-    noise_levels,
     noise_loss,
     noisy,
     photograph_patches,
 )
 from learning_dynamics.images import ImageSet
-from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.noise_schedule import NoiseSchedule, noise_levels
 from linear_diffusion import denoiser_losses, generate, optimum
 
 SCHEDULE = NoiseSchedule.linear(20, 1e-2, 0.5)
@@ -114,7 +113,7 @@ def test_wrong_networks_are_refused(key, shape, options, message):
 
 
 def test_the_loss_of_known_denoisers(key):
-    levels = noise_levels(SCHEDULE)
+    levels = noise_levels(SCHEDULE.alpha_bar)
     spectrum = np.geomspace(2.0, 0.1, 16).reshape(4, 4)
     draws = jax.random.split(key, 2)
     clean = (
@@ -137,7 +136,7 @@ def test_the_optimum_is_that_of_linear_diffusion():
 
 
 def test_noise_is_mixed_in_by_the_schedule(key):
-    levels = noise_levels(SCHEDULE)
+    levels = noise_levels(SCHEDULE.alpha_bar)
     clean, noise = jnp.ones((2, 4, 4)), jnp.full((2, 4, 4), 2.0)
     found = noisy(clean, noise, levels, jnp.array([0, 19]))
     expected = np.sqrt(SCHEDULE.alpha_bar) + 2 * np.sqrt(SCHEDULE.noise_power)

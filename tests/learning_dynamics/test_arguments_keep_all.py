@@ -17,7 +17,7 @@ from learning_dynamics import hermite, images, spectra
 from learning_dynamics.evidence import drawing
 from learning_dynamics.evidence.comparison import Measurement, Prediction
 from learning_dynamics.model.overlaps import from_weights, order_parameters
-from learning_dynamics.noise_schedule import NoiseSchedule, forward_process
+from learning_dynamics.noise_schedule import NoiseSchedule, forward_process, noise_levels
 from learning_dynamics.search.sample_complexity import recovered_share
 from learning_dynamics.testing import assert_agrees, assert_same_law
 from learning_dynamics.training import Minibatches, passing_steps
@@ -67,7 +67,7 @@ CALLS = {
     "distance": (lambda v: distances.covariance_distance(v, IMAGES), IMAGES),
     "spectrum": (data.LatentLaw, TWO),
     "pool": (data.EmpiricalLaw.of, ROWS),
-    "alpha_bar": (learners.noise_levels, TWO / 4),
+    "alpha_bar": (noise_levels, TWO / 4),
     "mean": (lambda v: learners.optimum(v, IDENTITY, [0.5]), TWO),
     "start": (
         lambda v: learners.gradient_descent(

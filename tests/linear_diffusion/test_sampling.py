@@ -3,10 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.noise_schedule import NoiseSchedule, noise_levels
 from learning_dynamics.testing import assert_agrees
 from linear_diffusion import Denoiser, generate, generated_moments, optimum, theory
-from linear_diffusion.learners import noise_levels
 
 D = 4
 SAMPLERS = ("ddpm", "ddim")

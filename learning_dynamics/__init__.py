@@ -1,6 +1,7 @@
 """Theory beside simulation for the learning dynamics of neural networks."""
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,6 +42,15 @@ if TYPE_CHECKING:
         information_exponent,
     )
     from learning_dynamics.search.recovery_law import SearchLaw
+    from learning_dynamics.search.recovery_times import Recoveries, common_starts, recovery_times
+    from learning_dynamics.search.sample_complexity import (
+        ExponentFit,
+        collapse,
+        fit_exponent,
+        recovered_quantiles,
+        recovered_share,
+    )
+    from learning_dynamics.search.sample_figures import plot_collapse, plot_samples
     from learning_dynamics.search.search_law import search_law
     from learning_dynamics.sweeps.run import MissingCells, sweep
     from learning_dynamics.sweeps.store import StoreError
@@ -69,6 +79,15 @@ _HOMES = {
     "model.learner": ("Learner", "Sample"),
     "model.problem": ("Problem",),
     "search.recovery_law": ("SearchLaw",),
+    "search.recovery_times": ("Recoveries", "common_starts", "recovery_times"),
+    "search.sample_complexity": (
+        "ExponentFit",
+        "collapse",
+        "fit_exponent",
+        "recovered_quantiles",
+        "recovered_share",
+    ),
+    "search.sample_figures": ("plot_collapse", "plot_samples"),
     "search.search_law": ("search_law",),
     "process.simulate": ("random_starts", "simulate"),
     "limit.solution": ("IncompleteError",),
@@ -84,6 +103,7 @@ __all__ = [
     "Comparison",
     "Comparisons",
     "Discrete",
+    "ExponentFit",
     "Fluctuations",
     "InaccurateError",
     "IncompleteError",
@@ -101,6 +121,7 @@ __all__ = [
     "Prediction",
     "Problem",
     "Rayleigh",
+    "Recoveries",
     "Sample",
     "SearchLaw",
     "Stop",
@@ -108,10 +129,13 @@ __all__ = [
     "StudentT",
     "Trajectory",
     "Uniform",
+    "collapse",
+    "common_starts",
     "compare",
     "compare_each",
     "configuration",
     "expected_loss",
+    "fit_exponent",
     "fluctuations",
     "from_weights",
     "information_exponent",
@@ -120,7 +144,12 @@ __all__ = [
     "log_times",
     "loss",
     "order_parameters",
+    "plot_collapse",
+    "plot_samples",
     "random_starts",
+    "recovered_quantiles",
+    "recovered_share",
+    "recovery_times",
     "right_hand_side",
     "save",
     "saved_as",
@@ -132,6 +161,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("learning-dynamics")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
@@ -140,4 +171,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "__version__"])

@@ -29,6 +29,7 @@ from learning_dynamics.model.problem import Problem
 from learning_dynamics.process.layout import layout_of
 from learning_dynamics.process.observables import observables
 from learning_dynamics.pytrees import checked_if_concrete, is_traced
+from learning_dynamics.tracking import Tracking, tracked
 from learning_dynamics.validation import increasing_times, one_of, reject
 
 __all__ = ["fluctuations"]
@@ -40,6 +41,7 @@ _FINE = 1e-6  # tolerance where the right-hand side is smooth
 _LARGE = 10**5  # N at which the 1/N part of the drift of one update is read off
 
 
+@tracked
 @sees_edits("problem", "observe")
 def fluctuations(
     problem: Problem,
@@ -57,6 +59,7 @@ def fluctuations(
     derivatives: Derivatives = "auto",
     allow_inaccurate: bool = False,
     allow_incomplete: bool = False,
+    tracker: Tracking = "auto",
 ) -> Fluctuations:
     """Leading corrections to the limit, from the same loss.
 
@@ -99,6 +102,7 @@ def fluctuations(
         allow_inaccurate: warn instead of raising where the accuracy is not reached.
         allow_incomplete: warn instead of raising where the solution ends early, and return the
             part before.
+        tracker: progress bar, as of `simulate`.
 
     Raises:
         ValueError: with several starts, or shapes that do not fit.
@@ -133,7 +137,7 @@ def fluctuations(
     if solved.end:
         if not allow_incomplete or solved.result.times.size == 0:
             raise IncompleteError(f"fluctuations: {solved.end}", solved.result)
-        warnings.warn(f"fluctuations: {solved.end}", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"fluctuations: {solved.end}", RuntimeWarning, stacklevel=4)
     target.check("fluctuations", solved.estimate, solved.result)
     return solved.result
 

@@ -25,6 +25,7 @@ from learning_dynamics.process.layout import layout_of
 from learning_dynamics.process.observables import observables, whole_updates
 from learning_dynamics.process.trajectory import Trajectory
 from learning_dynamics.pytrees import is_traced
+from learning_dynamics.tracking import Tracking, tracked
 from learning_dynamics.validation import (
     increasing_times,
     positive_integer,
@@ -39,6 +40,7 @@ __all__ = ["expected_loss", "integrate", "right_hand_side"]
 Array = NDArray[np.float64]
 
 
+@tracked
 @sees_edits("problem", "observe")
 def integrate(
     problem: Problem,
@@ -56,6 +58,7 @@ def integrate(
     finite_size: bool | None = None,
     allow_inaccurate: bool = False,
     allow_incomplete: bool = False,
+    tracker: Tracking = "auto",
 ) -> Limit:
     """Integrate the limit N -> infinity of a problem.
 
@@ -86,6 +89,7 @@ def integrate(
         allow_inaccurate: warn instead of raising where the accuracy is not reached.
         allow_incomplete: warn instead of raising where the solution ends early, and return the
             part before.
+        tracker: progress bar, as of `simulate`.
 
     Returns:
         Means over the starts. The quadrature error is the bound of `combine` on the spread of the
@@ -161,7 +165,7 @@ def integrate(
     if solved.end:
         if not allow_incomplete or solved.times.size == 0:
             raise IncompleteError(f"integrate: {solved.end}", limit)
-        warnings.warn(f"integrate: {solved.end}", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"integrate: {solved.end}", RuntimeWarning, stacklevel=4)
     target.check("integrate", solved.estimate, limit, times=solved.times)
     return limit
 

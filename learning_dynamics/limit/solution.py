@@ -17,6 +17,7 @@ from learning_dynamics.limit.paths import Run, solve_path
 from learning_dynamics.limit.population import Population, Rules, chunked
 from learning_dynamics.limit.quadrature import expectation_nodes
 from learning_dynamics.model.overlaps import Overlaps
+from learning_dynamics.tracking import track
 
 __all__ = ["IncompleteError", "Setting", "Solution", "solve_limit", "solve_traced"]
 
@@ -193,9 +194,15 @@ def _solve_with(
     with jax.enable_x64(True):
         tau = jnp.asarray(times)
         nodes = [chunked(rule) for rule in same_length(rules)]
-        runs = [_run(setting, rule, tau, tolerance, _FIRST) for rule in nodes]
-        loose = _run(setting, nodes[0], tau, looser * tolerance, _FIRST_LOOSER)
-        every = [*runs, loose]
+        work = [(rule, tolerance, _FIRST) for rule in nodes]
+        work.append((nodes[0], looser * tolerance, _FIRST_LOOSER))
+        told = f"limit with {rules[0].weights.size} nodes"
+        # a run is there before the next begins, so that the bar tells the truth
+        every = [
+            jax.block_until_ready(_run(setting, rule, tau, *steps))
+            for rule, *steps in track(work, told)
+        ]
+        *runs, loose = every
         done = np.array([np.all(np.asarray(run.success)) for run in every])
         reached = np.array([np.min(np.asarray(run.reached)) for run in every])
     kept = times <= (np.inf if np.all(done) else np.min(reached))

@@ -15,6 +15,7 @@ from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.search.forms import CLEAR, Form
 from learning_dynamics.search.loss_forms import Route, loss_forms
+from learning_dynamics.tracking import Tracking, tracked
 from learning_dynamics.validation import finite_array, reject
 
 __all__ = ["Direction", "InformationExponent", "exponents_of", "information_exponent"]
@@ -122,6 +123,7 @@ class InformationExponent(Direction):
         )
 
 
+@tracked
 @sees_edits("problem")
 def information_exponent(
     problem: Problem,
@@ -136,6 +138,7 @@ def information_exponent(
     method: Method = "auto",
     allow_inaccurate: bool = False,
     route: Route = "auto",
+    tracker: Tracking = "auto",
 ) -> InformationExponent:
     """Information exponents at fixed norms of the rows, whatever the update rule.
 
@@ -160,6 +163,7 @@ def information_exponent(
         route: "hermite" (`hermite_forms`: one noise block, independent rows of B; several neurons
             with few labels) or
             "law" (`expanded_forms`: any problem); "auto" takes the first where it applies.
+        tracker: progress bar, as of `simulate`.
 
     Raises:
         ValueError: on bad directions, where the asked route does not apply, or where the expansion

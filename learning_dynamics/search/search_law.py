@@ -23,6 +23,7 @@ from learning_dynamics.search.loss_expansion import zero_overlap
 from learning_dynamics.search.recovery_law import SearchLaw
 from learning_dynamics.search.relaxation import relaxation_path, relaxed_spread
 from learning_dynamics.search.single_neuron import one_neuron
+from learning_dynamics.tracking import Tracking, tracked
 from learning_dynamics.validation import positive_integer, reject
 
 __all__ = ["search_law"]
@@ -31,6 +32,7 @@ Array = NDArray[np.float64]
 _COARSE = 0.1  # of the width of the law: what a rule fixed by hand must resolve
 
 
+@tracked
 @sees_edits("problem")
 def search_law(
     problem: Problem,
@@ -49,6 +51,7 @@ def search_law(
     longest: float = 1e3,
     step: float = 0.02,
     most_steps: int = 20_000,
+    tracker: Tracking = "auto",
 ) -> SearchLaw:
     """Predicted distribution of the time to weak recovery from random starts.
 
@@ -98,6 +101,7 @@ def search_law(
         longest: for k >= 3, largest time looked at; later explosions count as infinite.
         step: for k >= 3, relative size of the time steps.
         most_steps: for k >= 3, paths that need more time steps count as infinite too.
+        tracker: progress bar, as of `simulate`.
 
     Raises:
         ValueError: if no direction attracts, or recovery starts at once (order 1); if neurons are

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from learning_dynamics.limit.linear_noise import Fluctuations
     from learning_dynamics.limit.population_loss import PopulationLoss, loss
     from learning_dynamics.limit.solution import IncompleteError
+    from learning_dynamics.model.discrete import Discrete
     from learning_dynamics.model.input_model import InputModel, NoiseBlocks
     from learning_dynamics.model.latents import (
-        Discrete,
         Normal,
         Phase,
         Rayleigh,
@@ -71,7 +71,8 @@ _HOMES = {
     "search.information_exponent": ("InformationExponent", "information_exponent"),
     "limit.fluctuations": ("fluctuations",),
     "limit.population_loss": ("PopulationLoss", "loss"),
-    "model.latents": ("Discrete", "Normal", "Phase", "Rayleigh", "StudentT", "Uniform"),
+    "model.discrete": ("Discrete",),
+    "model.latents": ("Normal", "Phase", "Rayleigh", "StudentT", "Uniform"),
     "limit.integrate": ("expected_loss", "integrate", "right_hand_side"),
     "limit.limit": ("Limit",),
     "limit.linear_noise": ("Fluctuations",),

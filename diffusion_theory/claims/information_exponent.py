@@ -6,11 +6,12 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+import learning_dynamics as ld
 from diffusion_theory import theory
 from diffusion_theory.claims.common import SOURCE, measured_force, predicted_force
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.latents import Coupling
-from diffusion_theory.laws import Student, ThreePoint, TwoPoint
+from diffusion_theory.laws import ThreePoint, TwoPoint
 from diffusion_theory.learners import Target, TiedDenoiser
 from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
@@ -20,7 +21,7 @@ PAIRS = {
     "Rademacher": "rademacher",
     "three-point": ThreePoint(0.1),
     "two-point": TwoPoint(0.2),
-    "Student t": Student(8.0),
+    "Student t": ld.StudentT(8.0),
     "sign": "sign",
     "correlated": Coupling(0.4),
     "square": "square",

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from learning_dynamics.model.latents import Latent
+from learning_dynamics.model.latent import Latent
 
 __all__ = ["InputModel", "NoiseBlocks"]
 

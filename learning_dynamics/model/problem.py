@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from learning_dynamics.model.input_model import InputModel, NoiseBlocks
-from learning_dynamics.model.latents import Latent, Normal
+from learning_dynamics.model.latent import Latent
+from learning_dynamics.model.latents import Normal
 from learning_dynamics.model.learner import Learner, Sample
 from learning_dynamics.pytrees import configuration, is_traced, static
 from learning_dynamics.validation import (

@@ -10,7 +10,6 @@ from diffusion_theory import (
     Coupling,
     MixedCumulant,
     Rademacher,
-    Student,
     ThreePoint,
     TiedDenoiser,
     TwoPoint,
@@ -36,7 +35,7 @@ SETTINGS = {
     "u, x0": (MixedCumulant(2.0, None), TiedDenoiser("tanh", target="x0", skip=0.2), 0.6),
     "mean": (MixedCumulant(None, None, 2.0), TiedDenoiser("softplus", sign=-1), 0.5),
     "skewed": (MixedCumulant(pair=TwoPoint(0.2)), TiedDenoiser("relu", kappa=1.0), 0.3),
-    "student": (MixedCumulant(pair=Student(12.0)), TiedDenoiser("tanh", target="x0"), 0.8),
+    "student": (MixedCumulant(pair=ld.StudentT(12.0)), TiedDenoiser("tanh", target="x0"), 0.8),
 }
 
 

@@ -218,7 +218,7 @@ def explosion_law(
     norm = loss_terms(inputs, learner, np.zeros(inputs.directions)).norm
     noise = noise_along(inputs, learner, 0.0)  # also checks that there is one spike
     (exponent,) = information_exponents(inputs, learner).values()
-    if exponent.verdict != "attracted" or exponent.order is None or exponent.order < 3:
+    if exponent.verdict != "attractive" or exponent.order is None or exponent.order < 3:
         raise reject("inputs", "attract at order three or more", exponent)
     k, size = exponent.order, positive_integer("batch", batch)
     for name, number in (("rate", rate), ("longest", longest)):

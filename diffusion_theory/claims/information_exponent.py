@@ -64,7 +64,7 @@ def information_exponent(run: Run) -> Evidence:
             drifts.plot(x="setting", series="direction", logx=False, logy=False),
             "Force on the overlap with u (at 0.6) and with v (at 0.75), measured from drifts of "
             "the overlap chain, for laws of the latents, activations, targets and signs of the "
-            "denoiser. Above zero: attractive; below: repelled (an odd order attracts on one side).",
+            "denoiser. Above zero: attractive; below: repelled (odd orders attract on one side).",
         ),
         "order": Panel(
             order.plot(x="overlap", logx=True, logy=True, x_label=r"overlap $\alpha_v$"),

@@ -24,8 +24,8 @@ class DirectionExponent(NamedTuple):
     """Leading order of the population loss along one direction.
 
     Attributes:
-        verdict: "attractive" if the loss falls (odd orders always do, on one side), "repelled" if it
-            rises, "flat" if all orders looked at (1 to 6) vanish.
+        verdict: "attractive" if the loss falls (odd orders always do, on one side), "repelled" if
+            it rises, "flat" if all orders looked at (1 to 6) vanish.
         order: first order k that does not vanish, the diffusion information exponent if attractive;
             None if flat.
         coefficient: L_k in L = const + L_k alpha^k + ...

@@ -174,7 +174,7 @@ def _agree(ours: Any, theirs: Any) -> None:
 
 def _covariance(d: int) -> tuple[LatentLaw, jax.Array, jax.Array]:
     law = LatentLaw(power_law(d, 1.0))
-    return law, *draw_moments(law, KEY, 2 * d, dtype=np.float32)
+    return law, *draw_moments(law, 2 * d, key=KEY, dtype=np.float32)
 
 
 def descent_rows(d: int, steps: int, runs: int) -> list[Row]:
@@ -243,7 +243,7 @@ def sgd_rows() -> list[Row]:
     """Online SGD: minibatches and fresh noise at every level."""
     d, batch, steps, rate = 64, 32, 300, 0.5
     law, mean, covariance = _covariance(d)
-    data = draw(law, KEY, 1000)
+    data = draw(law, 1000, key=KEY)
     alpha_bar = np.linspace(0.05, 0.99, LEVELS)
     plain = np.array(data)
 
@@ -320,7 +320,7 @@ def sampling_rows() -> list[Row]:
 
     return beside_torch(
         f"DDPM, d = {d}, {schedule.steps} steps, {count} samples",
-        lambda: generate(denoiser, schedule, KEY, count=count),
+        lambda: generate(denoiser, schedule, key=KEY, count=count),
         {"PyTorch": theirs},
         check,
     )

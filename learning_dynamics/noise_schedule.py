@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from jax.typing import DTypeLike
+from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import (

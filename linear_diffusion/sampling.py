@@ -49,8 +49,8 @@ def _generate(
 def generate(
     denoiser: Denoiser,
     schedule: NoiseSchedule,
-    key: jax.Array,
     *,
+    key: jax.Array,
     count: int,
     sampler: str = "ddpm",
 ) -> jax.Array:

@@ -210,7 +210,7 @@ def _draw(
     leaves = [part.reshape(s) for part, s in zip(jnp.split(row, ends[:-1]), shapes, strict=True)]
     network = nnx.merge(graph, jax.tree.unflatten(structure, leaves), others)
     network.eval()
-    return draw_images(network, schedule, shape, key, sampler=sampler)
+    return draw_images(network, schedule, shape, key=key, sampler=sampler)
 
 
 def draw_along(

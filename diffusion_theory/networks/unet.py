@@ -187,8 +187,8 @@ def draw_images(
     network: Any,
     schedule: NoiseSchedule,
     shape: tuple[int, ...],
-    key: jax.Array,
     *,
+    key: jax.Array,
     sampler: str = "ddpm",
 ) -> jax.Array:
     """Generate images of `shape` (count, height, width[, channels]) by the reverse process.

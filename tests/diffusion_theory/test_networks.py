@@ -149,9 +149,9 @@ def test_samples_are_those_of_linear_diffusion(key, sampler):
     spectrum = np.geomspace(2.0, 0.2, 16)
     covariance = jnp.diag(jnp.asarray(spectrum, jnp.float32))
     denoiser = optimum(jnp.zeros(16), covariance, SCHEDULE.alpha_bar)
-    theirs = generate(denoiser, SCHEDULE, key, count=50, sampler=sampler)
+    theirs = generate(denoiser, SCHEDULE, key=key, count=50, sampler=sampler)
     best = Best(spectrum.reshape(4, 4))
-    ours = draw_images(best, SCHEDULE, (50, 4, 4), key, sampler=sampler)
+    ours = draw_images(best, SCHEDULE, (50, 4, 4), key=key, sampler=sampler)
     np.testing.assert_allclose(ours.reshape(50, 16), theirs, rtol=1e-3, atol=1e-3)
 
 
@@ -248,7 +248,7 @@ def test_samples_along_training_use_the_parameters_of_that_step(key):
     assert first.shape == (10, 4, 4)
     assert not np.allclose(first, last)
     network = seen.training.network(1)
-    direct = jax.jit(lambda k: draw_images(network, SCHEDULE, (10, 4, 4), k))(key)
+    direct = jax.jit(lambda k: draw_images(network, SCHEDULE, (10, 4, 4), key=k))(key)
     np.testing.assert_allclose(last, direct, rtol=1e-4, atol=1e-4)
 
 

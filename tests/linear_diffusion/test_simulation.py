@@ -53,7 +53,7 @@ def each():
         for i, N in enumerate(SIZES):
             key = jax.random.fold_in(jax.random.fold_in(KEY, r), N)
             with jax.enable_x64(True):
-                rows = np.asarray(draw(LAW, key, N, dtype=np.float64))
+                rows = np.asarray(draw(LAW, N, key=key, dtype=np.float64))
             yield (r, i), rows.mean(axis=0), np.cov(rows.T, bias=True)
 
 

@@ -222,7 +222,8 @@ def _traced(
 
 def _result(times: Array, mean: Estimate, derivatives: str) -> Fluctuations:
     """Fluctuations from the estimate of covariance, spread and shift."""
-    return Fluctuations(times, *mean.value, *mean.error[1:], derivatives)
+    covariance, spread, shift = mean.value
+    return Fluctuations(times, covariance, spread, shift, mean.error[1], mean.error[2], derivatives)
 
 
 def _choose(equation: LinearNoise, points: int, kinks: bool) -> tuple[Any, float]:

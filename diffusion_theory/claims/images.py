@@ -31,7 +31,7 @@ from learning_dynamics.evidence.figures import (
 )
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
-from learning_dynamics.training import log_steps, passing_steps
+from learning_dynamics.training import log_steps, recovery_steps
 
 Array = NDArray[Any]
 SOURCE = PAPER.split(";")[0] + "; the measurement was built here"
@@ -129,15 +129,15 @@ def _one_sided(low: Array, high: Array, label: str) -> Prediction:
     return Prediction(low + half, 0.0, half, "one-sided", label)
 
 
-def parting_steps(learning: DenoiserLearning, name: str) -> Array:
+def clone_steps(learning: DenoiserLearning, name: str) -> Array:
     """Step from which on the losses on clone and photographs differ, shape (seeds,)."""
     real = learning.loss[SETS[0]]
-    return passing_steps(learning.steps, np.abs(learning.loss[name] / real - 1), APART)
+    return recovery_steps(learning.steps, np.abs(learning.loss[name] / real - 1), APART)
 
 
 def _order(real: DenoiserLearning) -> tuple[Comparison, Comparison]:
     end = float(real.steps[-1])
-    first, second = (np.clip(parting_steps(real, name), 1, end) for name in SETS[1:])
+    first, second = (np.clip(clone_steps(real, name), 1, end) for name in SETS[1:])
     axis = {"order": np.array(["covariance clone after mean clone"])}
     ratio = np.log10(second / first)
     seen = Measurement.from_replicas(ratio[:, None], axis, label="network")

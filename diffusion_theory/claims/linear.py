@@ -46,7 +46,7 @@ def covariance_is_linear(run: Run) -> Evidence:
     found = _recovery_times(run, inputs)
     d = found.dimensions
     finite = [
-        theory.passage_law(inputs, LEARNER, RATE, n, THRESHOLD, t, sustained=_lasting(n))
+        theory.recovery_law(inputs, LEARNER, RATE, n, THRESHOLD, t, sustained=_lasting(n))
         for n, t in zip(d.tolist(), found.followed.tolist(), strict=True)
     ]
     times = np.array([p.quantile(LEVELS) for p in finite]).T / d

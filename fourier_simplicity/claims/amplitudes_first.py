@@ -113,7 +113,7 @@ def _notes(rules: dict[str, dict[str, float]]) -> tuple[str, ...]:
 def _ratio(learning: CueLearning) -> Array:
     """log10 of (step of phases / step of amplitudes), both bounded by the end of training."""
     end = float(learning.steps[-1])
-    early, late = (np.clip(learning.passing(cue, learning.chance + LEVEL), 1, end) for cue in CUES)
+    early, late = (np.clip(learning.recovery(cue, learning.chance + LEVEL), 1, end) for cue in CUES)
     return np.asarray(np.log10(late / early))
 
 

@@ -165,7 +165,7 @@ def _updates(learning: CueLearning, level: float) -> Array:
     Geometric mean over half the level, the level and half as much again: one crossing of a
     wavering accuracy is a noisy time.
     """
-    crossings = [learning.passing("phases", learning.chance + part * level) for part in PARTS]
+    crossings = [learning.recovery("phases", learning.chance + part * level) for part in PARTS]
     return np.asarray(stats.gmean(np.clip(crossings, 1, learning.steps[-1]), axis=0))
 
 
@@ -210,7 +210,7 @@ def _figure(found: dict[str, tuple[Case, list[CueLearning], Array]]) -> Figure:
         with figure_style():
             top = [r.chance + PARTS[-1] * case.level for r in runs]
             late = [
-                not np.all(np.isfinite(r.passing("phases", t)))
+                not np.all(np.isfinite(r.recovery("phases", t)))
                 for r, t in zip(runs, top, strict=True)
             ]
             right.plot(effective[late], 1.12 * mean[late], "^", color="black", markersize=7)

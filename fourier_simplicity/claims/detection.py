@@ -129,7 +129,7 @@ def held_out_auc(signal: Array, key: jax.Array) -> Array:
     fields = []
     for i, structured in enumerate((True, False)):
         drawn = draw(
-            INPUTS, jax.random.fold_in(key, i), count * HELD_OUT, structured=structured,
+            INPUTS, count * HELD_OUT, key=jax.random.fold_in(key, i), structured=structured,
             space="modes",
         )  # fmt: skip
         tied = np.asarray(drawn, np.float64)[:, own].reshape(count, HELD_OUT, r)

@@ -169,6 +169,7 @@ def sample_patches(
     images: ImageSet | NDArray[Any] | Sequence[NDArray[Any]],
     size: int,
     count: int,
+    *,
     key: Any,
     **options: Any,
 ) -> PatchSet:

@@ -34,7 +34,7 @@ SPECTRA = (*(f"k = {k}" for k in EXPONENTS), "photographs")
 
 def image_spectrum(run: Run) -> Array:
     """Covariance spectrum of photograph patches, d = PATCH^2 - 1, trace d."""
-    return photograph_law(PATCH, 20_000, jax.random.fold_in(run.key, 77)).spectrum
+    return photograph_law(PATCH, 20_000, key=jax.random.fold_in(run.key, 77)).spectrum
 
 
 def laws(run: Run) -> dict[str, LatentLaw]:

@@ -115,10 +115,10 @@ def _generated_law(run: Run) -> tuple[Comparison, Comparison]:
     """Sample with both samplers from a denoiser trained on a few real patches."""
     schedule, ridge, samples = NoiseSchedule.linear(40, 5e-3, 0.2), 0.02, 60
     batches, count = (16, 512) if run.quick else (32, 4096)
-    law = photograph_law(8, 20_000, jax.random.fold_in(run.key, 1))
+    law = photograph_law(8, 20_000, key=jax.random.fold_in(run.key, 1))
     data_key, sample_key = jax.random.split(jax.random.fold_in(run.key, 2))
     with jax.enable_x64(True):
-        mean, covariance = draw_moments(law, data_key, samples)
+        mean, covariance = draw_moments(law, samples, key=data_key)
         denoiser = optimum(mean, covariance, schedule.alpha_bar, ridge=ridge)
         variance, vectors = (np.asarray(array) for array in jnp.linalg.eigh(covariance))
         kept = np.unique(np.rint(np.linspace(0, variance.size - 1, 16)).astype(int))[::-1]
@@ -127,7 +127,9 @@ def _generated_law(run: Run) -> tuple[Comparison, Comparison]:
         for sampler in ("ddpm", "ddim"):
             for batch in run.track(range(batches), f"sampling, {sampler}"):
                 key = jax.random.fold_in(sample_key, batch)
-                seen = np.asarray(generate(denoiser, schedule, key, count=count, sampler=sampler))
+                seen = np.asarray(
+                    generate(denoiser, schedule, key=key, count=count, sampler=sampler)
+                )
                 draws.append((seen @ kept_vectors).var(axis=0, ddof=1))
     shape = (2, batches, kept.size)
     coordinates = {"sampler": np.array(["DDPM", "DDIM"]), "mode": 1 + np.arange(kept.size)}

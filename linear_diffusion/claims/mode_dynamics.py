@@ -133,10 +133,10 @@ def _gains(run: Run) -> tuple[Comparison, Comparison]:
 
 def _sgd(run: Run) -> tuple[Comparison, Comparison]:
     """Online SGD on fixed patches; the mean over runs is gradient descent on the same patches."""
-    law = photograph_law(6, 20_000, jax.random.fold_in(run.key, 2))
+    law = photograph_law(6, 20_000, key=jax.random.fold_in(run.key, 2))
     d, samples, rate, replicas = law.spectrum.size, 100, 0.25, 64 if run.quick else 256
     steps = np.unique(np.rint(np.geomspace(4, 2000, 10)).astype(int))
-    data = draw(law, jax.random.fold_in(run.key, 3), samples)
+    data = draw(law, samples, key=jax.random.fold_in(run.key, 3))
     keys = jax.vmap(lambda r: jax.random.fold_in(jax.random.fold_in(run.key, 4), r))(
         jnp.arange(replicas, dtype=jnp.int32)
     )

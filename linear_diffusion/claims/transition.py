@@ -182,7 +182,7 @@ def _patches(run: Run) -> tuple[Figure, Figure]:
     )
     law = pool(PATCH, 20_000, jax.random.fold_in(run.key, 300))
     fresh_key = jax.random.split(jax.random.fold_in(run.key, 301), 3)[1]
-    rows = [from_coordinates(draw(law, fresh_key, shown))]
+    rows = [from_coordinates(draw(law, shown, key=fresh_key))]
     labels = ["photographs"]
     for ratio in (ratios[0], 1.0, ratios[-1]):
         rows.append(from_coordinates(seen["patches"].sel(ratio=ratio).values))

@@ -72,4 +72,4 @@ def test_forces_of_the_claim_have_the_signs_of_the_exponents():
                 if found.verdict == "flat":
                     assert abs(value) < 1e-6
                 elif found.order is not None and found.order % 2 == 0:
-                    assert (value > 0) == (found.verdict == "attracted")
+                    assert (value > 0) == (found.verdict == "attractive")

@@ -69,7 +69,7 @@ def test_information_exponent_of_the_kernel(name):
     assert found.verdict == "attractive"
     assert found.order == own.order
     assert found.coefficient == pytest.approx(own.coefficient, abs=5 * found.error + 1e-8)
-    assert own.verdict == "attracted"
+    assert own.verdict == "attractive"
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ def in_space(inputs, activation, rate, normalised, start, key):
 
     @jax.jit
     def step(w, key):
-        x, y = draw_labelled(inputs, key, REPLICAS)
+        x, y = draw_labelled(inputs, REPLICAS, key=key)
         x = x.reshape(REPLICAS, S)
 
         def loss(w, x, y):

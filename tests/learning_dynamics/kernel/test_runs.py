@@ -10,7 +10,7 @@ import pytest
 
 import learning_dynamics as ld
 from learning_dynamics.process.checkpoint import fingerprint
-from learning_dynamics.process.simulate import whole_updates
+from learning_dynamics.process.observables import whole_updates
 from tests.learning_dynamics.kernel.models import Committee, Teacher
 
 

@@ -45,7 +45,7 @@ $(VENV)/.bench: $(VENV)/.package
 	@touch $@
 
 report: $(VENV)/.package
-	$(BIN)/learning-dynamics report --size $(SIZE) --out $(OUT)
+	$(BIN)/learning-dynamics report --size $(SIZE) --out $(OUT) --compiled $(VENV)/compiled
 
 test: $(VENV)/.development
 	$(BIN)/python -m pytest $(WORKERS) -m "not slow"

@@ -243,8 +243,9 @@ def overlap_rows() -> list[Row]:
 
 def limit_rows() -> list[Row]:
     """(d): adaptive steps against forward Euler with steps of 0.01, tau up to 10."""
+    from learning_dynamics.limit.nodes import device_nodes
     from learning_dynamics.limit.quadrature import expectation_nodes
-    from learning_dynamics.limit.starts import device_nodes, limit_medium
+    from learning_dynamics.limit.starts import limit_medium
     from learning_dynamics.limit.velocity import velocity
 
     start = ld.order_parameters([[0.3], [0.1]], [[1.0, 0.2], [0.2, 0.8]])

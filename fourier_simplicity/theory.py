@@ -42,6 +42,7 @@ __all__ = [
 Array = NDArray[np.float64]
 Relation = tuple[tuple[int, ...], float]
 HIGHEST = 12
+RULES = (97, 60, 71, 83)  # panels; where a kink lies in its panel differs between them
 
 
 def _rule(panels: int) -> tuple[Array, Array]:
@@ -92,7 +93,7 @@ def activation_coefficients(
     s = _variance("variance", variance)
     orders = range(positive_integer("highest", highest) + 1)
     found = []
-    for panels in (97, 60, 71, 83):  # where a kink lies in its panel differs between them
+    for panels in RULES:
         g, mass = _rule(panels)
         values = mass * activation_values(activation, np.sqrt(s) * g)
         found.append(np.array([hermite(k, g) @ values for k in orders]))
@@ -111,12 +112,24 @@ def slope_moments(activation: Activation, *, variance: float = 1.0) -> tuple[flo
     Equation: :eq:`eq:phases-noise`.
 
     Raises:
-        ValueError: on an unknown activation, or one whose slope is not finite.
+        ValueError: on an unknown activation, one whose slope is not finite, or whose mean square is
+            infinite or not resolved to a thousandth.
     """
     s = _variance("variance", variance)
-    g, mass = _rule(97)
-    square = mass * activation_values(activation, np.sqrt(s) * g, slope=True) ** 2
-    return float(square.sum()), float(s * (square @ g**2))
+    for finer in (1, 8, 64, 512):  # kinks away from zero need finer panels
+        moments = []
+        for panels in RULES:
+            g, mass = _rule(finer * panels)
+            square = mass * activation_values(activation, np.sqrt(s) * g, slope=True) ** 2
+            moments.append([square.sum(), s * (square @ g**2)])
+        first, second = moments[0]
+        if np.all(np.ptp(moments, axis=0) <= 1e-3 * np.abs(moments[0])):
+            return float(first), float(second)
+    raise reject(
+        "activation",
+        "have a slope whose mean square over a normal variable is finite",
+        f"means that change with the nodes, {first:.6g} and {moments[-1][0]:.6g}",
+    )
 
 
 def relations(inputs: FourierInputs, highest: int = HIGHEST) -> tuple[Relation, ...]:

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from learning_dynamics.comparison import (
+    from learning_dynamics.evidence.comparison import (
         Comparison,
         Comparisons,
         Measurement,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 # Imported when first asked for: the command line and the theory modules must start fast.
 _HOMES = {
-    "comparison": (
+    "evidence.comparison": (
         "Comparison",
         "Comparisons",
         "Measurement",

@@ -2,7 +2,7 @@
 
 import sys
 
-from learning_dynamics.cli import main
+from learning_dynamics.report.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

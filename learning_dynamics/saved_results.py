@@ -110,10 +110,12 @@ _KINDS: dict[str, Kind] = {
         },
     ),
     "ExponentFit": Kind("search.sample_complexity"),
-    "Measurement": Kind("measurement"),
-    "Prediction": Kind("measurement"),
-    "Comparison": Kind("comparison", take=lambda item: _plain_fields(item) | {"theory": None}),
-    "Comparisons": Kind("comparison"),
+    "Measurement": Kind("evidence.measurement"),
+    "Prediction": Kind("evidence.measurement"),
+    "Comparison": Kind(
+        "evidence.comparison", take=lambda item: _plain_fields(item) | {"theory": None}
+    ),
+    "Comparisons": Kind("evidence.comparison"),
     "Training": Kind(
         "training.network",
         {"steps": ("step",), "values": ("replica", "step"), "states": ("replica",)},

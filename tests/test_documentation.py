@@ -20,8 +20,9 @@ THEORIES = ("linear_diffusion.theory", "diffusion_theory.theory")
 # What a user imports: the offers of these packages and all of these modules.
 OFFERING = ("learning_dynamics.testing", "learning_dynamics.images", "linear_diffusion")
 OFFERING += ("diffusion_theory", *THEORIES)
-MODULES = ("comparison", "drawing", "figures", "hermite", "loop", "noise_schedule", "spectra")
-MODULES += ("measurement", "sample_complexity", "saved_results")
+MODULES = ("hermite", "loop", "noise_schedule", "saved_results", "search.sample_complexity")
+MODULES += ("spectra", *(f"evidence.{name}" for name in ("comparison", "drawing", "figures")))
+MODULES += ("evidence.measurement",)
 
 
 def _extension(name):

@@ -10,7 +10,7 @@ import learning_dynamics as ld
 from diffusion_theory import theory
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
-from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
 from learning_dynamics.search.sample_complexity import ExponentFit
 
 __all__ = ["RATE", "SOURCE", "Force", "growth_of", "measured_force", "predicted_force"]

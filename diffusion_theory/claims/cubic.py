@@ -14,8 +14,8 @@ from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.laws import ThreePoint
 from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.theory.passage import PassageLaw
-from learning_dynamics.claims import Evidence, Panel, Run, claim
-from learning_dynamics.comparison import Measurement, Prediction, compare
+from learning_dynamics.evidence.comparison import Measurement, Prediction, compare
+from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.search.recovery_times import Recoveries, recovery_times
 from learning_dynamics.search.sample_complexity import (
     collapse,

@@ -20,10 +20,9 @@ from diffusion_theory.networks import (
     learn_denoiser,
     photograph_patches,
 )
-from learning_dynamics.claims import Evidence, Panel, Run, claim
-from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
-from learning_dynamics.drawing import GREY
-from learning_dynamics.figures import (
+from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.drawing import GREY
+from learning_dynamics.evidence.figures import (
     draw_simulation,
     draw_theory,
     figure_style,
@@ -31,6 +30,7 @@ from learning_dynamics.figures import (
     new_figure,
 )
 from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.training import log_steps, passing_steps
 
 Array = NDArray[Any]

@@ -12,8 +12,8 @@ from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.latents import Coupling
 from diffusion_theory.laws import Student, ThreePoint, TwoPoint
 from diffusion_theory.learners import Target, TiedDenoiser
-from learning_dynamics.claims import Evidence, Panel, Run, claim
-from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 
 Array = NDArray[np.float64]
 PAIRS = {

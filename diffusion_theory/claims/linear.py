@@ -14,8 +14,8 @@ from diffusion_theory.claims.common import SOURCE, growth_of, within_ten_percent
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.theory.escape import EscapeLaw
-from learning_dynamics.claims import Evidence, Panel, Run, claim
-from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.search.recovery_times import Recoveries, recovery_times
 from learning_dynamics.search.sample_complexity import (
     fit_exponent,

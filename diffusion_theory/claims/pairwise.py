@@ -13,9 +13,8 @@ from diffusion_theory.claims.common import SOURCE
 from diffusion_theory.clones import NAMES, best_loss, clone_losses, linear_optimum
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
-from learning_dynamics.claims import Evidence, Panel, Run, claim
-from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
-from learning_dynamics.figures import (
+from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.figures import (
     draw_simulation,
     draw_theory,
     figure_style,
@@ -23,6 +22,7 @@ from learning_dynamics.figures import (
     new_figure,
 )
 from learning_dynamics.process.simulate import Level
+from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 
 Array = NDArray[np.float64]
 DIMENSION, BATCH = 100, 64

@@ -7,7 +7,7 @@ from scipy.integrate import solve_ivp
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.theory.loss import loss_terms
-from learning_dynamics.comparison import Prediction
+from learning_dynamics.evidence.comparison import Prediction
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = ["overlap_flow", "overlap_velocity"]

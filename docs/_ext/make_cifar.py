@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from diffusion_theory.networks import UNet, best_affine_loss, clones, learn_denoiser
 from fourier_simplicity.networks import ConvNet, cue_sets, learn_cues
-from learning_dynamics.comparison import Measurement
-from learning_dynamics.drawing import GREY
-from learning_dynamics.figures import (
+from learning_dynamics.evidence.comparison import Measurement
+from learning_dynamics.evidence.drawing import GREY
+from learning_dynamics.evidence.figures import (
     draw_simulation,
     draw_theory,
     legend_below,

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from learning_dynamics.files import strict_json
-from learning_dynamics.records import load_records
+from learning_dynamics.report.records import load_records
 
 GALLERY = Path(__file__).parents[1] / "gallery"
 KEPT = (

@@ -4,8 +4,8 @@
 import jax
 import numpy as np
 
-from learning_dynamics.comparison import Measurement
-from learning_dynamics.figures import draw_simulation, draw_theory, new_figure, save_figure
+from learning_dynamics.evidence.comparison import Measurement
+from learning_dynamics.evidence.figures import draw_simulation, draw_theory, new_figure, save_figure
 from learning_dynamics.spectra import power_law
 from linear_diffusion import LatentLaw, draw_modes, kl_of_modes, losses_of_modes, theory
 

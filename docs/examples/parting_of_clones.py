@@ -7,7 +7,7 @@ import optax
 
 import learning_dynamics as ld
 from diffusion_theory import MixedCumulant, TiedDenoiser, clone_losses, linear_optimum, train
-from learning_dynamics.figures import draw_simulation, draw_theory, new_figure, save_figure
+from learning_dynamics.evidence.figures import draw_simulation, draw_theory, new_figure, save_figure
 
 d, K, steps = 100, 12, np.unique(np.geomspace(4, 1200, 12).astype(int))
 inputs = MixedCumulant(covariance=4.0, pair="sign")

@@ -6,7 +6,7 @@ import numpy as np
 
 import learning_dynamics as ld
 from diffusion_theory import MixedCumulant, TiedDenoiser
-from learning_dynamics.figures import draw_simulation, draw_theory, new_figure, save_figure
+from learning_dynamics.evidence.figures import draw_simulation, draw_theory, new_figure, save_figure
 from learning_dynamics.testing import assert_same_law
 
 spiked = MixedCumulant(covariance=2.0, cumulant=None)

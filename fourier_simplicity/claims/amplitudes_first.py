@@ -15,9 +15,9 @@ from fourier_simplicity.networks import (
     learn_cues,
     pairwise_accuracy,
 )
-from learning_dynamics.claims import Evidence, Panel, Run, claim
-from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
 from learning_dynamics.images import load_bundled
+from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.training import log_steps
 
 Array = NDArray[np.float64]

@@ -21,9 +21,8 @@ from fourier_simplicity.networks import (
     learn_cues,
     sweep_sets,
 )
-from learning_dynamics.claims import Evidence, Panel, Run, claim
-from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
-from learning_dynamics.figures import (
+from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.figures import (
     draw_simulation,
     draw_theory,
     figure_style,
@@ -31,6 +30,7 @@ from learning_dynamics.figures import (
     new_figure,
 )
 from learning_dynamics.images import load_bundled
+from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.tracking import Tracker
 from learning_dynamics.training import log_steps, shift
 

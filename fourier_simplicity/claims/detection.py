@@ -16,9 +16,8 @@ from fourier_simplicity.inputs import FourierInputs, draw
 from fourier_simplicity.learners import activation_function
 from fourier_simplicity.simulation import TieOverlap, phase_problem
 from fourier_simplicity.ties import harmonic
-from learning_dynamics.claims import Run
-from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
-from learning_dynamics.figures import (
+from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.figures import (
     draw_simulation,
     draw_theory,
     figure_style,
@@ -26,6 +25,7 @@ from learning_dynamics.figures import (
     new_figure,
     series_style,
 )
+from learning_dynamics.report.claims import Run
 
 __all__ = ["Detection", "detect"]
 

@@ -12,9 +12,9 @@ from fourier_simplicity.inputs import FourierInputs, draw
 from fourier_simplicity.modes import power_law_spectrum, to_sites, wave_vectors
 from fourier_simplicity.moments import autocovariance, mode_moment
 from fourier_simplicity.ties import Template, harmonic, quartet, triad
-from learning_dynamics.claims import Evidence, Panel, Run, claim
-from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
-from learning_dynamics.figures import figure_style, new_figure
+from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.figures import figure_style, new_figure
+from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 
 Array = NDArray[np.float64]
 SOURCE = "Ricci, Merger and Goldt, arXiv 2605.16913 (abstract); model and moments derived here"

@@ -10,15 +10,15 @@ import learning_dynamics as ld
 from fourier_simplicity.inputs import FourierInputs
 from fourier_simplicity.simulation import TieOverlap, even_start, phase_problem
 from fourier_simplicity.ties import triad
-from learning_dynamics.claims import Run
-from learning_dynamics.comparison import Comparison
-from learning_dynamics.figures import (
+from learning_dynamics.evidence.comparison import Comparison
+from learning_dynamics.evidence.figures import (
     draw_simulation,
     draw_theory,
     figure_style,
     legend_below,
     new_figure,
 )
+from learning_dynamics.report.claims import Run
 
 __all__ = ["three_levels"]
 

@@ -19,9 +19,9 @@ from fourier_simplicity.inputs import FourierInputs
 from fourier_simplicity.simulation import TieOverlap, phase_problem, recovery_law
 from fourier_simplicity.theory import leading_form, slope_moments
 from fourier_simplicity.ties import harmonic, triad
-from learning_dynamics.claims import Evidence, Panel, Run, claim
-from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
-from learning_dynamics.figures import figure_style, legend_below, new_figure
+from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.figures import figure_style, legend_below, new_figure
+from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.search.recovery_times import Recoveries, recovery_times
 from learning_dynamics.search.sample_complexity import collapse, fit_exponent
 

@@ -17,9 +17,9 @@ from fourier_simplicity.modes import power_law_spectrum
 from fourier_simplicity.simulation import TieOverlap, phase_problem
 from fourier_simplicity.theory import effective_dimension
 from fourier_simplicity.ties import quartet
-from learning_dynamics.claims import Evidence, Panel, Run, claim
-from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
-from learning_dynamics.figures import figure_style, legend_below, new_figure, series_style
+from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.figures import figure_style, legend_below, new_figure, series_style
+from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 
 Array = NDArray[np.float64]
 RATE = 0.3

@@ -15,9 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from fourier_simplicity.networks.architectures import TwoLayer, accuracy, cross_entropy
 from fourier_simplicity.networks.cues import CueSets
 from learning_dynamics import short_text
-from learning_dynamics.comparison import Measurement
-from learning_dynamics.drawing import GREY
-from learning_dynamics.figures import draw_simulation, draw_theory, legend_below, new_figure
+from learning_dynamics.evidence.comparison import Measurement
+from learning_dynamics.evidence.drawing import GREY
+from learning_dynamics.evidence.figures import (
+    draw_simulation,
+    draw_theory,
+    legend_below,
+    new_figure,
+)
 from learning_dynamics.saved_results import saved_as
 from learning_dynamics.tracking import Tracking
 from learning_dynamics.training import Minibatches, log_steps, passing_steps, train

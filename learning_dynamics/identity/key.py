@@ -14,7 +14,7 @@ from learning_dynamics.identity.sources import changed_on_disk, sources
 from learning_dynamics.identity.values import Writer
 from learning_dynamics.validation import reject
 
-__all__ = ["Code", "code_of", "describe", "fingerprint", "vouched"]
+__all__ = ["Code", "Fingerprint", "code_of", "describe", "fingerprint", "vouched"]
 
 LARGEST = 2**20  # bytes of an array that still may be part of an argument
 
@@ -125,12 +125,30 @@ def _plain(module: str) -> str:
     return "the script" if module in ("__main__", "__mp_main__") else module
 
 
-def fingerprint(argument: str, *things: Any, code: str | None = None) -> str:
+@dataclasses.dataclass(frozen=True)
+class Fingerprint:
+    """All that fixes a run.
+
+    Attributes:
+        digest: hash of all parts.
+        parts: name of an argument, or qualified name of code -> hash.
+    """
+
+    digest: str
+    parts: Mapping[str, str]
+
+    def differences(self, earlier: Mapping[str, str]) -> list[str]:
+        """Names of the parts that differ from those of an earlier run, arguments first."""
+        names = [*self.parts, *(name for name in earlier if name not in self.parts)]
+        return [name for name in names if self.parts.get(name) != earlier.get(name)]
+
+
+def fingerprint(argument: str, things: Mapping[str, Any], code: str | None = None) -> Fingerprint:
     """Hash of all that fixes a run: values, the code they reach by name, versions, settings.
 
     Args:
         argument: name for error messages.
-        things: values and functions.
+        things: name of an argument -> value or function.
         code: text that stands for all code; None to follow it.
 
     Raises:
@@ -138,14 +156,20 @@ def fingerprint(argument: str, *things: Any, code: str | None = None) -> str:
     """
     if code is not None and (not isinstance(code, str) or not code):
         raise reject("code", "be a text that you change with the code", repr(code))
-    writer = Writer(code=code is None)
-    writer.write(things, argument)
-    found = code
+    writers = {name: Writer(code=code is None) for name in things}
+    for name, writer in writers.items():
+        writer.write(things[name], argument)
+    parts = {f"`{name}`": digest(writer.text) for name, writer in writers.items()}
     if code is None:
-        found = _code(argument, [writer], Walk()).require(argument).digest
-    for problem in writer.problems:
-        raise reject(*problem)
-    return digest(writer.text, repr(sorted(settings().items())), str(found))
+        reached = _code(argument, list(writers.values()), Walk()).require(argument).parts
+        parts |= {name: text for name, text in reached.items() if name != "itself"}
+    else:
+        parts["`code`"] = digest(code)
+    for writer in writers.values():
+        for problem in writer.problems:
+            raise reject(*problem)
+    parts |= {f"setting {name}": digest(repr(value)) for name, value in settings().items()}
+    return Fingerprint(digest(*(f"{part}={text}" for part, text in sorted(parts.items()))), parts)
 
 
 def describe(

@@ -1,43 +1,27 @@
-"""Numbers of theory to a wanted accuracy: the rule chosen by its measured error."""
+"""Numbers of theory with their errors, and how accurate they must be."""
 
 import math
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from scipy.special import stdtrit
 
 from learning_dynamics import short_text
-from learning_dynamics.limit.kinks import has_kinks
-from learning_dynamics.limit.quadrature import (
-    Kind,
-    Method,
-    Nodes,
-    combine,
-    expectation_nodes,
-    fewest_points,
-    methods_for,
-    same_length,
-)
+from learning_dynamics.limit.quadrature import Method, fewest_points
 from learning_dynamics.model.problem import Problem
-from learning_dynamics.tracking import track
+from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import between, one_of, positive_integer, reject
 
-__all__ = [
-    "Estimate",
-    "InaccurateError",
-    "Target",
-    "estimate",
-    "evaluate_each",
-    "excess",
-    "first_rule",
-]
+__all__ = ["Estimate", "InaccurateError", "Target", "combine", "excess", "student"]
 
 _GROWTH = 4  # least factor between numbers of points: each number is compiled once more
 _RATE = 0.65  # exponent of the error of Sobol points at jumps: what more points promise
-_SETTLED = 3.0  # a method that is so many times worse than another is not tried again
+_RARE = 1e-3  # how often a bound from independent sets may be exceeded
 
 
 class InaccurateError(ArithmeticError):
@@ -128,47 +112,48 @@ class Target:
         power = math.log(float(np.clip(excess, 1.0, 1e3)), _GROWTH) / _RATE
         return int(min(points * _GROWTH ** max(least, round(power)), self.most))
 
-    def check(
-        self,
-        caller: str,
-        value: Any,
-        error: Any,
-        points: int,
-        method: str,
-        result: Any,
-        *,
-        times: Any = None,
-    ) -> None:
-        """Compare the errors with what is allowed.
+    def finer(self, accuracy: float) -> "Target":
+        """The target with another accuracy, unless points are fixed by hand."""
+        return self if self.points is not None else replace(self, accuracy=accuracy)
 
-        With `times`, the first axis of all arrays, the message names the first at which the
-        accuracy is missed.
+    def check(
+        self, caller: str, estimate: "Estimate", result: Any = None, *, times: Any = None
+    ) -> None:
+        """Compare the errors of an estimate with what is allowed.
+
+        Args:
+            caller: name for messages.
+            estimate: values and errors.
+            result: what the error holds, if not the estimate.
+            times: first axis of all arrays; the message names the first at which the accuracy is
+                missed.
 
         Raises:
             InaccurateError: if they are larger, or not finite; with `allow_inaccurate` a warning.
         """
-        size, worst = excess(value, error, self.demanded)
+        size, worst = excess(estimate, self.demanded)
         if size <= 1:
             return
         since = ""
         if times is not None:
-            since = f" (missed from tau = {times[self._missed(value, error)]:.4g} on)"
+            since = f" (missed from tau = {times[self._missed(estimate)]:.4g} on)"
         message = (
             f"{caller}: the error of `{worst}` is {size:.2g} times what accuracy="
-            f"{self.demanded:g} allows{since}, with {points} quadrature nodes ({method}). "
+            f"{self.demanded:g} allows{since}, with {estimate.points} quadrature nodes "
+            f"({estimate.method}). "
             "Ask for less with `accuracy`, allow more nodes with `max_points`, or pass "
             "allow_inaccurate=True."
         )
         if not np.isfinite(size):
             message = f"{caller}: `{worst}`, or its error, is not finite"
         if not self.allow_inaccurate:
-            raise InaccurateError(message, result)
+            raise InaccurateError(message, estimate if result is None else result)
         warnings.warn(message, RuntimeWarning, stacklevel=5)
 
-    def _missed(self, value: Any, error: Any) -> int:
+    def _missed(self, estimate: "Estimate") -> int:
         """First index along the leading axis at which an error exceeds what is allowed."""
-        first = []
-        for values, bounds in zip(jax.tree.leaves(value), jax.tree.leaves(error), strict=True):
+        first, errors = [], jax.tree.leaves(estimate.error)
+        for values, bounds in zip(jax.tree.leaves(estimate.value), errors, strict=True):
             if np.size(values):
                 allowed = self.demanded * max(1.0, float(np.max(np.abs(values))))
                 late = ~(np.max(np.reshape(bounds, (len(bounds), -1)), axis=1) <= allowed)
@@ -182,34 +167,34 @@ class Estimate:
 
     Attributes:
         value: pytree of arrays.
-        error: bounds, same structure; see `combine`.
-        method: "tensor" or "sobol".
+        error: bounds, same structure; see `combine`. One number bounds all entries of an array.
+        method: "tensor" or "sobol"; empty where no single quadrature stands behind it.
         points: nodes that were asked for.
     """
 
     value: Any
     error: Any
-    method: str
-    points: int
+    method: str = ""
+    points: int = 0
 
     __repr__ = short_text.represent
 
     def _summary(self) -> tuple[str, short_text.Rows]:
-        return f"{self.method}, {self.points} points", {
+        return f"{self.method}, {self.points} points" if self.method else "with its error", {
             "value": short_text.array_text(self.value),
             "error": short_text.array_text(self.error),
         }
 
 
-def excess(value: Any, error: Any, accuracy: float) -> tuple[float, str]:
+def excess(estimate: Estimate, accuracy: float) -> tuple[float, str]:
     """Largest error over accuracy * max(1, largest absolute value), and of which array.
 
     Infinite where a value or an error is not finite.
     """
     ratios = {"the result": 0.0}
-    errors = jax.tree.leaves(error)
+    errors = jax.tree.leaves(estimate.error)
     for (path, values), bounds in zip(
-        jax.tree_util.tree_leaves_with_path(value), errors, strict=True
+        jax.tree_util.tree_leaves_with_path(estimate.value), errors, strict=True
     ):
         if np.size(values):
             largest = float(np.max(np.abs(values)))
@@ -220,105 +205,27 @@ def excess(value: Any, error: Any, accuracy: float) -> tuple[float, str]:
     return ratios[worst] / accuracy, worst
 
 
-def first_rule(problem: Problem, target: Target) -> Nodes:
-    """A small rule: enough to see which parameters are fast, and where they are held."""
-    points = min(target.first(problem), max(2**8, fewest_points(problem)))
-    return expectation_nodes(problem, points=points, method="sobol", kinks=False)[0][0]
+def combine(results: Sequence[Any], kind: str, points: int = 0) -> Estimate:
+    """Value and bound on its error, of pytrees computed with each rule of `expectation_nodes`.
 
+    Tensor rules: the finest, with twice the largest change from the others. With one node less
+    the nodes lie between the old ones, so that at kinks and jumps the errors have opposite signs;
+    the rule of 0.7 n nodes guards against coincidences, and three more where there are kinks.
 
-def evaluate_each(evaluate: Callable[[Nodes], Any], rules: list[Nodes]) -> list[Any]:
-    """Results of all rules, which share compiled code; one that occurs again is not repeated."""
-    distinct = {id(rule): rule for rule in rules}
-    filled = same_length(list(distinct.values()))
-    work = list(zip(distinct, filled, strict=True))
-    results = {
-        key: jax.tree.map(np.asarray, evaluate(rule))
-        for key, rule in track(work, f"averages over {filled[0].weights.size} nodes")
-    }
-    return [results[id(rule)] for rule in rules]
-
-
-def estimate(
-    problem: Problem,
-    evaluate: Callable[[Nodes], Any],
-    target: Target,
-    *,
-    caller: str,
-    fields: bool = True,
-) -> Estimate:
-    """Evaluate on the rules of better and better quadratures until the target is met.
-
-    Where more than one method is worth trying (`methods_for`) the error of each is measured, the
-    best result is kept, and a method much worse than another is dropped.
-
-    Args:
-        problem: declares the latents.
-        evaluate: rule -> pytree of arrays; called once per rule. What it compiles it compiles
-            once per number of points and method.
-        target: accuracy and bounds.
-        caller: name for messages.
-        fields: whether the Gaussian coordinates of the fields are wanted besides the latents.
-
-    Raises:
-        InaccurateError: if the accuracy is not reached (a warning with `allow_inaccurate`).
-        ValueError: if the points do not suffice for the discrete latents.
+    Sobol sets: mean, and standard error times the quantile of
+    Student's t that is exceeded once in a thousand times (5.4 for 8 sets).
     """
-    best: Estimate | None = None
-    best_excess, dropped, kinks = np.inf, set(), has_kinks(problem)
-    points: int | None = target.first(problem, fields=fields)
-    while points is not None:
-        trials = {}
-        for method in _candidates(problem, target, points, fields, kinks, best is not None):
-            if method in dropped:
-                continue
-            rules, kind = expectation_nodes(
-                problem, points=points, method=method, fields=fields, kinks=kinks
-            )
-            value, error = combine(evaluate_each(evaluate, rules), kind)
-            trials[method], _ = excess(value, error, target.aim)
-            if best is None or trials[method] < best_excess:
-                best, best_excess = Estimate(value, error, kind, points), trials[method]
-            if best_excess <= 1 and target.points is None:
-                break
-        smallest = min(trials.values())
-        dropped |= {name for name, size in trials.items() if size > _SETTLED * smallest}
-        points = None if best_excess <= 1 else target.more(points, smallest)
-    assert best is not None
-    target.check(caller, best.value, best.error, best.points, best.method, best)
-    return best
+    xp: Any = jnp if is_traced(results) else np
+    if kind == "tensor":
+        changes = [jax.tree.map(lambda a, b: xp.abs(a - b), results[0], x) for x in results[1:]]
+        error = jax.tree.map(lambda *c: 2 * xp.max(xp.stack(c), axis=0), *changes)
+        return Estimate(results[0], error, kind, points)
+    mean = jax.tree.map(lambda *a: xp.mean(xp.stack(a), axis=0), *results)
+    width = student(len(results)) / float(np.sqrt(len(results)))
+    error = jax.tree.map(lambda *a: width * xp.std(xp.stack(a), axis=0, ddof=1), *results)
+    return Estimate(mean, error, kind, points)
 
 
-def best_method(
-    problem: Problem,
-    evaluate: Callable[[Nodes], Any],
-    target: Target,
-    points: int,
-    *,
-    kinks: bool,
-    again: bool = False,
-    always: bool = False,
-) -> tuple[Kind, float]:
-    """Method with the smallest error at a number of points, and this error over the target.
-
-    Where only one method is worth trying it is evaluated only if `always`; else its error is taken
-    as infinite.
-    """
-    methods = _candidates(problem, target, points, True, kinks, again)
-    if len(methods) == 1 and not always:
-        return methods[0], np.inf
-    sizes: dict[Kind, float] = {}
-    for method in methods:
-        rules, kind = expectation_nodes(problem, points=points, method=method, kinks=kinks)
-        sizes[method], _ = excess(*combine(evaluate_each(evaluate, rules), kind), target.aim)
-    best = min(sizes, key=lambda name: sizes[name])
-    return best, sizes[best]
-
-
-def _candidates(
-    problem: Problem, target: Target, points: int, fields: bool, kinks: bool, again: bool
-) -> list[Kind]:
-    """Methods to try; beside a tensor rule that did not suffice, Sobol points."""
-    if target.method != "auto":
-        return [target.method]
-    methods = methods_for(problem, points=points, fields=fields, kinks=kinks)
-    return [*methods, "sobol"] if again and "sobol" not in methods else methods
+def student(sets: int) -> float:
+    """Standard errors of a mean of so many sets that are exceeded once in a thousand times."""
+    return -float(stdtrit(sets - 1, _RARE / 2))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from learning_dynamics.limit.quadrature import Nodes
+from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.velocity import Medium, Moments, field_factor, moments
 from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
 from learning_dynamics.model.problem import Problem, changed

@@ -15,20 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
 from learning_dynamics.identity.session import sees_edits
-from learning_dynamics.limit.accuracy import Target, best_method, evaluate_each, excess
+from learning_dynamics.limit.accuracy import Estimate, Target, combine, excess
+from learning_dynamics.limit.adaptive import best_method, evaluate_each
 from learning_dynamics.limit.finite_size import drift_of_one_update, residual_noise
 from learning_dynamics.limit.kinks import has_kinks
-from learning_dynamics.limit.population import Population, Rules
-from learning_dynamics.limit.quadrature import (
-    Method,
-    Nodes,
-    combine,
-    expectation_nodes,
-    joined,
-    same_length,
-)
-from learning_dynamics.limit.solution import IncompleteError, solve_along, velocity_at
-from learning_dynamics.limit.starts import device_nodes
+from learning_dynamics.limit.nodes import Nodes, device_nodes, joined, same_length
+from learning_dynamics.limit.population import Population
+from learning_dynamics.limit.quadrature import Method, expectation_nodes
+from learning_dynamics.limit.solution import IncompleteError, solve_along
 from learning_dynamics.limit.velocity import Medium, flow, observed, samples, velocity
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
@@ -172,45 +166,38 @@ def fluctuations(
         raise reject("start.signal", "have shape (K, r)", f"shape {np.shape(start.signal)}")
     one_of("derivatives", derivatives, ("auto", "fields", "law"))
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
-    population = Population(problem, dimension, start, times, start_covariance)
+    population = Population(problem, dimension, target, beside=(start, times, start_covariance))
     array: Any = times if is_traced(times) else increasing_times(times)
     several = population.medium.variances.shape[0] > 1
     large = dimension if several else problem.inputs.directions + _LARGE
     plan = layout(problem, int(large or 0), "overlaps")
     watched = observables(problem, plan, observe)
-    held, starts = population.complete(start, target)
+    held, first = population.complete_one(start)
     if held:  # its spread is of the same order, and shifts the others
         demand = "be left out, or have order 2, for parameters that relax within a few updates"
         raise reject("problem.parameter_rates", demand, sorted(held))
-    first = jax.tree.map(lambda leaf: leaf[0], starts)
     with jax.enable_x64(True):
         size = sum(leaf.size for leaf in jax.tree.leaves(first))
         given = np.zeros((size, size)) if start_covariance is None else start_covariance
         sigma = checked_if_concrete("start_covariance", given, ndim=2)
         if sigma.shape != (size, size):
             raise reject("start_covariance", f"have shape {(size, size)}", f"{sigma.shape}")
-        cast, medium = population.cast, population.medium
-        equation = _Equation(problem, cast, medium, first, sigma, held, watched, plan)
+        equation = _Equation(population, first, sigma, held, watched, plan)
         if population.traced:
-            rules = population.rules(target, of=problem, least=_FIRST_POINTS)
-            return _traced(equation, jnp.asarray(array, jnp.float64), rules, tolerance, derivatives)
-        solved = _search(equation, array, target, tolerance, derivatives)
+            return _traced(equation, jnp.asarray(array, jnp.float64), tolerance, derivatives)
+        solved = _search(equation, array, tolerance, derivatives)
     if solved.end:
         if not allow_incomplete or solved.result.times.size == 0:
             raise IncompleteError(f"fluctuations: {solved.end}", solved.result)
         warnings.warn(f"fluctuations: {solved.end}", RuntimeWarning, stacklevel=4)
-    value = {"spread": dict(solved.result.spread), "shift": dict(solved.result.shift)}
-    error = {"spread": solved.result.spread_error, "shift": solved.result.shift_error}
-    target.check("fluctuations", value, error, solved.points, solved.method, solved.result)
+    target.check("fluctuations", solved.estimate, solved.result)
     return solved.result
 
 
 class _Equation(NamedTuple):
     """What the differential equation of the fluctuations is made of."""
 
-    problem: Problem
-    cast: Problem
-    place: Medium
+    population: Population
     start: Overlaps
     sigma: Array
     held: frozenset[str]
@@ -226,21 +213,28 @@ class _Solved(NamedTuple):
     points: int
     method: str
 
+    @property
+    def estimate(self) -> Estimate:
+        """Spread and shift with their errors."""
+        value = {"spread": dict(self.result.spread), "shift": dict(self.result.shift)}
+        error = {"spread": self.result.spread_error, "shift": self.result.shift_error}
+        return Estimate(value, error, self.method, self.points)
+
 
 def _search(
     equation: _Equation,
     times: Array,
-    target: Target,
     tolerance: float | None,
     derivatives: Derivatives,
 ) -> _Solved:
     """The solution of the smallest quadrature that meets the target, or the best within bounds."""
-    problem, kinks = equation.problem, has_kinks(equation.problem)
+    problem, target = equation.population.problem, equation.population.target
+    kinks = has_kinks(problem)
     best: _Solved | None = None
     best_size = np.inf
     points: int | None = target.first(problem, least=_FIRST_POINTS)
     while points is not None:
-        method, error = _choose(equation, target, points, kinks)
+        method, error = _choose(equation, points, kinks)
         rules, kind = expectation_nodes(problem, points=points, method=method, kinks=kinks)
         if kind == "tensor" and not kinks:
             rules = rules[:2]  # of n and n - 1 nodes
@@ -253,9 +247,7 @@ def _search(
         rough = kinks and (derivatives == "law" or error > 1e-3)
         used = (target.aim / 100 if rough else _FINE) if tolerance is None else tolerance
         solved = _with_rules(equation, times, rules, kind, points, used, derivatives, rough)
-        found = solved.result
-        values = [dict(found.spread), dict(found.shift)]
-        size, _ = excess(values, [found.spread_error, found.shift_error], target.aim)
+        size, _ = excess(solved.estimate, target.aim)
         if solved.end:
             size = max(size, 2.0)
         if best is None or size <= best_size or best.end:
@@ -269,13 +261,13 @@ def _search(
 def _traced(
     equation: _Equation,
     times: jax.Array,
-    rules: Rules,
     tolerance: float | None,
     derivatives: Derivatives,
 ) -> Fluctuations:
     """Fluctuations of traced numbers, by fixed rules; infinite after the end of a solution."""
-    problem, cast, place, start, sigma, held, watched, plan = equation
-    kinks = has_kinks(problem, fields_only=True)
+    population, start, sigma, held, watched, plan = equation
+    rules = population.rules(of=population.problem, least=_FIRST_POINTS)
+    kinks = has_kinks(population.problem, fields_only=True)
     if derivatives == "auto":
         derivatives = "law" if kinks else "fields"
     if tolerance is None:
@@ -283,25 +275,28 @@ def _traced(
 
     def one(nodes: Nodes) -> Any:
         return _solve(
-            nodes, start, cast, place, jnp.asarray(sigma, jnp.float64), times,
-            jnp.float64(tolerance), held=held, watched=watched, plan=plan,
+            nodes, start, population.cast, population.medium, jnp.asarray(sigma, jnp.float64),
+            times, jnp.float64(tolerance), held=held, watched=watched, plan=plan,
             law=derivatives == "law", differentiable=True,
         )[0]  # fmt: skip
 
-    (covariance, spread, shift), error = rules.combined(jax.lax.map(one, rules.nodes))
     tau: Any = times
-    return Fluctuations(tau, covariance, spread, shift, error[1], error[2], derivatives)
+    return _result(tau, rules.combined(jax.lax.map(one, rules.nodes)), derivatives)
 
 
-def _choose(equation: _Equation, target: Target, points: int, kinks: bool) -> tuple[Any, float]:
+def _result(times: Array, mean: Estimate, derivatives: str) -> Fluctuations:
+    """Fluctuations from the estimate of covariance, spread and shift."""
+    return Fluctuations(times, *mean.value, *mean.error[1:], derivatives)
+
+
+def _choose(equation: _Equation, points: int, kinks: bool) -> tuple[Any, float]:
     """Method with the smaller error of the velocity, and this error over the target."""
+    population = equation.population
 
     def rate(rule: Nodes) -> Overlaps:
-        return velocity_at(
-            equation.cast, equation.place, device_nodes(rule), equation.start, held=equation.held
-        )
+        return population.velocity(rule, equation.start, equation.held)
 
-    return best_method(equation.problem, rate, target, points, kinks=kinks)
+    return best_method(population.problem, rate, population.target, points, kinks=kinks)
 
 
 def _with_rules(
@@ -315,13 +310,13 @@ def _with_rules(
     rough: bool,
 ) -> _Solved:
     """Solutions under all rules, with their spread as error; where it jumps, that of the steps."""
-    _, cast, place, start, sigma, held, watched, plan = equation
+    population, start, sigma, held, watched, plan = equation
     tau, law = jnp.asarray(times), derivatives == "law"
 
     def run(nodes: Nodes, tolerance: float) -> Any:
         outcome = _solve(
-            nodes, start, cast, place, jnp.asarray(sigma), tau, jnp.float64(tolerance),
-            held=held, watched=watched, plan=plan, law=law,
+            nodes, start, population.cast, population.medium, jnp.asarray(sigma), tau,
+            jnp.float64(tolerance), held=held, watched=watched, plan=plan, law=law,
         )  # fmt: skip
         return jax.tree.map(np.asarray, outcome)
 
@@ -337,25 +332,26 @@ def _with_rules(
         why = "diverge" if diverges else f"need more than {_MOST_STEPS} steps"
         end = f"they {why} at tau = {float(last[1]):.6g} of {times[-1]:g}"
     paths = [jax.tree.map(lambda leaf: leaf[kept], outcome[0]) for outcome in each]
-    value, error = combine(paths, kind)
+    mean = combine(paths, kind)
     for outcome in loose:
         coarse = jax.tree.map(lambda leaf: leaf[kept], outcome[0])
-        error = jax.tree.map(lambda e, a, b: e + np.abs(a - b), error, coarse, paths[0])
-    covariance, spread, shift = value
-    result = Fluctuations(times[kept], covariance, spread, shift, error[1], error[2], derivatives)
-    return _Solved(result, end, points, kind)
+        error = jax.tree.map(lambda e, a, b: e + np.abs(a - b), mean.error, coarse, paths[0])
+        mean = Estimate(mean.value, error)
+    return _Solved(_result(times[kept], mean, derivatives), end, points, kind)
 
 
 def _agree(equation: _Equation, rule: Nodes, other: Nodes) -> bool:
     """Whether first and second derivatives of the velocity are the same in both ways."""
-    _, problem, place, start, _, held, *_ = equation
-    x0, unravel = ravel_pytree(start)
+    population, held = equation.population, equation.held
+    x0, unravel = ravel_pytree(equation.start)
     along = jnp.asarray(np.random.default_rng(0).normal(size=x0.size))
 
     @partial(jax.jit, static_argnames="law")
     def slopes(nodes: Nodes, law: bool) -> tuple[jax.Array, jax.Array]:
         def f(x: jax.Array) -> jax.Array:
-            return ravel_pytree(velocity(problem, place, nodes, unravel(x), held, law))[0]
+            state = unravel(x)
+            moved = velocity(population.cast, population.medium, nodes, state, held, law)
+            return ravel_pytree(moved)[0]
 
         def once(x: jax.Array) -> jax.Array:
             return jax.jvp(f, (x,), (along,))[1]

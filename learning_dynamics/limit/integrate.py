@@ -14,19 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
+from learning_dynamics.evidence.measurement import Prediction, component_names
 from learning_dynamics.identity.session import WhileUnedited, sees_edits
 from learning_dynamics.limit.accuracy import Target
+from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.population import Population
-from learning_dynamics.limit.quadrature import Method, Nodes
-from learning_dynamics.limit.solution import (
-    IncompleteError,
-    Setting,
-    solve_limit,
-    solve_traced,
-    velocity_at,
-)
-from learning_dynamics.limit.velocity import Medium, moments
-from learning_dynamics.measurement import Prediction, component_names
+from learning_dynamics.limit.quadrature import Method
+from learning_dynamics.limit.solution import IncompleteError, Setting, solve_limit, solve_traced
 from learning_dynamics.model.overlaps import Overlaps, checked_overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.netcdf import attributes_of
@@ -257,7 +251,7 @@ def integrate(
     array: Any = times if is_traced(times) else increasing_times(times)
     if simulated is not None and not is_traced(times):
         array = whole_updates(times, simulated.dimension) / simulated.dimension
-    population = Population(problem, dimension, start, times)
+    population = Population(problem, dimension, target, beside=(start, times))
     corrected = False if traced else finite_size
     if corrected is None:
         corrected = _has_shift(simulated, 8)
@@ -266,20 +260,19 @@ def integrate(
         raise reject("finite_size", demand, finite_size)
     plan = layout(problem, dimension or problem.inputs.directions + 10**6, "overlaps")
     watched = observables(problem, plan, observe)
-    held, starts = population.complete(start, target)
+    held, starts = population.complete(start)
     if held and finite_size:
         demand = "be left out: `fluctuations` does not follow fast parameters"
         raise reject("finite_size", demand, sorted(held))
-    fixed = (population.summed, population.cast, population.medium)
     if traced:
         again = np.arange(starts.signal.shape[0])
-        setting = Setting(*fixed, starts, again, held, watched, max_steps)
+        setting = Setting(population, starts, again, held, watched, max_steps)
         tau: Any = jnp.asarray(array, jnp.float64)
-        arrays: Any = solve_traced(setting, population.rules(target), tau, tolerance)
+        arrays: Any = solve_traced(setting, population.rules(), tau, tolerance)
         return Limit(tau, *arrays)
     distinct, again = _distinct(starts)
-    setting = Setting(*fixed, distinct, again, held, watched, max_steps)
-    solved = solve_limit(setting, array, target, tolerance)
+    setting = Setting(population, distinct, again, held, watched, max_steps)
+    solved = solve_limit(setting, array, tolerance)
     attributes = {
         "quadrature": solved.method,
         "nodes": solved.nodes,
@@ -305,10 +298,7 @@ def integrate(
         if not allow_incomplete or solved.times.size == 0:
             raise IncompleteError(f"integrate: {solved.end}", limit)
         warnings.warn(f"integrate: {solved.end}", RuntimeWarning, stacklevel=4)
-    target.check(
-        "integrate", dict(solved.values), solved.errors, solved.points, solved.method, limit,
-        times=solved.times,
-    )  # fmt: skip
+    target.check("integrate", solved.estimate, limit, times=solved.times)
     return limit
 
 
@@ -361,15 +351,14 @@ def right_hand_side(
         InaccurateError: if the accuracy is not reached; its `result` holds what was.
     """
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
-    population = Population(problem, dimension, overlaps)
-    held, starts = population.complete(overlaps, target)
-    first = jax.tree.map(lambda leaf: leaf[0], starts)
+    population = Population(problem, dimension, target, beside=overlaps)
+    held, state = population.complete_one(overlaps)
 
     def rate(nodes: Nodes) -> Overlaps:
-        return velocity_at(population.cast, population.medium, nodes, first, held=held)
+        return population.velocity(nodes, state, held)
 
-    found = population.average(rate, target, caller="right_hand_side")
-    return found.value, found.error
+    mean = population.average(rate, caller="right_hand_side")
+    return mean.value, mean.error
 
 
 @sees_edits("problem")
@@ -394,24 +383,19 @@ def expected_loss(
         InaccurateError: if the accuracy is not reached; its `result` holds what was.
     """
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
-    population = Population(problem, dimension, overlaps, narrow=True)
-    cast, medium = population.cast, population.medium
-    whole = checked_overlaps(cast, overlaps, medium.variances.shape[0], moving=False)
+    population = Population(problem, dimension, target, beside=overlaps, narrow=True)
+    blocks = population.medium.variances.shape[0]
+    whole = checked_overlaps(population.cast, overlaps, blocks, moving=False)
     lead, wide = whole.signal.shape[:-2], jnp.result_type(float) == jnp.float64
 
     def losses(nodes: Nodes) -> jax.Array:
-        return _losses(cast, medium, nodes, flat).reshape(lead)
+        return population.losses(nodes, flat).reshape(lead)
 
     with jax.enable_x64(True):
         flat = jax.tree.map(
             lambda a: jnp.asarray(a.reshape(-1, *a.shape[len(lead) :]), jnp.float64), whole
         )
-        found = population.average(losses, target, caller="expected_loss")
+        mean = population.average(losses, caller="expected_loss")
         if population.traced and not wide:
-            return found.value.astype(jnp.float32), found.error.astype(jnp.float32)
-    return found.value, found.error
-
-
-@jax.jit
-def _losses(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps) -> jax.Array:
-    return jax.lax.map(lambda y: moments(problem, place, nodes, y).loss, overlaps)
+            return mean.value.astype(jnp.float32), mean.error.astype(jnp.float32)
+    return mean.value, mean.error

@@ -1,31 +1,31 @@
 """A problem for N -> infinity: what all averages over its samples share."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from learning_dynamics.limit.accuracy import Estimate, Target, estimate, first_rule
+from learning_dynamics.limit.accuracy import Estimate, Target, combine
+from learning_dynamics.limit.adaptive import estimate
 from learning_dynamics.limit.kinks import has_kinks
 from learning_dynamics.limit.linear_latents import quadrature_problem
-from learning_dynamics.limit.quadrature import (
-    Nodes,
-    combine,
-    expectation_nodes,
-    methods_for,
-    same_length,
-    standard_length,
-)
-from learning_dynamics.limit.starts import device_nodes, limit_medium, starting_points
-from learning_dynamics.limit.velocity import Medium
+from learning_dynamics.limit.nodes import Nodes, device_nodes, same_length, standard_length
+from learning_dynamics.limit.quadrature import expectation_nodes, fewest_points, methods_for
+from learning_dynamics.limit.starts import limit_medium, starting_points
+from learning_dynamics.limit.velocity import Medium, moments, velocity
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import reject
 
-__all__ = ["Population", "Rules"]
+__all__ = ["Population", "Rules", "chunked", "velocity_at"]
+
+_DEFAULT = Target()
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +44,14 @@ class Rules:
     kind: str
     points: int
 
-    def combined(self, results: Any) -> tuple[Any, Any]:
+    def combined(self, results: Any) -> Estimate:
         """Value and error from results with leading axis rules."""
         each = [jax.tree.map(lambda leaf, i=i: leaf[i], results) for i in self.order]
-        return combine(each, self.kind)
+        return combine(each, self.kind, self.points)
 
     def average(self, evaluate: Callable[[Nodes], Any]) -> Estimate:
         """Value and error of a function of a rule, evaluated rule by rule."""
-        value, error = self.combined(jax.lax.map(evaluate, self.nodes))
-        return Estimate(value, error, self.kind, self.points)
+        return self.combined(jax.lax.map(evaluate, self.nodes))
 
 
 class Population:
@@ -63,7 +62,9 @@ class Population:
 
     Attributes:
         problem: as given.
-        cast: with all numbers in float64.
+        dimension: as given.
+        target: accuracy of all averages.
+        cast: the problem with all numbers in float64.
         medium: noise blocks.
         summed: what a quadrature sums over, see `quadrature_problem`.
         traced: whether numbers are traced.
@@ -71,7 +72,8 @@ class Population:
     Args:
         problem: definition, as in `simulate`.
         dimension: N that fixes several noise blocks.
-        others: further values that may be traced.
+        target: accuracy, and what may be spent on it.
+        beside: further values that may be traced.
         narrow: whether single precision may hold the result, which is computed in double.
 
     Raises:
@@ -80,10 +82,16 @@ class Population:
     """
 
     def __init__(
-        self, problem: Problem, dimension: int | None, *others: Any, narrow: bool = False
+        self,
+        problem: Problem,
+        dimension: int | None = None,
+        target: Target = _DEFAULT,
+        *,
+        beside: Any = None,
+        narrow: bool = False,
     ) -> None:
-        self.problem = problem
-        self.traced = is_traced((problem, *others))
+        self.problem, self.dimension, self.target = problem, dimension, target
+        self.traced = is_traced((problem, beside))
         if self.traced and not narrow and jnp.result_type(float) != jnp.float64:
             raise ValueError(
                 "Theory inside jit, vmap or grad needs double precision: call "
@@ -94,25 +102,41 @@ class Population:
             self.cast: Problem = problem.cast(jnp.float64)
         self.summed = quadrature_problem(problem)
 
-    def complete(
-        self, start: Overlaps, target: Target, *, moving: bool = True
-    ) -> tuple[frozenset[str], Overlaps]:
+    def aiming_at(self, target: Target) -> "Population":
+        """The same population with another accuracy of its averages."""
+        other = copy.copy(self)
+        other.target = target
+        return other
+
+    def complete(self, start: Overlaps, *, moving: bool = True) -> tuple[frozenset[str], Overlaps]:
         """Names of the fast parameters, and starts with a leading axis; see `starting_points`."""
         with jax.enable_x64(True):
-            rule = first_rule(self.problem, target)
+            points = max(2**8, fewest_points(self.problem))
+            rule = expectation_nodes(
+                self.problem, points=min(self.target.first(self.problem), points),
+                method="sobol", kinks=False,
+            )[0][0]  # fmt: skip
             return starting_points(self.cast, self.medium, rule, start, moving=moving)
 
-    def rules(self, target: Target, *, of: Problem | None = None, least: int = 2**14) -> Rules:
+    def complete_one(
+        self, state: Overlaps, *, moving: bool = True
+    ) -> tuple[frozenset[str], Overlaps]:
+        """The same for one set of order parameters, without the leading axis."""
+        held, states = self.complete(state, moving=moving)
+        with jax.enable_x64(True):
+            return held, jax.tree.map(lambda leaf: leaf[0], states)
+
+    def rules(self, *, of: Problem | None = None, least: int = 2**14) -> Rules:
         """The rules that static arguments fix.
 
         Args:
-            target: with points and method alone.
             of: what is summed over, if not `summed`.
             least: points unless they are given.
 
         Raises:
             ValueError: on arguments that only a search for the points can heed.
         """
+        target = self.target
         for name in ("accuracy", "max_points"):
             if getattr(target, name) is not None:
                 demand = "be left out inside jit, vmap and grad, where `points` fix the rule"
@@ -130,18 +154,77 @@ class Population:
         places = {key: i for i, key in enumerate(distinct)}
         return Rules(nodes, tuple(places[id(rule)] for rule in rules), kind, points)
 
-    def average(self, evaluate: Callable[[Nodes], Any], target: Target, *, caller: str) -> Estimate:
-        """Average to the target's accuracy, or by its fixed rules where numbers are traced.
+    def average(
+        self,
+        evaluate: Callable[[Nodes], Any],
+        *,
+        caller: str,
+        of: Problem | None = None,
+        fields: bool = True,
+        relative: bool = False,
+    ) -> Estimate:
+        """Average to the target's accuracy, or by rules fixed by it where numbers are traced.
+
+        Args:
+            evaluate: rule -> pytree of arrays.
+            caller: name for messages.
+            of: what is summed over, if not `summed`.
+            fields: whether the Gaussian coordinates of the fields are wanted besides the latents.
+            relative: whether the accuracy is relative to the size of each array, also below one.
 
         Raises:
             InaccurateError: if the accuracy is not reached.
         """
         with jax.enable_x64(True):
             if self.traced:
-                return self.rules(target).average(evaluate)
-            return estimate(
-                self.summed,
-                lambda rule: evaluate(device_nodes(standard_length(rule))),
-                target,
-                caller=caller,
-            )
+                return self.rules(of=of).average(evaluate)
+            problem = self.summed if of is None else of
+            search = partial(estimate, problem, target=self.target, caller=caller, fields=fields)
+            return _relative(search, evaluate) if relative else search(evaluate)
+
+    def velocity(self, nodes: Nodes, overlaps: Overlaps, held: frozenset[str]) -> Overlaps:
+        """Right-hand side of the limit under one rule; see `velocity`."""
+        return velocity_at(self.cast, self.medium, chunked(nodes), overlaps, held=held)
+
+    def losses(self, nodes: Nodes, overlaps: Overlaps) -> jax.Array:
+        """Mean losses under one rule, at order parameters with a leading axis."""
+        return losses_at(self.cast, self.medium, chunked(nodes), overlaps)
+
+
+def chunked(nodes: Nodes) -> Nodes:
+    """The nodes as JAX arrays of one of few lengths: `moments` skips the chunks of weight zero."""
+    return nodes if is_traced(nodes) else device_nodes(standard_length(nodes))
+
+
+@partial(jax.jit, static_argnames="held")
+def velocity_at(
+    problem: Problem, medium: Medium, nodes: Nodes, overlaps: Overlaps, *, held: frozenset[str]
+) -> Overlaps:
+    """Compiled `velocity`."""
+    return velocity(problem, medium, nodes, overlaps, held)
+
+
+@jax.jit
+def losses_at(problem: Problem, medium: Medium, nodes: Nodes, overlaps: Overlaps) -> jax.Array:
+    """Mean losses at order parameters with a leading axis."""
+    return jax.lax.map(lambda y: moments(problem, medium, nodes, y).loss, overlaps)
+
+
+def _relative(search: Callable[..., Estimate], evaluate: Callable[[Nodes], Any]) -> Estimate:
+    """Averages of the arrays of a dictionary, each in units of its largest entry."""
+    sizes: dict[str, float] = {}
+
+    def scaled(rule: Nodes) -> dict[str, Any]:
+        table = {name: np.asarray(value) for name, value in evaluate(rule).items()}
+        for name, value in table.items():
+            largest = float(np.max(np.abs(value), initial=0.0))
+            if np.isfinite(largest):
+                sizes.setdefault(name, largest or 1.0)
+        return {name: value / sizes.get(name, 1.0) for name, value in table.items()}
+
+    result = search(scaled)
+    value, error = (
+        {name: sizes.get(name, 1.0) * part[name] for name in part}
+        for part in (result.value, result.error)
+    )
+    return Estimate(value, error, result.method, result.points)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning_dynamics.limit.integrate import expected_loss
-from learning_dynamics.limit.quadrature import Nodes
+from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.velocity import Medium, moments
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem, changed

@@ -3,18 +3,18 @@
 import math
 from collections.abc import Sequence
 from itertools import product
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 from scipy.stats import qmc
 
 from learning_dynamics.identity.session import fixed_by_structure
 from learning_dynamics.limit.degrees import degrees_of, single_precision
 from learning_dynamics.limit.kinks import has_kinks
+from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.model.latents import Latent, Normal
 from learning_dynamics.model.problem import Problem, Sample
 from learning_dynamics.process.update import gradient
@@ -22,15 +22,11 @@ from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import one_of, positive_integer, reject
 
 __all__ = [
-    "CHUNK",
     "Kind",
     "Method",
-    "Nodes",
-    "combine",
     "expectation_nodes",
     "fewest_points",
     "methods_for",
-    "standard_length",
 ]
 
 Array = NDArray[np.float64]
@@ -40,23 +36,6 @@ _CUT, _FINE_CUT = 1e-18, 1e-26  # corners of the grid; what the cut costs shows 
 _FEWEST, _FEWEST_AT_KINKS = 6, 12  # tensor nodes per variable below which Sobol points are better
 _PLENTY = 25  # and above which nothing is gained by asking
 _SCRAMBLES = 8
-CHUNK = 2**11  # nodes that `limit.velocity.moments` takes at a time
-_LENGTHS = (2**15, 2**18, 2**21)  # nodes that longer rules are filled up to
-_RARE = 1e-3  # how often a bound from independent sets may be exceeded
-
-
-class Nodes(NamedTuple):
-    """Quadrature nodes; an expectation is the sum of weights times values.
-
-    Attributes:
-        latents: name -> values, shape (nodes, *latent.shape).
-        zeta: Gaussian coordinates of the noise fields, shape (nodes, K, q).
-        weights: shape (nodes,).
-    """
-
-    latents: dict[str, Array]
-    zeta: Array
-    weights: Array
 
 
 def expectation_nodes(
@@ -219,30 +198,6 @@ def noise_nodes(problem: Problem) -> tuple[int | None, ...]:
     return tuple(None if n is None else positive_integer("noise_nodes", n) for n in declared)
 
 
-def combine(results: Sequence[Any], kind: str) -> tuple[Any, Any]:
-    """Value and bound on its error, of pytrees computed with each rule of `expectation_nodes`.
-
-    Tensor rules: the finest, with twice the largest change from the others. With one node less
-    the nodes lie between the old ones, so that at kinks and jumps the errors have opposite signs;
-    the rule of 0.7 n nodes guards against coincidences, and three more where there are kinks.
-
-    Sobol sets: mean, and standard error times the quantile of
-    Student's t that is exceeded once in a thousand times (5.4 for 8 sets).
-    """
-    xp: Any = jnp if is_traced(results) else np
-    if kind == "tensor":
-        changes = [jax.tree.map(lambda a, b: xp.abs(a - b), results[0], x) for x in results[1:]]
-        return results[0], jax.tree.map(lambda *c: 2 * xp.max(xp.stack(c), axis=0), *changes)
-    mean = jax.tree.map(lambda *a: xp.mean(xp.stack(a), axis=0), *results)
-    width = student(len(results)) / float(np.sqrt(len(results)))
-    return mean, jax.tree.map(lambda *a: width * xp.std(xp.stack(a), axis=0, ddof=1), *results)
-
-
-def student(sets: int) -> float:
-    """Standard errors of a mean of so many sets that are exceeded once in a thousand times."""
-    return -float(stdtrit(sets - 1, _RARE / 2))
-
-
 def _tensor(single: Sequence[Latent], nodes: int, cut: float) -> tuple[Array, Array]:
     """Values and weights of all nodes whose weight is above `cut` times the largest."""
     rules: Any = [v.rule(v.nodes or nodes) for v in single]
@@ -299,33 +254,3 @@ def _shaped(variables: dict[str, Latent], values: Array, weights: Array) -> Node
         first += size
     zeta = arrays.pop("")
     return Nodes(arrays, zeta, weights)
-
-
-def joined(rules: Sequence[Nodes]) -> Nodes:
-    """One rule of several sets with equal weight."""
-    whole: Nodes = jax.tree.map(lambda *leaves: np.concatenate(leaves), *rules)
-    return whole._replace(weights=whole.weights / len(rules))
-
-
-def same_length(rules: Sequence[Nodes]) -> list[Nodes]:
-    """The same rules, filled up with nodes of weight zero, so that they share compiled code."""
-    longest = max(rule.weights.size for rule in rules)
-    return [_filled(rule, longest) for rule in rules]
-
-
-def standard_length(rule: Nodes) -> Nodes:
-    """The rule, filled up to one of few lengths: `moments` skips the chunks of weight zero."""
-    size = rule.weights.size
-    longer = [length for length in _LENGTHS if length >= size]
-    return _filled(rule, longer[0]) if size >= CHUNK and longer else rule
-
-
-def _filled(rule: Nodes, length: int) -> Nodes:
-    """The rule with further nodes of weight zero."""
-    missing = length - rule.weights.size
-    xp: Any = jnp if is_traced(rule) else np
-    weights = xp.concatenate([rule.weights, np.zeros(missing)])
-    moved: Nodes = jax.tree.map(
-        lambda leaf: xp.concatenate([leaf, xp.repeat(leaf[:1], missing, axis=0)]), rule
-    )
-    return moved._replace(weights=weights)

@@ -11,23 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from learning_dynamics.limit.accuracy import Target, best_method, excess
+from learning_dynamics.limit.accuracy import Estimate, Target, combine, excess
+from learning_dynamics.limit.adaptive import best_method
 from learning_dynamics.limit.kinks import has_kinks
-from learning_dynamics.limit.population import Rules
-from learning_dynamics.limit.quadrature import (
-    Nodes,
-    combine,
-    expectation_nodes,
-    same_length,
-    standard_length,
-)
-from learning_dynamics.limit.starts import device_nodes
+from learning_dynamics.limit.nodes import Nodes, same_length
+from learning_dynamics.limit.population import Population, Rules, chunked
+from learning_dynamics.limit.quadrature import expectation_nodes
 from learning_dynamics.limit.velocity import Medium, observed, velocity
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.tracking import track
 
-__all__ = ["IncompleteError", "Setting", "Solution", "solve_limit", "velocity_at"]
+__all__ = ["IncompleteError", "Setting", "Solution", "solve_limit", "solve_traced"]
 
 Array = NDArray[np.float64]
 _FINE = 1e-8  # tolerance where the right-hand side is smooth
@@ -57,9 +52,7 @@ class Setting(NamedTuple):
     """What the differential equation is made of.
 
     Attributes:
-        problem: what a quadrature sums over, see `quadrature_problem`.
-        cast: the user's problem in float64.
-        place: noise blocks.
+        population: problem, noise blocks and accuracy.
         starts: distinct starts, leading axis.
         again: index of every start among the distinct ones.
         held: fast parameters.
@@ -67,9 +60,7 @@ class Setting(NamedTuple):
         max_steps: bound on the time steps per start.
     """
 
-    problem: Problem
-    cast: Problem
-    place: Medium
+    population: Population
     starts: Overlaps
     again: NDArray[np.int64]
     held: frozenset[str]
@@ -116,9 +107,10 @@ class Solution:
     rules: list[Nodes] = field(repr=False)
 
     @property
-    def errors(self) -> dict[str, Array]:
-        """Sum of both errors."""
-        return {name: self.quadrature[name] + self.integrator[name] for name in self.values}
+    def estimate(self) -> Estimate:
+        """Values with the sum of both errors."""
+        error = {name: self.quadrature[name] + self.integrator[name] for name in self.values}
+        return Estimate(dict(self.values), error, self.method, self.points)
 
     def at(self, times: Array) -> Overlaps:
         """Order parameters at increasing times, leading axes (starts, times)."""
@@ -132,9 +124,7 @@ class Solution:
             return jax.tree.map(lambda *leaves: np.mean(leaves, axis=0)[again], *runs)
 
 
-def solve_limit(
-    setting: Setting, times: Array, target: Target, tolerance: float | None
-) -> Solution:
+def solve_limit(setting: Setting, times: Array, tolerance: float | None) -> Solution:
     """The solution of the smallest quadrature that meets the target, or the best within bounds.
 
     The method is the one whose right-hand side has the smaller error at the start and, where more
@@ -142,7 +132,7 @@ def solve_limit(
     error at the start also tells how many points to begin with. A solution that ends early
     without diverging is tried again with the tolerance of jumps and, at kinks, with more points.
     """
-    problem = setting.problem
+    problem, target = setting.population.summed, setting.population.target
     kinks = has_kinks(problem)
     jumps = kinks
     coarse = target.aim / 100
@@ -151,9 +141,7 @@ def solve_limit(
     best_size = np.inf
     points: int | None = target.first(problem)
     while points is not None:
-        method, error = _choose(
-            setting, target, points, states, kinks, always=jumps and best is None
-        )
+        method, error = _choose(setting, points, states, kinks, always=jumps and best is None)
         jumps = jumps and error > 1e-3  # else the kinks are none, or resolved
         if jumps and best is None:
             points = target.more(points, error / _SHARE, least=0) or points
@@ -162,7 +150,7 @@ def solve_limit(
         if solution.end and not solution.diverges and tolerance is None and not jumps:
             jumps = True
             solution = _solve_with(setting, times, points, method, coarse, kinks, jumps)
-        size, _ = excess(dict(solution.values), solution.errors, target.aim)
+        size, _ = excess(solution.estimate, target.aim)
         if solution.end:
             size = max(size, 2.0)
         length = 0 if best is None else best.times.size
@@ -177,41 +165,20 @@ def solve_limit(
 
 
 def _choose(
-    setting: Setting,
-    target: Target,
-    points: int,
-    states: list[Overlaps],
-    kinks: bool,
-    *,
-    always: bool,
+    setting: Setting, points: int, states: list[Overlaps], kinks: bool, *, always: bool
 ) -> tuple[Any, float]:
     """Method with the smaller error of the right-hand side, and this error over the target."""
+    population = setting.population
 
     def rates(rule: Nodes) -> Any:
-        nodes = device_nodes(standard_length(rule))
-        return [
-            velocity_at(setting.cast, setting.place, nodes, state, held=setting.held)
-            for state in states
-        ]
+        nodes = chunked(rule)
+        return [population.velocity(nodes, state, setting.held) for state in states]
 
     with jax.enable_x64(True):
         return best_method(
-            setting.problem,
-            rates,
-            target,
-            points,
-            kinks=kinks,
-            again=len(states) > 1,
-            always=always,
-        )
-
-
-@partial(jax.jit, static_argnames="held")
-def velocity_at(
-    problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, *, held: frozenset[str]
-) -> Overlaps:
-    """Compiled `velocity`."""
-    return velocity(problem, place, nodes, overlaps, held)
+            population.summed, rates, population.target, points,
+            kinks=kinks, again=len(states) > 1, always=always,
+        )  # fmt: skip
 
 
 def _solve_with(
@@ -224,11 +191,12 @@ def _solve_with(
     jumps: bool,
 ) -> Solution:
     """Solutions under all rules of one quadrature, their spread, and where they end."""
-    rules, kind = expectation_nodes(setting.problem, points=points, method=method, kinks=kinks)
+    summed = setting.population.summed
+    rules, kind = expectation_nodes(summed, points=points, method=method, kinks=kinks)
     looser = _JUMPS if jumps else _LOOSER
     with jax.enable_x64(True):
         tau = jnp.asarray(times)
-        nodes = [device_nodes(standard_length(rule)) for rule in same_length(rules)]
+        nodes = [chunked(rule) for rule in same_length(rules)]
         work = [(rule, tolerance, _FIRST) for rule in nodes]
         work.append((nodes[0], looser * tolerance, _FIRST_LOOSER))
         told = f"limit with {rules[0].weights.size} nodes"
@@ -247,13 +215,13 @@ def _solve_with(
         ended = every[int(np.argmin(np.where(done, np.inf, reached)))]
         diverges, end = _why(setting, ended, nodes[0], float(times[-1]), tolerance)
 
-    def observed(run: _Run) -> dict[str, Array]:
-        return {name: np.asarray(v)[setting.again][:, kept] for name, v in run.seen.items()}
+    def path_of(run: _Run) -> dict[str, Array]:
+        return {name: np.asarray(v)[setting.again][:, kept] for name, v in run.observed.items()}
 
-    paths = [observed(run) for run in runs]
+    paths = [path_of(run) for run in runs]
     means = [{name: path[name].mean(axis=0) for name in path} for path in paths]
-    values, quadrature = combine(means, kind)
-    coarser = {name: path.mean(axis=0) for name, path in observed(loose).items()}
+    mean = combine(means, kind)
+    coarser = {name: path.mean(axis=0) for name, path in path_of(loose).items()}
     integrator = {name: np.abs(coarser[name] - means[0][name]) for name in means[0]}
     if kind == "sobol":
         paths = [{name: np.mean([p[name] for p in paths], axis=0) for name in paths[0]}]
@@ -261,7 +229,7 @@ def _solve_with(
     index = max(int(np.sum(kept)) - 1, 0)
     last = jax.tree.map(lambda leaf: leaf[0, index], runs[0].overlaps)
     return Solution(
-        times[kept], values, quadrature, integrator, paths[0], kind,
+        times[kept], mean.value, mean.error, integrator, paths[0], kind,
         size * len(rules) if kind == "sobol" else size, points, steps, tolerance, end, diverges,
         last, setting, nodes if kind == "sobol" else nodes[:1],
     )  # fmt: skip
@@ -283,7 +251,7 @@ def _why(
     if not size < _LARGE * (1 + before):
         return True, f"the limit diverges {where}, where it has grown by a factor {_LARGE:g}"
     with jax.enable_x64(True):
-        rate = velocity_at(setting.cast, setting.place, nodes, state, held=setting.held)
+        rate = setting.population.velocity(nodes, state, setting.held)
     if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(rate)):
         return True, f"the limit ends {where}: its right-hand side is not finite there"
     few = f"its {setting.max_steps} steps at tolerance {tolerance:g} do not suffice"
@@ -293,7 +261,7 @@ def _why(
 class _Run(NamedTuple):
     """Solutions from all starts: observables and order parameters, shape (starts, times, ...)."""
 
-    seen: dict[str, jax.Array]
+    observed: dict[str, jax.Array]
     overlaps: Overlaps
     steps: jax.Array
     success: jax.Array
@@ -304,11 +272,12 @@ class _Run(NamedTuple):
 def _run(
     setting: Setting, nodes: Nodes, times: jax.Array, tolerance: float, first_step: float
 ) -> _Run:
-    _, cast, place, starts, _, held, watched, max_steps = setting
-    steps = (jnp.float64(tolerance), jnp.float64(first_step))
+    population = setting.population
     return _integrate(
-        nodes, starts, cast, place, times, *steps, held=held, watched=watched, max_steps=max_steps
-    )
+        nodes, setting.starts, population.cast, population.medium, times, jnp.float64(tolerance),
+        jnp.float64(first_step), held=setting.held, watched=setting.watched,
+        max_steps=setting.max_steps,
+    )  # fmt: skip
 
 
 def solve_along(
@@ -356,7 +325,8 @@ def solve_traced(
     after the end of a solution hold infinities. Where the loss has kinks in the fields,
     derivatives are those of the law of the fields, see `samples`.
     """
-    law = has_kinks(setting.problem, fields_only=True)
+    population = setting.population
+    law = has_kinks(population.summed, fields_only=True)
     looser = _JUMPS if law else _LOOSER
     if tolerance is None:
         tolerance = Target().aim / 100 if law else _FINE
@@ -364,23 +334,23 @@ def solve_traced(
     count = rules.nodes.weights.shape[0]
     tolerances = np.append(np.full(count, tolerance), looser * tolerance)
     first_steps = np.append(np.full(count, _FIRST), _FIRST_LOOSER)
-    _, cast, place, starts, _, held, watched, max_steps = setting
 
     def one(given: tuple[Nodes, jax.Array, jax.Array]) -> dict[str, jax.Array]:
         return _integrate(
-            given[0], starts, cast, place, times, *given[1:], held=held, watched=watched,
-            max_steps=max_steps, differentiable=True, law=law,
-        ).seen  # fmt: skip
+            given[0], setting.starts, population.cast, population.medium, times, *given[1:],
+            held=setting.held, watched=setting.watched, max_steps=setting.max_steps,
+            differentiable=True, law=law,
+        ).observed  # fmt: skip
 
     paths = jax.lax.map(one, (nodes, jnp.asarray(tolerances), jnp.asarray(first_steps)))
     means = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=1), paths)
-    values, quadrature = rules.combined(jax.tree.map(lambda leaf: leaf[:-1], means))
+    mean = rules.combined(jax.tree.map(lambda leaf: leaf[:-1], means))
     integrator = jax.tree.map(lambda leaf: jnp.abs(leaf[-1] - leaf[0]), means)
     if rules.kind == "sobol":
         first = jax.tree.map(lambda leaf: jnp.mean(leaf[:-1], axis=0), paths)
     else:
         first = jax.tree.map(lambda leaf: leaf[0], paths)
-    return values, quadrature, integrator, first
+    return mean.value, mean.error, integrator, first
 
 
 @partial(jax.jit, static_argnames=("held", "watched", "max_steps", "differentiable", "law"))

@@ -9,22 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from learning_dynamics.limit.quadrature import Nodes
+from learning_dynamics.limit.nodes import Nodes, device_nodes
 from learning_dynamics.limit.velocity import Medium, medium, moments
 from learning_dynamics.model.overlaps import Overlaps, checked_overlaps
 from learning_dynamics.model.problem import Problem, free_block
 from learning_dynamics.pytrees import is_traced, stand_in
 from learning_dynamics.validation import positive_integer, reject
 
-__all__ = ["device_nodes", "limit_medium", "starting_points"]
+__all__ = ["limit_medium", "starting_points"]
 
 Array = NDArray[np.float64]
-
-
-def device_nodes(nodes: Nodes) -> Nodes:
-    """The nodes as JAX arrays."""
-    moved: Nodes = jax.tree.map(jnp.asarray, nodes)
-    return moved
 
 
 def limit_medium(problem: Problem, dimension: int | None) -> Medium:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from learning_dynamics.limit.quadrature import CHUNK, Nodes
+from learning_dynamics.limit.nodes import CHUNK, Nodes
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem, Sample, mixing_matrix
 from learning_dynamics.process.update import gradient

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from learning_dynamics.array_files import DamagedFileError, read_arrays, write_arrays
 from learning_dynamics.files import check_writable, remove_abandoned, write_files
-from learning_dynamics.identity.key import fingerprint as hash_of
+from learning_dynamics.identity.key import Fingerprint
+from learning_dynamics.identity.key import fingerprint as fingerprint_of
 from learning_dynamics.validation import reject
 
 __all__ = ["checkpoint_file", "fingerprint", "provenance", "restore", "save"]
 
-FORMAT = "learning-dynamics checkpoint 1"
+FORMAT = "learning-dynamics checkpoint 2"
+MOST_NAMED = 8  # differences that a message lists
 
 
 def describe(problem: Any) -> str:
@@ -39,13 +41,13 @@ def provenance(problem: Any, key: jax.Array) -> dict[str, Any]:
     }
 
 
-def fingerprint(path: str | Path | None, code: str | None, *parts: Any) -> str:
+def fingerprint(path: str | Path | None, code: str | None, **parts: Any) -> Fingerprint:
     """Hash of everything that fixes a run, so that a file is only resumed by the same run.
 
     Args:
         path: of the checkpoint; None if there is none, and nothing to work out.
         code: text that the user vouches for instead of the code; None to follow it.
-        parts: values and functions of the run, the one that runs it among them.
+        parts: values and functions of the run by name, the one that runs it among them.
 
     Raises:
         ValueError: if `code` is given without a checkpoint, or the code cannot be followed.
@@ -53,8 +55,8 @@ def fingerprint(path: str | Path | None, code: str | None, *parts: Any) -> str:
     if path is None:
         if code is not None:
             raise reject("code", "be left out without a checkpoint", repr(code))
-        return ""
-    return hash_of("checkpoint", *parts, code=code)
+        return Fingerprint("", {})
+    return fingerprint_of("checkpoint", parts, code)
 
 
 def checkpoint_file(path: str | Path | None) -> Path | None:
@@ -84,7 +86,11 @@ def checkpoint_file(path: str | Path | None) -> Path | None:
 
 
 def save(
-    path: str | Path | None, identity: str, done: int, particles: Any, parts: list[dict[str, Any]]
+    path: str | Path | None,
+    identity: Fingerprint,
+    done: int,
+    particles: Any,
+    parts: list[dict[str, Any]],
 ) -> None:
     """Write the state of a run atomically (temporary file, flush to disk, rename)."""
     if path is None:
@@ -92,12 +98,14 @@ def save(
     arrays = {f"particle{i}": np.asarray(a) for i, a in enumerate(jax.tree.leaves(particles))}
     for index, part in enumerate(parts):
         arrays |= {f"seen{index}:{name}": np.asarray(array) for name, array in part.items()}
-    header = {"format": FORMAT, "identity": identity, "done": done}
+    header = {
+        "format": FORMAT, "identity": identity.digest, "parts": dict(identity.parts), "done": done,
+    }  # fmt: skip
     write_files({Path(path): lambda file: write_arrays(file, header, arrays)})
 
 
 def restore(
-    path: str | Path | None, identity: str, particles: Any, sharding: Any
+    path: str | Path | None, identity: Fingerprint, particles: Any, sharding: Any
 ) -> tuple[int, Any, list[dict[str, Any]]]:
     """Blocks done, particles and observations of a saved run; a fresh start without a file.
 
@@ -110,12 +118,8 @@ def restore(
         header, arrays = read_arrays(Path(path))
         if header.get("format") != FORMAT:
             raise DamagedFileError("is of another format")
-        if header.get("identity") != identity:
-            raise reject(
-                "checkpoint",
-                "belong to this very run (give another file, or remove this one)",
-                f"{path}, saved by another run",
-            )
+        if header.get("identity") != identity.digest:
+            raise _of_another_run(path, identity, header.get("parts"))
         done = header.get("done")
         if not isinstance(done, int):
             raise DamagedFileError("is of another format")
@@ -129,6 +133,17 @@ def restore(
             "be whole, as `simulate` or `train` wrote it (remove it to start anew)",
             f"{path}, which {reason}",
         ) from error
+
+
+def _of_another_run(path: str | Path, identity: Fingerprint, saved: Any) -> ValueError:
+    """Error that names the arguments and the code in which two runs differ."""
+    names = identity.differences(saved if isinstance(saved, dict) else {})
+    listed = ", ".join(names[:MOST_NAMED]) + (", ..." if len(names) > MOST_NAMED else "")
+    return reject(
+        "checkpoint",
+        "belong to this very run (give another file, or remove this one)",
+        f"{path}, saved by another run; what differs: {listed}",
+    )
 
 
 def _unpacked(

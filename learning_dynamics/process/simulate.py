@@ -200,8 +200,9 @@ def _simulate(
         go(particles, keys, jnp.zeros(blocks(updates).shape[1], jnp.int32), jnp.int32(0))
         compiled = time.perf_counter() - clock
         identity = saved.fingerprint(
-            checkpoint, code, simulate, problem, plan, updates, count, full, key, own, stop,
-            precision, start, *([later] if later else []), *([optimiser] if optimiser else []),
+            checkpoint, code, simulate=simulate, problem=problem, dimension=plan, times=updates,
+            replicas=(count, full), key=key, observe=(own, later), stop=stop, precision=precision,
+            start=start, optimiser=optimiser,
         )  # fmt: skip
         done, particles, parts = saved.restore(checkpoint, identity, particles, apart)
         made = int(blocks(updates)[done - 1, -1]) if done else 0

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning_dynamics import short_text
-from learning_dynamics.measurement import Measurement, Prediction, component_names
+from learning_dynamics.evidence.measurement import Measurement, Prediction, component_names
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.netcdf import attributes_of
 from learning_dynamics.pytrees import require_single

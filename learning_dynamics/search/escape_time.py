@@ -9,14 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from learning_dynamics.limit.accuracy import estimate, first_rule
+from learning_dynamics.limit.accuracy import Estimate
 from learning_dynamics.limit.linear_latents import without_linear_latents
-from learning_dynamics.limit.quadrature import Nodes
-from learning_dynamics.limit.starts import device_nodes, starting_points
+from learning_dynamics.limit.nodes import Nodes
+from learning_dynamics.limit.population import Population, chunked
 from learning_dynamics.limit.velocity import Medium, velocity
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem, mixing_matrix
-from learning_dynamics.search.leading_order import Place
 from learning_dynamics.validation import reject
 
 __all__ = ["escape_constant"]
@@ -25,8 +24,8 @@ Array = NDArray[np.float64]
 
 
 def escape_constant(
-    place: Place, rest: Overlaps, directions: Array, threshold: float
-) -> tuple[Array, Array]:
+    population: Population, rest: Overlaps, directions: Array, threshold: float
+) -> Estimate:
     """C = lim (time from m_0 to the threshold - log(1 / m_0) / g) for m_0 -> 0, and its error.
 
     Along the unstable manifold of zero overlap, with x = log m as the clock,
@@ -38,33 +37,34 @@ def escape_constant(
     Latents that enter the signal linearly are no variables of the quadrature, see `_along_fields`.
 
     Args:
-        place: of the problem.
+        population: of one neuron.
         rest: state at zero overlap.
         directions: unit vectors to start along, shape (directions, r).
         threshold: overlap with them to reach.
 
     Returns:
-        c g and its error for each direction.
+        c g for each direction.
 
     Raises:
         ValueError: if the overlap stops growing below the threshold.
     """
-    problem, mixing = place.problem, np.asarray(place.problem.inputs.mixing(), np.float64)
+    problem, aim = population.problem, population.target.aim
+    mixing = np.asarray(problem.inputs.mixing(), np.float64)
     centred, factor = without_linear_latents(problem)
     if not _suits(problem, mixing):
         centred, factor = problem, np.zeros((*factor.shape[:2], 0))
     dropped = centred.inputs.dropped if factor.shape[2] else ()
     with jax.enable_x64(True):
-        cast = problem.cast(jnp.float64)
-        held, _ = starting_points(cast, place.medium, first_rule(problem, place.target), rest)
-        given, tolerance = jax.tree.map(jnp.asarray, rest), jnp.float64(place.target.aim * 1e-3)
+        held, _ = population.complete(rest, moving=False)
+        given, tolerance = jax.tree.map(jnp.asarray, rest), jnp.float64(aim * 1e-3)
 
         def constants(rule: Nodes) -> dict[str, Array]:
-            nodes = device_nodes(rule)
+            nodes = chunked(rule)
             values = [
                 _crossing(
-                    cast, place.medium, nodes, given, jnp.asarray(along), jnp.float64(threshold),
-                    jnp.asarray(factor), tolerance, held=held, dropped=dropped,
+                    population.cast, population.medium, nodes, given, jnp.asarray(along),
+                    jnp.float64(threshold), jnp.asarray(factor), tolerance, held=held,
+                    dropped=dropped,
                 )
                 for along in directions
             ]  # fmt: skip
@@ -73,8 +73,8 @@ def escape_constant(
                 raise reject("threshold", demand, threshold)
             return {"constant": np.asarray(values)}
 
-        found = estimate(centred, constants, place.target, caller="search_law")
-    return found.value["constant"], found.error["constant"] + 1e-2 * place.target.aim
+    mean = population.average(constants, caller="search_law", of=centred)
+    return Estimate(mean.value["constant"], mean.error["constant"] + 1e-2 * aim)
 
 
 def _suits(problem: Problem, mixing: Array) -> bool:
@@ -123,7 +123,7 @@ def _along_fields(
 @partial(jax.jit, static_argnames=("held", "dropped"))
 def _crossing(
     problem: Problem,
-    place: Medium,
+    medium: Medium,
     nodes: Nodes,
     rest: Overlaps,
     along: jax.Array,
@@ -138,10 +138,9 @@ def _crossing(
     mixing = mixing_matrix(problem, along.dtype)
 
     def speed_of(y: Overlaps) -> Overlaps:
-        scale = jnp.sqrt(jnp.sum(place.variances * y.blocks[:, 0, 0]))
-        return velocity(
-            problem, place, _along_fields(nodes, y, scale, mixing, factor, dropped), y, held
-        )
+        scale = jnp.sqrt(jnp.sum(medium.variances * y.blocks[:, 0, 0]))
+        rotated = _along_fields(nodes, y, scale, mixing, factor, dropped)
+        return velocity(problem, medium, rotated, y, held)
 
     spurious = speed_of(rest)
 

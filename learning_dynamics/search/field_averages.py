@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from learning_dynamics.limit.accuracy import Target, estimate
-from learning_dynamics.limit.quadrature import Nodes
+from learning_dynamics.limit.accuracy import Estimate
+from learning_dynamics.limit.nodes import Nodes
+from learning_dynamics.limit.population import Population
 from learning_dynamics.model.problem import InputModel, Problem, Sample
 from learning_dynamics.pytrees import configuration
 from learning_dynamics.search.polynomials import powers_of
@@ -64,13 +65,13 @@ class FieldAverages:
 
     Attributes:
         labels: pytree, leading axis labels.
-        orders: for j = 0, 1, ..: values and errors, shape (labels, pairs^j, multi-indices), with
+        orders: for j = 0, 1, ..: averages of shape (labels, pairs^j, multi-indices), with
             the multi-indices of order up to `highest` - 2 j and the pairs (k, l), k < l, of
             neurons whose norms Q_kl = Q_lk are moved.
     """
 
     labels: Any
-    orders: tuple[tuple[Array, Array], ...]
+    orders: tuple[Estimate, ...]
 
 
 @lru_cache(maxsize=64)
@@ -81,14 +82,10 @@ def multi_indices(width: int, highest: int) -> tuple[tuple[int, ...], ...]:
 
 
 def field_averages(
-    problem: Problem,
-    target: Target,
-    mixing: Array,
-    labels: Any,
-    parameters: dict[str, Any],
-    highest: int,
+    population: Population, mixing: Array, labels: Any, parameters: dict[str, Any], highest: int
 ) -> FieldAverages:
-    """The averages, to the accuracy of a target for Hermite functions of norm one."""
+    """The averages, to the population's accuracy for Hermite functions of norm one."""
+    problem, cast = population.problem, population.cast
     neurons, p = problem.learner.neurons, problem.inputs.vectors
     width, norms = neurons * p, problem.depends_on()["norms"]
     derivatives = range(highest // 2 + 1 if norms else 1)
@@ -98,7 +95,6 @@ def field_averages(
     leaves = jax.tree.leaves(labels)
     first = jax.tree.map(lambda leaf: leaf[0], labels) if leaves else labels
     with jax.enable_x64(True):
-        cast = problem.cast(jnp.float64)
         given: Any = jax.tree.map(jnp.asarray, parameters)
         bare = replace(problem, inputs=FieldsAlone(problem.inputs, first), label_noise=None)
         average = jax.jit(
@@ -120,15 +116,15 @@ def field_averages(
                 for j, table in enumerate(results)
             }
 
-        finer = target
-        if target.points is None:
-            finer = replace(target, accuracy=0.3 * target.aim)
-        result = estimate(bare, values, finer, caller="information_exponent")
-    tables = [
-        tuple(part[f"derivative {j}"] * scale[: counts[j]] for part in (result.value, result.error))
-        for j in derivatives
+        target = population.target
+        finer = population.aiming_at(target.finer(0.3 * target.aim))
+        mean = finer.average(values, caller="information_exponent", of=bare)
+    names = [f"derivative {j}" for j in derivatives]
+    orders = [
+        Estimate(*(part[name] * scale[:count] for part in (mean.value, mean.error)))
+        for name, count in zip(names, counts, strict=True)
     ]
-    return FieldAverages(labels, tuple((value, error) for value, error in tables))
+    return FieldAverages(labels, tuple(orders))
 
 
 def _averages(

@@ -4,15 +4,14 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
-import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
 from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.limit.accuracy import Target
+from learning_dynamics.limit.population import Population
 from learning_dynamics.limit.quadrature import Method
-from learning_dynamics.limit.starts import limit_medium
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.search.forms import CLEAR, Form
@@ -28,7 +27,6 @@ __all__ = ["Direction", "InformationExponent", "information_exponent", "loss_for
 Array = NDArray[np.float64]
 Verdict = Literal["attractive", "repelled", "flat"]
 Route = Literal["auto", "hermite", "law"]
-_DEFAULT = Target()
 _ROUNDING = 1e-13  # of sums over thousands of nodes, in float64
 
 
@@ -179,9 +177,8 @@ def information_exponent(
         InaccurateError: if the accuracy is not reached.
     """
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
-    forms = loss_forms(
-        problem, target, around=around, dimension=dimension, highest=highest, route=route
-    )
+    population = Population(problem, dimension, target)
+    forms = loss_forms(population, around=around, highest=highest, route=route)
     return exponents_of(problem, forms, directions)
 
 
@@ -205,11 +202,9 @@ def exponents_of(
 
 
 def loss_forms(
-    problem: Problem,
-    target: Target = _DEFAULT,
+    population: Population,
     *,
     around: Overlaps | None = None,
-    dimension: int | None = None,
     highest: int = 4,
     route: Route = "auto",
 ) -> tuple[Form, ...]:
@@ -218,21 +213,16 @@ def loss_forms(
     one_of("route", route, ("auto", "hermite", "law"))
     if around is not None and np.ndim(around.signal) != 2:
         raise reject("around.signal", "have shape (K, r)", f"shape {np.shape(around.signal)}")
+    problem = population.problem
     if sum_over_pairs(problem):
-        return _pairs(problem, target, around, dimension, highest, route)
+        return _pairs(population, around, highest, route)
     reason = "expand around other overlaps" if around is not None else obstacle(problem)
     if route == "hermite" and reason is not None:
         raise reject("route", "be 'law' where the Hermite route does not apply", reason)
     if route != "law" and reason is None:
-        return _with_rounding(hermite_forms(problem, target, highest=highest))
-    if around is None:
-        state = zero_overlap(problem, dimension)
-    else:
-        with jax.enable_x64(True):
-            state = settled(problem, limit_medium(problem, dimension), around)
-    return _with_rounding(
-        expanded_forms(problem, state, target, dimension=dimension, highest=highest)
-    )
+        return _with_rounding(hermite_forms(population, highest=highest))
+    state = zero_overlap(population) if around is None else settled(population, around)
+    return _with_rounding(expanded_forms(population, state, highest=highest))
 
 
 def _with_rounding(forms: tuple[Form, ...]) -> tuple[Form, ...]:
@@ -242,18 +232,14 @@ def _with_rounding(forms: tuple[Form, ...]) -> tuple[Form, ...]:
 
 
 def _pairs(
-    problem: Problem,
-    target: Target,
-    around: Overlaps | None,
-    dimension: int | None,
-    highest: int,
-    route: Route,
+    population: Population, around: Overlaps | None, highest: int, route: Route
 ) -> tuple[Form, ...]:
     """Forms of a loss that is a sum over pairs of neurons, from those of two neurons and of one.
 
     L = sum_(k<l) L_kl - (K - 2) sum_k L_k, see `sum_over_pairs`. Neurons that are alike, at zero
     overlap, share one L_kl and one L_k.
     """
+    problem = population.problem
     neurons, r = problem.learner.neurons, problem.inputs.directions
     same = around is None and alike(problem)
     parts: dict[tuple[int, ...], tuple[Form, ...]] = {}
@@ -265,10 +251,8 @@ def _pairs(
             if around is not None:
                 blocks = np.asarray(around.blocks)[:, rows][:, :, rows]
                 part = Overlaps(np.asarray(around.signal)[rows], blocks, around.parameters)
-            parts[key] = loss_forms(
-                some_neurons(problem, key), target, around=part, dimension=dimension,
-                highest=highest, route=route,
-            )  # fmt: skip
+            few = Population(some_neurons(problem, key), population.dimension, population.target)
+            parts[key] = loss_forms(few, around=part, highest=highest, route=route)
         return parts[key]
 
     powers = [powers_of(neurons * r, k) for k in range(1, highest + 1)]

@@ -11,9 +11,9 @@ from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from learning_dynamics.limit.accuracy import Target, estimate
-from learning_dynamics.limit.quadrature import Nodes, expectation_nodes
-from learning_dynamics.limit.starts import device_nodes, limit_medium, starting_points
+from learning_dynamics.limit.accuracy import Target
+from learning_dynamics.limit.nodes import Nodes, device_nodes
+from learning_dynamics.limit.population import Population
 from learning_dynamics.limit.velocity import Medium
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem, Sample, mixing_matrix
@@ -30,42 +30,29 @@ _MOST = 2**12  # monomials beyond which the number of overlaps is too large
 _WORK = 2**27  # evaluations of weight and loss, about a minute (measured: 0.3 us each)
 
 
-def zero_overlap(problem: Problem, dimension: int | None = None) -> Overlaps:
+def zero_overlap(population: Population) -> Overlaps:
     """The state of a random start to leading order: M = 0, R_b = (N_b / N) |w|^2 1 (float64).
 
     Fast parameters are at their fixed point. Rows have norm `initial_norm`, or one.
-
-    Raises:
-        ValueError: if a model with several noise blocks is given no dimension.
     """
+    problem = population.problem
     neurons, r = problem.learner.neurons, problem.inputs.directions
-    with jax.enable_x64(True):
-        place = limit_medium(problem, dimension)
-        fractions = np.asarray(place.fractions)
+    fractions = np.asarray(population.medium.fractions)
     shares = (fractions / fractions.sum())[:, None, None]
     square = float(1.0 if problem.initial_norm is None else problem.initial_norm) ** 2
     bare = Overlaps(np.zeros((neurons, r)), square * shares * np.eye(neurons), {})
-    return settled(problem, place, bare)
+    return settled(population, bare)
 
 
-def settled(problem: Problem, place: Medium, state: Overlaps) -> Overlaps:
+def settled(population: Population, state: Overlaps) -> Overlaps:
     """One state with its parameters filled in, the fast ones at their fixed point (host)."""
-    with jax.enable_x64(True):
-        q = int(np.shape(problem.inputs.mixing())[1])
-        none = Nodes({}, np.zeros((1, problem.learner.neurons, q)), np.ones(1))
-        nodes = expectation_nodes(problem)[0][0] if problem.parameter_rates else none
-        _, starts = starting_points(problem.cast(jnp.float64), place, nodes, state)
-        found: Overlaps = jax.tree.map(lambda leaf: np.asarray(leaf[0]), starts)
-    return found
+    _, whole = population.complete_one(state, moving=False)
+    settled: Overlaps = jax.tree.map(np.asarray, whole)
+    return settled
 
 
 def expanded_forms(
-    problem: Problem,
-    state: Overlaps,
-    target: Target,
-    *,
-    dimension: int | None = None,
-    highest: int = 4,
+    population: Population, state: Overlaps, *, highest: int = 4
 ) -> tuple[Form, ...]:
     """L_1 .. L_highest in M = M_0 + m around any state, the norms of the rows held fixed.
 
@@ -80,10 +67,9 @@ def expanded_forms(
     16 Chebyshev points, the forms from random rays U. Derived here.
 
     Args:
-        problem: any number of neurons and noise blocks, any mixing matrix and normaliser.
+        population: any number of neurons and noise blocks, any mixing matrix and normaliser;
+            latents and fields are averaged together.
         state: M_0, R_b and parameters, one set.
-        dimension: N that fixes several noise blocks.
-        target: accuracy of the coefficients; latents and fields are averaged together.
         highest: highest order.
 
     Returns:
@@ -94,6 +80,7 @@ def expanded_forms(
             many overlaps for this order.
         InaccurateError: if the accuracy is not reached.
     """
+    problem = population.problem
     neurons, r = problem.learner.neurons, problem.inputs.directions
     count = len(powers_of(neurons * r, highest))
     if count > _MOST:
@@ -102,15 +89,15 @@ def expanded_forms(
     rays = np.random.default_rng(0).normal(size=(count + count // 4 + 5, neurons, r))
     rays /= np.max(np.linalg.norm(rays, axis=2), axis=1)[:, None, None]
     flat = rays.reshape(len(rays), -1)
-    target = _bounded(problem, target, len(rays) * _POINTS)
+    bounded = population.aiming_at(_bounded(problem, population.target, len(rays) * _POINTS))
     powers = [powers_of(neurons * r, k) for k in range(1, highest + 1)]
     names = [f"L_{k}" for k in range(1, highest + 1)]
     inverses = [_pseudo_inverse(np.prod(flat[:, None, :] ** p, axis=-1)) for p in powers]
     cut = {name: np.zeros(len(p)) for name, p in zip(names, powers, strict=True)}
     blocks, signal = np.asarray(state.blocks), np.asarray(state.signal)
     with jax.enable_x64(True):
-        place, cast = limit_medium(problem, dimension), problem.cast(jnp.float64)
-        noise = np.einsum("b,bkl->kl", np.asarray(place.variances), blocks)
+        medium, cast = population.medium, population.cast
+        noise = np.einsum("b,bkl->kl", np.asarray(medium.variances), blocks)
         if np.linalg.eigvalsh(noise).min() < 1e-10 * np.trace(noise):
             raise reject("around", "have independent rows in the noise", noise.tolist())
         square = np.sum(signal**2, axis=1) + np.einsum("bkk->k", blocks)
@@ -119,7 +106,7 @@ def expanded_forms(
         given = jax.tree.map(jnp.asarray, state)
 
         def coefficients(rule: Nodes) -> dict[str, Array]:
-            along = _along(cast, place, device_nodes(rule), given, jnp.asarray(rays), times)
+            along = _along(cast, medium, device_nodes(rule), given, jnp.asarray(rays), times)
             taylor, error = _taylor(np.asarray(along), _REACH * edge, highest)
             table = {}
             for k, (name, inverse) in enumerate(zip(names, inverses, strict=True), 1):
@@ -127,7 +114,7 @@ def expanded_forms(
                 cut[name] = np.maximum(cut[name], np.sqrt(inverse**2 @ error[:, k] ** 2))
             return table
 
-        result = estimate(problem, coefficients, target, caller="information_exponent")
+        result = bounded.average(coefficients, caller="information_exponent", of=problem)
     return tuple(
         Form(k, p, result.value[name], result.error[name] + cut[name])
         for k, (name, p) in enumerate(zip(names, powers, strict=True), 1)
@@ -162,7 +149,7 @@ def _pseudo_inverse(design: Array) -> Array:
 
 @jax.jit
 def _along(
-    problem: Problem, place: Medium, nodes: Nodes, state: Overlaps, rays: jax.Array, times: Any
+    problem: Problem, medium: Medium, nodes: Nodes, state: Overlaps, rays: jax.Array, times: Any
 ) -> jax.Array:
     """L(t) - L(0) on every ray, shape (rays, times)."""
     exact = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
@@ -170,7 +157,7 @@ def _along(
     inverse = jnp.linalg.pinv(mixing)
     p, neurons = mixing.shape[0], rays.shape[1]
     outside, rank = jnp.eye(p) - exact("pq,qs->ps", mixing, inverse), jnp.trace(inverse @ mixing)
-    factor = jnp.linalg.cholesky(exact("b,bkl->kl", place.variances, state.blocks))
+    factor = jnp.linalg.cholesky(exact("b,bkl->kl", medium.variances, state.blocks))
     inner = jax.scipy.linalg.solve_triangular(factor, jnp.eye(neurons), lower=True)
     latents: Any = nodes.latents
     coordinates, labels = jax.vmap(problem.signal)(latents)
@@ -195,8 +182,8 @@ def _along(
         signal = state.signal + move
         shrink = jnp.sqrt((square - jnp.sum(signal**2, axis=1)) / room)
         blocks = state.blocks * (shrink[:, None] * shrink[None])[None]
-        norms = exact("kr,r,lr->kl", signal, place.signal_weights, signal)
-        norms = norms + exact("b,bkl->kl", place.block_weights, blocks)
+        norms = exact("kr,r,lr->kl", signal, medium.signal_weights, signal)
+        norms = norms + exact("b,bkl->kl", medium.block_weights, blocks)
         shift = exact("kr,npr->nkp", move, coordinates)
         standard = exact("kl,nlp->nkp", inner, (noise - shift) / shrink[None, :, None])
         zeta = nodes.zeta + exact("nkp,qp->nkq", standard - still, inverse)

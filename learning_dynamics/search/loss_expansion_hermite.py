@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache, partial
 from math import factorial
 from typing import Any, Literal
@@ -13,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning_dynamics.hermite import hermite, trapezoid
-from learning_dynamics.limit.accuracy import Target, estimate
+from learning_dynamics.limit.accuracy import Estimate
 from learning_dynamics.limit.linear_latents import without_linear_latents
-from learning_dynamics.limit.quadrature import Nodes, expectation_nodes, fewest_points
+from learning_dynamics.limit.nodes import Nodes
+from learning_dynamics.limit.population import Population
+from learning_dynamics.limit.quadrature import expectation_nodes, fewest_points
 from learning_dynamics.model.problem import Problem, Sample, free_block, mixing_matrix
 from learning_dynamics.search.field_averages import (
     MOST_LABELS,
@@ -34,7 +37,7 @@ Array = NDArray[np.float64]
 _CHUNK = 2**23  # coefficients at a time: nodes times monomials times multi-indices
 
 
-def hermite_forms(problem: Problem, target: Target, *, highest: int = 4) -> tuple[Form, ...]:
+def hermite_forms(population: Population, *, highest: int = 4) -> tuple[Form, ...]:
     """L_1 .. L_highest of neurons of norm one, as polynomials in their overlaps.
 
     With x = B^-1 F the fields in independent coordinates and v = B^-1 (C m), Mehler's expansion of
@@ -48,6 +51,7 @@ def hermite_forms(problem: Problem, target: Target, *, highest: int = 4) -> tupl
     and Jagannath (2021).
     """  # noqa: E501
     positive_integer("highest", highest)
+    problem = population.problem
     reason = obstacle(problem)
     if reason is not None:
         raise reject("problem", "suit the Hermite expansion", reason)
@@ -57,7 +61,7 @@ def hermite_forms(problem: Problem, target: Target, *, highest: int = 4) -> tupl
     mixing = noise_factor(problem, variance)
     if problem.learner.neurons > 1:  # as it is: its columns may have declared nodes
         mixing = np.asarray(problem.inputs.mixing(), np.float64) * variance**0.5
-    parameters = zero_overlap(problem).parameters
+    parameters = zero_overlap(population).parameters
     centred, factor = without_linear_latents(problem)
     neurons, r = problem.learner.neurons, problem.inputs.directions
     powers = [powers_of(neurons * r, k) for k in range(1, highest + 1)]
@@ -65,20 +69,20 @@ def hermite_forms(problem: Problem, target: Target, *, highest: int = 4) -> tupl
     field_errors = {name: np.zeros(len(p)) for name, p in zip(names, powers, strict=True)}
     known = None
     if neurons > 1:
-        known = field_averages(problem, target, mixing, _labels(centred), parameters, highest)
+        known = field_averages(population, mixing, _labels(centred), parameters, highest)
 
     def coefficients(rule: Nodes) -> dict[str, Array]:
         forms = _forms(centred, rule, mixing, parameters, factor, highest, known)
-        for name, (_, error) in zip(names, forms, strict=True):
-            field_errors[name] = np.maximum(field_errors[name], error)
-        return {name: value for name, (value, _) in zip(names, forms, strict=True)}
+        for name, form in zip(names, forms, strict=True):
+            field_errors[name] = np.maximum(field_errors[name], form.error)
+        return {name: form.value for name, form in zip(names, forms, strict=True)}
 
     caller = "information_exponent"
-    result = estimate(centred, coefficients, target, caller=caller, fields=False)
-    errors = {name: result.error[name] + field_errors[name] for name in names}
-    target.check(caller, result.value, errors, result.points, result.method, result)
+    mean = population.average(coefficients, caller=caller, of=centred, fields=False)
+    errors = {name: mean.error[name] + field_errors[name] for name in names}
+    population.target.check(caller, replace(mean, error=errors), mean)
     return tuple(
-        Form(k, p, result.value[name], errors[name])
+        Form(k, p, mean.value[name], errors[name])
         for k, (name, p) in enumerate(zip(names, powers, strict=True), 1)
     )
 
@@ -160,12 +164,12 @@ def _forms(
     factor: Array,
     highest: int,
     known: FieldAverages | None,
-) -> list[tuple[Array, Array]]:
-    """Coefficients and errors of L_1 .. L_highest from one rule for the latents."""
+) -> list[Estimate]:
+    """Coefficients of L_1 .. L_highest from one rule for the latents."""
     p, neurons = problem.inputs.vectors, problem.learner.neurons
     if known is not None:
         weights, signal, index = _by_label(problem, rule, known.labels)
-        averages = [(value[index], error[index]) for value, error in known.orders]
+        averages = [Estimate(e.value[index], e.error[index]) for e in known.orders]
     else:
         indices = multi_indices(p, highest)
 
@@ -173,10 +177,8 @@ def _forms(
             columns = [[hermite(i, grid[:, axis]) for axis, i in enumerate(a)] for a in indices]
             return np.stack([np.prod(column, axis=0) for column in columns]) * mass
 
-        weights, signal, fine, coarse = latent_averages(
-            problem, rule, mixing, projector, parameters
-        )
-        averages = [(fine[:, None], coarse[:, None])]
+        weights, signal, mean = latent_averages(problem, rule, mixing, projector, parameters)
+        averages = [Estimate(mean.value[:, None], mean.error[:, None])]
     v: Array = np.asarray(np.linalg.solve(mixing, signal), np.float64)
     w = np.einsum("pq,qrg->prg", np.linalg.inv(mixing), factor)
     spread = np.einsum("prg,qsg->pqrs", w, w)
@@ -187,35 +189,35 @@ def _contract(
     v: Array,
     spread: Array,
     weights: Array,
-    averages: list[tuple[Array, Array]],
+    averages: list[Estimate],
     neurons: int,
     highest: int,
-) -> list[tuple[Array, Array]]:
-    """Coefficients and errors of L_1 .. L_highest from averages over the fields at every node."""
+) -> list[Estimate]:
+    """Coefficients of L_1 .. L_highest from averages over the fields at every node."""
     nodes, p, r = v.shape
     n = neurons * r
     total = [np.zeros(len(powers_of(n, k))) for k in range(highest + 1)]
-    lost = [np.zeros_like(values) for values in total]
+    bounds = [np.zeros_like(values) for values in total]
     indices = multi_indices(neurons * p, highest)
     size = max(1, _CHUNK // (len(total[-1]) * len(indices)))
     for first in range(0, nodes, size):
         some = slice(first, first + size)
         polynomials, mass = _mehler(v[some], spread, neurons, highest), weights[some, None]
-        for j, (value, error) in enumerate(averages):
+        for j, average in enumerate(averages):
             products = _norm_products(neurons, r, j)
             for column, a in enumerate(multi_indices(neurons * p, highest - 2 * j)):
                 order, table = sum(a) + 2 * j, polynomials[a]
                 if not order:
                     continue
                 scale = 1 / np.prod([float(factorial(i)) for i in a])
-                own = scale * (mass * value[some, :, column]).T @ table
-                bound = scale * (mass * error[some, :, column]).T @ np.abs(table)
+                value = scale * (mass * average.value[some, :, column]).T @ table
+                error = scale * (mass * average.error[some, :, column]).T @ np.abs(table)
                 for pairs, terms in enumerate(products):
                     for row, factor in terms:  # to different places for a fixed row
                         at = positions(powers_of(n, sum(a)) + row, order)
-                        total[order][at] += factor * own[pairs]
-                        lost[order][at] += factor * bound[pairs]
-    return list(zip(total[1:], lost[1:], strict=True))
+                        total[order][at] += factor * value[pairs]
+                        bounds[order][at] += factor * error[pairs]
+    return [Estimate(*pair) for pair in zip(total[1:], bounds[1:], strict=True)]
 
 
 def _mehler(v: Array, spread: Array, neurons: int, highest: int) -> dict[tuple[int, ...], Array]:
@@ -301,7 +303,7 @@ def latent_averages(
     parameters: dict[str, Any],
     of: Literal["loss", "gradient"] = "loss",
     norms: float = 1.0,
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Array, Array, Estimate]:
     """Averages over the fields at zero overlap, for every value of the latents.
 
     The trapezoidal rule in each of the p coordinates converges exponentially for smooth losses; its
@@ -320,7 +322,7 @@ def latent_averages(
 
     Returns:
         Weights of the distinct latents, shape (nodes,); C, (nodes, p, r); the averages, (nodes,
-        projections) or (nodes, projections * p * p); and their errors: twice the largest change
+        projections) or (nodes, projections * p * p), with their errors: twice the largest change
         from steps 1.4 and 2 times as long.
     """
     latents, weights = _merge(rule)
@@ -363,7 +365,7 @@ def latent_averages(
             if np.max(error) <= 1e-10 * np.max(np.abs(fine)) or finer > 2**25:
                 break
         error = error + 1e-13 * np.abs(fine) + 1e-15  # rounding of sums that cancel
-        return weights, np.asarray(signal), fine[index], error[index]
+        return weights, np.asarray(signal), Estimate(fine[index], error[index])
 
 
 @partial(jax.jit, static_argnames=("of", "batch", "labelled"))

@@ -1,4 +1,4 @@
-"""How norm and noise blocks come to rest at zero overlap, during the search."""
+"""Relaxation of weight norms and noise-block norms at zero overlap."""
 
 from typing import Any
 
@@ -8,91 +8,90 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from learning_dynamics.limit.accuracy import InaccurateError, estimate
-from learning_dynamics.limit.quadrature import Nodes
-from learning_dynamics.limit.starts import device_nodes
+from learning_dynamics.limit.accuracy import InaccurateError
+from learning_dynamics.limit.nodes import Nodes
+from learning_dynamics.limit.population import Population, chunked
 from learning_dynamics.limit.velocity import velocity
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import changed
 from learning_dynamics.search.explosion_time import chebyshev_points
-from learning_dynamics.search.leading_order import Leading, Place, leading_noise
+from learning_dynamics.search.leading_order import LeadingOrder, leading_order, starts_stay
 from learning_dynamics.validation import reject
 
-__all__ = ["relaxed_spread", "way_of_the_blocks"]
+__all__ = ["relaxation_path", "relaxed_spread"]
 
 Array = NDArray[np.float64]
 
 
-def way_of_the_blocks(place: Place, count: int = 5) -> tuple[list[Overlaps], float]:
-    """States at Chebyshev points of the way of R_b for k >= 3, and its rate over V.
+def relaxation_path(
+    population: Population, start: Overlaps, count: int = 5
+) -> tuple[list[Overlaps], float]:
+    """Block norms R_b(s) at Chebyshev points of the relaxation path, for k >= 3, and rate over V.
 
     Raises:
         ValueError: if the loss at zero overlap moves R_b or the norm, and not to a single point.
     """
-    start = place.start
-    if place.usual:
+    if starts_stay(population):
         return [start], 0.0
-    if _first_order_drift(place, start) > 1e-4:
-        return [late_state(place, first_order=True)], 0.0
-    if place.problem.update == "plain":
+    if _first_order_drift(population, start) > 1e-4:
+        return [_relax(population, start, first_order=True)[2]], 0.0
+    if population.problem.update == "plain":
         demand = "be 'spherical' or 'projected' if the loss does not depend on the norm of W"
         raise reject("problem.update", demand, "'plain'")
-    share = place.fractions * place.variances
+    share = np.asarray(population.medium.fractions * population.medium.variances)
     last = share / share.sum()
     blocks = np.asarray(start.blocks)[:, 0, 0]
     if np.max(np.abs(last - blocks)) < 1e-9:
         return [start], 0.0
-    way = [
+    path = [
         start._replace(blocks=(blocks + x * (last - blocks))[:, None, None])
         for x in (chebyshev_points(count) + 1) / 2
     ]
-    for state in (way[count // 2], way[-1]):
-        if _first_order_drift(place, state) > 1e-3:
+    for state in (path[count // 2], path[-1]):
+        if _first_order_drift(population, state) > 1e-3:
             demand = "not depend on the noise blocks at zero overlap (normaliser = 'inputs')"
             raise reject("problem.learner", demand, "a loss that does")
-    return way, 1.0
+    return path, 1.0
 
 
-def _field(place: Place, eta: float | None = None) -> Any:
+def _block_velocity(population: Population, start: Overlaps, eta: float | None = None) -> Any:
     """dR_b / dtau at zero overlap as a function of nodes and R_b, shape (blocks,); over eta."""
-    problem = place.problem.cast(jnp.float64)
+    problem = population.cast
     if eta is not None:
         problem = changed(problem, learning_rate=jnp.float64(eta))
-    start = jax.tree.map(jnp.asarray, place.start)
+    start = jax.tree.map(jnp.asarray, start)
     held = frozenset(problem.parameter_rates)
 
     def rate(nodes: Nodes, blocks: jax.Array) -> jax.Array:
         state = start._replace(blocks=blocks[:, None, None])
-        moved = velocity(problem, place.medium, nodes, state, held).blocks[:, 0, 0]
+        moved = velocity(problem, population.medium, nodes, state, held).blocks[:, 0, 0]
         return moved if eta is None else moved / eta
 
     return rate
 
 
-def _first_order_drift(place: Place, state: Overlaps) -> float:
+def _first_order_drift(population: Population, state: Overlaps) -> float:
     """Largest |dR_b / dtau| per learning rate as the rate vanishes, beyond its errors."""
     with jax.enable_x64(True):
-        blocks, rate = jnp.asarray(state.blocks[:, 0, 0]), jax.jit(_field(place, 1e-9))
-        found = estimate(
-            place.problem, lambda rule: rate(device_nodes(rule), blocks), place.target,
-            caller="search_law",
-        )  # fmt: skip
-    return float(np.max(np.maximum(np.abs(found.value) - found.error, 0)))
+        blocks = jnp.asarray(state.blocks[:, 0, 0])
+        rate = jax.jit(_block_velocity(population, state, 1e-9))
+    drift = population.average(
+        lambda rule: rate(chunked(rule), blocks), caller="search_law", of=population.problem
+    )
+    return float(np.max(np.maximum(np.abs(drift.value) - drift.error, 0)))
 
 
-def late_state(place: Place, first_order: bool = False) -> Overlaps:
-    """Where R_b comes to rest at zero overlap (for a vanishing rate if `first_order`).
+def _relax(
+    population: Population, start: Overlaps, first_order: bool
+) -> tuple[Array, Array, Overlaps]:
+    """Times, R_b there, and the state at rest (for a vanishing rate if `first_order`).
 
     Raises:
-        ValueError: if it does not within a time of 10^4.
+        ValueError: if R_b does not come to rest within a time of 10^4.
     """
-    return _relax(place, first_order)[2]
-
-
-def _relax(place: Place, first_order: bool) -> tuple[Array, Array, Overlaps]:
     with jax.enable_x64(True):
-        rate = _field(place, 1e-9 if first_order else None)
-        start = jnp.asarray(place.start.blocks[:, 0, 0])
+        rate = _block_velocity(population, start, 1e-9 if first_order else None)
+        first = jnp.asarray(start.blocks[:, 0, 0])
 
         @jax.jit
         def solve(nodes: Nodes, end: jax.Array) -> tuple[jax.Array, ...]:
@@ -103,7 +102,7 @@ def _relax(place: Place, first_order: bool) -> tuple[Array, Array, Overlaps]:
                 t0=jnp.zeros_like(end),
                 t1=end,
                 dt0=None,
-                y0=start,
+                y0=first,
                 max_steps=2**16,
                 stepsize_controller=diffrax.PIDController(rtol=1e-7, atol=1e-9),
                 saveat=diffrax.SaveAt(ts=times),
@@ -116,19 +115,21 @@ def _relax(place: Place, first_order: bool) -> tuple[Array, Array, Overlaps]:
         speeds: list[float] = []
 
         def rest(rule: Nodes) -> dict[str, Array]:
-            nodes = device_nodes(rule)
+            nodes = chunked(rule)
             for end in (10.0, 100.0, 1e3, 1e4):
                 times, blocks, speed = (np.asarray(a) for a in solve(nodes, jnp.float64(end)))
                 if np.all(np.isfinite(blocks)) and speed < 1e-7:
                     break
             else:  # perhaps of this rule alone: few nodes may let a norm grow that decays
                 speeds.append(float(speed))
-                return {"rest": np.full(start.shape, np.nan)}
+                return {"rest": np.full(first.shape, np.nan)}
             paths.append((times, blocks))
             return {"rest": blocks[-1]}
 
         try:
-            state = place.average(rest, of=place.problem).value["rest"]
+            state = population.average(
+                rest, caller="search_law", of=population.problem, relative=True
+            ).value["rest"]
         except InaccurateError as error:
             state = error.result.value["rest"]
             if np.all(np.isfinite(state)):
@@ -140,35 +141,37 @@ def _relax(place: Place, first_order: bool) -> tuple[Array, Array, Overlaps]:
     last = np.maximum(np.asarray(state), 0)
     if last.sum() < 1e-6:
         raise reject("problem", "not let W die out at zero overlap", f"|w|^2 = {last.sum()}")
-    return times, blocks, place.start._replace(blocks=last[:, None, None])
+    return times, blocks, start._replace(blocks=last[:, None, None])
 
 
-def relaxed_spread(place: Place, count: int = 7) -> tuple[Leading, Array]:
+def relaxed_spread(
+    population: Population, start: Overlaps, count: int = 7
+) -> tuple[LeadingOrder, Array]:
     """What k = 2 grows from: the state at rest, and Cov[xi], mu(tau) ~ e^(g tau) xi.
 
-    d Cov / dtau = G Cov + Cov G^T + delta^2 S0 from the unit matrix, with G and S0 along the way of
-    R_b to rest; e^(-2 g tau) Cov on the growing directions tends to Cov[xi].
+    d Cov / dtau = G Cov + Cov G^T + delta^2 S0 from the unit matrix, with G and S0 along the path
+    of R_b to rest; e^(-2 g tau) Cov on the growing directions tends to Cov[xi].
     """
-    rate = float(place.problem.learning_rate)
-    r = place.problem.inputs.directions
-    if place.usual:
-        last = leading_noise(place, place.start, 2)
-        g = float(np.linalg.eigvalsh(last.growth)[-1])
-        return last, np.eye(r) + rate**2 * last.covariance / (2 * max(g, 1e-300))
-    times, blocks, rest = _relax(place, first_order=False)
-    last = leading_noise(place, rest, 2)
-    g = float(np.linalg.eigvalsh(last.growth)[-1])
-    distance = np.max(np.abs(blocks - blocks[-1]), axis=1)
-    if distance[0] < 1e-6 or g <= 0:
-        return last, np.eye(r) + rate**2 * last.covariance / (2 * max(g, 1e-300))
+    rate = float(population.problem.learning_rate)
+    r = population.problem.inputs.directions
+    stays = starts_stay(population)
+    if not stays:
+        times, blocks, rest = _relax(population, start, first_order=False)
+        distance = np.max(np.abs(blocks - blocks[-1]), axis=1)
+    last = leading_order(population, start if stays else rest, 2)
+    g = float(np.linalg.eigvalsh(last.growth.value)[-1])
+    if stays or distance[0] < 1e-6 or g <= 0:
+        return last, np.eye(r) + rate**2 * last.covariance.value / (2 * max(g, 1e-300))
     scale = float(times[np.argmax(distance < distance[0] / np.e)])
     x = (chebyshev_points(count)[:-1] + 1) / 2  # 1 - exp(-tau / scale)
-    seen = [np.array([np.interp(-scale * np.log1p(-s), times, b) for b in blocks.T]) for s in x]
-    way = [leading_noise(place, rest._replace(blocks=b[:, None, None]), 2) for b in seen]
+    norms = [np.array([np.interp(-scale * np.log1p(-s), times, b) for b in blocks.T]) for s in x]
+    path = [leading_order(population, rest._replace(blocks=b[:, None, None]), 2) for b in norms] + [
+        last
+    ]
     nodes = np.append(x, 1.0)
     convert = np.linalg.inv(np.vander(nodes, increasing=True))
-    growths = np.tensordot(convert, np.stack([m.growth for m in (*way, last)]), 1)
-    noises = np.tensordot(convert, np.stack([m.covariance for m in (*way, last)]), 1)
+    growths = np.tensordot(convert, np.stack([m.growth.value for m in path]), 1)
+    noises = np.tensordot(convert, np.stack([m.covariance.value for m in path]), 1)
     end, steps = 16 * scale, 4000
     dt, spread = end / steps, np.eye(r)
 
@@ -182,4 +185,4 @@ def relaxed_spread(place: Place, count: int = 7) -> tuple[Leading, Array]:
         first = slope(i * dt, spread)
         second = slope((i + 1) * dt, spread + dt * first)
         spread = spread + dt / 2 * (first + second)
-    return last, spread + rate**2 * np.exp(-2 * g * end) * last.covariance / (2 * g)
+    return last, spread + rate**2 * np.exp(-2 * g * end) * last.covariance.value / (2 * g)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
-from learning_dynamics.comparison import Measurement
+from learning_dynamics.evidence.comparison import Measurement
 from learning_dynamics.validation import (
     between,
     finite_array,
@@ -260,7 +260,12 @@ def plot_collapse(
         symbol: letter of the dimension.
         logx: logarithmic axis.
     """
-    from learning_dynamics.figures import figure_style, legend_below, new_figure, series_style
+    from learning_dynamics.evidence.figures import (
+        figure_style,
+        legend_below,
+        new_figure,
+        series_style,
+    )
 
     sizes = increasing_integers("dimensions", dimensions)
     columns = _columns(scaled, sizes.size, positive=logx)
@@ -302,8 +307,8 @@ def plot_samples(
         y_label: axis label of the values.
         x_label: axis label of N.
     """
-    from learning_dynamics.drawing import GREY
-    from learning_dynamics.figures import (
+    from learning_dynamics.evidence.drawing import GREY
+    from learning_dynamics.evidence.figures import (
         draw_simulation,
         figure_style,
         legend_below,

@@ -10,15 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 from learning_dynamics import short_text
 from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.limit.accuracy import Estimate, Target
+from learning_dynamics.limit.population import Population
 from learning_dynamics.limit.quadrature import Method
+from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.random import check_key
 from learning_dynamics.search.escape_time import escape_constant
 from learning_dynamics.search.explosion_time import moving_explosion_times
 from learning_dynamics.search.forms import Form
-from learning_dynamics.search.information_exponent import InformationExponent
-from learning_dynamics.search.leading_order import Leading, Place, leading_noise
-from learning_dynamics.search.relaxation import relaxed_spread, way_of_the_blocks
+from learning_dynamics.search.information_exponent import InformationExponent, exponents_of
+from learning_dynamics.search.leading_order import LeadingOrder, forms_at, leading_order
+from learning_dynamics.search.loss_expansion import zero_overlap
+from learning_dynamics.search.relaxation import relaxation_path, relaxed_spread
 from learning_dynamics.search.single_neuron import one_neuron
 from learning_dynamics.tracking import Tracking, tracked
 from learning_dynamics.validation import finite_array, positive_integer, reject
@@ -48,7 +51,7 @@ class SearchLaw:
         errors: bounds on the errors of "form", "gradient_covariance", "gradient_norm" (largest
             entries) and, for k = 2, of "growth" and the "constant" c.
 
-    S0, V and the form are those at the end of the way of the noise blocks (see `search_law`).
+    S0, V and the form are those where the noise blocks come to rest (see `search_law`).
     """
 
     order: int
@@ -215,55 +218,55 @@ def search_law(
         raise reject("threshold", "lie strictly between 0 and 1", threshold)
     single = one_neuron(problem, neuron)
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
-    place = Place(single, dimension, target)
-    moving = sorted(set(single.parameter_rates) - place.held())
+    population = Population(single, dimension, target)
+    start = zero_overlap(population)
+    fast, _ = population.complete(start, moving=False)
+    moving = sorted(set(single.parameter_rates) - fast)
     if moving:
         raise reject("problem.parameter_rates", "leave slow parameters fixed in a search", moving)
-    found = place.exponent(place.start, highest)
-    if found.verdict != "attractive" or found.order is None:
-        raise reject("problem", "have an attractive leading loss", f"a {found.verdict} one")
-    if found.order == 1:
+    exponent = exponents_of(single, forms_at(population, start, highest))
+    if exponent.verdict != "attractive" or exponent.order is None:
+        raise reject("problem", "have an attractive leading loss", f"a {exponent.verdict} one")
+    if exponent.order == 1:
         raise reject("problem", "need a search: order 1 starts at once, see `integrate`", "order 1")
-    if found.order == 2:
-        return _linear_law(place, key, count, threshold)
-    return _explosion_law(place, found, highest, key, count, longest, step, most_steps)
+    if exponent.order == 2:
+        return _escape_law(population, start, key, count, threshold)
+    return _explosion_law(population, start, exponent, key, count, longest, step, most_steps)
 
 
-def _linear_law(place: Place, key: jax.Array, count: int, threshold: float) -> SearchLaw:
-    rate = float(place.problem.learning_rate)
-    last, spread = relaxed_spread(place)
-    values, vectors = np.linalg.eigh(last.growth)
-    g, lost = float(values[-1]), last.errors["growth"]
-    if g <= lost and (g <= 0 or not place.target.allow_inaccurate):
+def _escape_law(
+    population: Population, start: Overlaps, key: jax.Array, count: int, threshold: float
+) -> SearchLaw:
+    """The law for k = 2."""
+    rate, target = float(population.problem.learning_rate), population.target
+    last, spread = relaxed_spread(population, start)
+    values, vectors = np.linalg.eigh(last.growth.value)
+    g, lost = float(values[-1]), float(last.growth.error)
+    if g <= lost and (g <= 0 or not target.allow_inaccurate):
         given = f"rate {g:.3g} +- {lost:.2g}"
         raise reject("problem.learning_rate", "leave a growing overlap", given)
     top = vectors[:, values > g - max(1e-6 * abs(g), lost)]
     xi = np.asarray(jax.random.normal(key, (count, top.shape[1])), np.float64)
     xi = xi @ np.linalg.cholesky(top.T @ spread @ top).T
-    constants, bounds = escape_constant(place, last.state, _ways_out(top), threshold)
+    escape = escape_constant(population, last.state, _ways_out(top), threshold)
     if top.shape[1] == 1:  # one constant on either side
-        constant, bound = (np.where(xi[:, 0] > 0, x[0], x[1]) for x in (constants, bounds))
+        constant, bound = (np.where(xi[:, 0] > 0, *x) for x in (escape.value, escape.error))
     else:
-        apart = float(np.ptp(constants))
-        if apart > 2 * bounds.max() + place.target.aim * max(1.0, np.abs(constants).max()):
+        apart, largest = float(np.ptp(escape.value)), np.abs(escape.value).max()
+        if apart > 2 * escape.error.max() + target.aim * max(1.0, largest):
             demand = "have a single fastest growing direction, or the same time along all"
             raise reject("problem", demand, f"times that differ by {apart / g:.3g}")
-        constant, bound = (
-            np.mean(constants) * np.ones(count),
-            (apart + bounds.max()) * np.ones(count),
-        )
+        constant = np.full(count, np.mean(escape.value))
+        bound = np.full(count, apart + escape.error.max())
     size = np.linalg.norm(xi, axis=1)
-    relative = lost / g + _relative(rate**2 * last.errors["gradient_covariance"] / (2 * g), 1.0)
+    relative = lost / g + _relative(rate**2 * last.covariance.error / (2 * g), 1.0)
     times = (constant - np.log(size)) / g
     errors = {**last.errors, "constant": float(bound.max()) / g}
-    _check(
-        place,
-        last,
-        {"growth": lost / g, "constant": bound.max() / max(1.0, np.abs(constant).max())},
-    )
+    constant_error = bound.max() / max(1.0, np.abs(constant).max())
+    _check(target, last, {"growth": lost / g, "constant": constant_error})
     return SearchLaw(
         2, times, (np.abs(np.log(size)) * lost / g + bound + relative) / g, g, vectors[:, -1],
-        last.covariance, last.norm, last.form, rate, errors,
+        last.covariance.value, last.norm.value, last.form, rate, errors,
     )  # fmt: skip
 
 
@@ -281,7 +284,7 @@ def _relative(error: float, size: float) -> float:
     return error / size if size > 0 else np.inf
 
 
-def _check(place: Place, last: Leading, more: Mapping[str, float]) -> None:
+def _check(target: Target, last: LeadingOrder, more: Mapping[str, float]) -> None:
     """Refuse a law whose numbers are not known well enough.
 
     Raises:
@@ -290,33 +293,33 @@ def _check(place: Place, last: Leading, more: Mapping[str, float]) -> None:
     """
     names = ("form", "gradient_covariance", "gradient_norm")
     relative = {**dict(zip(names, _lost(last), strict=True)), **more}
-    target = place.target
     if target.accuracy is None and target.points is not None:
         target = replace(target, accuracy=_COARSE)
     ones = dict.fromkeys(relative, 1.0)
-    target.check("search_law", ones, relative, target.most, target.method, relative)
+    target.check("search_law", Estimate(ones, relative, target.method, target.most), relative)
 
 
 def _explosion_law(
-    place: Place,
-    found: InformationExponent,
-    highest: int,
+    population: Population,
+    start: Overlaps,
+    exponent: InformationExponent,
     key: jax.Array,
     count: int,
     longest: float,
     step: float,
     most_steps: int,
 ) -> SearchLaw:
-    order, rate = int(found.order or 0), float(place.problem.learning_rate)
-    way, relaxation = way_of_the_blocks(place)
-    basis = found.subspaces[order - 1]
-    moments = [leading_noise(place, state, order) for state in way]
-    _check_elimination(found, basis, order)
+    """The law for k >= 3."""
+    order, rate = int(exponent.order or 0), float(population.problem.learning_rate)
+    path, relaxation = relaxation_path(population, start)
+    basis = exponent.subspaces[order - 1]
+    moments = [leading_order(population, state, order) for state in path]
+    _check_elimination(exponent, basis, order)
     forms = [
         each.form.restricted(basis) if len(basis) < len(basis.T) else each.form for each in moments
     ]
     last = moments[-1]
-    _check(place, last, {})
+    _check(population.target, last, {})
     lost = [_lost(m) for m in moments]
 
     def times(sign: float) -> Array:
@@ -326,8 +329,8 @@ def _explosion_law(
             for f, e in zip(forms, lost, strict=True)
         ]
         pairs = list(zip(moments, lost, strict=True))
-        weaker = [basis @ m.covariance @ basis.T * (1 - sign * e[1]) for m, e in pairs]
-        stronger = [m.norm * (1 + sign * e[2]) for m, e in pairs]
+        weaker = [basis @ m.covariance.value @ basis.T * (1 - sign * e[1]) for m, e in pairs]
+        stronger = [m.norm.value * (1 + sign * e[2]) for m, e in pairs]
         return moving_explosion_times(
             slower, weaker, stronger, relaxation, rate, key=key, draws=count, longest=longest,
             step=step, most_steps=most_steps,
@@ -340,21 +343,21 @@ def _explosion_law(
             moved = np.abs(np.sort(times(1.0)) - np.sort(draws))
         errors[np.argsort(draws, kind="stable")] = np.where(np.isnan(moved), 0.0, moved)
     return SearchLaw(
-        order, draws, errors, np.nan, found.direction, last.covariance, last.norm, last.form, rate,
-        last.errors,
+        order, draws, errors, np.nan, exponent.direction, last.covariance.value, last.norm.value,
+        last.form, rate, last.errors,
     )  # fmt: skip
 
 
-def _lost(m: Leading) -> tuple[float, float, float]:
+def _lost(m: LeadingOrder) -> tuple[float, float, float]:
     """Relative errors of L_k, S0 and V."""
     return (
         _relative(m.errors["form"], float(np.max(np.abs(m.form.coefficients)))),
-        _relative(m.errors["gradient_covariance"], float(np.max(np.abs(m.covariance)))),
-        _relative(m.errors["gradient_norm"], m.norm),
+        _relative(m.errors["gradient_covariance"], float(np.max(np.abs(m.covariance.value)))),
+        _relative(m.errors["gradient_norm"], m.norm.value),
     )
 
 
-def _check_elimination(found: InformationExponent, basis: Array, order: int) -> None:
+def _check_elimination(exponent: InformationExponent, basis: Array, order: int) -> None:
     """Directions held at zero by lower orders must not feel the square of the searching ones.
 
     With L_2 = a u^2, a > 0, and a term c u q(v) of order j + 1 the held u follows -c q(v) / (2 a),
@@ -363,7 +366,7 @@ def _check_elimination(found: InformationExponent, basis: Array, order: int) -> 
     held = np.linalg.svd(basis)[2][len(basis) :]
     if not len(held) or order % 2:
         return
-    form = found.forms[order // 2]
+    form = exponent.forms[order // 2]
     points = np.random.default_rng(4).normal(size=(50, len(basis))) @ basis
     pull = form.clear.gradient(points) @ held.T
     if np.max(np.abs(pull), initial=0.0) > 1e-9:

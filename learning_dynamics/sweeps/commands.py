@@ -48,7 +48,7 @@ def sweep(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
             )
             given |= {"executor": stack.enter_context(pool), "cores": 1}
         else:
-            share_compiled(store)
+            share_compiled(store.folder / "compiled")
         try:
             check = None if options.out is None else partial(_check_cell, options.out)
             found = run_sweep(

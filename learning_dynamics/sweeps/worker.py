@@ -116,7 +116,7 @@ def settle(store: Store, cores: int | None) -> None:
     end_with_parent()
     if cores is not None:
         take_cores(store, cores)
-    share_compiled(store)
+    share_compiled(store.folder / "compiled")
 
 
 def take_cores(store: Store, cores: int) -> None:
@@ -144,15 +144,18 @@ def take_cores(store: Store, cores: int) -> None:
         file.close()
 
 
-def share_compiled(store: Store) -> None:
-    """Let JAX keep compiled programs in the store, unless it keeps them elsewhere."""
+def share_compiled(folder: Path) -> None:
+    """Let JAX keep compiled programs in a folder, unless it keeps them elsewhere.
+
+    Programs are found again by what they compute, the version of XLA and the processor.
+    """
     import jax
 
     if getattr(jax.config, "jax_compilation_cache_dir", None):
         return
     model = re.sub(r"\W+", "-", _processor())
-    folder = store.folder / "compiled" / f"jaxlib-{version('jaxlib')}-{model}"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+    place = folder / f"jaxlib-{version('jaxlib')}-{model}"
+    jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from learning_dynamics.comparison import (
+from learning_dynamics.evidence.comparison import (
     Comparison,
     Measurement,
     Predicted,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from learning_dynamics.comparison import Measurement
+from learning_dynamics.evidence.comparison import Measurement
 from learning_dynamics.testing.agreement import as_measurement
 from learning_dynamics.testing.outcome import (
     FALSE_ALARM,

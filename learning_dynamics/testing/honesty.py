@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from learning_dynamics.comparison import Prediction
+from learning_dynamics.evidence.comparison import Prediction
 from learning_dynamics.testing.outcome import DisagreementError
 from learning_dynamics.validation import non_negative, reject
 

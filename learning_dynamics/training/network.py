@@ -16,7 +16,7 @@ from flax import nnx
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
-from learning_dynamics.comparison import Measurement
+from learning_dynamics.evidence.comparison import Measurement
 from learning_dynamics.identity.session import notice_edits, sees_edits
 from learning_dynamics.loop import observation_gaps, observed_scan
 from learning_dynamics.optimisers import extra_arguments, lenient, update_parameters
@@ -355,8 +355,9 @@ def train(
     states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *made)
 
     identity = fingerprint(
-        checkpoint, code, train, _plain(states), train_keys, each, gaps, build, graph, loss,
-        optimiser, observe, average,
+        checkpoint, code, train=train, start=_plain(states), key=train_keys, batches=each,
+        steps=gaps, build=(build, graph), loss=loss, optimiser=optimiser, observe=observe,
+        average=average,
     )  # fmt: skip
     done, plain, parts = restore(checkpoint, identity, _plain(states), None)
     states = _like(states, plain)

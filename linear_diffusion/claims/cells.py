@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from learning_dynamics.claims import Run
 from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.report.claims import Run
 from learning_dynamics.spectra import power_law
 from linear_diffusion.data import EmpiricalLaw, LatentLaw, draw, draw_moments
 from linear_diffusion.learners import optimum

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.claims import Run
-from learning_dynamics.comparison import Measurement, Prediction
+from learning_dynamics.evidence.comparison import Measurement, Prediction
+from learning_dynamics.report.claims import Run
 from learning_dynamics.spectra import power_law
 from linear_diffusion.data import LatentLaw
 from linear_diffusion.patches import photograph_law

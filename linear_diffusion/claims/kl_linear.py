@@ -5,14 +5,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from learning_dynamics.claims import Evidence, Panel, Run, claim
-from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
-from learning_dynamics.figures import (
+from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.figures import (
     draw_simulation,
     figure_style,
     legend_below,
     new_figure,
 )
+from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.spectra import power_law
 from linear_diffusion import theory
 from linear_diffusion.claims.cells import (

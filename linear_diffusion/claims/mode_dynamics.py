@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from learning_dynamics.claims import Evidence, Panel, Run, claim
-from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
 from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.spectra import power_law
 from linear_diffusion import theory
 from linear_diffusion.claims.common import SOURCE, SPECTRA, Dense, finite_size, laws, stack

@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 
-from learning_dynamics.claims import Evidence, Panel, Run, claim
-from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.spectra import power_law
 from linear_diffusion import theory
 from linear_diffusion.claims.cells import losses, replicas_first, sources

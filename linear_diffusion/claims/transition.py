@@ -4,9 +4,8 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from learning_dynamics.claims import Evidence, Panel, Run, claim
-from learning_dynamics.comparison import Comparison, Measurement, Prediction, compare
-from learning_dynamics.figures import (
+from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.figures import (
     draw_simulation,
     draw_theory,
     figure_style,
@@ -14,6 +13,7 @@ from learning_dynamics.figures import (
     legend_below,
     new_figure,
 )
+from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from linear_diffusion import theory
 from linear_diffusion.claims.cells import (
     generated_patches,

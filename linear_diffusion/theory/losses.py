@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.comparison import Prediction
+from learning_dynamics.evidence.comparison import Prediction
 from learning_dynamics.validation import non_negative, reject, spectrum_array
 from linear_diffusion.theory.resolvent import EPSILON, equivalent, evaluate, make_grid, total
 

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.comparison import Prediction
+from learning_dynamics.evidence.comparison import Prediction
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.validation import non_negative, one_of
 from linear_diffusion.theory.resolvent import EPSILON

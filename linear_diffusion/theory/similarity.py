@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.comparison import Prediction
+from learning_dynamics.evidence.comparison import Prediction
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.validation import one_of, reject
 from linear_diffusion.theory.resolvent import EPSILON, equivalent, make_grid

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 
-from learning_dynamics.comparison import Prediction
+from learning_dynamics.evidence.comparison import Prediction
 from linear_diffusion.theory.contour import Contour
 from linear_diffusion.theory.losses import losses
 from linear_diffusion.theory.resolvent import make_grid

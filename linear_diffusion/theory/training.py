@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.comparison import Prediction
+from learning_dynamics.evidence.comparison import Prediction
 from learning_dynamics.validation import between, non_negative, reject
 from linear_diffusion.theory.contour import Contour, make_contour, trace_measure
 from linear_diffusion.theory.losses import Losses, bayes_loss

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.comparison import Prediction
+from learning_dynamics.evidence.comparison import Prediction
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.validation import non_negative, one_of
 from linear_diffusion.theory.contour import Contour, make_contour, trace_measure

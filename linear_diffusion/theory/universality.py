@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from learning_dynamics.comparison import Prediction
+from learning_dynamics.evidence.comparison import Prediction
 from learning_dynamics.validation import finite_array, integers, one_of, positive_integer, reject
 from linear_diffusion.theory.divergence import DIRECTIONS, Direction
 from linear_diffusion.theory.resolvent import EPSILON

@@ -8,7 +8,7 @@ from diffusion_theory import MixedCumulant, TiedDenoiser
 from diffusion_theory.claims.common import measured_force, predicted_force
 from diffusion_theory.claims.information_exponent import PAIRS, PLACES, QUICK
 from diffusion_theory.theory import information_exponents, loss_terms
-from learning_dynamics.claims import load_claims, run_claim
+from learning_dynamics.report.claims import load_claims, run_claim
 
 IDS = (
     "diffusion/correlated-latents-are-linear",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from learning_dynamics.claims import load_claims, run_claim
+from learning_dynamics.report.claims import load_claims, run_claim
 
 IDS = (
     "fourier/amplitudes-before-phases",

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import special
+from scipy import special, stats
 
 import learning_dynamics as ld
 from fourier_simplicity import (
@@ -60,6 +60,20 @@ def test_coefficients_of_known_activations():
         assert c[1] == pytest.approx(np.sqrt(2 / np.pi) / np.sqrt(1 + s))
         assert c[3] == pytest.approx(-np.sqrt(2 / np.pi) * (1 + s) ** -1.5)
     assert slope_moments("relu") == pytest.approx((0.5, 0.5))
+
+
+def test_squared_slopes_with_kinks_away_from_zero_and_infinite_ones():
+    def clipped(u):
+        return jnp.clip(u, -0.2, 0.7)
+
+    for s in (1.0, 9.0):
+        low, high = -0.2 / s**0.5, 0.7 / s**0.5
+        mass = stats.norm.cdf(high) - stats.norm.cdf(low)
+        second = mass - high * stats.norm.pdf(high) + low * stats.norm.pdf(low)
+        assert slope_moments(clipped, variance=s) == pytest.approx((mass, s * second), rel=1e-3)
+    for power in (0.5, 0.3):  # slope |u|^(power - 1), whose square is not integrable
+        with pytest.raises(ValueError, match="mean square over a normal variable is finite"):
+            slope_moments(lambda u, power=power: jnp.abs(u) ** power)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from diffusion_theory.composites import ManyLevels
 from diffusion_theory.networks import distances, photographs
 from fourier_simplicity import surrogates
 from fourier_simplicity.learners import SingleNeuron
-from learning_dynamics import drawing, hermite, images, spectra
-from learning_dynamics.comparison import Measurement, Prediction
+from learning_dynamics import hermite, images, spectra
+from learning_dynamics.evidence import drawing
+from learning_dynamics.evidence.comparison import Measurement, Prediction
 from learning_dynamics.model.overlaps import from_weights, order_parameters
 from learning_dynamics.noise_schedule import NoiseSchedule, forward_process
 from learning_dynamics.search.sample_complexity import recovered_share

@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from learning_dynamics import Measurement, Prediction, claims, compare
-from learning_dynamics.claims import Evidence, Outcome, Run, claim, load_claims, run_claim
-from learning_dynamics.figures import new_figure
+from learning_dynamics import Measurement, Prediction, compare
+from learning_dynamics.evidence.figures import new_figure
+from learning_dynamics.report import claims
+from learning_dynamics.report.claims import Evidence, Outcome, Run, claim, load_claims, run_claim
 from learning_dynamics.sweeps import Store
 
 

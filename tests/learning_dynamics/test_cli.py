@@ -5,9 +5,10 @@ import sys
 import numpy as np
 import pytest
 
-from learning_dynamics import Measurement, Prediction, claims, compare
-from learning_dynamics.claims import Evidence, claim
-from learning_dynamics.cli import main
+from learning_dynamics import Measurement, Prediction, compare
+from learning_dynamics.report import claims
+from learning_dynamics.report.claims import Evidence, claim
+from learning_dynamics.report.cli import main
 
 
 def comparison(shift):

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from learning_dynamics import Measurement, Prediction, compare
-from learning_dynamics.figures import (
+from learning_dynamics.evidence.figures import (
     draw_simulation,
     draw_theory,
     figure_style,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import learning_dynamics as ld
-from learning_dynamics.figures import plot_comparison, plot_comparisons, save_figure
+from learning_dynamics.evidence.figures import plot_comparison, plot_comparisons, save_figure
 
 TIME = np.geomspace(0.1, 10, 7)
 

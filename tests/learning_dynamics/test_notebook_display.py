@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import learning_dynamics as ld
-from learning_dynamics.drawing import InlineFigure, figure_style, new_figure, save_figure
+from learning_dynamics.evidence.drawing import InlineFigure, figure_style, new_figure, save_figure
 from tests.learning_dynamics.results_of_each_kind import KINDS
 
 ROOT = Path(__file__).parents[2]

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from learning_dynamics import Measurement, Prediction, claims, compare
-from learning_dynamics.claims import Evidence, claim, load_claims, load_plugins
-from learning_dynamics.cli import main
-from learning_dynamics.progress import Progressing
-from learning_dynamics.records import load_records
-from learning_dynamics.report import run_report, write_report
+from learning_dynamics import Measurement, Prediction, compare
+from learning_dynamics.report import claims
+from learning_dynamics.report.claims import Evidence, claim, load_claims, load_plugins
+from learning_dynamics.report.cli import main
+from learning_dynamics.report.page import run_report, write_report
+from learning_dynamics.report.progress import Progressing
+from learning_dynamics.report.records import load_records
 
 GOOD = """
-from learning_dynamics.claims import claim
+from learning_dynamics.report.claims import claim
 from tests.learning_dynamics.test_plugins import evidence
 
 claim("{id}", statement="s", source="here")(lambda run: evidence())

@@ -11,13 +11,14 @@ import pytest
 import xarray as xr
 from rich.console import Console
 
-from learning_dynamics import Measurement, Prediction, claims, compare
-from learning_dynamics.claims import Evidence, Panel, claim
-from learning_dynamics.figures import image_grid, new_figure, plot_comparison
+from learning_dynamics import Measurement, Prediction, compare
+from learning_dynamics.evidence.figures import image_grid, new_figure, plot_comparison
 from learning_dynamics.markup import duration, number, plain_or_math, slug, with_error
-from learning_dynamics.progress import Progressing
-from learning_dynamics.records import LARGEST_SVG, load_records, store, strict_json
-from learning_dynamics.report import run_report, select_claims, write_report
+from learning_dynamics.report import claims
+from learning_dynamics.report.claims import Evidence, Panel, claim
+from learning_dynamics.report.page import run_report, select_claims, write_report
+from learning_dynamics.report.progress import Progressing
+from learning_dynamics.report.records import LARGEST_SVG, load_records, store, strict_json
 
 REQUIRED = {
     "id": str,
@@ -241,7 +242,7 @@ def test_failed_write_leaves_the_old_file(tmp_path, quiet, monkeypatch):
 
 def test_large_figures_become_pixels(tmp_path, monkeypatch, quiet):
     assert LARGEST_SVG > 500_000
-    monkeypatch.setattr("learning_dynamics.records.LARGEST_SVG", 1000)
+    monkeypatch.setattr("learning_dynamics.report.records.LARGEST_SVG", 1000)
     figure = image_grid([np.zeros((1, 4, 4))], ["patch"])
     found = Evidence([comparison()], [comparison(9.0)], {"patches": Panel(figure, "patches")})
     register("toy/a", lambda run: found)

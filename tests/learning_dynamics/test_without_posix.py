@@ -29,6 +29,7 @@ SWEEP = """
     import warnings
     import numpy as np
     import learning_dynamics
+    from learning_dynamics.identity.key import Fingerprint
     from learning_dynamics.process.checkpoint import checkpoint_file, restore, save
 
     with warnings.catch_warnings(record=True) as told:
@@ -37,15 +38,16 @@ SWEEP = """
     assert found["value"].values.tolist() == [2.0, 4.0]
     assert any("two processes on this store may compute the same cell" in str(w.message)
                for w in told), told
-    save(checkpoint_file("c"), "me", 1, np.zeros(2), [{"x": np.ones(3)}])
-    assert restore("c", "me", np.zeros(2), None)[0] == 1
+    me = Fingerprint("me", {})
+    save(checkpoint_file("c"), me, 1, np.zeros(2), [{"x": np.ones(3)}])
+    assert restore("c", me, np.zeros(2), None)[0] == 1
 """
 
 REPORT = """
     import importlib, pkgutil
     import learning_dynamics
-    from learning_dynamics import claims
-    from learning_dynamics.cli import main
+    from learning_dynamics.report import claims
+    from learning_dynamics.report.cli import main
     from tests.learning_dynamics.test_plugins import evidence
 
     claims.entry_points = lambda group: []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from learning_dynamics.claims import load_claims, run_claim
+from learning_dynamics.report.claims import load_claims, run_claim
 from linear_diffusion.claims.common import finite_size, jackknife, stack
 from linear_diffusion.theory import bayes_loss, kl
 

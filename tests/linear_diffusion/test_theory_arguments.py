@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from learning_dynamics.comparison import Prediction
+from learning_dynamics.evidence.comparison import Prediction
 from learning_dynamics.noise_schedule import NoiseSchedule
 from linear_diffusion import theory
 

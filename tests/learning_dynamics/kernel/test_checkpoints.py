@@ -1,5 +1,6 @@
 """Checkpoints that are damaged, cannot be written, or hold types that NumPy does not know."""
 
+import dataclasses
 import os
 import threading
 
@@ -13,25 +14,27 @@ from flax import nnx
 import learning_dynamics as ld
 from learning_dynamics import files
 from learning_dynamics.array_files import read_arrays, write_arrays
+from learning_dynamics.identity.key import Fingerprint
 from learning_dynamics.process import simulate as simulation
 from learning_dynamics.process.checkpoint import checkpoint_file, restore, save
 from learning_dynamics.training import Minibatches, network, train
 from tests.learning_dynamics.kernel.models import Committee, Teacher
 
+ME, YOU = Fingerprint("me", {"`key`": "1"}), Fingerprint("you", {"`key`": "2"})
 STATE = {"w": jnp.arange(6.0).reshape(2, 3), "n": jnp.arange(3, dtype=jnp.int32)}
 PARTS = [{"a": np.arange(4.0), "b:c": np.array(1)}, {"a": np.arange(5.0), "b:c": np.array(2)}]
 
 
 def saved(path):
-    save(path, "me", 2, STATE, PARTS)
+    save(path, ME, 2, STATE, PARTS)
     return path
 
 
 def back(path):
-    return restore(path, "me", STATE, None)
+    return restore(path, ME, STATE, None)
 
 
-def refused(path, what, identity="me"):
+def refused(path, what, identity=ME):
     with pytest.raises(ValueError, match="Argument `checkpoint` must") as error:
         restore(path, identity, STATE, None)
     assert str(path) in str(error.value)
@@ -50,7 +53,7 @@ def test_a_state_comes_back(tmp_path):
     for part, expected in zip(parts, PARTS, strict=True):
         for name in expected:
             np.testing.assert_array_equal(part[name], expected[name])
-    save(tmp_path / "d", "me", 1, STATE, [{}])  # nothing was observed
+    save(tmp_path / "d", ME, 1, STATE, [{}])  # nothing was observed
     assert back(tmp_path / "d")[2] == [{}]
 
 
@@ -81,7 +84,7 @@ def test_other_files_are_refused_by_name(tmp_path, monkeypatch):
     with path.open("wb") as file:
         file.truncate(30_000_000_000)
     refused(path, "truncated")
-    refused(saved(path), "another run", identity="you")
+    refused(saved(path), "another run; what differs: `key`", identity=YOU)
 
     def forbidden(*_):
         raise PermissionError(13, "Permission denied")
@@ -137,6 +140,30 @@ def learn(checkpoint, optimiser=None):
     )  # fmt: skip
 
 
+def test_a_refusal_names_what_differs(tmp_path, monkeypatch):
+    path = tmp_path / "c.npz"
+    run(path)
+
+    def refused_for(name, work, *arguments):
+        with pytest.raises(ValueError, match=f"saved by another run; what differs: {name}"):
+            work(*arguments)
+
+    for changes in ({"learning_rate": 0.3}, {"label_noise": 0.1}):
+        monkeypatch.setitem(globals(), "PROBLEM", dataclasses.replace(PROBLEM, **changes))
+        refused_for(r"`problem`\.$", run, path)
+        monkeypatch.undo()
+
+    def steep(self, fields, norms, parameters, sample):
+        return 2.0 * (fields[0, 0] - sample.label) ** 2
+
+    monkeypatch.setattr(Committee, "loss", steep)
+    refused_for(".*Committee", run, path)
+    monkeypatch.undo()
+    run(path)
+    learn(path := tmp_path / "d.npz")
+    refused_for(".*`optimiser`", learn, path, optax.sgd(0.2))
+
+
 @pytest.mark.parametrize("work", [run, learn])
 def test_a_place_that_cannot_be_written_is_found_before_any_work(tmp_path, monkeypatch, work):
     def started(*_, **__):
@@ -190,8 +217,8 @@ def test_threads_do_not_meet(tmp_path):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "int4", "uint4", "float8_e5m2"])
 def test_narrow_types_come_back_bit_by_bit(tmp_path, dtype):
     state = jnp.arange(6).reshape(2, 3).astype(dtype)
-    save(tmp_path / "c", "me", 1, state, [{"x": np.asarray(state)}])
-    _, again, parts = restore(tmp_path / "c", "me", state, None)
+    save(tmp_path / "c", ME, 1, state, [{"x": np.asarray(state)}])
+    _, again, parts = restore(tmp_path / "c", ME, state, None)
     assert again.dtype == state.dtype
     assert np.asarray(again).tobytes() == np.asarray(state).tobytes()
     assert parts[0]["x"].dtype == np.asarray(state).dtype

@@ -6,7 +6,7 @@ import pytest
 from scipy import special
 
 import learning_dynamics as ld
-from learning_dynamics.limit.quadrature import student
+from learning_dynamics.limit.accuracy import student
 from tests.learning_dynamics.kernel.models import Committee, Teacher
 from tests.learning_dynamics.kernel.witness import committee_rates
 

@@ -7,6 +7,7 @@ from scipy import special
 
 import learning_dynamics as ld
 from learning_dynamics.limit.accuracy import Target
+from learning_dynamics.limit.population import Population
 from learning_dynamics.search.forms import Form
 from learning_dynamics.search.information_exponent import loss_forms
 from learning_dynamics.search.loss_expansion import zero_overlap
@@ -84,7 +85,7 @@ def test_hermite_and_law_route_agree(name):
         "denoiser": (ld.Problem(Spike(), Denoiser(1), 1.0), 2**17, 0.05),
     }[name]
     found = [
-        loss_forms(problem, Target(points=points), highest=3, route=route)
+        loss_forms(Population(problem, target=Target(points=points)), highest=3, route=route)
         for route in ("hermite", "law")
     ]
     agree(*found)
@@ -95,7 +96,7 @@ def test_hermite_and_law_route_agree(name):
 def test_forms_against_the_loss_at_finite_overlap():
     """L(m) - L(0) by `expected_loss` at norm one against the sum of the forms, ReLU label."""
     problem = ld.Problem(Polynomial(2, lambda x: relu(x[0]) + x[1] ** 2), Correlation(relu), 1.0)
-    forms = loss_forms(problem, Target(points=2**11), highest=6)
+    forms = loss_forms(Population(problem, target=Target(points=2**11)), highest=6)
     m = np.array([[0.0, 0.0], [0.15, -0.1], [0.2, 0.25]])
     rest = 1 - np.sum(m**2, axis=1)
     states = ld.Overlaps(m[:, None], rest[:, None, None, None], {})
@@ -208,6 +209,7 @@ def test_dependent_vectors_and_blocks():
     """Twice the same vector doubles L_k; a normalised preactivation does not feel the variance."""
     twice = ld.Problem(Polynomial(1, lambda x: hermite(3, x[0]), 2), Correlation(jnp.tanh), 1.0)
     once = ld.Problem(Polynomial(1, lambda x: hermite(3, x[0])), Correlation(jnp.tanh), 1.0)
+    once, twice = Population(once), Population(twice)
     one, two = loss_forms(once, highest=3), loss_forms(twice, highest=3)
     with pytest.raises(ValueError, match="dependent"):
         loss_forms(twice, route="hermite")
@@ -215,7 +217,8 @@ def test_dependent_vectors_and_blocks():
         np.testing.assert_allclose(b.coefficients, 2 * a.coefficients, atol=1e-5)
     assert abs(one[2].coefficients[0]) > 0.1
     bands = Bands(np.array([1.0]), shares=(0.5, 0.5), variances=(1.5, 0.5))
-    found = loss_forms(ld.Problem(bands, NormalisedCorrelator(3), 1.0), highest=3, dimension=10**6)
+    banded = ld.Problem(bands, NormalisedCorrelator(3), 1.0)
+    found = loss_forms(Population(banded, 10**6), highest=3)
     # label erf(x / sqrt 2): E y He_3(x) = -(1/3) sqrt(2/pi) ... by quadrature of the label itself
     x, w = np.polynomial.hermite_e.hermegauss(80)
     c3 = np.sum(w * special.erf(x / np.sqrt(2)) * (x**3 - 3 * x)) / w.sum()
@@ -225,17 +228,17 @@ def test_dependent_vectors_and_blocks():
 def test_zero_overlap_of_several_blocks():
     bands = Bands(np.array([1.0]), shares=(0.25, 0.75), variances=(1.0, 2.0))
     problem = ld.Problem(bands, Committee(2), 1.0, initial_norm=0.5)
-    state = zero_overlap(problem, 10_001)
+    state = zero_overlap(Population(problem, 10_001))
     np.testing.assert_allclose(state.blocks[:, 0, 0], [0.0625, 0.1875], rtol=1e-3)
     assert not state.signal.any()
     with pytest.raises(ValueError, match="dimension"):
-        zero_overlap(problem)
+        Population(problem)
 
 
 def test_monte_carlo_derivative_of_the_loss():
     """L_1 by finite differences of the mean loss over weights and inputs, no kernel involved."""
     problem = ld.Problem(Polynomial(2, lambda x: jnp.sign(x[0]) + 0.3 * x[1]), Squared(relu), 1.0)
-    form = loss_forms(problem, Target(points=2**14), highest=1)[0]
+    form = loss_forms(Population(problem, target=Target(points=2**14)), highest=1)[0]
     rng, step, n = np.random.default_rng(0), 0.05, 400_000
     x, z = rng.normal(size=(n, 2)), rng.normal(size=n)
     y = np.sign(x[:, 0]) + 0.3 * x[:, 1]
@@ -257,9 +260,9 @@ def test_bad_exponent_arguments_are_refused():
     with pytest.raises(ValueError, match="route"):
         ld.information_exponent(problem, route="jet")
     with pytest.raises(ValueError, match="highest"):
-        loss_forms(ld.Problem(Teacher(np.ones(30)), Committee(1), 1.0), route="law")
+        loss_forms(Population(ld.Problem(Teacher(np.ones(30)), Committee(1), 1.0)), route="law")
     with pytest.raises(ValueError, match="around"):
         loss_forms(
-            ld.Problem(Teacher(np.ones(1)), Committee(2), 1.0),
+            Population(ld.Problem(Teacher(np.ones(1)), Committee(2), 1.0)),
             around=ld.order_parameters([[0.0], [0.0]], np.ones((2, 2))),
         )

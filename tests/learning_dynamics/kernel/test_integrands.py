@@ -8,9 +8,10 @@ from scipy.integrate import solve_ivp
 
 import learning_dynamics as ld
 from learning_dynamics.limit.degrees import degrees_of
-from learning_dynamics.limit.quadrature import expectation_nodes, standard_length
-from learning_dynamics.limit.solution import velocity_at
-from learning_dynamics.limit.starts import device_nodes, limit_medium
+from learning_dynamics.limit.nodes import device_nodes, standard_length
+from learning_dynamics.limit.population import velocity_at
+from learning_dynamics.limit.quadrature import expectation_nodes
+from learning_dynamics.limit.starts import limit_medium
 from learning_dynamics.limit.velocity import moments
 from tests.learning_dynamics.kernel.models import Committee, Teacher
 

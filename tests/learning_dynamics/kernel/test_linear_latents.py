@@ -7,9 +7,11 @@ import pytest
 
 import learning_dynamics as ld
 from diffusion_theory import MixedCumulant, TiedDenoiser
+from learning_dynamics.limit.accuracy import combine
 from learning_dynamics.limit.linear_latents import quadrature_problem
-from learning_dynamics.limit.quadrature import combine, expectation_nodes
-from learning_dynamics.limit.starts import device_nodes, limit_medium
+from learning_dynamics.limit.nodes import device_nodes
+from learning_dynamics.limit.quadrature import expectation_nodes
+from learning_dynamics.limit.starts import limit_medium
 from learning_dynamics.limit.velocity import moments
 from tests.learning_dynamics.kernel.models import Committee, Denoiser, Spike, Teacher
 
@@ -52,7 +54,8 @@ def test_moments_are_those_of_all_latents(case):
         def both(one):
             rules, kind = expectation_nodes(one, points=2**16, method="sobol")
             each = [jax.tree.map(np.asarray, compiled(device_nodes(rule))) for rule in rules]
-            return combine(each, kind)
+            mean = combine(each, kind)
+            return mean.value, mean.error
 
         whole, reduced = both(problem), both(fewer)
     for name in ("signal", "noise", "radial", "pull", "step", "loss"):

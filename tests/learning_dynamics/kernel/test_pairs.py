@@ -8,6 +8,7 @@ import pytest
 import learning_dynamics as ld
 from learning_dynamics.limit.accuracy import Target
 from learning_dynamics.limit.linear_latents import without_linear_latents
+from learning_dynamics.limit.population import Population
 from learning_dynamics.search.information_exponent import loss_forms
 from learning_dynamics.search.loss_expansion_hermite import hermite_forms
 from learning_dynamics.search.single_neuron import alike, sum_over_pairs
@@ -68,9 +69,9 @@ def test_sums_over_pairs_are_recognised():
 )
 def test_pairs_give_what_all_neurons_together_give(readout):
     target = Target(points=2**13, method="tensor")
-    several = problem(readout=readout)
-    together = hermite_forms(several, target, highest=3)
-    for a, b in zip(loss_forms(several, target, highest=3), together, strict=True):
+    several = Population(problem(readout=readout), target=target)
+    together = hermite_forms(several, highest=3)
+    for a, b in zip(loss_forms(several, highest=3), together, strict=True):
         np.testing.assert_array_equal(a.powers, b.powers)
         assert np.max(np.abs(a.coefficients - b.coefficients)) < 1e-6
         assert np.all(np.abs(a.coefficients - b.coefficients) < a.errors + b.errors + 1e-9)
@@ -78,7 +79,7 @@ def test_pairs_give_what_all_neurons_together_give(readout):
 
 def test_forms_of_two_neurons_against_the_loss_at_finite_overlap():
     two = problem(hidden=2, readout=(1.0, -0.5))
-    forms = loss_forms(two, highest=6)
+    forms = loss_forms(Population(two), highest=6)
     rng = np.random.default_rng(0)
     m = np.concatenate([np.zeros((1, 2, 2)), 0.12 * rng.normal(size=(3, 2, 2))])
     blocks = np.zeros((4, 1, 2, 2))

@@ -11,9 +11,11 @@ from scipy import integrate
 import learning_dynamics as ld
 from diffusion_theory import MixedCumulant, TiedDenoiser
 from learning_dynamics.hermite import gauss_hermite, hermite_coefficients, trapezoid
-from learning_dynamics.limit.quadrature import combine, expectation_nodes, student
-from learning_dynamics.limit.solution import velocity_at
-from learning_dynamics.limit.starts import device_nodes, limit_medium
+from learning_dynamics.limit.accuracy import combine, student
+from learning_dynamics.limit.nodes import device_nodes
+from learning_dynamics.limit.population import velocity_at
+from learning_dynamics.limit.quadrature import expectation_nodes
+from learning_dynamics.limit.starts import limit_medium
 from tests.learning_dynamics.kernel.models import Absolute, Committee, Denoiser, Spike, Teacher
 
 INTEGRANDS = {
@@ -55,8 +57,8 @@ def test_error_of_tensor_rules_is_honest(name):
             for count in (nodes, nodes - 1, int(0.7 * nodes)):
                 points, weights = gauss_hermite(count)
                 found.append(np.asarray(np.sum(weights * function(points + shift))))
-            value, error = combine(found, "tensor")
-            ratios.append(abs(value - exact) / (error + 1e-11))
+            mean = combine(found, "tensor")
+            ratios.append(abs(mean.value - exact) / (mean.error + 1e-11))
     assert max(ratios) < 1
     assert np.median(ratios) > 0.02 or name in ("cosine", "polynomial", "exponential", "tanh")
 
@@ -74,8 +76,8 @@ def test_error_of_sobol_sets_is_honest():
             field = 0.3 * rule.latents["x"][:, 0] + np.sqrt(0.91) * rule.zeta[:, 0, 0]
             label = rule.latents["x"][:, 0] + 0.5 * rule.latents["label noise"]
             found.append(np.asarray(np.sum(rule.weights * np.abs(field - label))))
-        value, error = combine(found, kind)
-        ratios.append((value - exact) / error)
+        mean = combine(found, kind)
+        ratios.append((mean.value - exact) / mean.error)
     # variance of Student's t with 7 degrees of freedom: 7 / 5; one in a thousand beyond the bound
     assert 0.6 < np.std(ratios) * student(8) < 1.9
     assert np.max(np.abs(ratios)) < 1
@@ -84,9 +86,9 @@ def test_error_of_sobol_sets_is_honest():
 
 
 def test_combine_keeps_the_structure():
-    value, error = combine([{"a": np.ones(2)}, {"a": np.zeros(2)}, {"a": np.ones(2)}], "tensor")
-    np.testing.assert_array_equal(value["a"], 1)
-    np.testing.assert_array_equal(error["a"], 2)
+    mean = combine([{"a": np.ones(2)}, {"a": np.zeros(2)}, {"a": np.ones(2)}], "tensor")
+    np.testing.assert_array_equal(mean.value["a"], 1)
+    np.testing.assert_array_equal(mean.error["a"], 2)
 
 
 def test_trapezoid_beats_gauss_hermite_for_steep_functions():
@@ -132,7 +134,8 @@ def rate_of(problem, start, points):
         rates = [
             velocity_at(cast, place, device_nodes(rule), state, held=frozenset()) for rule in rules
         ]
-        return combine([jax.tree.map(np.asarray, rate) for rate in rates], kind)
+        mean = combine([jax.tree.map(np.asarray, rate) for rate in rates], kind)
+        return mean.value, mean.error
 
 
 def test_nodes_declared_per_noise_vector():

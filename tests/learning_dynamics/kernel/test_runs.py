@@ -228,7 +228,7 @@ class Reaches:
 def test_callable_objects_name_a_run(tmp_path):
     """Objects and partial functions as quantities: told apart by what they hold."""
     prints = [
-        fingerprint("run.npz", None, ld.Stop(quantity, 0.5))
+        fingerprint("run.npz", None, stop=ld.Stop(quantity, 0.5)).digest
         for quantity in (
             Reaches(0), Reaches(0), Reaches(1), partial(_along, 0), partial(_along, 0),
             partial(_along, 1), _along,

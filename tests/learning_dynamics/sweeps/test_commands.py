@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from learning_dynamics.cli import main
+from learning_dynamics.report.cli import main
 from learning_dynamics.sweeps.estimate import remaining_seconds, time_left
 from learning_dynamics.sweeps.show import states
 from learning_dynamics.sweeps.store import Store

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import learning_dynamics as ld
-from learning_dynamics.cli import main
+from learning_dynamics.report.cli import main
 from learning_dynamics.sweeps.results import normalise
 from learning_dynamics.sweeps.store import Store
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from learning_dynamics.claims import Claim, Outcome
-from learning_dynamics.comparison import Comparison
+from learning_dynamics.evidence.comparison import Comparison
 from learning_dynamics.files import replacing, strict_json
 from learning_dynamics.markup import slug
 from learning_dynamics.netcdf import write_netcdf
+from learning_dynamics.report.claims import Claim, Outcome
 
 __all__ = ["finished", "load_records", "store", "versions"]
 
@@ -145,7 +145,7 @@ def _headline(comparisons: Sequence[Comparison]) -> Record:
 
 
 def _save_figure(figure: Any, out: Path, stem: str) -> str:
-    from learning_dynamics.figures import save_figure
+    from learning_dynamics.evidence.figures import save_figure
 
     file = f"figures/{stem}.svg"
     with replacing(out / file) as temporary:

@@ -1,8 +1,6 @@
 """The page: runs claims and writes one section per claim, after every claim."""
 
 import shutil
-import time
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,14 +9,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from learning_dynamics.claims import (
-    BrokenPlugin,
-    Claim,
-    Outcome,
-    Size,
-    load_plugins,
-    run_claim,
-)
 from learning_dynamics.files import (
     folder_path,
     plain_text,
@@ -27,9 +17,18 @@ from learning_dynamics.files import (
     strict_json,
 )
 from learning_dynamics.markup import duration, number, plain_or_math, with_error
-from learning_dynamics.progress import Progressing
-from learning_dynamics.records import finished, load_records, store, versions
-from learning_dynamics.validation import one_of
+from learning_dynamics.report.claims import (
+    BrokenPlugin,
+    Claim,
+    Outcome,
+    Size,
+    load_plugins,
+)
+from learning_dynamics.report.forecast import Forecast, shortest_then_longest
+from learning_dynamics.report.progress import Progressing
+from learning_dynamics.report.records import finished, load_records, store, versions
+from learning_dynamics.report.workers import Job, can_run_elsewhere, execute, side_by_side
+from learning_dynamics.validation import one_of, positive_integer
 
 __all__ = ["run_report", "select_claims", "write_report"]
 
@@ -77,6 +76,8 @@ def write_report(
     out: str | Path,
     *,
     pending: Sequence[str] = (),
+    running: Sequence[str] = (),
+    left: float | None = None,
     broken: Sequence[BrokenPlugin] = (),
 ) -> Path:
     """Store the outcomes below `out` and write `index.html` and `claims.json`.
@@ -87,7 +88,9 @@ def write_report(
     Args:
         outcomes: claims that were run.
         out: folder, made if it is missing.
-        pending: ids of claims that are still to be run, named on the page.
+        pending: ids of claims that are not finished, named on the page.
+        running: those of them that run now.
+        left: seconds until all are finished; a browser reloads the page until this is None.
         broken: plug-ins that could not be loaded, shown on the page.
 
     Returns:
@@ -100,7 +103,7 @@ def write_report(
     for outcome in outcomes:
         store(outcome, out)
     records = load_records(out)
-    page = plain_text(_render(records, pending, broken))
+    page = plain_text(_render(records, pending, running, left, broken))
     published = [{key: record[key] for key in _PUBLISHED} for record in records]
     for name, text in (("claims.json", strict_json(published)), ("index.html", page)):
         with replacing(out / name) as temporary:
@@ -114,6 +117,8 @@ def run_report(
     size: Size = "quick",
     out: str | Path = "report",
     seed: int = 0,
+    workers: int | None = None,
+    compiled: str | Path | None = None,
     progress: Progressing | None = None,
     done: Callable[[Outcome], object] | None = None,
     fresh: bool = False,
@@ -128,58 +133,114 @@ def run_report(
         size: "quick" or "full".
         out: folder of the page.
         seed: seed of every claim's random key.
+        workers: number of processes in which claims run side by side, the shortest first and then
+            the longest first; by default claims run in this process, in the order of their ids.
+            Claims that are no top-level functions of a plug-in run here in any case. Outcomes of
+            other processes hold a record of their verdicts in place of evidence.
+        compiled: folder in which these processes keep compiled programs for each other and for
+            later runs; programs are found again by what they compute.
         progress: where progress is shown (default: standard error).
         done: called with each outcome as soon as it is stored.
         fresh: whether to forget what earlier runs at full size left in `out`.
+
+    Returns:
+        Outcomes in the order of the claims' ids.
 
     Raises:
         ValueError: on an unknown claim or size, or if `out` is empty or a file.
     """
     one_of("size", size, ("quick", "full"))
+    count = 1 if workers is None else positive_integer("workers", workers)
     progress = progress or Progressing()
     claims = select_claims(ids)
     broken = load_plugins()[1]
     for plugin in broken:
         progress.say(f"plug-in {plugin.name} is left out: {plugin.reason}")
     out = folder_path("out", out)
-    write_report([], out, pending=[claim.id for claim in claims], broken=broken)
-    for folder in ("", "records", "figures", "data"):
-        remove_abandoned(out / folder)
-    outcomes = []
-    for index, claim in enumerate(claims):
-        waiting = [later.id for later in claims[index + 1 :]]
-        start = time.perf_counter()
-        cells = out / "sweeps" / claim.id.replace("/", "_") if size == "full" else None
-        if cells is not None and fresh:
-            shutil.rmtree(cells, ignore_errors=True)
-        kept = None
-        try:
-            if cells is not None and not fresh:
-                kept = finished(claim, out, size=size, seed=seed)
-            outcome = kept or run_claim(
-                claim, size=size, seed=seed, tracker=progress.track, store=cells
-            )
-            write_report([] if kept else [outcome], out, pending=waiting, broken=broken)
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # also one raised while a figure is drawn, or that ends the program
-            spent = time.perf_counter() - start
-            outcome = Outcome(claim, None, spent, size, seed, traceback.format_exc())
-            write_report([outcome], out, pending=waiting, broken=broken)
-        outcomes.append(outcome)
+    apart = [claim for claim in claims if workers is not None and can_run_elsewhere(claim)]
+    order = shortest_then_longest(apart) if apart else []
+    here = [claim for claim in claims if claim not in apart]
+    forecast = Forecast([*order, *here], min(count, max(len(apart), 1)))
+    outcomes: dict[str, Outcome] = {}
+
+    def write(*, over: bool = False) -> None:
+        left = None if over or not forecast.pending else forecast.left()
+        running = () if over else forecast.running
+        write_report([], out, pending=forecast.pending, running=running, left=left, broken=broken)
+
+    def ended(outcome: Outcome, *, kept: bool = False) -> None:
+        forecast.end(outcome.claim, counts=not kept)
+        outcomes[outcome.claim.id] = outcome
+        write()
         if done is not None:
             done(outcome)
-        result = "holds" if outcome.holds else "error" if outcome.error else "does not hold"
         how = "kept from an earlier run" if kept else duration(outcome.seconds)
-        progress.say(f"[{index + 1}/{len(claims)}] {claim.id}: {result} ({how})")
-    return outcomes
+        left = f", about {duration(forecast.left())} left" if forecast.pending else ""
+        number = f"{forecast.finished}/{len(claims)}"
+        progress.say(f"[{number}] {outcome.claim.id}: {_result(outcome)} ({how}){left}")
+
+    def job(claim: Claim) -> Job:
+        cells = out / "sweeps" / claim.id.replace("/", "_") if size == "full" else None
+        return Job(claim, size, seed, out, cells)
+
+    def kept(claim: Claim) -> bool:
+        """Whether the claim need not be run; forgets what earlier runs left of it if asked to."""
+        cells = job(claim).cells
+        if cells is None:
+            return False
+        if fresh:
+            shutil.rmtree(cells, ignore_errors=True)
+            return False
+        earlier = finished(claim, out, size=size, seed=seed)
+        if earlier is not None:
+            forecast.start(claim)
+            ended(earlier, kept=True)
+        return earlier is not None
+
+    write()
+    for folder in ("", "records", "figures", "data"):
+        remove_abandoned(out / folder)
+    try:
+        jobs = [job(claim) for claim in order if not kept(claim)]
+        at: dict[str, str] = {}
+        with progress.line() as show:
+            for event in side_by_side(
+                jobs, workers=count, compiled=None if compiled is None else Path(compiled)
+            ):
+                if event.outcome is not None:
+                    ended(event.outcome)
+                elif event.claim is None:
+                    write()
+                elif event.claim.id not in forecast.running:
+                    forecast.start(event.claim)
+                    write()
+                if event.claim is not None:
+                    at[event.claim.id] = event.at
+                where = (f"{id} {at.get(id, '')}".rstrip() for id in forecast.running)
+                show(f"{', '.join(where)}; about {duration(forecast.left())} left")
+        for claim in here:
+            if not kept(claim):
+                forecast.start(claim)
+                write()
+                ended(execute(job(claim), progress.track))
+    finally:
+        write(over=True)
+    return [outcomes[claim.id] for claim in claims]
+
+
+def _result(outcome: Outcome) -> str:
+    return "holds" if outcome.holds else "error" if outcome.error else "does not hold"
 
 
 def _render(
-    records: list[dict[str, Any]], pending: Sequence[str], broken: Sequence[BrokenPlugin]
+    records: list[dict[str, Any]],
+    pending: Sequence[str],
+    running: Sequence[str],
+    left: float | None,
+    broken: Sequence[BrokenPlugin],
 ) -> str:
     environment = Environment(
-        loader=PackageLoader("learning_dynamics"),
+        loader=PackageLoader("learning_dynamics.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -194,7 +255,9 @@ def _render(
     environment.globals["with_error"] = with_error
     return environment.get_template("report.html.j2").render(
         records=records,
-        pending=pending,
+        pending=[id for id in pending if id not in running],
+        running=running,
+        left=left,
         broken=broken,
         holding=sum(
             record["verdict"] == "pass" and record["control_verdict"] == "fail"

@@ -1,10 +1,12 @@
 """Progress on the terminal: bars between compiled calls on the host, never inside compiled code."""
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 __all__ = ["Progressing", "say", "track"]
 
@@ -22,6 +24,15 @@ class Progressing:
     def say(self, line: str) -> None:
         """Write one plain line, above the bars if there are any."""
         self.console.print(line, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def line(self) -> Iterator[Callable[[str], None]]:
+        """Give what replaces one line at the bottom of the terminal; elsewhere it does nothing."""
+        if not self.console.is_terminal:
+            yield lambda _: None
+            return
+        with self.console.status("") as status:
+            yield lambda text: status.update(Text(text))
 
     def track(self, items: Iterable[T], description: str) -> Iterator[T]:
         """Iterate over `items`; on a terminal with a bar that disappears at the end."""

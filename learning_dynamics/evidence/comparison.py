@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from learning_dynamics import short_text
-from learning_dynamics.comparison_text import about_comparison, about_comparisons, bundle
-from learning_dynamics.measurement import Measurement, Prediction
+from learning_dynamics.evidence.comparison_text import about_comparison, about_comparisons, bundle
+from learning_dynamics.evidence.measurement import Measurement, Prediction
 from learning_dynamics.netcdf import attributes_of
 from learning_dynamics.validation import between, reject
 
@@ -162,7 +162,7 @@ class Comparison:
             path: file to write, if any; its suffix chooses the format.
             options: those of `plot_comparison`.
         """
-        from learning_dynamics.figures import plot_comparison, save_figure
+        from learning_dynamics.evidence.figures import plot_comparison, save_figure
 
         figure = plot_comparison(self, **options)
         if path is not None:
@@ -223,8 +223,8 @@ class Comparisons(Sequence[Comparison]):
             path: file to write, if any; its suffix chooses the format.
             options: those of `plot_comparisons`.
         """
-        from learning_dynamics.drawing import save_figure
-        from learning_dynamics.figures import plot_comparisons
+        from learning_dynamics.evidence.drawing import save_figure
+        from learning_dynamics.evidence.figures import plot_comparisons
 
         figure = plot_comparisons(self, **options)
         if path is not None:

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.comparison_panels import (
+from learning_dynamics.evidence.comparison_panels import (
     LETTER,
     draw_levels,
     fit_logarithmic,
@@ -20,7 +20,7 @@ from learning_dynamics.comparison_panels import (
     residual_panel,
     smooth_lines,
 )
-from learning_dynamics.drawing import (
+from learning_dynamics.evidence.drawing import (
     GREY,
     SeriesStyle,
     Width,
@@ -37,7 +37,7 @@ from learning_dynamics.drawing import (
 from learning_dynamics.validation import finite_array, one_of, real_array, reject
 
 if TYPE_CHECKING:
-    from learning_dynamics.comparison import Comparison
+    from learning_dynamics.evidence.comparison import Comparison
 
 __all__ = [
     "SeriesStyle",

@@ -10,7 +10,7 @@ import numpy as np
 from learning_dynamics import short_text
 
 if TYPE_CHECKING:  # imported where it is used: the command line must start fast
-    from learning_dynamics.comparison import Comparison, Comparisons
+    from learning_dynamics.evidence.comparison import Comparison, Comparisons
 
 __all__ = ["about_comparison", "about_comparisons", "bundle"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from learning_dynamics.claims import Outcome
+    from learning_dynamics.report.claims import Outcome
 
 __all__ = ["main"]
 
@@ -58,6 +58,14 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--fresh", action="store_true", help="forget what an earlier run at full size left in --out"
     )
+    report.add_argument(
+        "--workers",
+        type=_count,
+        help="claims run side by side; default: one per core",
+    )
+    report.add_argument(
+        "--compiled", type=_path, metavar="DIR", help="keep compiled programs there for later runs"
+    )
     report.add_argument("--seed", type=_seed, default=0, help="of the random keys, default: 0")
     commands.add_parser("list", help="name the claims")
     sweep = commands.add_parser("sweep", help="run a measure over a grid, or go on with it")
@@ -98,7 +106,7 @@ def _list() -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from learning_dynamics.claims import load_plugins
+    from learning_dynamics.report.claims import load_plugins
 
     claims, broken = load_plugins()
     table = Table("claim", "package", "statement", box=None, pad_edge=False)
@@ -116,8 +124,8 @@ def _list() -> int:
 
 
 def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    from learning_dynamics.claims import load_plugins
-    from learning_dynamics.report import run_report, select_claims
+    from learning_dynamics.report.claims import load_plugins
+    from learning_dynamics.report.page import run_report, select_claims
 
     broken = [] if options.claims else load_plugins()[1]
     try:
@@ -137,6 +145,8 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
             size=options.size,
             out=options.out,
             seed=options.seed,
+            workers=options.workers or _cores(),
+            compiled=options.compiled,
             done=outcomes.append,
             fresh=options.fresh,
         )
@@ -151,6 +161,15 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
     if not all(outcome.holds for outcome in outcomes):
         status = status or 1
     return status or (BROKEN if broken else 0)
+
+
+def _cores() -> int | None:
+    """One process for each processor core; None where claims share an accelerator."""
+    import jax
+
+    from learning_dynamics.report.workers import available_cores
+
+    return len(available_cores()) if jax.default_backend() == "cpu" else None
 
 
 def _print_verdicts(outcomes: "Sequence[Outcome]") -> None:

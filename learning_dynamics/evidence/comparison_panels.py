@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from learning_dynamics.drawing import GREY, series_style
-from learning_dynamics.measurement import component_names
+from learning_dynamics.evidence.drawing import GREY, series_style
+from learning_dynamics.evidence.measurement import component_names
 
 if TYPE_CHECKING:
-    from learning_dynamics.comparison import Comparison
+    from learning_dynamics.evidence.comparison import Comparison
 
 __all__ = [
     "LETTER",

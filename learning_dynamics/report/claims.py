@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import jax
 from matplotlib.figure import Figure
 
-from learning_dynamics.comparison import Comparison, Verdict
+from learning_dynamics.evidence.comparison import Comparison, Verdict
 from learning_dynamics.files import plain_text
 from learning_dynamics.tracking import Tracker, tracking
-from learning_dynamics.validation import one_of, reject
+from learning_dynamics.validation import one_of, positive_number, reject
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -136,6 +136,8 @@ class Claim:
         statement: one sentence.
         source: where the statement is made.
         test: runs simulation and theory.
+        seconds: recorded work at quick size, in seconds of one processor core; only the order of
+            the claims and the time that is left are told by it.
     """
 
     id: str
@@ -143,13 +145,15 @@ class Claim:
     statement: str
     source: str
     test: Callable[[Run], Evidence]
+    seconds: float = 20.0
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """A claim that was run: its evidence, or the traceback of the error that stopped it.
 
-    An outcome that an earlier run finished has a record of its verdicts in place of evidence.
+    An outcome that an earlier run or another process came to has a record of its verdicts in place
+    of evidence.
     """
 
     claim: Claim
@@ -184,15 +188,18 @@ class Outcome:
         return self.verdict == "pass" and self.control_verdict == "fail"
 
 
-def claim(id: str, *, statement: str, source: str) -> Callable[..., Callable[[Run], Evidence]]:
+def claim(
+    id: str, *, statement: str, source: str, seconds: float = 20.0
+) -> Callable[..., Callable[[Run], Evidence]]:
     """Register the decorated function `test(run) -> Evidence` as a claim.
 
     Raises:
-        ValueError: if the identifier is not of the form "part/name" in lower-case letters, digits
-            and hyphens, or is taken by another function.
+        ValueError: if `seconds` is not positive, the identifier is not of the form "part/name" in
+            lower-case letters, digits and hyphens, or is taken by another function.
     """
     if not re.fullmatch(r"[a-z0-9-]+/[a-z0-9-]+", id):  # it names files and anchors
         raise reject("id", 'have the form "part/name"', repr(id))
+    work = positive_number("seconds", seconds)
 
     def register(test: Callable[[Run], Evidence]) -> Callable[[Run], Evidence]:
         known = _registry.get(id)
@@ -201,7 +208,8 @@ def claim(id: str, *, statement: str, source: str) -> Callable[..., Callable[[Ru
             taken = f"{known.test.__module__}.{known.test.__qualname__}"
             if taken != name:
                 raise reject("id", "be new", f"{id!r}, taken by {taken}")
-        _registry[id] = Claim(id, test.__module__.split(".")[0], statement, source, test)
+        package = test.__module__.split(".")[0]
+        _registry[id] = Claim(id, package, statement, source, test, work)
         return test
 
     return register

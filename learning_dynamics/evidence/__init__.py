@@ -1,0 +1,1 @@
+"""Measurement, prediction, verdict and picture."""

@@ -1,0 +1,1 @@
+"""Claims, what is kept of them, and the page."""

@@ -52,6 +52,8 @@ Observable = Callable[[Overlaps], jax.Array]
 # N up to which the 1/N changes of one update survive rounding to a thousandth (measured: float32
 # loses 0.1 % of the drift of the error of a linear learner at 2^20, 1 % at 2^23, 7 % at 2^24)
 LARGEST = {"float32": 2**20, "float64": 2**49}
+# what labels the results, in `to_xarray` and in files
+RESERVED = ("time", "updates", "replica", "stopped", "neuron", "other_neuron", "direction")
 
 
 @tracked
@@ -64,7 +66,7 @@ def simulate(
     replicas: int,
     key: jax.Array,
     level: Level = "ambient",
-    start: Overlaps | None = None,
+    start: Overlaps | Trajectory | None = None,
     observe: Mapping[str, Observable] | None = None,
     stop: Stop | None = None,
     optimiser: optax.GradientTransformation | None = None,
@@ -89,7 +91,9 @@ def simulate(
         key: typed random key; its implementation is the random generator of the run.
         level: "ambient" holds all K N weights, O(K N) per update; "overlaps" draws the process
             of M and Q, equal in law at every N, O(K^2 + K r) per update.
-        start: order parameters at time zero, one set or one per replica; random weights if None.
+        start: order parameters at time zero, one set or one per replica, or a trajectory, whose
+            last ones are taken (with another key: an equal one draws equal samples again); random
+            weights if None.
         observe: name -> function of `Overlaps`, recorded besides "signal", "norms", parameters;
             `ld.loss` is the population loss.
         stop: condition under which a replica is frozen.
@@ -115,6 +119,7 @@ def simulate(
     run = checked(
         problem, dimension, times, replicas, key, level, observe, stop, optimiser, precision
     )
+    start = start.last if isinstance(start, Trajectory) else start
     if not is_transformed(problem, start, key, observe, stop, optimiser):
         return _simulate(problem, run, key, start, devices, checkpoint, code)
     shown = tracker if callable(tracker) else None
@@ -311,6 +316,9 @@ def observables(
         ValueError: if a name is taken, or a function returns no floating-point array.
     """
     names = sorted(problem.initial_parameters(jnp.float32))
+    taken = sorted({"signal", "norms", *RESERVED} & set(names))
+    if taken:
+        raise reject("problem.learner.parameters", f"use names other than {taken}", names)
     known: dict[str, Observable] = {
         "signal": _signal,
         "norms": _norms,
@@ -318,8 +326,9 @@ def observables(
     }
     sample = abstract_overlaps(problem, plan)
     for name, function in (observe or {}).items():
-        if name in known:
-            raise reject("observe", f"use names other than {sorted(known)}", repr(name))
+        if name in known or name in RESERVED:
+            demand = f"use names other than {sorted({*known, *RESERVED})}"
+            raise reject("observe", demand, repr(name))
         if not callable(function):
             raise reject(f"observe[{name!r}]", "be a function of Overlaps", repr(function))
         if hasattr(function, "after"):  # worked out from what is recorded

@@ -217,11 +217,11 @@ class Comparisons(Sequence[Comparison]):
         return str(bundle(self, self.items)["text/html"])
 
     def plot(self, path: str | Path | None = None, **options: Any) -> "Figure":
-        """Draw all comparisons side by side; notebooks show the figure.
+        """Draw all comparisons side by side, or in one panel; notebooks show the figure.
 
         Args:
             path: file to write, if any; its suffix chooses the format.
-            options: those of `plot_comparisons`.
+            options: those of `plot_comparisons`, such as `overlay=True`.
         """
         from learning_dynamics.evidence.drawing import save_figure
         from learning_dynamics.evidence.figures import plot_comparisons

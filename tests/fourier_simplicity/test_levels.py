@@ -199,3 +199,18 @@ def test_recovery_law_agrees_with_the_search_law_of_the_kernel(key):
     assert stats.ks_2samp(general.draws, own).pvalue > 1e-3
     with pytest.raises(ValueError, match="isotropic"):
         recovery_law(MODELS["harmonic, power law"][0], "he4", 0.4, key=key)
+
+
+@pytest.mark.parametrize("overlap", [0.3, 1.0])
+def test_even_starts_pass_transformations(overlap):
+    inputs, size = MODELS["triad"][0], 32
+    plain = even_start(inputs, overlap, size)
+    np.testing.assert_allclose(np.sum(plain.signal**2), overlap**2, rtol=1e-12)
+    np.testing.assert_allclose(plain.norms, 1, rtol=1e-12)
+    inside = jax.vmap(lambda m: even_start(inputs, m, size))(jnp.array([overlap, 0.1]))
+    np.testing.assert_allclose(inside.signal[0], plain.signal, atol=1e-7)
+    np.testing.assert_allclose(inside.blocks[0], plain.blocks, atol=1e-7)
+    slope = jax.jacfwd(lambda m: even_start(inputs, m, size).signal)(overlap)
+    np.testing.assert_allclose(slope * overlap, plain.signal, atol=1e-7)
+    with pytest.raises(ValueError, match=r"`overlap` must lie in \[0, 1\]"):
+        even_start(inputs, 1.1, size)

@@ -273,7 +273,7 @@ def test_what_a_transformation_cannot_do_is_refused_by_name():
         jax.jit(partial(ask, max_points=2**10))(0.1)
     with pytest.raises(ValueError, match="`finite_size` must be left out"):
         jax.jit(partial(ask, finite_size=True))(0.1)
-    with pytest.raises(ValueError, match="`dimension` must be known before"):
+    with pytest.raises(ValueError, match="`dimension` must be known when"):
         jax.jit(lambda n: ld.integrate(committee(0.1), times=[0.5], start=start, dimension=n))(100)
     with pytest.raises(ValueError, match="taken out of"):
         jax.jit(
@@ -282,6 +282,6 @@ def test_what_a_transformation_cannot_do_is_refused_by_name():
     with jax.enable_x64(False), pytest.raises(ValueError, match="jax_enable_x64"):
         jax.grad(lambda x: ask(x).sum())(0.1)
     law = ld.StudentT(jnp.float64(5.0))
-    with pytest.raises(ValueError, match="`freedom` must be known before"):
+    with pytest.raises(ValueError, match="`freedom` must be known when"):
         jax.jit(lambda x: ld.StudentT(5.0 + x).quantile(np.array([0.5])))(0.0)
     assert law.quantile(np.array([0.5]))[0] == pytest.approx(0.0, abs=1e-12)

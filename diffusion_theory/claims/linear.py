@@ -1,6 +1,7 @@
 """`diffusion/covariance-is-linear` and `diffusion/correlated-latents-are-linear`."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -146,6 +147,11 @@ def _recovery_times(run: Run, inputs: MixedCumulant) -> Recoveries:
     )
 
 
+@lru_cache(maxsize=8)  # every cell of the sweep asks for it
+def _escape_law(inputs: MixedCumulant) -> EscapeLaw:
+    return theory.escape_law(inputs, LEARNER, RATE, THRESHOLD)
+
+
 @dataclass(frozen=True)
 class Growing:
     """Runs until the mixture of spikes that grows is found."""
@@ -155,7 +161,7 @@ class Growing:
     @property
     def law(self) -> EscapeLaw:
         """Times to recovery for d to infinity."""
-        return theory.escape_law(self.inputs, LEARNER, RATE, THRESHOLD)
+        return _escape_law(self.inputs)
 
     def problem(self, d: int) -> ld.Problem:
         """One neuron, the same step at every d."""

@@ -42,6 +42,7 @@ LEVELS = np.array([0.25, 0.5, 0.75])
         "cubic in the dimension."
     ),
     source=SOURCE,
+    seconds=35,
 )
 def cumulant_is_cubic(run: Run) -> Evidence:
     """Recovery times against laws without free constants, exponents, prefactor, wrong sign."""

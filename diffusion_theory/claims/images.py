@@ -61,6 +61,7 @@ def full_network(rngs: Any) -> UNet:
         "higher-order ones."
     ),
     source=SOURCE,
+    seconds=80,
 )
 def images_pairwise_first(run: Run) -> Evidence:
     """Losses of one network on photographs and on their Gaussian clones, along training."""

@@ -39,6 +39,7 @@ QUANTITY = r"samples to recovery $n^* / d$"
         "to a logarithm."
     ),
     source=SOURCE,
+    seconds=10,
 )
 def covariance_is_linear(run: Run) -> Evidence:
     """Quartiles, exponent and prefactor of the recovery time over a decade and a half in d."""
@@ -74,6 +75,7 @@ def covariance_is_linear(run: Run) -> Evidence:
         "learned with a number of samples linear in the dimension, together with the covariance."
     ),
     source=SOURCE,
+    seconds=25,
 )
 def correlated_latents_are_linear(run: Run) -> Evidence:
     """Recovery times of the growing mixture of u and v; both overlaps along a run."""

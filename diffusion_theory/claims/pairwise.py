@@ -51,6 +51,7 @@ class Trained(NamedTuple):
         "of its data and only later the higher-order ones."
     ),
     source=SOURCE,
+    seconds=30,
 )
 def mixed_cumulant_pairwise_first(run: Run) -> Evidence:
     """One network on data, mean clone and covariance clone; overlaps at three levels."""

@@ -37,6 +37,7 @@ NETWORK = partial(TwoLayer, hidden=HIDDEN)
         "pairwise correlations, before they rely on the phases."
     ),
     source=SOURCE,
+    seconds=45,
 )
 def amplitudes_first(run: Run) -> Evidence:
     """Accuracy of one network on real, amplitude-only, phase-only and conflicting textures."""

@@ -135,6 +135,7 @@ class _Seen(NamedTuple):
         "instead of N³."
     ),
     source=SOURCE,
+    seconds=100,
 )
 def power_law(run: Run) -> Evidence:
     """Samples to recovery for several spectra, against the diffusion, N_eff and N."""

@@ -35,6 +35,7 @@ LEVELS = np.array([0.2, 0.5, 0.8, 0.95, 0.99])
         "models have explicit expressions."
     ),
     source=SOURCE,
+    seconds=18,
 )
 def exact_errors(run: Run) -> Evidence:
     """Exact KL at d = 20..200, the finite-T sampler law on patches, losses at five noise levels."""

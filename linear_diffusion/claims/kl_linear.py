@@ -40,6 +40,7 @@ NAMES = {"student": "Student t5"}
         "distribution approaches its optimum linearly in d/N, whatever the data distribution."
     ),
     source=SOURCE,
+    seconds=24,
 )
 def kl_linear(run: Run) -> Evidence:
     """Five laws on one curve, five spectra on one curve, and real patches on their own line."""

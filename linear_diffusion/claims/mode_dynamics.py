@@ -32,6 +32,7 @@ ALPHA_BAR = 0.9
         "optimum."
     ),
     source=SOURCE,
+    seconds=10,
 )
 def mode_dynamics(run: Run) -> Evidence:
     """Gains of single modes by gradient descent and by SGD, learning rates, KL along training."""

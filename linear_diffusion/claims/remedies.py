@@ -32,6 +32,7 @@ Array = np.ndarray
         "regularisation, early stopping and a hierarchical covariance prevent this overfitting."
     ),
     source=SOURCE,
+    seconds=8,
 )
 def remedies(run: Run) -> Evidence:
     """KL against ridge, test loss against training time, and both optima, at N = d/2."""

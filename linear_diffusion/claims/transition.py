@@ -39,6 +39,7 @@ SIGMA2 = (1 - ALPHA_BAR) / ALPHA_BAR
         "number of samples N reaches the dimension d of the data."
     ),
     source=SOURCE,
+    seconds=28,
 )
 def transition(run: Run) -> Evidence:
     """Losses over two decades of N/d, similarity of two models, and generated patches."""

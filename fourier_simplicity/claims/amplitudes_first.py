@@ -67,7 +67,7 @@ def amplitudes_first(run: Run) -> Evidence:
             batch=BATCH,
             optimiser=FAST if run.quick else SLOW,
             key=jax.random.fold_in(run.key, 1000 + number),
-            track=run.tracker,
+            tracker=run.tracker,
         )
         for number, each in enumerate(sets)
     )

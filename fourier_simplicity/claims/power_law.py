@@ -140,7 +140,7 @@ class _Seen(NamedTuple):
 def power_law(run: Run) -> Evidence:
     """Samples to recovery for several spectra, against the diffusion, N_eff and N."""
     cases = list(QUICK if run.quick else FULL)
-    paths = 384 if run.quick else 2048
+    paths = 256 if run.quick else 2048
     table = run.sweep(
         _recovery,
         {"case": {case.label: case for case in (*cases, BROKEN)}},
@@ -286,7 +286,7 @@ def _isotropic(run: Run, cases: list[Case]) -> tuple[Array, Array]:
 def _isotropic_samples(dimension: int, key: jax.Array) -> dict[str, float]:
     case = Case(0.0, dimension, True, 1)
     samples = dimension**3 * np.geomspace(0.2, HORIZON, POINTS)
-    known = _paths(case.problem(), TieOverlap(case.inputs), dimension, samples, 512, key)[1]
+    known = _paths(case.problem(), TieOverlap(case.inputs), dimension, samples, 256, key)[1]
     return {"samples": _recovered(samples, known)}
 
 

@@ -51,7 +51,7 @@ test: $(VENV)/.development
 	$(BIN)/python -m pytest $(WORKERS) -m "not slow"
 
 test-slow: $(VENV)/.development
-	$(BIN)/python -m pytest $(WORKERS) -m slow
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest $(WORKERS) -m slow
 
 # Newest and lowest versions that pyproject.toml allows, each in an environment of its own.
 .venv-%/.tests: pyproject.toml

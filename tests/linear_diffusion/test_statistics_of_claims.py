@@ -1,40 +1,9 @@
-"""The claims at quick size: slow, and the report's contract holds for them."""
+"""Statistics that the claims share: allowed bias, stacked predictions, jackknife."""
 
 import numpy as np
-import pytest
 
-from learning_dynamics.report.claims import load_claims, run_claim
 from linear_diffusion.claims.common import finite_size, jackknife, stack
 from linear_diffusion.theory import bayes_loss, kl
-
-IDS = (
-    "linear/exact-errors",
-    "linear/kl-linear-above-dimension",
-    "linear/mode-dynamics",
-    "linear/remedies-below-dimension",
-    "linear/transition-at-dimension",
-)
-
-
-def test_five_claims_are_registered_through_the_entry_point():
-    claims = load_claims()
-    assert set(IDS) <= set(claims)
-    assert all(claims[i].package == "linear_diffusion" for i in IDS)
-
-
-def test_a_remedy_claim_holds_and_its_controls_fail():
-    outcome = run_claim(load_claims()["linear/remedies-below-dimension"])
-    assert outcome.holds
-    assert len(outcome.evidence.panels) == 5
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", IDS)
-@pytest.mark.parametrize("seed", [1, 2])
-def test_claims_hold_for_other_seeds(name, seed):
-    outcome = run_claim(load_claims()[name], seed=seed)
-    assert outcome.verdict == "pass"
-    assert outcome.control_verdict == "fail"
 
 
 def test_allowed_bias_falls_with_the_square_of_the_smaller_number():

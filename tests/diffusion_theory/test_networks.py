@@ -70,7 +70,7 @@ def photographs(count=3, side=40, seed=0):
 @pytest.mark.parametrize(
     ("shape", "widths"),
     [
-        ((8, 8), (4, 8)),
+        pytest.param((8, 8), (4, 8), marks=pytest.mark.slow),
         pytest.param((12, 8, 3), (4, 6, 8), marks=pytest.mark.slow),
         ((4, 4), (5,)),
     ],

@@ -2,13 +2,13 @@
 
 import functools
 import importlib
-import importlib.util
 import inspect
 import json
 import re
-import sys
 from pathlib import Path
 
+import check_pages
+import docstrings
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
@@ -23,19 +23,6 @@ OFFERING += ("diffusion_theory", *THEORIES)
 MODULES = ("hermite", "loop", "noise_schedule", "saved_results", "search.sample_complexity")
 MODULES += ("spectra", *(f"evidence.{name}" for name in ("comparison", "drawing", "figures")))
 MODULES += ("evidence.measurement",)
-
-
-def _extension(name):
-    """A module of `docs/_ext` that needs no documentation tool."""
-    path = ROOT / "docs/_ext" / f"{name}.py"
-    specification = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module
-    specification.loader.exec_module(module)
-    return module
-
-
-docstrings = _extension("docstrings")
 
 
 @functools.cache
@@ -219,14 +206,13 @@ def test_every_example_is_shown_somewhere():
 
 
 def test_broken_links_and_foreign_files_are_found(tmp_path):
-    check = _extension("check_pages")
     good = '<a href="b.html#here">b</a> <a href="https://arxiv.org">abstract</a>'
     (tmp_path / "b.html").write_text('<p id="here"></p>')
     (tmp_path / "a.html").write_text(good)
-    assert check.problems(tmp_path) == []
+    assert check_pages.problems(tmp_path) == []
     bad = '<a href="b.html#there">b</a><a href="c.html">c</a><script src="https://x.org/y.js">'
     (tmp_path / "a.html").write_text(bad)
-    assert check.problems(tmp_path) == [
+    assert check_pages.problems(tmp_path) == [
         "a.html: loads https://x.org/y.js",
         "a.html: no anchor b.html#there",
         "a.html: no file c.html",

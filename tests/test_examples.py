@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "docs/examples").glob("*.py"))
 # Run here where `make docs` left no result of the same code; the others take longer than 5 seconds.
 SHORT = {
-    "early_stopping", "first_figure", "generate_samples", "image_patches", "kl_of_a_linear_model",
-    "own_comparison", "own_tests", "phases",
+    "early_stopping", "generate_samples", "image_patches", "kl_of_a_linear_model",
+    "own_comparison", "own_tests",
 }  # fmt: skip
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 

@@ -217,6 +217,7 @@ def test_inexact_clones_agree_within_errors():
     assert np.all(np.abs(np.cov(found.T) - expected) < 5 * error)
 
 
+@pytest.mark.slow
 def test_an_affine_denoiser_cannot_tell_photographs_from_their_covariance_clone(key):
     """Exactly in its expectation over the noise; here within errors over networks and noise."""
     rng = np.random.default_rng(5)

@@ -1,6 +1,7 @@
 """Theory beside simulation for the learning dynamics of neural networks."""
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
         compare_each,
     )
     from learning_dynamics.limit.accuracy import InaccurateError
-    from learning_dynamics.limit.fluctuations import Fluctuations, fluctuations
-    from learning_dynamics.limit.integrate import Limit, expected_loss, integrate, right_hand_side
+    from learning_dynamics.limit.fluctuations import fluctuations
+    from learning_dynamics.limit.integrate import expected_loss, integrate, right_hand_side
+    from learning_dynamics.limit.limit import Limit
+    from learning_dynamics.limit.linear_noise import Fluctuations
     from learning_dynamics.limit.population_loss import PopulationLoss, loss
     from learning_dynamics.limit.solution import IncompleteError
     from learning_dynamics.model.latents import (
@@ -36,7 +39,17 @@ if TYPE_CHECKING:
         InformationExponent,
         information_exponent,
     )
-    from learning_dynamics.search.search_law import SearchLaw, search_law
+    from learning_dynamics.search.recovery_law import SearchLaw
+    from learning_dynamics.search.recovery_times import Recoveries, common_starts, recovery_times
+    from learning_dynamics.search.sample_complexity import (
+        ExponentFit,
+        collapse,
+        fit_exponent,
+        recovered_quantiles,
+        recovered_share,
+    )
+    from learning_dynamics.search.sample_figures import plot_collapse, plot_samples
+    from learning_dynamics.search.search_law import search_law
     from learning_dynamics.sweeps.run import MissingCells, sweep
     from learning_dynamics.sweeps.store import StoreError
 
@@ -54,12 +67,24 @@ _HOMES = {
     "limit.accuracy": ("InaccurateError",),
     "saved_results": ("load", "save", "saved_as"),
     "search.information_exponent": ("InformationExponent", "information_exponent"),
-    "limit.fluctuations": ("Fluctuations", "fluctuations"),
+    "limit.fluctuations": ("fluctuations",),
     "limit.population_loss": ("PopulationLoss", "loss"),
     "model.latents": ("Discrete", "Normal", "Phase", "Rayleigh", "StudentT", "Uniform"),
-    "limit.integrate": ("Limit", "expected_loss", "integrate", "right_hand_side"),
+    "limit.integrate": ("expected_loss", "integrate", "right_hand_side"),
+    "limit.limit": ("Limit",),
+    "limit.linear_noise": ("Fluctuations",),
     "model.problem": ("InputModel", "Learner", "NoiseBlocks", "Problem", "Sample"),
-    "search.search_law": ("SearchLaw", "search_law"),
+    "search.recovery_law": ("SearchLaw",),
+    "search.recovery_times": ("Recoveries", "common_starts", "recovery_times"),
+    "search.sample_complexity": (
+        "ExponentFit",
+        "collapse",
+        "fit_exponent",
+        "recovered_quantiles",
+        "recovered_share",
+    ),
+    "search.sample_figures": ("plot_collapse", "plot_samples"),
+    "search.search_law": ("search_law",),
     "process.simulate": ("random_starts", "simulate"),
     "limit.solution": ("IncompleteError",),
     "model.overlaps": ("Overlaps", "from_weights", "order_parameters"),
@@ -74,6 +99,7 @@ __all__ = [
     "Comparison",
     "Comparisons",
     "Discrete",
+    "ExponentFit",
     "Fluctuations",
     "InaccurateError",
     "IncompleteError",
@@ -91,6 +117,7 @@ __all__ = [
     "Prediction",
     "Problem",
     "Rayleigh",
+    "Recoveries",
     "Sample",
     "SearchLaw",
     "Stop",
@@ -98,10 +125,13 @@ __all__ = [
     "StudentT",
     "Trajectory",
     "Uniform",
+    "collapse",
+    "common_starts",
     "compare",
     "compare_each",
     "configuration",
     "expected_loss",
+    "fit_exponent",
     "fluctuations",
     "from_weights",
     "information_exponent",
@@ -110,7 +140,12 @@ __all__ = [
     "log_times",
     "loss",
     "order_parameters",
+    "plot_collapse",
+    "plot_samples",
     "random_starts",
+    "recovered_quantiles",
+    "recovered_share",
+    "recovery_times",
     "right_hand_side",
     "save",
     "saved_as",
@@ -122,6 +157,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("learning-dynamics")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
@@ -130,4 +167,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "__version__"])

@@ -8,11 +8,11 @@ from scipy.integrate import solve_ivp
 
 import learning_dynamics as ld
 from learning_dynamics.limit.degrees import degrees_of
+from learning_dynamics.limit.moments import moments
 from learning_dynamics.limit.nodes import device_nodes, standard_length
+from learning_dynamics.limit.noise import limit_noise
 from learning_dynamics.limit.population import velocity_at
 from learning_dynamics.limit.quadrature import expectation_nodes
-from learning_dynamics.limit.starts import limit_medium
-from learning_dynamics.limit.velocity import moments
 from tests.learning_dynamics.kernel.models import Committee, Teacher
 
 STATE = ld.order_parameters([[0.3]], [[1.0]])
@@ -114,6 +114,24 @@ def test_degrees_are_found_by_tracing():
     assert five.of == {"a": np.inf}
 
 
+def test_degrees_pass_indices_and_branches_that_are_fixed():
+    def function(x, which):
+        a, b = x["a"], x["b"]
+        diagonal = jax.grad(lambda q: jnp.sum(b * jnp.sin(jnp.diagonal(q))))(jnp.eye(2) * which)
+        branches = [lambda a: 2.0 * a, lambda a: a * a, lambda a: jnp.ones_like(a)]
+        chosen = jax.lax.switch(jnp.int32(which), branches, a)
+        moving = jax.lax.switch(jnp.int32(b), branches, a)
+        pushed = jax.lax.dynamic_update_slice(jnp.zeros(3), a, (jnp.int32(which),))
+        shifted = jax.lax.dynamic_update_slice(jnp.zeros(3), a, (jnp.int32(b),))
+        return diagonal, a.at[0].set(b), a.at[1].add(b * a[0]), chosen, moving, pushed, shifted
+
+    shapes = {"a": jax.ShapeDtypeStruct((2,), jnp.float32), "b": jnp.float32(0)}
+    degrees = [found.of for found in degrees_of(function, shapes, jnp.float32(1))]
+    assert degrees[:4] == [{"b": 1}, {"a": 1, "b": 1}, {"a": 1, "b": 1}, {"a": 2}]
+    assert degrees[4] == {"a": np.inf, "b": np.inf}
+    assert degrees[5:] == [{"a": 1}, {"a": np.inf, "b": np.inf}]
+
+
 def test_moments_of_a_filled_rule_are_the_same():
     """Chunk by chunk, with nodes of weight zero left out; derivatives too."""
     one = problem(lambda f, y: (jnp.tanh(f) - y) ** 2)
@@ -122,17 +140,17 @@ def test_moments_of_a_filled_rule_are_the_same():
     assert rules[0].weights.size > 2**11
     assert filled.weights.size == 2**15
     with jax.enable_x64(True):
-        cast, place = one.cast(jnp.float64), limit_medium(one, None)
+        cast, noise = one.cast(jnp.float64), limit_noise(one, None)
         state = jax.tree.map(jnp.asarray, STATE)
         state = state._replace(parameters=cast.initial_parameters(jnp.float64))
 
         @jax.jit
         def both(nodes):
             def loss(signal):
-                return moments(cast, place, nodes, state._replace(signal=signal)).loss
+                return moments(cast, noise, nodes, state._replace(signal=signal)).loss
 
             forward, backward = jax.jacfwd(loss)(state.signal), jax.jacrev(loss)(state.signal)
-            return moments(cast, place, nodes, state), forward, backward
+            return moments(cast, noise, nodes, state), forward, backward
 
         whole, parts = (both(device_nodes(rule)) for rule in (rules[0], filled))
     jax.tree.map(

@@ -1,0 +1,40 @@
+"""A soft committee: plateau, specialisation and error, in the limit and at finite size."""
+
+# %% The number of neurons is a static field: structure, not a number that JAX traces
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import erf
+
+import learning_dynamics as ld
+
+
+@ld.configuration
+class Teacher(ld.InputModel):
+    directions: int = ld.static(default=2)
+
+    def latents(self):
+        return {"x": ld.Normal((self.directions,))}
+
+    def signal(self, latents):
+        return latents["x"][None], jnp.sum(erf(latents["x"] / 2**0.5))
+
+
+@ld.configuration
+class Committee(ld.Learner):
+    neurons: int = ld.static(default=2)
+
+    def parameters(self):
+        return {"v": np.full(self.neurons, 0.5)}  # the second layer
+
+    def loss(self, fields, norms, parameters, sample):
+        return (parameters["v"] @ erf(fields[:, 0] / 2**0.5) - sample.label) ** 2 / 2
+
+
+task = ld.Problem(Teacher(), Committee(), 1.0, parameter_rates={"v": 1.0}, label_noise=0.1)
+start = ld.order_parameters([[0.1, 0.0], [0.0, 0.1]], 0.25 * np.eye(2))
+watched = {"times": np.linspace(1, 60, 20), "observe": {"error": ld.loss(label_noise=False)}}
+run = {"dimension": 2000, "replicas": 32, "level": "overlaps", "key": jax.random.key(0)}
+seen = ld.simulate(task, start=start, **run, **watched)
+limit = ld.integrate(task, start=start, accuracy=0.01, **watched)
+ld.compare(seen, limit, quantities="error").plot("committee_plateau.png", logx=False)

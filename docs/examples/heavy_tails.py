@@ -1,0 +1,37 @@
+"""One direction of the inputs has heavy tails; a neuron on the sphere learns it."""
+
+# %%
+import jax
+import jax.numpy as jnp
+from own_latent import Laplace
+
+import learning_dynamics as ld
+
+
+@ld.configuration
+class HeavyTails(ld.InputModel):
+    directions = 1
+
+    def latents(self):
+        return {"x": Laplace((1,))}
+
+    def signal(self, latents):
+        return latents["x"][None], None
+
+
+@ld.configuration
+class Contrast(ld.Learner):
+    neurons = 1
+
+    def loss(self, fields, norms, parameters, sample):
+        return jnp.log(jnp.cosh(fields[0, 0]))
+
+
+problem = ld.Problem(HeavyTails(), Contrast(), 1.0, update="spherical")
+start = ld.order_parameters([[0.5]], [[1.0]])
+run = {"dimension": 500, "times": [2.0, 10.0, 40.0], "start": start, "replicas": 64}
+seen = ld.simulate(problem, **run, level="overlaps", key=jax.random.key(1))
+limit = ld.integrate(problem, start=seen)
+print("simulation", seen.measurement("signal").values[:, 0].round(3))
+print("limit     ", limit.values["signal"][:, 0, 0].round(3))
+print(ld.compare(seen, limit, quantities="signal").verdict)

@@ -244,14 +244,14 @@ def overlap_rows() -> list[Row]:
 def limit_rows() -> list[Row]:
     """(d): adaptive steps against forward Euler with steps of 0.01, tau up to 10."""
     from learning_dynamics.limit.nodes import device_nodes
+    from learning_dynamics.limit.noise import limit_noise
     from learning_dynamics.limit.quadrature import expectation_nodes
-    from learning_dynamics.limit.starts import limit_medium
     from learning_dynamics.limit.velocity import velocity
 
     start = ld.order_parameters([[0.3], [0.1]], [[1.0, 0.2], [0.2, 0.8]])
     nodes, _ = expectation_nodes(PROBLEM, points=2**12, method="tensor")
     with jax.enable_x64(True):
-        place, problem = limit_medium(PROBLEM, None), PROBLEM.cast(jnp.float64)
+        place, problem = limit_noise(PROBLEM, None), PROBLEM.cast(jnp.float64)
         grid, y0 = device_nodes(nodes[0]), jax.tree.map(jnp.asarray, start)
 
         def field(_: Any, y: Any, __: Any) -> Any:

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
         compare_each,
     )
     from learning_dynamics.limit.accuracy import InaccurateError
-    from learning_dynamics.limit.fluctuations import Fluctuations, fluctuations
-    from learning_dynamics.limit.integrate import Limit, expected_loss, integrate, right_hand_side
+    from learning_dynamics.limit.fluctuations import fluctuations
+    from learning_dynamics.limit.integrate import expected_loss, integrate, right_hand_side
+    from learning_dynamics.limit.limit import Limit
+    from learning_dynamics.limit.linear_noise import Fluctuations
     from learning_dynamics.limit.population_loss import PopulationLoss, loss
     from learning_dynamics.limit.solution import IncompleteError
     from learning_dynamics.model.latents import (
@@ -37,17 +39,17 @@ if TYPE_CHECKING:
         InformationExponent,
         information_exponent,
     )
+    from learning_dynamics.search.recovery_law import SearchLaw
     from learning_dynamics.search.recovery_times import Recoveries, common_starts, recovery_times
     from learning_dynamics.search.sample_complexity import (
         ExponentFit,
         collapse,
         fit_exponent,
-        plot_collapse,
-        plot_samples,
         recovered_quantiles,
         recovered_share,
     )
-    from learning_dynamics.search.search_law import SearchLaw, search_law
+    from learning_dynamics.search.sample_figures import plot_collapse, plot_samples
+    from learning_dynamics.search.search_law import search_law
     from learning_dynamics.sweeps.run import MissingCells, sweep
     from learning_dynamics.sweeps.store import StoreError
 
@@ -65,22 +67,24 @@ _HOMES = {
     "limit.accuracy": ("InaccurateError",),
     "saved_results": ("load", "save", "saved_as"),
     "search.information_exponent": ("InformationExponent", "information_exponent"),
-    "limit.fluctuations": ("Fluctuations", "fluctuations"),
+    "limit.fluctuations": ("fluctuations",),
     "limit.population_loss": ("PopulationLoss", "loss"),
     "model.latents": ("Discrete", "Normal", "Phase", "Rayleigh", "StudentT", "Uniform"),
-    "limit.integrate": ("Limit", "expected_loss", "integrate", "right_hand_side"),
+    "limit.integrate": ("expected_loss", "integrate", "right_hand_side"),
+    "limit.limit": ("Limit",),
+    "limit.linear_noise": ("Fluctuations",),
     "model.problem": ("InputModel", "Learner", "NoiseBlocks", "Problem", "Sample"),
+    "search.recovery_law": ("SearchLaw",),
     "search.recovery_times": ("Recoveries", "common_starts", "recovery_times"),
     "search.sample_complexity": (
         "ExponentFit",
         "collapse",
         "fit_exponent",
-        "plot_collapse",
-        "plot_samples",
         "recovered_quantiles",
         "recovered_share",
     ),
-    "search.search_law": ("SearchLaw", "search_law"),
+    "search.sample_figures": ("plot_collapse", "plot_samples"),
+    "search.search_law": ("search_law",),
     "process.simulate": ("random_starts", "simulate"),
     "limit.solution": ("IncompleteError",),
     "model.overlaps": ("Overlaps", "from_weights", "order_parameters"),

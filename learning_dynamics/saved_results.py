@@ -43,7 +43,7 @@ def _limit_fields(limit: Any) -> dict[str, Any]:
 
 
 def _limit(fields: dict[str, Any]) -> Any:
-    from learning_dynamics.limit.integrate import Limit
+    from learning_dynamics.limit.limit import Limit
 
     bias = fields.pop("bias")
     return Limit(**fields, work_out_bias=partial(dict, bias) if bias else None)
@@ -79,7 +79,7 @@ _KINDS: dict[str, Kind] = {
     ),
     "Overlaps": Kind("model.overlaps"),
     "Limit": Kind(
-        "limit.integrate",
+        "limit.limit",
         {
             **dict.fromkeys(
                 ("times", "values", "quadrature_error", "integrator_error", "bias"), ("time",)
@@ -90,7 +90,7 @@ _KINDS: dict[str, Kind] = {
         _limit,
     ),
     "Fluctuations": Kind(
-        "limit.fluctuations",
+        "limit.linear_noise",
         dict.fromkeys(
             ("times", "covariance", "spread", "shift", "spread_error", "shift_error"), ("time",)
         ),
@@ -101,7 +101,7 @@ _KINDS: dict[str, Kind] = {
     ),
     "Direction": Kind("search.information_exponent"),
     "InformationExponent": Kind("search.information_exponent"),
-    "SearchLaw": Kind("search.search_law", dict.fromkeys(("draws", "draw_errors"), ("draw",))),
+    "SearchLaw": Kind("search.recovery_law", dict.fromkeys(("draws", "draw_errors"), ("draw",))),
     "Recoveries": Kind(
         "search.recovery_times",
         {

@@ -20,11 +20,10 @@ from learning_dynamics.search.recovery_times import Recoveries, recovery_times
 from learning_dynamics.search.sample_complexity import (
     collapse,
     fit_exponent,
-    plot_collapse,
-    plot_samples,
     recovered_quantiles,
     recovered_share,
 )
+from learning_dynamics.search.sample_figures import plot_collapse, plot_samples
 
 Array = NDArray[np.float64]
 INPUTS = MixedCumulant(pair=ThreePoint(0.03))

@@ -19,9 +19,9 @@ from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.search.recovery_times import Recoveries, recovery_times
 from learning_dynamics.search.sample_complexity import (
     fit_exponent,
-    plot_collapse,
     recovered_quantiles,
 )
+from learning_dynamics.search.sample_figures import plot_collapse
 
 Array = NDArray[np.float64]
 LEARNER = TiedDenoiser("tanh", sign=-1)

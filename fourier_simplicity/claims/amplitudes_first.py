@@ -63,7 +63,7 @@ def amplitudes_first(run: Run) -> Evidence:
             steps=steps,
             batch=BATCH,
             key=jax.random.fold_in(run.key, 1000 + number),
-            track=run.tracker,
+            tracker=run.tracker,
         )
         for number, each in enumerate(sets)
     )

@@ -30,7 +30,8 @@ from learning_dynamics.evidence.figures import (
     new_figure,
 )
 from learning_dynamics.images import load_bundled
-from learning_dynamics.report.claims import Evidence, Panel, Run, Tracker, claim
+from learning_dynamics.report.claims import Evidence, Panel, Run, claim
+from learning_dynamics.tracking import Tracker
 from learning_dynamics.training import log_steps, shift
 
 Array = NDArray[Any]
@@ -73,12 +74,12 @@ class Case:
             return sweep_sets(images, self.exponents, test_limit=limit, key=key)
         return sweep_sets(images, self.exponents, size=8, stride=2, test_limit=limit, key=key)
 
-    def learn(self, sets: CueSets, key: jax.Array, track: Tracker) -> CueLearning:
+    def learn(self, sets: CueSets, key: jax.Array, tracker: Tracker) -> CueLearning:
         """Train and test all seeds."""
         return learn_cues(
             sets, self.build, seeds=self.seeds, batch=self.batch, optimiser=self.optimiser,
             augment=shift if self.images == "digits" else None,
-            steps=log_steps(self.end, points=16, first=32), key=key, track=track,
+            steps=log_steps(self.end, points=16, first=32), key=key, tracker=tracker,
         )  # fmt: skip
 
 

@@ -23,8 +23,8 @@ from learning_dynamics.evidence.figures import (
     legend_below,
     new_figure,
 )
-from learning_dynamics.report.claims import Tracker
 from learning_dynamics.saved_results import saved_as
+from learning_dynamics.tracking import Tracking
 from learning_dynamics.training import Minibatches, log_steps, passing_steps, train
 from learning_dynamics.training.batches import Augmentation
 from learning_dynamics.validation import reject
@@ -114,7 +114,7 @@ def learn_cues(
     augment: Augmentation | None = None,
     together: int | None = 1,
     key: jax.Array,
-    track: Tracker = lambda items, _: items,
+    tracker: Tracking = "auto",
 ) -> CueLearning:
     """Train classifiers from several seeds and test them on every cue along the way.
 
@@ -129,7 +129,7 @@ def learn_cues(
         augment: as of `Minibatches`; it must keep what the sets are compared by.
         together: networks trained at once, as of `train`.
         key: typed random key.
-        track: progress bar, called as `track(iterable, description)`.
+        tracker: progress bar, as of `learning_dynamics.simulate`.
 
     Raises:
         ValueError: as `Minibatches` and `train`, or if the sets differ in shape or number.
@@ -155,7 +155,7 @@ def learn_cues(
         key=key,
         replicas=seeds,
         together=together,
-        tracker=track,
+        tracker=tracker,
     )
     ordered = {name: run.values[name] for name in first.tests}
     return CueLearning(run.steps, ordered, first.chance)

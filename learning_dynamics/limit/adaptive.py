@@ -11,6 +11,7 @@ from learning_dynamics.limit.kinks import has_kinks
 from learning_dynamics.limit.nodes import Nodes, same_length
 from learning_dynamics.limit.quadrature import Kind, expectation_nodes, methods_for
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.tracking import track
 
 __all__ = ["best_method", "estimate", "evaluate_each"]
 
@@ -21,9 +22,10 @@ def evaluate_each(evaluate: Callable[[Nodes], Any], rules: list[Nodes]) -> list[
     """Results of all rules, which share compiled code; one that occurs again is not repeated."""
     distinct = {id(rule): rule for rule in rules}
     filled = same_length(list(distinct.values()))
+    work = list(zip(distinct, filled, strict=True))
     results = {
         key: jax.tree.map(np.asarray, evaluate(rule))
-        for key, rule in zip(distinct, filled, strict=True)
+        for key, rule in track(work, f"averages over {filled[0].weights.size} nodes")
     }
     return [results[id(rule)] for rule in rules]
 

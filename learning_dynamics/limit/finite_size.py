@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from learning_dynamics.limit.moments import Moments, field_factor, mean, moments, over_chunks
 from learning_dynamics.limit.nodes import Nodes
-from learning_dynamics.limit.velocity import Medium, Moments, field_factor, moments
+from learning_dynamics.limit.noise import LimitNoise
 from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
 from learning_dynamics.model.problem import Problem, changed
 from learning_dynamics.process.update import Draw, Layout, update
@@ -19,7 +20,7 @@ _exact = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
 def residual_noise(
-    problem: Problem, place: Medium, overlaps: Overlaps, step: jax.Array
+    problem: Problem, noise: LimitNoise, overlaps: Overlaps, step: jax.Array
 ) -> jax.Array:
     """Covariance of N dR in one update that several noise blocks add to that of the fields.
 
@@ -36,7 +37,7 @@ def residual_noise(
     """
     blocks = overlaps.blocks
     count, neurons = blocks.shape[:2]
-    shares = place.variances[:, None, None] * blocks
+    shares = noise.variances[:, None, None] * blocks
     root = jax.scipy.linalg.solve_triangular(
         field_factor(jnp.sum(shares, axis=0)), jnp.swapaxes(shares, 0, 1).reshape(neurons, -1),
         lower=True,
@@ -54,14 +55,14 @@ def residual_noise(
 
 def drift_of_one_update(
     problem: Problem,
-    place: Medium,
-    plan: Layout,
+    noise: LimitNoise,
+    layout: Layout,
     nodes: Nodes,
     overlaps: Overlaps,
     held: frozenset[str],
     limit: jax.Array,
 ) -> jax.Array:
-    """Mean change in one update times N, minus the limit: f_1 / N at N = `plan.dimension`.
+    """Mean change in one update times N, minus the limit: f_1 / N at N = `layout.dimension`.
 
     Read off from `update` itself. The noise outside the weights enters by the mean of its Gram
     matrix alone, which is exact to this order. The change is quadratic in the batch's means g (the
@@ -69,72 +70,75 @@ def drift_of_one_update(
 
         E Q(mean g, mean g) = (1 / b) E Q(g, g) + (1 - 1 / b) Q(E g, E g).
     """
-    alone = _mean_change(problem, place, plan, nodes, overlaps, problem.batch)
+    alone = _mean_change(problem, noise, layout, nodes, overlaps, problem.batch)
     if problem.batch > 1:
-        b, whole = problem.batch, moments(problem, place, nodes, overlaps)
-        together = _average_update(problem, place, plan, overlaps, whole)
-        parameters = _mean_change(problem, place, plan, nodes, overlaps, 1).parameters
+        b, whole = problem.batch, moments(problem, noise, nodes, overlaps)
+        together = _average_update(problem, noise, layout, overlaps, whole)
+        parameters = _mean_change(problem, noise, layout, nodes, overlaps, 1).parameters
         mixed = jax.tree.map(lambda x, y: x / b + (1 - 1 / b) * y, alone, together)
         alone = mixed._replace(parameters=parameters)  # linear in the batch, and see the full gram
     moves = jax.tree.map(jnp.ones_like, overlaps)
     moves.parameters.update({name: 0 * moves.parameters[name] for name in held})
-    return (plan.dimension * ravel_pytree(alone)[0] - limit) * ravel_pytree(moves)[0]
+    return (layout.dimension * ravel_pytree(alone)[0] - limit) * ravel_pytree(moves)[0]
 
 
 def _mean_change(
-    problem: Problem, place: Medium, plan: Layout, nodes: Nodes, overlaps: Overlaps, batch: int
+    problem: Problem,
+    noise: LimitNoise,
+    layout: Layout,
+    nodes: Nodes,
+    overlaps: Overlaps,
+    batch: int,
 ) -> Overlaps:
     """Mean change by one sample, the noise outside the weights divided by `batch`."""
     one = changed(problem, batch=1)
     neurons, blocks = problem.learner.neurons, overlaps.blocks
-    variances = place.variances[:, None, None]
-    total = field_factor(jnp.sum(variances * blocks, axis=0))
+    variances = noise.variances[:, None, None]
+    whole = field_factor(jnp.sum(variances * blocks, axis=0))
     factors = jax.vmap(field_factor)(blocks)
     # E[zeta_b | zeta] = G_b zeta with G_b = sqrt(lambda_b) L_b^T L^-T
     given = jnp.sqrt(variances) * jax.vmap(
-        lambda factor: jax.scipy.linalg.solve_triangular(total, factor, lower=True).T
+        lambda factor: jax.scipy.linalg.solve_triangular(whole, factor, lower=True).T
     )(factors)
     left = neurons - jnp.sum(given**2, axis=(1, 2))  # and what is not fixed by zeta
-    noise, factor, first = [], [], 0
-    for size, count in zip(plan.sizes, plan.counts, strict=True):
+    conditional, factor, first = [], [], 0
+    for size, count in zip(layout.sizes, layout.counts, strict=True):
         own = slice(first, first + count)
         first += count
         factor.append(factors[own])
-        noise.append((given[own], jnp.sqrt((size - neurons) / batch + left[own])))
+        conditional.append((given[own], jnp.sqrt((size - neurons) / batch + left[own])))
     state = State(overlaps.signal, tuple(factor), overlaps.parameters)
-    latents: Any = nodes.latents
-    signal, label = jax.vmap(problem.signal)(latents)
 
     def moved(signal: Any, label: Any, zeta: Any) -> Any:
         unit = jnp.eye(zeta.shape[1], dtype=zeta.dtype)
         drawn = []
-        for matrices, rest in noise:
+        for matrices, rest in conditional:
             along = _exact("bkl,lq->bqk", matrices, zeta)
             drawn.append(jnp.concatenate([along, rest[:, None, None] * unit[None]], axis=-1))
         first = jax.tree.map(lambda leaf: leaf[None], label)
         none = tuple(jnp.zeros((each.shape[0], 0, 0), each.dtype) for each in drawn)
         draw = Draw(signal[None], first, tuple(drawn), none)
-        after = overlaps_of(update(one, plan, state, draw))
+        after = overlaps_of(update(one, layout, state, draw))
         return jax.tree.map(lambda a, b: a - b, after, overlaps)
 
-    each = jax.vmap(moved)(signal, label, nodes.zeta)
-    mean: Overlaps = jax.tree.map(
-        lambda leaf: jnp.tensordot(nodes.weights, leaf, 1, precision=jax.lax.Precision.HIGHEST),
-        each,
-    )
-    return mean
+    def total(part: Nodes) -> Overlaps:
+        latents: Any = part.latents
+        signal, label = jax.vmap(problem.signal)(latents)
+        return mean(part, jax.vmap(moved)(signal, label, part.zeta))
+
+    return over_chunks(total, nodes)
 
 
 def _average_update(
-    problem: Problem, place: Medium, plan: Layout, overlaps: Overlaps, m: Moments
+    problem: Problem, noise: LimitNoise, layout: Layout, overlaps: Overlaps, m: Moments
 ) -> Overlaps:
     """Change of M and R if every sample were the average one (parameters are left alone)."""
     signal, blocks = overlaps.signal, overlaps.blocks
-    neurons, rate = signal.shape[0], problem.learning_rate / plan.dimension
+    neurons, rate = signal.shape[0], problem.learning_rate / layout.dimension
     regression = jax.scipy.linalg.solve_triangular(m.factor.T, m.noise.T, lower=False).T
-    along = _exact("kl,blm->bkm", regression, place.variances[:, None, None] * blocks)
-    norms = _exact("kr,r,lr->kl", signal, place.signal_weights, signal)
-    norms = norms + _exact("b,bkl->kl", place.block_weights, blocks)
+    along = _exact("kl,blm->bkm", regression, noise.variances[:, None, None] * blocks)
+    norms = _exact("kr,r,lr->kl", signal, noise.signal_weights, signal)
+    norms = norms + _exact("b,bkl->kl", noise.block_weights, blocks)
     tangent = jnp.zeros((neurons,), signal.dtype)
     if problem.update == "spherical":
         tangent = jnp.diagonal(m.radial) + jnp.sum(m.pull * norms, axis=-1)
@@ -142,18 +146,18 @@ def _average_update(
         tangent = tangent - problem.weight_decay
     keep = jnp.diag(1 + rate * tangent)
     after = _exact("kl,lr->kr", keep, signal) - rate * m.signal
-    after = after - rate * _exact("kl,lr->kr", m.pull, place.signal_weights[None] * signal)
-    shrink = keep[None] - rate * place.block_weights[:, None, None] * m.pull[None]
+    after = after - rate * _exact("kl,lr->kr", m.pull, noise.signal_weights[None] * signal)
+    shrink = keep[None] - rate * noise.block_weights[:, None, None] * m.pull[None]
     cross = _exact("bkl,bml->bkm", shrink, along)
     sizes = jnp.concatenate(
         [
             jnp.full((c,), s - neurons, signal.dtype)
-            for s, c in zip(plan.sizes, plan.counts, strict=True)
+            for s, c in zip(layout.sizes, layout.counts, strict=True)
         ]
     )
-    spread = (sizes * place.variances)[:, None, None] * m.step[None] / problem.batch
+    spread = (sizes * noise.variances)[:, None, None] * m.step[None] / problem.batch
     # (S lambda_b R_b) R_b^-1 (S lambda_b R_b)^T, also where R_b is singular
-    square = _exact("b,bkl,ml->bkm", place.variances, along, regression)
+    square = _exact("b,bkl,ml->bkm", noise.variances, along, regression)
     new = _exact("bkl,blm,bnm->bkn", shrink, blocks, shrink)
     new = new - rate * (cross + jnp.swapaxes(cross, 1, 2)) + rate**2 * (square + spread)
     if problem.update != "plain":

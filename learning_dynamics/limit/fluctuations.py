@@ -2,96 +2,46 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics import short_text
 from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.limit.accuracy import Estimate, Target, combine, excess
 from learning_dynamics.limit.adaptive import best_method, evaluate_each
-from learning_dynamics.limit.finite_size import drift_of_one_update, residual_noise
 from learning_dynamics.limit.kinks import has_kinks
-from learning_dynamics.limit.nodes import Nodes, device_nodes, joined, same_length
-from learning_dynamics.limit.population import Population
+from learning_dynamics.limit.linear_noise import (
+    MOST_STEPS,
+    Fluctuations,
+    LinearNoise,
+    derivatives_agree,
+    solve,
+)
+from learning_dynamics.limit.nodes import Nodes, joined, same_length
+from learning_dynamics.limit.population import Population, chunked
 from learning_dynamics.limit.quadrature import Method, expectation_nodes
-from learning_dynamics.limit.solution import IncompleteError, solve_along
-from learning_dynamics.limit.velocity import Medium, flow, observed, samples, velocity
+from learning_dynamics.limit.solution import IncompleteError
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.process.simulate import observables
-from learning_dynamics.process.update import Layout, layout
+from learning_dynamics.process.update import layout
 from learning_dynamics.pytrees import checked_if_concrete, is_traced
+from learning_dynamics.tracking import Tracking, tracked
 from learning_dynamics.validation import increasing_times, one_of, reject
 
-__all__ = ["Fluctuations", "fluctuations"]
+__all__ = ["fluctuations"]
 
 Array = NDArray[np.float64]
 Derivatives = Literal["auto", "fields", "law"]
-MOST = 2**22  # numbers per intermediate of the derivatives: nodes x order parameters x directions
-_MOST_STEPS = 4096
 _FIRST_POINTS = 2**12
 _FINE = 1e-6  # tolerance where the right-hand side is smooth
 _LARGE = 10**5  # N at which the 1/N part of the drift of one update is read off
 
 
-@dataclass(frozen=True, eq=False)
-class Fluctuations:
-    """Linear-noise description of the order parameters at large N.
-
-    A pytree of its arrays.
-
-    Attributes:
-        times: tau, shape (times,).
-        covariance: N times the covariance of (M, R, theta) flattened, shape (times, n, n).
-        spread: name -> sqrt(N) times the standard deviation, shape (times, ...).
-        shift: name -> N times (mean - limit), shape (times, ...).
-        spread_error: name -> bound on the numerical error of the spread, likewise.
-        shift_error: the same of the shift.
-        derivatives: "fields" or "law", see `fluctuations`.
-    """
-
-    times: Array
-    covariance: Array
-    spread: Mapping[str, Array]
-    shift: Mapping[str, Array]
-    spread_error: Mapping[str, Array]
-    shift_error: Mapping[str, Array]
-    derivatives: str
-
-    __repr__ = short_text.represent
-
-    def _summary(self) -> tuple[str, short_text.Rows]:
-        return "order parameters at large N", {
-            "times": short_text.span(self.times),
-            "covariance": f"{np.shape(self.covariance)}, times N",
-            "spread": f"{short_text.shapes(self.spread)}, times N^1/2",
-            "shift": f"{short_text.shapes(self.shift)}, times N",
-            "spread error": short_text.largest(self.spread_error),
-            "shift error": short_text.largest(self.shift_error),
-            "derivatives": str(self.derivatives),
-        }
-
-
-_ARRAYS = ("times", "covariance", "spread", "shift", "spread_error", "shift_error")
-
-
-def _rebuilt(derivatives: str, arrays: Any) -> Fluctuations:
-    return Fluctuations(**dict(zip(_ARRAYS, arrays, strict=True)), derivatives=derivatives)
-
-
-jax.tree_util.register_pytree_node(
-    Fluctuations, lambda r: ([getattr(r, name) for name in _ARRAYS], r.derivatives), _rebuilt
-)
-
-
+@tracked
 @sees_edits("problem", "observe")
 def fluctuations(
     problem: Problem,
@@ -109,6 +59,7 @@ def fluctuations(
     derivatives: Derivatives = "auto",
     allow_inaccurate: bool = False,
     allow_incomplete: bool = False,
+    tracker: Tracking = "auto",
 ) -> Fluctuations:
     """Leading corrections to the limit, from the same loss.
 
@@ -151,6 +102,7 @@ def fluctuations(
         allow_inaccurate: warn instead of raising where the accuracy is not reached.
         allow_incomplete: warn instead of raising where the solution ends early, and return the
             part before.
+        tracker: progress bar, as of `simulate`.
 
     Raises:
         ValueError: with several starts, or shapes that do not fit.
@@ -164,10 +116,10 @@ def fluctuations(
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
     population = Population(problem, dimension, target, beside=(start, times, start_covariance))
     array: Any = times if is_traced(times) else increasing_times(times)
-    several = population.medium.variances.shape[0] > 1
+    several = population.noise.variances.shape[0] > 1
     large = dimension if several else problem.inputs.directions + _LARGE
-    plan = layout(problem, int(large or 0), "overlaps")
-    watched = observables(problem, plan, observe)
+    shapes = layout(problem, int(large or 0), "overlaps")
+    watched = observables(problem, shapes, observe)
     held, first = population.complete_one(start)
     if held:  # its spread is of the same order, and shifts the others
         demand = "be left out, or have order 2, for parameters that relax within a few updates"
@@ -178,27 +130,16 @@ def fluctuations(
         sigma = checked_if_concrete("start_covariance", given, ndim=2)
         if sigma.shape != (size, size):
             raise reject("start_covariance", f"have shape {(size, size)}", f"{sigma.shape}")
-        equation = _Equation(population, first, sigma, held, watched, plan)
+        equation = LinearNoise(population, first, sigma, held, watched, shapes)
         if population.traced:
             return _traced(equation, jnp.asarray(array, jnp.float64), tolerance, derivatives)
         solved = _search(equation, array, tolerance, derivatives)
     if solved.end:
         if not allow_incomplete or solved.result.times.size == 0:
             raise IncompleteError(f"fluctuations: {solved.end}", solved.result)
-        warnings.warn(f"fluctuations: {solved.end}", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"fluctuations: {solved.end}", RuntimeWarning, stacklevel=4)
     target.check("fluctuations", solved.estimate, solved.result)
     return solved.result
-
-
-class _Equation(NamedTuple):
-    """What the differential equation of the fluctuations is made of."""
-
-    population: Population
-    start: Overlaps
-    sigma: Array
-    held: frozenset[str]
-    watched: Any
-    plan: Layout
 
 
 class _Solved(NamedTuple):
@@ -218,7 +159,7 @@ class _Solved(NamedTuple):
 
 
 def _search(
-    equation: _Equation,
+    equation: LinearNoise,
     times: Array,
     tolerance: float | None,
     derivatives: Derivatives,
@@ -238,7 +179,7 @@ def _search(
             pair = rules[:2]
             if kind == "sobol":
                 pair = [joined(rules[::2]), joined(rules[1::2])]
-            agree = not kinks or _agree(equation, *same_length(pair))
+            agree = not kinks or derivatives_agree(equation, *same_length(pair))
             derivatives = "fields" if agree else "law"
         rough = kinks and (derivatives == "law" or error > 1e-3)
         used = (target.aim / 100 if rough else _FINE) if tolerance is None else tolerance
@@ -255,13 +196,13 @@ def _search(
 
 
 def _traced(
-    equation: _Equation,
+    equation: LinearNoise,
     times: jax.Array,
     tolerance: float | None,
     derivatives: Derivatives,
 ) -> Fluctuations:
     """Fluctuations of traced numbers, by fixed rules; infinite after the end of a solution."""
-    population, start, sigma, held, watched, plan = equation
+    population = equation.population
     rules = population.rules(of=population.problem, least=_FIRST_POINTS)
     kinks = has_kinks(population.problem, fields_only=True)
     if derivatives == "auto":
@@ -270,10 +211,9 @@ def _traced(
         tolerance = Target().aim / 100 if kinks else _FINE
 
     def one(nodes: Nodes) -> Any:
-        return _solve(
-            nodes, start, population.cast, population.medium, jnp.asarray(sigma, jnp.float64),
-            times, jnp.float64(tolerance), held=held, watched=watched, plan=plan,
-            law=derivatives == "law", differentiable=True,
+        return solve(
+            equation, nodes, times, jnp.float64(tolerance), law=derivatives == "law",
+            differentiable=True,
         )[0]  # fmt: skip
 
     tau: Any = times
@@ -285,7 +225,7 @@ def _result(times: Array, mean: Estimate, derivatives: str) -> Fluctuations:
     return Fluctuations(times, *mean.value, *mean.error[1:], derivatives)
 
 
-def _choose(equation: _Equation, points: int, kinks: bool) -> tuple[Any, float]:
+def _choose(equation: LinearNoise, points: int, kinks: bool) -> tuple[Any, float]:
     """Method with the smaller error of the velocity, and this error over the target."""
     population = equation.population
 
@@ -296,7 +236,7 @@ def _choose(equation: _Equation, points: int, kinks: bool) -> tuple[Any, float]:
 
 
 def _with_rules(
-    equation: _Equation,
+    equation: LinearNoise,
     times: Array,
     rules: list[Nodes],
     kind: str,
@@ -306,18 +246,14 @@ def _with_rules(
     rough: bool,
 ) -> _Solved:
     """Solutions under all rules, with their spread as error; where it jumps, that of the steps."""
-    population, start, sigma, held, watched, plan = equation
     tau, law = jnp.asarray(times), derivatives == "law"
 
-    def run(nodes: Nodes, tolerance: float) -> Any:
-        outcome = _solve(
-            nodes, start, population.cast, population.medium, jnp.asarray(sigma), tau,
-            jnp.float64(tolerance), held=held, watched=watched, plan=plan, law=law,
-        )  # fmt: skip
+    def run(rule: Nodes, tolerance: float) -> Any:
+        outcome = solve(equation, chunked(rule), tau, jnp.float64(tolerance), law=law)
         return jax.tree.map(np.asarray, outcome)
 
-    each = evaluate_each(lambda rule: run(device_nodes(rule), tolerance), rules)
-    first = device_nodes(same_length(rules)[0])  # as long as before, to share compiled code
+    each = evaluate_each(lambda rule: run(rule, tolerance), rules)
+    first = same_length(rules)[0]  # as long as before, to share compiled code
     loose = [run(first, 10 * tolerance)] if rough else []
     ends = [outcome for outcome in (*each, *loose) if not outcome[2]]
     kept, end = np.ones(times.size, bool), ""
@@ -325,7 +261,7 @@ def _with_rules(
         last = min(ends, key=lambda outcome: float(outcome[1]))
         kept = times <= last[1]
         diverges = not last[3] < 1e6
-        why = "diverge" if diverges else f"need more than {_MOST_STEPS} steps"
+        why = "diverge" if diverges else f"need more than {MOST_STEPS} steps"
         end = f"they {why} at tau = {float(last[1]):.6g} of {times[-1]:g}"
     paths = [jax.tree.map(lambda leaf: leaf[kept], outcome[0]) for outcome in each]
     mean = combine(paths, kind)
@@ -334,135 +270,3 @@ def _with_rules(
         error = jax.tree.map(lambda e, a, b: e + np.abs(a - b), mean.error, coarse, paths[0])
         mean = Estimate(mean.value, error)
     return _Solved(_result(times[kept], mean, derivatives), end, points, kind)
-
-
-def _agree(equation: _Equation, rule: Nodes, other: Nodes) -> bool:
-    """Whether first and second derivatives of the velocity are the same in both ways."""
-    population, held = equation.population, equation.held
-    x0, unravel = ravel_pytree(equation.start)
-    along = jnp.asarray(np.random.default_rng(0).normal(size=x0.size))
-
-    @partial(jax.jit, static_argnames="law")
-    def slopes(nodes: Nodes, law: bool) -> tuple[jax.Array, jax.Array]:
-        def f(x: jax.Array) -> jax.Array:
-            state = unravel(x)
-            moved = velocity(population.cast, population.medium, nodes, state, held, law)
-            return ravel_pytree(moved)[0]
-
-        def once(x: jax.Array) -> jax.Array:
-            return jax.jvp(f, (x,), (along,))[1]
-
-        return jax.jvp(once, (x0,), (along,))
-
-    nodes = device_nodes(rule)
-    fields, one = slopes(nodes, law=False), slopes(nodes, law=True)
-    two = slopes(device_nodes(other), law=True)
-    for a, b, c in zip(fields, one, two, strict=True):
-        # the quadrature error is known from one difference per entry only: take the largest
-        allowed = 10 * np.max(np.abs(b - c)) + 1e-3 * np.max(np.abs(b)) + 1e-9
-        if np.max(np.abs(a - b)) > allowed:
-            return False
-    return True
-
-
-def unit_rows(problem: Problem, x: jax.Array, unravel: Any) -> jax.Array:
-    """Flattened order parameters with rows of W scaled to norm one, unless updates are plain."""
-    if problem.update == "plain":
-        return x
-    overlaps = unravel(x)
-    scale = jax.lax.rsqrt(jnp.diagonal(overlaps.norms))
-    blocks = overlaps.blocks * (scale[:, None] * scale[None])[None]
-    scaled = Overlaps(overlaps.signal * scale[:, None], blocks, overlaps.parameters)
-    return ravel_pytree(scaled)[0]
-
-
-@partial(jax.jit, static_argnames=("held", "watched", "plan", "law", "differentiable"))
-def _solve(
-    nodes: Nodes,
-    start: Overlaps,
-    problem: Problem,
-    place: Medium,
-    sigma: jax.Array,
-    times: jax.Array,
-    tolerance: jax.Array,
-    *,
-    held: frozenset[str],
-    watched: Any,
-    plan: Layout,
-    law: bool,
-    differentiable: bool = False,
-) -> Any:
-    x0, unravel = ravel_pytree(start)
-    dot = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-    axes = jnp.eye(x0.size, dtype=x0.dtype)
-
-    def f(x: jax.Array) -> jax.Array:
-        return ravel_pytree(velocity(problem, place, nodes, unravel(x), held, law))[0]
-
-    def noise(x: jax.Array) -> jax.Array:
-        overlaps = unravel(x)
-        each = samples(problem, place, nodes, overlaps)
-
-        def change(one: Any) -> jax.Array:
-            moved = flow(problem, place, overlaps, one._replace(factor=each.factor), held)
-            return ravel_pytree(moved)[0]
-
-        u = jax.vmap(change)(each._replace(factor=each.loss))  # the factor is common to all
-        u = u - dot(nodes.weights, u)[None]
-        spread = dot(u.T * nodes.weights[None], u)
-        if overlaps.blocks.shape[0] > 1:
-            step = jnp.tensordot(nodes.weights, each.step, 1, precision=jax.lax.Precision.HIGHEST)
-            spread = spread + residual_noise(problem, place, overlaps, step)
-        return spread / problem.batch
-
-    def rate(_: Any, y: Any, __: Any) -> Any:
-        x, sigma, b = y
-        change = f(x)
-
-        def column(axis: jax.Array) -> jax.Array:
-            return jax.jvp(f, (x,), (axis,))[1]
-
-        def bent(pair: tuple[jax.Array, jax.Array]) -> jax.Array:
-            along, axis = pair
-            return jax.jvp(lambda z: jax.jvp(f, (z,), (axis,))[1], (x,), (along,))[1]
-
-        at_once = max(1, MOST // (nodes.weights.size * x.size))
-        jacobian = jax.lax.map(column, axes, batch_size=at_once).T
-        curvature = jnp.sum(jax.lax.map(bent, (sigma.T, axes), batch_size=at_once), axis=0) / 2
-        # the update scales rows to norm one: what the solver lost of it would count N^2 times
-        there = unit_rows(problem, x, unravel)
-        still = change if problem.update == "plain" else f(there)
-        extra = plan.dimension * drift_of_one_update(
-            problem, place, plan, nodes, unravel(there), held, still
-        )
-        spread = dot(jacobian, sigma)
-        return (
-            change,
-            spread + spread.T + noise(x),
-            dot(jacobian, b - change / 2) + curvature + extra,
-        )
-
-    state = (x0, sigma, jnp.zeros_like(x0))
-    solution = solve_along(rate, state, times, tolerance, 1e-3, _MOST_STEPS, differentiable)
-    path, last = solution.ys
-
-    def look(x: jax.Array, sigma: jax.Array, b: jax.Array) -> Any:
-        spread, shift = {}, {}
-        for name, function in watched:
-
-            def value(x: jax.Array, function: Any = function) -> jax.Array:
-                return observed(function, problem, place, nodes, unravel(x))
-
-            slope = jax.jacfwd(value)(x)
-            bend = jax.jacfwd(jax.jacfwd(value))(x)
-            flat = slope.reshape(-1, x.size)
-            variance = jnp.sum(dot(flat, sigma) * flat, axis=-1).reshape(slope.shape[:-1])
-            spread[name] = jnp.sqrt(jnp.maximum(variance, 0))
-            curved = jnp.tensordot(bend, sigma, 2, precision=jax.lax.Precision.HIGHEST) / 2
-            shift[name] = dot(slope, b) + curved
-        return spread, shift
-
-    spread, shift = jax.vmap(look)(*path)
-    grown = jnp.max(jnp.abs(last[0])) / (1 + jnp.max(jnp.abs(x0)))
-    done = solution.result == diffrax.RESULTS.successful
-    return (path[1], spread, shift), solution.ts[1][0], done, grown

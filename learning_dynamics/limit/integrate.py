@@ -2,9 +2,8 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import diffrax
@@ -13,164 +12,35 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics import short_text
-from learning_dynamics.evidence.measurement import Prediction, component_names
 from learning_dynamics.identity.session import WhileUnedited, sees_edits
 from learning_dynamics.limit.accuracy import Target
+from learning_dynamics.limit.limit import Limit
 from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.population import Population
 from learning_dynamics.limit.quadrature import Method
 from learning_dynamics.limit.solution import IncompleteError, Setting, solve_limit, solve_traced
 from learning_dynamics.model.overlaps import Overlaps, checked_overlaps
 from learning_dynamics.model.problem import Problem
-from learning_dynamics.netcdf import attributes_of
 from learning_dynamics.process.simulate import observables, whole_updates
-from learning_dynamics.process.trajectory import Trajectory, chosen, picked
+from learning_dynamics.process.trajectory import Trajectory
 from learning_dynamics.process.update import layout
-from learning_dynamics.pytrees import is_traced, require_single
+from learning_dynamics.pytrees import is_traced
+from learning_dynamics.tracking import Tracking, tracked
 from learning_dynamics.validation import (
-    finite_array,
     increasing_times,
     positive_integer,
     reject,
 )
 
 if TYPE_CHECKING:
-    import xarray as xr
+    pass
 
-__all__ = ["Limit", "expected_loss", "integrate", "right_hand_side"]
+__all__ = ["expected_loss", "integrate", "right_hand_side"]
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class Limit:
-    """Solution of the limit equations, averaged over its starts.
-
-    A pytree of `times`, `values`, both errors and `paths`: these pass through `jax.jit`, `jax.vmap`
-    and `jax.grad`, configuration and equation do not. Inside of them the values are traced.
-
-    Attributes:
-        times: tau, shape (times,).
-        values: name -> mean over the starts, shape (times, ...), float64.
-        quadrature_error: name -> bound on the error of the expectations, same shape.
-        integrator_error: name -> bound on the error of the time steps, same shape.
-        paths: name -> shape (starts, times, ...).
-        attributes: configuration, versions, method, steps, seconds; empty from a transformation.
-        solve: order parameters at increasing times, leading axes (starts, times); see `at`. None
-            from a transformation.
-        work_out_bias: what `bias` calls when it is first asked for; None where there is no bias.
-    """
-
-    times: Array
-    values: Mapping[str, Array]
-    quadrature_error: Mapping[str, Array]
-    integrator_error: Mapping[str, Array]
-    paths: Mapping[str, Array]
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    solve: Callable[[Array], Overlaps] | None = field(default=None, repr=False)
-    work_out_bias: Callable[[], Mapping[str, Array]] | None = field(default=None, repr=False)
-
-    @cached_property
-    def bias(self) -> Mapping[str, Array]:
-        """Name -> size of the allowed 1/N deviation, shape (times, ...); empty without one.
-
-        Worked out when first asked for, by `prediction` at the latest.
-        """
-        return {} if self.work_out_bias is None else self.work_out_bias()
-
-    def at(self, times: ArrayLike) -> Overlaps:
-        """Order parameters at any times within the range, leading axes (starts, times).
-
-        Raises:
-            ValueError: on times outside [0, last time]; on a limit from a transformation of JAX.
-        """
-        if self.solve is None:
-            demand = "carry its equation; ask `integrate` for these times"
-            raise reject("limit", demand, "one from a transformation of JAX, or from a file")
-        wanted = finite_array("times", times, ndim=1)
-        if wanted.size and (wanted.min() < 0 or wanted.max() > self.times[-1]):
-            raise reject("times", f"lie in [0, {self.times[-1]:g}]", f"{wanted.tolist()}")
-        distinct, place = np.unique(wanted, return_inverse=True)
-        found = self.solve(np.append(distinct, self.times[-1]))
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[:, place], found)
-
-    def prediction(self, quantities: Iterable[str] | None = None) -> Prediction:
-        """Values on coordinates (time, quantity), with quadrature and integrator error added up.
-
-        Raises:
-            ValueError: of a limit that is being traced, or of a batch of them.
-        """
-        require_single("limit", self.values, np.shape(self.times)[:-1])
-        columns = [
-            self._table(source, quantities)[0]
-            for source in (self.values, self.quadrature_error, self.integrator_error)
-        ]
-        limit = Prediction(columns[0], columns[1] + columns[2], label="limit")
-        if not self.bias:
-            return limit
-        bias, _ = self._table(self.bias, quantities)
-        largest = float(bias.max(initial=0.0)) * self.attributes["dimension"]
-        return limit.with_bias(bias, f"up to {largest:.2g}/N") if largest > 0 else limit
-
-    def to_xarray(self) -> "xr.Dataset":
-        """Labelled arrays: values, and their errors as NAME_error."""
-        import xarray as xr
-
-        arrays: dict[str, Any] = {}
-        for name, array in self.values.items():
-            axes = ("time", *(f"{name}_{i}" for i in range(array.ndim - 1)))
-            arrays[name] = (axes, array)
-            error = self.quadrature_error[name] + self.integrator_error[name]
-            arrays[f"{name}_error"] = (axes, error)
-        return xr.Dataset(arrays, coords={"time": self.times}, attrs=attributes_of(self.attributes))
-
-    __repr__ = short_text.represent
-
-    def _summary(self) -> tuple[str, short_text.Rows]:
-        told = self.attributes.get
-        batch = np.shape(self.times)[:-1]
-        starts = {np.shape(path)[len(batch)] for path in self.paths.values()}
-        rows = {
-            "times": short_text.span(self.times),
-            "values": short_text.shapes(self.values),
-            "starts": ", ".join(map(str, starts)),
-            "quadrature error": short_text.largest(self.quadrature_error),
-            "integrator error": short_text.largest(self.integrator_error),
-        }
-        if told("nodes") is not None:
-            rows["quadrature"] = f"{told('quadrature')}, {told('nodes')} nodes"
-        if told("steps") is not None:
-            rows["steps"] = f"{told('steps')}"
-        if told("reached_the_end") is False:
-            rows["ended"] = "before the last time that was asked for"
-        rows["took"] = f"{told('seconds'):.3g} s" if isinstance(told("seconds"), float) else ""
-        size = told("dimension")
-        headline = "N -> infinity" if size is None else f"N -> infinity, noise of N = {size}"
-        return f"{headline}, a batch of {batch}" if batch else headline, rows
-
-    def components(self, quantities: Iterable[str] | None = None) -> list[str]:
-        """Labels of the columns of `prediction`."""
-        return self._table(self.values, quantities)[1]
-
-    def _table(
-        self, source: Mapping[str, Array], quantities: Iterable[str] | None
-    ) -> tuple[Array, list[str]]:
-        names = None if quantities is None else list(quantities)
-        names = [quantities] if isinstance(quantities, str) else names
-        columns, labels = [], []
-        for name in chosen(self.values, names):
-            columns.append(np.reshape(source[name], (np.size(self.times), -1)))
-            labels += component_names(name, np.shape(self.values[name])[1:])
-        return picked(np.concatenate(columns, axis=-1), labels, names)
-
-
-_ARRAYS = ("times", "values", "quadrature_error", "integrator_error", "paths")
-jax.tree_util.register_pytree_node(
-    Limit, lambda limit: ([getattr(limit, n) for n in _ARRAYS], None), lambda _, a: Limit(*a)
-)
-
-
+@tracked
 @sees_edits("problem", "observe")
 def integrate(
     problem: Problem,
@@ -188,6 +58,7 @@ def integrate(
     finite_size: bool | None = None,
     allow_inaccurate: bool = False,
     allow_incomplete: bool = False,
+    tracker: Tracking = "auto",
 ) -> Limit:
     """Integrate the limit N -> infinity of a problem.
 
@@ -218,6 +89,7 @@ def integrate(
         allow_inaccurate: warn instead of raising where the accuracy is not reached.
         allow_incomplete: warn instead of raising where the solution ends early, and return the
             part before.
+        tracker: progress bar, as of `simulate`.
 
     Returns:
         Means over the starts. The quadrature error is the bound of `combine` on the spread of the
@@ -254,8 +126,8 @@ def integrate(
     if (corrected or finite_size) and (traced or not _has_shift(simulated)):
         demand = "be left out unless a simulation with equal starts is given"
         raise reject("finite_size", demand, finite_size)
-    plan = layout(problem, dimension or problem.inputs.directions + 10**6, "overlaps")
-    watched = observables(problem, plan, observe)
+    shapes = layout(problem, dimension or problem.inputs.directions + 10**6, "overlaps")
+    watched = observables(problem, shapes, observe)
     held, starts = population.complete(start)
     if held and finite_size:
         demand = "be left out: `fluctuations` does not follow fast parameters"
@@ -293,7 +165,7 @@ def integrate(
     if solved.end:
         if not allow_incomplete or solved.times.size == 0:
             raise IncompleteError(f"integrate: {solved.end}", limit)
-        warnings.warn(f"integrate: {solved.end}", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"integrate: {solved.end}", RuntimeWarning, stacklevel=4)
     target.check("integrate", solved.estimate, limit, times=solved.times)
     return limit
 
@@ -380,7 +252,7 @@ def expected_loss(
     """
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
     population = Population(problem, dimension, target, beside=overlaps, narrow=True)
-    blocks = population.medium.variances.shape[0]
+    blocks = population.noise.variances.shape[0]
     whole = checked_overlaps(population.cast, overlaps, blocks, moving=False)
     lead, wide = whole.signal.shape[:-2], jnp.result_type(float) == jnp.float64
 

@@ -14,10 +14,12 @@ from learning_dynamics.limit.accuracy import Estimate, Target, combine
 from learning_dynamics.limit.adaptive import estimate
 from learning_dynamics.limit.kinks import has_kinks
 from learning_dynamics.limit.linear_latents import quadrature_problem
+from learning_dynamics.limit.moments import moments
 from learning_dynamics.limit.nodes import Nodes, device_nodes, same_length, standard_length
+from learning_dynamics.limit.noise import LimitNoise, limit_noise
 from learning_dynamics.limit.quadrature import expectation_nodes, fewest_points, methods_for
-from learning_dynamics.limit.starts import limit_medium, starting_points
-from learning_dynamics.limit.velocity import Medium, moments, velocity
+from learning_dynamics.limit.starts import starting_points
+from learning_dynamics.limit.velocity import velocity
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.pytrees import is_traced
@@ -65,7 +67,7 @@ class Population:
         dimension: as given.
         target: accuracy of all averages.
         cast: the problem with all numbers in float64.
-        medium: noise blocks.
+        noise: noise blocks.
         summed: what a quadrature sums over, see `quadrature_problem`.
         traced: whether numbers are traced.
 
@@ -98,7 +100,7 @@ class Population:
                 'jax.config.update("jax_enable_x64", True) first.'
             )
         with jax.enable_x64(True):
-            self.medium: Medium = limit_medium(problem, dimension)
+            self.noise: LimitNoise = limit_noise(problem, dimension)
             self.cast: Problem = problem.cast(jnp.float64)
         self.summed = quadrature_problem(problem)
 
@@ -111,12 +113,12 @@ class Population:
     def complete(self, start: Overlaps, *, moving: bool = True) -> tuple[frozenset[str], Overlaps]:
         """Names of the fast parameters, and starts with a leading axis; see `starting_points`."""
         with jax.enable_x64(True):
-            points = max(2**8, fewest_points(self.problem))
-            rule = expectation_nodes(
-                self.problem, points=min(self.target.first(self.problem), points),
-                method="sobol", kinks=False,
-            )[0][0]  # fmt: skip
-            return starting_points(self.cast, self.medium, rule, start, moving=moving)
+            return starting_points(self.cast, self.noise, self.few_nodes(), start, moving=moving)
+
+    def few_nodes(self) -> Nodes:
+        """A small rule: enough to see which parameters are fast, and how fast anything moves."""
+        points = min(self.target.first(self.problem), max(2**8, fewest_points(self.problem)))
+        return expectation_nodes(self.problem, points=points, method="sobol", kinks=False)[0][0]
 
     def complete_one(
         self, state: Overlaps, *, moving: bool = True
@@ -184,11 +186,11 @@ class Population:
 
     def velocity(self, nodes: Nodes, overlaps: Overlaps, held: frozenset[str]) -> Overlaps:
         """Right-hand side of the limit under one rule; see `velocity`."""
-        return velocity_at(self.cast, self.medium, chunked(nodes), overlaps, held=held)
+        return velocity_at(self.cast, self.noise, chunked(nodes), overlaps, held=held)
 
     def losses(self, nodes: Nodes, overlaps: Overlaps) -> jax.Array:
         """Mean losses under one rule, at order parameters with a leading axis."""
-        return losses_at(self.cast, self.medium, chunked(nodes), overlaps)
+        return losses_at(self.cast, self.noise, chunked(nodes), overlaps)
 
 
 def chunked(nodes: Nodes) -> Nodes:
@@ -198,16 +200,16 @@ def chunked(nodes: Nodes) -> Nodes:
 
 @partial(jax.jit, static_argnames="held")
 def velocity_at(
-    problem: Problem, medium: Medium, nodes: Nodes, overlaps: Overlaps, *, held: frozenset[str]
+    problem: Problem, noise: LimitNoise, nodes: Nodes, overlaps: Overlaps, *, held: frozenset[str]
 ) -> Overlaps:
     """Compiled `velocity`."""
-    return velocity(problem, medium, nodes, overlaps, held)
+    return velocity(problem, noise, nodes, overlaps, held)
 
 
 @jax.jit
-def losses_at(problem: Problem, medium: Medium, nodes: Nodes, overlaps: Overlaps) -> jax.Array:
+def losses_at(problem: Problem, noise: LimitNoise, nodes: Nodes, overlaps: Overlaps) -> jax.Array:
     """Mean losses at order parameters with a leading axis."""
-    return jax.lax.map(lambda y: moments(problem, medium, nodes, y).loss, overlaps)
+    return jax.lax.map(lambda y: moments(problem, noise, nodes, y).loss, overlaps)
 
 
 def _relative(search: Callable[..., Estimate], evaluate: Callable[[Nodes], Any]) -> Estimate:

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning_dynamics.limit.integrate import expected_loss
+from learning_dynamics.limit.moments import moments
 from learning_dynamics.limit.nodes import Nodes
-from learning_dynamics.limit.velocity import Medium, moments
+from learning_dynamics.limit.noise import LimitNoise
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem, changed
 from learning_dynamics.pytrees import is_traced
@@ -38,9 +39,9 @@ class PopulationLoss:
         """The problem whose loss is meant."""
         return problem if self.label_noise else changed(problem, label_noise=None)
 
-    def under(self, problem: Problem, medium: Medium, nodes: Nodes, overlaps: Overlaps) -> Any:
+    def under(self, problem: Problem, noise: LimitNoise, nodes: Nodes, overlaps: Overlaps) -> Any:
         """Average under one quadrature rule, at one set of order parameters."""
-        return moments(self.of(problem), medium, nodes, overlaps).loss
+        return moments(self.of(problem), noise, nodes, overlaps).loss
 
     def after(self, problem: Problem, overlaps: Overlaps, dimension: int) -> NDArray[np.float64]:
         """Average at recorded order parameters, leading axes kept; NaN where they are not finite.

@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,11 +13,11 @@ from learning_dynamics.limit.accuracy import Estimate, Target, combine, excess
 from learning_dynamics.limit.adaptive import best_method
 from learning_dynamics.limit.kinks import has_kinks
 from learning_dynamics.limit.nodes import Nodes, same_length
+from learning_dynamics.limit.paths import Run, solve_path
 from learning_dynamics.limit.population import Population, Rules, chunked
 from learning_dynamics.limit.quadrature import expectation_nodes
-from learning_dynamics.limit.velocity import Medium, observed, velocity
 from learning_dynamics.model.overlaps import Overlaps
-from learning_dynamics.model.problem import Problem
+from learning_dynamics.tracking import track
 
 __all__ = ["IncompleteError", "Setting", "Solution", "solve_limit", "solve_traced"]
 
@@ -196,9 +194,15 @@ def _solve_with(
     with jax.enable_x64(True):
         tau = jnp.asarray(times)
         nodes = [chunked(rule) for rule in same_length(rules)]
-        runs = [_run(setting, rule, tau, tolerance, _FIRST) for rule in nodes]
-        loose = _run(setting, nodes[0], tau, looser * tolerance, _FIRST_LOOSER)
-        every = [*runs, loose]
+        work = [(rule, tolerance, _FIRST) for rule in nodes]
+        work.append((nodes[0], looser * tolerance, _FIRST_LOOSER))
+        told = f"limit with {rules[0].weights.size} nodes"
+        # a run is there before the next begins, so that the bar tells the truth
+        every = [
+            jax.block_until_ready(_run(setting, rule, tau, *steps))
+            for rule, *steps in track(work, told)
+        ]
+        *runs, loose = every
         done = np.array([np.all(np.asarray(run.success)) for run in every])
         reached = np.array([np.min(np.asarray(run.reached)) for run in every])
     kept = times <= (np.inf if np.all(done) else np.min(reached))
@@ -208,7 +212,7 @@ def _solve_with(
         ended = every[int(np.argmin(np.where(done, np.inf, reached)))]
         diverges, end = _why(setting, ended, nodes[0], float(times[-1]), tolerance)
 
-    def path_of(run: _Run) -> dict[str, Array]:
+    def path_of(run: Run) -> dict[str, Array]:
         return {name: np.asarray(v)[setting.again][:, kept] for name, v in run.observed.items()}
 
     paths = [path_of(run) for run in runs]
@@ -229,7 +233,7 @@ def _solve_with(
 
 
 def _why(
-    setting: Setting, run: "_Run", nodes: Nodes, end: float, tolerance: float
+    setting: Setting, run: "Run", nodes: Nodes, end: float, tolerance: float
 ) -> tuple[bool, str]:
     """Whether a solution diverges, and a sentence that says how and when it ends."""
     times = np.where(np.asarray(run.success), np.inf, np.asarray(run.reached))
@@ -251,62 +255,15 @@ def _why(
     return False, f"the limit ends {where}: {few}"
 
 
-class _Run(NamedTuple):
-    """Solutions from all starts: observables and order parameters, shape (starts, times, ...)."""
-
-    observed: dict[str, jax.Array]
-    overlaps: Overlaps
-    steps: jax.Array
-    success: jax.Array
-    reached: jax.Array
-    final: Overlaps
-
-
 def _run(
     setting: Setting, nodes: Nodes, times: jax.Array, tolerance: float, first_step: float
-) -> _Run:
+) -> Run:
     population = setting.population
-    return _integrate(
-        nodes, setting.starts, population.cast, population.medium, times, jnp.float64(tolerance),
+    return solve_path(
+        nodes, setting.starts, population.cast, population.noise, times, jnp.float64(tolerance),
         jnp.float64(first_step), held=setting.held, watched=setting.watched,
         max_steps=setting.max_steps,
     )  # fmt: skip
-
-
-def solve_along(
-    rate: Any,
-    start: Any,
-    times: jax.Array,
-    tolerance: jax.Array,
-    first_step: jax.Array | float,
-    max_steps: int,
-    differentiable: bool,
-) -> Any:
-    """Adaptive solution of dy/dtau = rate(tau, y, None) from zero, at the times and at its end.
-
-    Args:
-        rate: right-hand side.
-        start: y at zero.
-        times: increasing.
-        tolerance: relative and absolute.
-        first_step: over the last time.
-        max_steps: bound on the steps; the solution is not finite from where they end.
-        differentiable: whether both modes of differentiation must pass.
-    """
-    span = jnp.maximum(times[-1], 1e-12)
-    return diffrax.diffeqsolve(
-        diffrax.ODETerm(rate),
-        diffrax.Tsit5(),
-        t0=jnp.zeros_like(times[0]),
-        t1=span,
-        dt0=first_step * span,
-        y0=start,
-        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
-        saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
-        max_steps=max_steps,
-        throw=False,
-        adjoint=diffrax.DirectAdjoint() if differentiable else diffrax.RecursiveCheckpointAdjoint(),
-    )
 
 
 def solve_traced(
@@ -329,8 +286,8 @@ def solve_traced(
     first_steps = np.append(np.full(count, _FIRST), _FIRST_LOOSER)
 
     def one(given: tuple[Nodes, jax.Array, jax.Array]) -> dict[str, jax.Array]:
-        return _integrate(
-            given[0], setting.starts, population.cast, population.medium, times, *given[1:],
+        return solve_path(
+            given[0], setting.starts, population.cast, population.noise, times, *given[1:],
             held=setting.held, watched=setting.watched, max_steps=setting.max_steps,
             differentiable=True, law=law,
         ).observed  # fmt: skip
@@ -344,50 +301,3 @@ def solve_traced(
     else:
         first = jax.tree.map(lambda leaf: leaf[0], paths)
     return mean.value, mean.error, integrator, first
-
-
-@partial(jax.jit, static_argnames=("held", "watched", "max_steps", "differentiable", "law"))
-def _integrate(
-    nodes: Nodes,
-    starts: Overlaps,
-    problem: Problem,
-    place: Medium,
-    times: jax.Array,
-    tolerance: jax.Array,
-    first_step: jax.Array,
-    *,
-    held: frozenset[str],
-    watched: Any,
-    max_steps: int,
-    differentiable: bool = False,
-    law: bool = False,
-) -> _Run:
-    """Solutions from all starts, observed at the times.
-
-    The derivative is that of the steps taken; `differentiable` allows both modes, and costs about
-    twice the time.
-    """
-
-    def field(_: Any, overlaps: Overlaps, __: Any) -> Overlaps:
-        return velocity(problem, place, nodes, overlaps, held, law)
-
-    def look(overlaps: Overlaps) -> dict[str, jax.Array]:
-        return {
-            name: observed(function, problem, place, nodes, overlaps) for name, function in watched
-        }
-
-    def one(start: Overlaps) -> _Run:
-        solution = solve_along(
-            field, start, times, tolerance, first_step, max_steps, differentiable
-        )
-        path, last = solution.ys
-        return _Run(
-            jax.vmap(look)(path),
-            path,
-            solution.stats["num_accepted_steps"],
-            solution.result == diffrax.RESULTS.successful,
-            solution.ts[1][0],
-            jax.tree.map(lambda leaf: leaf[0], last),
-        )
-
-    return jax.lax.map(one, starts)

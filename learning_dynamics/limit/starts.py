@@ -9,36 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
+from learning_dynamics.limit.moments import moments
 from learning_dynamics.limit.nodes import Nodes, device_nodes
-from learning_dynamics.limit.velocity import Medium, medium, moments
+from learning_dynamics.limit.noise import LimitNoise
 from learning_dynamics.model.overlaps import Overlaps, checked_overlaps
-from learning_dynamics.model.problem import Problem, free_block
+from learning_dynamics.model.problem import Problem
 from learning_dynamics.pytrees import is_traced, stand_in
-from learning_dynamics.validation import positive_integer, reject
+from learning_dynamics.validation import reject
 
-__all__ = ["limit_medium", "starting_points"]
+__all__ = ["starting_points"]
 
 Array = NDArray[np.float64]
 
 
-def limit_medium(problem: Problem, dimension: int | None) -> Medium:
-    """Noise blocks of the limit.
-
-    Raises:
-        ValueError: if a model with several blocks, or of one N, is given no dimension, or if it
-            has no noise.
-    """
-    if dimension is not None:
-        positive_integer("dimension", dimension)
-    if free_block(problem.inputs) is not None:
-        return medium(problem, None)
-    if dimension is None:
-        raise reject("dimension", "be given: the noise has several blocks, or its N is fixed", None)
-    return medium(problem, dimension)
-
-
 def starting_points(
-    problem: Problem, place: Medium, nodes: Nodes, start: Overlaps, *, moving: bool = False
+    problem: Problem, noise: LimitNoise, nodes: Nodes, start: Overlaps, *, moving: bool = False
 ) -> tuple[frozenset[str], Overlaps]:
     """Starts with a leading axis, parameters filled in and the fast ones at their fixed point.
 
@@ -56,7 +41,7 @@ def starting_points(
         ValueError: as `checked_overlaps`; on a moving parameter of order 0, or a fast one whose
             rate is too large to settle.
     """
-    given = checked_overlaps(problem, start, place.variances.shape[0], moving=moving)
+    given = checked_overlaps(problem, start, noise.variances.shape[0], moving=moving)
     lead = given.signal.ndim - 2
     if lead > 1:
         shape = f"shape {given.signal.shape}"
@@ -73,11 +58,11 @@ def starting_points(
     traced = is_traced((problem, whole))
     if traced:
         with jax.ensure_compile_time_eval():
-            held = _fast(*stand_in((problem, place, nodes, first)))
+            held = _fast(*stand_in((problem, noise, nodes, first)))
     else:
-        held = _fast(problem, place, nodes, first)
+        held = _fast(problem, noise, nodes, first)
     if held:
-        fixed = _fixed_point(problem, place, nodes, first, sorted(held), traced)
+        fixed = _fixed_point(problem, noise, nodes, first, sorted(held), traced)
         parameters = dict(whole.parameters)
         for name in held:
             parameters[name] = jnp.broadcast_to(fixed[name], parameters[name].shape)
@@ -85,35 +70,37 @@ def starting_points(
     return frozenset(held), whole
 
 
-def _fast(problem: Problem, place: Medium, nodes: Nodes, first: Overlaps) -> set[str]:
+def _fast(problem: Problem, noise: LimitNoise, nodes: Nodes, first: Overlaps) -> set[str]:
     """Names of the parameters whose drift per update does not vanish with N."""
-    stiff = _stiff(problem, place, device_nodes(nodes), first)
+    stiff = _stiff(problem, noise, device_nodes(nodes), first)
     held = set()
     for name in problem.parameter_rates:
         moves = bool(np.any(np.abs(np.asarray(stiff[name])) > 0)) or _responds(
-            problem, place, nodes, first, name
+            problem, noise, nodes, first, name
         )
         if problem.order(name) == 1 and moves:
             held.add(name)
     return held
 
 
-def _responds(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, name: str) -> bool:
+def _responds(
+    problem: Problem, noise: LimitNoise, nodes: Nodes, overlaps: Overlaps, name: str
+) -> bool:
     """Whether the stiff drift of a parameter changes when the parameter does."""
     moved = dict(overlaps.parameters)
     moved[name] = moved[name] + 0.37
-    stiff = _stiff(problem, place, device_nodes(nodes), overlaps._replace(parameters=moved))[name]
+    stiff = _stiff(problem, noise, device_nodes(nodes), overlaps._replace(parameters=moved))[name]
     return bool(np.any(np.abs(np.asarray(stiff)) > 0))
 
 
 @jax.jit
-def _stiff(problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps) -> Any:
-    return moments(problem, place, nodes, overlaps).stiff
+def _stiff(problem: Problem, noise: LimitNoise, nodes: Nodes, overlaps: Overlaps) -> Any:
+    return moments(problem, noise, nodes, overlaps).stiff
 
 
 def _fixed_point(
     problem: Problem,
-    place: Medium,
+    noise: LimitNoise,
     nodes: Nodes,
     overlaps: Overlaps,
     names: list[str],
@@ -131,7 +118,7 @@ def _fixed_point(
 
     def drift(flat: jax.Array) -> jax.Array:
         moved = overlaps._replace(parameters={**overlaps.parameters, **unpack(flat)})
-        stiff = _stiff(problem, place, few, moved)
+        stiff = _stiff(problem, noise, few, moved)
         return jnp.concatenate([stiff[name].ravel() for name in names])
 
     guess = jnp.concatenate([overlaps.parameters[name].ravel() for name in names])

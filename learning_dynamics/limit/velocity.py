@@ -1,315 +1,26 @@
-"""Expectations of one step at given order parameters, from the same loss as the simulation."""
+"""Right-hand side of the limit N -> infinity."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from learning_dynamics.limit.nodes import CHUNK, Nodes
+from learning_dynamics.limit.moments import Moments, moments
+from learning_dynamics.limit.nodes import Nodes
+from learning_dynamics.limit.noise import LimitNoise
 from learning_dynamics.model.overlaps import Overlaps
-from learning_dynamics.model.problem import Problem, Sample, mixing_matrix
-from learning_dynamics.process.update import gradient
-from learning_dynamics.pytrees import is_traced
-from learning_dynamics.validation import reject
+from learning_dynamics.model.problem import Problem
 
-__all__ = ["Medium", "Moments", "flow", "medium", "moments", "observed", "samples"]
-__all__ += ["velocity"]
-
-
-class Medium(NamedTuple):
-    """Noise blocks as the limit sees them.
-
-    Attributes:
-        fractions: N_b / N of each block, shape (blocks,).
-        variances: lambda_b, shape (blocks,).
-        signal_weights: weights of the signal axes in the loss's second argument, shape (r,).
-        block_weights: those of the blocks, shape (blocks,).
-    """
-
-    fractions: jax.Array
-    variances: jax.Array
-    signal_weights: jax.Array
-    block_weights: jax.Array
-
-
-class Moments(NamedTuple):
-    """Expectations over one sample.
-
-    Attributes:
-        signal: E[A C], shape (K, r).
-        noise: E[A B zeta^T], shape (K, K): slope along the noise fields L zeta.
-        radial: E[A F^T], shape (K, K).
-        pull: E[D + D^T], shape (K, K).
-        step: E[A Gamma A^T] with Gamma = B B^T, shape (K, K).
-        parameters: E[dl/dtheta] at G = 0.
-        stiff: coefficient of N in E[dl/dtheta], from the part of the loss linear in G.
-        loss: E[l] at G = 0.
-        factor: L with L L^T = sum_b lambda_b R_b, shape (K, K).
-    """
-
-    signal: jax.Array
-    noise: jax.Array
-    radial: jax.Array
-    pull: jax.Array
-    step: jax.Array
-    parameters: dict[str, jax.Array]
-    stiff: dict[str, jax.Array]
-    loss: jax.Array
-    factor: jax.Array
-
-
-def medium(problem: Problem, dimension: int | None, dtype: Any = np.float64) -> Medium:
-    """Blocks at N = `dimension`; one block that fills everything when N is infinite (None)."""
-    r = problem.inputs.directions
-    size = 10**9 if dimension is None else dimension
-    groups = problem.inputs.blocks(10**9 + r if dimension is None else dimension)
-    if not groups:
-        raise reject("problem.inputs", "have noise: without it there is no limit", "no noise block")
-    fractions = np.concatenate([np.full(np.shape(g.variances), g.size / size) for g in groups])
-    weights: Any = np.ones(r)
-    if problem.learner.normaliser != "weights":
-        weights = problem.inputs.signal_variances()
-    parts: Any = [g.variances for g in groups]
-    if is_traced((parts, weights)):
-        variances: Any = jnp.concatenate([jnp.asarray(v, dtype) for v in parts])
-    else:
-        variances = np.concatenate([np.asarray(v, np.float64) for v in parts])
-    blocks = np.ones(fractions.shape)
-    if problem.learner.normaliser != "weights":
-        blocks = variances
-    return Medium(*(jnp.asarray(a, dtype) for a in (fractions, variances, weights, blocks)))
-
-
-def field_factor(covariance: jax.Array) -> jax.Array:
-    """Cholesky factor of a K x K covariance that may be singular (relative floor 1e-15)."""
-    neurons = covariance.shape[-1]
-    if neurons == 1:
-        return jnp.sqrt(jnp.maximum(covariance, 0))
-    floor = 1e-15 * jnp.trace(covariance) + 1e-300
-    return _factor(covariance + floor * jnp.eye(neurons, dtype=covariance.dtype), floor)
-
-
-@jax.custom_jvp
-def _factor(matrix: jax.Array, floor: jax.Array) -> jax.Array:
-    """Lower triangular L with L L^T = matrix, eigenvalues below `floor` raised to it.
-
-    Rounding of K x K matrices exceeds the floor for many neurons, and a Cholesky factor is then
-    NaN. Derivatives are those of a Cholesky factor.
-    """
-    factor = jnp.linalg.cholesky(matrix)
-
-    def raised() -> jax.Array:
-        values, vectors = jnp.linalg.eigh(matrix)
-        root = vectors * jnp.sqrt(jnp.maximum(values, floor))[None]
-        upper = jnp.linalg.qr(root.T, mode="r")
-        return (upper * jnp.where(jnp.diagonal(upper) < 0, -1.0, 1.0)[:, None]).T
-
-    return jax.lax.cond(jnp.all(jnp.isfinite(factor)), lambda: factor, raised)
-
-
-@_factor.defjvp
-def _factor_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    factor = _factor(*primals)
-    change = (tangents[0] + tangents[0].T) / 2
-    half = jax.scipy.linalg.solve_triangular(factor, change, lower=True)
-    both = jax.scipy.linalg.solve_triangular(factor, half.T, lower=True)
-    lower = jnp.tril(both) - jnp.diag(jnp.diagonal(both)) / 2
-    return factor, jnp.matmul(factor, lower, precision=jax.lax.Precision.HIGHEST)
-
-
-def moments(
-    problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, law: bool = False
-) -> Moments:
-    """All expectations by quadrature; float64 arrays, differentiable in the order parameters.
-
-    More than `CHUNK` nodes, in a multiple of it, are summed chunk by chunk, those of weight zero
-    left out: rules filled up by `standard_length` share one compiled program.
-    """
-
-    def total(part: Nodes) -> Moments:
-        values = samples(problem, place, part, overlaps, law)
-
-        def mean(leaf: jax.Array) -> jax.Array:
-            return jnp.tensordot(part.weights, leaf, 1, precision=jax.lax.Precision.HIGHEST)
-
-        whole: Moments = jax.tree.map(mean, values._replace(factor=values.loss))
-        return whole._replace(factor=values.factor)
-
-    chunks, rest = divmod(nodes.weights.shape[0], CHUNK)
-    if chunks < 2 or rest:
-        return total(nodes)
-    parts = jax.tree.map(lambda leaf: leaf.reshape(chunks, CHUNK, *leaf.shape[1:]), nodes)
-    shapes = jax.eval_shape(total, jax.tree.map(lambda leaf: leaf[0], parts))
-    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    factor = field_factor(jnp.sum(place.variances[:, None, None] * overlaps.blocks, axis=0))
-
-    def add(sums: Moments, part: Nodes) -> tuple[Moments, None]:
-        more = jax.lax.cond(jnp.any(part.weights > 0), total, lambda _: nothing, part)
-        return jax.tree.map(jnp.add, sums, more), None
-
-    return jax.lax.scan(add, nothing, parts)[0]._replace(factor=factor)
-
-
-def samples(
-    problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps, law: bool = False
-) -> Moments:
-    """The same quantities at every node, leading axis nodes (`factor` is common to all).
-
-    Latents that the nodes leave out are integrated exactly (see `_given_fields`): the values are
-    then expectations given the fields.
-
-    With `law` their derivatives with respect to the order parameters are those of the Gaussian law
-    of the fields and not those of the loss: the fields stay where they are, and every node is
-    weighted by p(F; M, R) / p(F) = 1. Equal in the mean, and right for gradients with jumps.
-    """
-    signal, blocks, parameters = overlaps
-    mixing = mixing_matrix(problem, signal.dtype)
-    covariance = jnp.sum(place.variances[:, None, None] * blocks, axis=0)
-    factor = field_factor(covariance)
-    norms = jnp.sum(signal[:, None] * place.signal_weights[None, None] * signal[None], axis=-1)
-    norms = norms + jnp.sum(place.block_weights[:, None, None] * blocks, axis=0)
-    exact = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
-    gamma = exact("aq,bq->ab", mixing, mixing)
-    # gram per dimension: Gamma times the mean variance of the noise
-    gram = gamma * jnp.sum(place.fractions * place.variances)
-    inverse = jnp.linalg.pinv(mixing) if law else mixing.T
-    linear = [name for name in problem.all_latents() if name not in nodes.latents]
-    given = _given_fields(problem, nodes, linear, signal, covariance, factor) if linear else None
-
-    def one(latents: Any, zeta: Any) -> Moments:
-        if given is None:
-            coordinates, label = problem.signal(latents)
-            fields = exact("kr,pr->kp", signal, coordinates)
-            fields = fields + exact("kl,lq,pq->kp", factor, zeta, mixing)
-        else:
-            coordinates, label = problem.signal(_at_zero(problem, latents, linear))
-            shift, more, zeta = given(zeta)
-            fields = exact("kr,pr->kp", signal, coordinates) + shift
-            coordinates = coordinates + more
-        weight = jnp.ones_like(fields[0, 0])
-        if law:
-            shift = exact("kr,pr->kp", signal, coordinates)
-            fields, zeta, weight = _frozen(fields, zeta, shift, factor, mixing, inverse)
-
-        def slopes(gram: jax.Array) -> Any:
-            return gradient(problem, fields, norms, parameters, Sample(label, gram))
-
-        nothing = jnp.zeros_like(gram)
-        slope, change = jax.jvp(slopes, (nothing,), (gram,))
-        a = slope.fields
-        loss = problem.learner.loss(fields, norms, parameters, Sample(label, nothing))
-        values = Moments(
-            exact("kp,pr->kr", a, coordinates),
-            exact("kp,pq,lq->kl", a, mixing, zeta),
-            exact("kp,lp->kl", a, fields),
-            slope.norms + slope.norms.T,
-            exact("kp,ps,ls->kl", a, gamma, a),
-            slope.parameters,
-            change.parameters,
-            loss,
-            loss,
-        )
-        weighted: Moments = jax.tree.map(lambda leaf: weight * leaf, values)
-        return weighted
-
-    values = jax.vmap(one)(nodes.latents, nodes.zeta)
-    return values._replace(factor=factor)
-
-
-def _at_zero(problem: Problem, latents: Any, names: list[str]) -> dict[str, jax.Array]:
-    """One draw of all latents, those of these names at zero."""
-    known, dtype = problem.all_latents(), jnp.result_type(float)
-    return {**latents, **{name: jnp.zeros(known[name].shape, dtype) for name in names}}
-
-
-def _given_fields(
-    problem: Problem,
-    nodes: Nodes,
-    names: list[str],
-    signal: jax.Array,
-    covariance: jax.Array,
-    factor: jax.Array,
-) -> Any:
-    """Signal coordinates and noise given the fields, where some latents are integrated exactly.
-
-    Given the other latents, C = C_0 + A x with x standard normal, and the fields
-    Y = F B^-T = M (B^-1 C)^T + L zeta are Gaussian with the covariance
-    U_q U_q'^T + 1(q = q') L L^T, U = M B^-1 A. With S its factor and Y = E Y + S g, the expectation
-    of C and zeta given g replaces them, since the slopes depend on the fields alone:
-
-        E[B^-1 C | g] = B^-1 C_0 + Cov(B^-1 C, Y) S^-T g,    E[zeta | g] = Cov(zeta, Y) S^-T g.
-
-    Returns:
-        g, shape (K, q) -> F - M C_0^T, C - C_0 and zeta.
-    """
-    exact = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
-    mixing = mixing_matrix(problem, signal.dtype)
-    first = {name: leaf[0] for name, leaf in nodes.latents.items()}
-
-    def coordinates(linear: dict[str, jax.Array]) -> jax.Array:
-        return problem.signal({**first, **linear})[0]
-
-    whole = _at_zero(problem, {}, names)
-    slopes = jax.jacfwd(coordinates)(whole)
-    flat = [slopes[name].reshape(*mixing.shape[:1], signal.shape[1], -1) for name in names]
-    direction = jnp.linalg.inv(mixing)
-    along = exact("qp,prg->qrg", direction, jnp.concatenate(flat, axis=-1))
-    moved = exact("kr,qrg->qkg", signal, along)
-    q, neurons = mixing.shape[1], signal.shape[0]
-    alone = exact("qs,kl->qksl", jnp.eye(q, dtype=signal.dtype), covariance)
-    total = exact("qkg,slg->qksl", moved, moved) + alone
-    root = field_factor(total.reshape(q * neurons, q * neurons))
-    with_signal = exact("qrg,skg->skqr", along, moved).reshape(q * neurons, -1)
-    with_noise = exact("qs,kl->qksl", jnp.eye(q, dtype=signal.dtype), factor)
-    both = jnp.concatenate([with_signal, with_noise.reshape(q * neurons, -1)], axis=1)
-    solved = jax.scipy.linalg.solve_triangular(root, both, lower=True)
-
-    def fields_of(standard: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        g = standard.T.reshape(-1)  # noise vectors before neurons
-        fields = exact("ab,b->a", root, g).reshape(q, neurons)
-        means = exact("ab,a->b", solved, g)
-        more = means[: with_signal.shape[1]].reshape(q, -1)
-        noise = means[with_signal.shape[1] :].reshape(q, neurons)
-        return exact("pq,qk->kp", mixing, fields), exact("pq,qr->pr", mixing, more), noise.T
-
-    return fields_of
-
-
-def _frozen(
-    fields: jax.Array,
-    zeta: jax.Array,
-    shift: jax.Array,
-    factor: jax.Array,
-    mixing: jax.Array,
-    inverse: jax.Array,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Fields that do not move with the order parameters, zeta that makes up for it, the weight.
-
-    zeta = L^-1 (F - M C^T) B^-T on the range of B; outside of it the fields follow M C^T. The
-    weight is exp(-|zeta|^2 / 2) / |L|^rank(B), divided by its value.
-    """
-    still, dot = jax.lax.stop_gradient, partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-    outside = jnp.eye(mixing.shape[0], dtype=mixing.dtype) - dot(mixing, inverse)
-    noise = still(fields) - shift
-    if factor.shape[0] == 1:
-        standard = noise / factor
-    else:
-        standard = jax.scipy.linalg.solve_triangular(factor, noise, lower=True)
-    zeta = zeta + dot(standard - still(standard), inverse.T)
-    rank = jnp.trace(dot(inverse, mixing))
-    logarithm = -jnp.sum(zeta**2) / 2 - rank * jnp.sum(jnp.log(jnp.diagonal(factor)))
-    fields = still(fields) + dot(shift - still(shift), outside)
-    return fields, zeta, jnp.exp(logarithm - still(logarithm))
+__all__ = ["flow", "observed", "velocity"]
 
 
 def observed(
-    function: Any, problem: Problem, place: Medium, nodes: Nodes, overlaps: Overlaps
+    function: Any, problem: Problem, noise: LimitNoise, nodes: Nodes, overlaps: Overlaps
 ) -> jax.Array:
     """An observable at some order parameters; averages over samples use the same nodes."""
     if hasattr(function, "under"):
-        value: jax.Array = function.under(problem, place, nodes, overlaps)
+        value: jax.Array = function.under(problem, noise, nodes, overlaps)
     else:
         value = function(overlaps)
     return value
@@ -317,7 +28,7 @@ def observed(
 
 def velocity(
     problem: Problem,
-    place: Medium,
+    noise: LimitNoise,
     nodes: Nodes,
     overlaps: Overlaps,
     held: frozenset[str],
@@ -335,11 +46,11 @@ def velocity(
     every block. Rows of norm one lose their radial velocity. Parameters of order 2 feel the
     part linear in the gram, those of order 1 the rest.
     """
-    return flow(problem, place, overlaps, moments(problem, place, nodes, overlaps, law), held)
+    return flow(problem, noise, overlaps, moments(problem, noise, nodes, overlaps, law), held)
 
 
 def flow(
-    problem: Problem, place: Medium, overlaps: Overlaps, m: Moments, held: frozenset[str]
+    problem: Problem, noise: LimitNoise, overlaps: Overlaps, m: Moments, held: frozenset[str]
 ) -> Overlaps:
     """Velocity from moments; linear in them, so from those of one sample N times its step."""
     signal, blocks, parameters = overlaps
@@ -349,19 +60,19 @@ def flow(
     if blocks.shape[0] == 1:
         along = exact(m.noise, m.factor.T)[None]  # S lambda R = E[A B zeta^T] L^T
     elif neurons == 1:
-        shares = place.variances[:, None, None] * blocks
+        shares = noise.variances[:, None, None] * blocks
         there = m.factor > 0  # without noise in the field there is nothing along it
         regression = jnp.where(there, m.noise / jnp.where(there, m.factor, 1), 0)
         along = regression[None] * shares
     else:
         regression = jax.scipy.linalg.solve_triangular(m.factor.T, m.noise.T, lower=False).T
-        along = exact(regression[None], place.variances[:, None, None] * blocks)
+        along = exact(regression[None], noise.variances[:, None, None] * blocks)
     decay = jnp.asarray(0.0 if problem.weight_decay is None else problem.weight_decay, signal.dtype)
-    pull = place.block_weights[:, None, None] * m.pull[None]
+    pull = noise.block_weights[:, None, None] * m.pull[None]
     half = along + exact(pull, blocks) + decay * blocks
-    spread = (place.fractions * place.variances)[:, None, None] * m.step[None] / problem.batch
+    spread = (noise.fractions * noise.variances)[:, None, None] * m.step[None] / problem.batch
     d_blocks = -eta * (half + jnp.swapaxes(half, -1, -2)) + eta**2 * spread
-    pulled = exact(m.pull, place.signal_weights[None] * signal)
+    pulled = exact(m.pull, noise.signal_weights[None] * signal)
     d_signal = -eta * (m.signal + pulled + decay * signal)
     if problem.update != "plain":
         radial = jnp.sum(d_signal * signal, axis=-1)

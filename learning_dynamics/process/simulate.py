@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -42,6 +42,7 @@ from learning_dynamics.process.transformed import (
 from learning_dynamics.process.update import Layout, layout, place
 from learning_dynamics.pytrees import require_concrete
 from learning_dynamics.random import check_key
+from learning_dynamics.tracking import Tracking, track, tracked
 from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
 
 __all__ = ["random_starts", "simulate"]
@@ -53,6 +54,7 @@ Observable = Callable[[Overlaps], jax.Array]
 LARGEST = {"float32": 2**20, "float64": 2**49}
 
 
+@tracked
 @sees_edits("problem", "observe", "stop", "optimiser")
 def simulate(
     problem: Problem,
@@ -70,7 +72,7 @@ def simulate(
     devices: Sequence[jax.Device] | None = None,
     checkpoint: str | Path | None = None,
     code: str | None = None,
-    tracker: Callable[[Iterable, str], Iterable] | None = None,
+    tracker: Tracking = "auto",
 ) -> Trajectory:
     """Train independent replicas and observe their order parameters.
 
@@ -103,7 +105,8 @@ def simulate(
             run equals an uninterrupted one bit for bit on the same machine.
         code: text that stands for the code behind a checkpoint, such as "v3": you vouch that it
             changes whenever results do. None follows the code, and refuses what it cannot follow.
-        tracker: progress bar, called as `tracker(iterable, description)`.
+        tracker: progress bar, called as `tracker(iterable, description)`; "auto" shows one on
+            terminals and in notebooks after two seconds, None is quiet.
 
     Raises:
         ValueError: on values that make no sense, naming the argument.
@@ -113,9 +116,10 @@ def simulate(
         problem, dimension, times, replicas, key, level, observe, stop, optimiser, precision
     )
     if not is_transformed(problem, start, key, observe, stop, optimiser):
-        return _simulate(problem, run, key, start, devices, checkpoint, code, tracker)
+        return _simulate(problem, run, key, start, devices, checkpoint, code)
+    shown = tracker if callable(tracker) else None
     for name, value in (
-        ("checkpoint", checkpoint), ("code", code), ("tracker", tracker), ("devices", devices),
+        ("checkpoint", checkpoint), ("code", code), ("tracker", shown), ("devices", devices),
     ):  # fmt: skip
         if value is not None:
             raise reject(name, "be left out under jax.jit, jax.vmap and jax.grad", repr(value))
@@ -171,7 +175,6 @@ def _simulate(
     devices: Sequence[jax.Device] | None,
     checkpoint: str | Path | None,
     code: str | None,
-    tracker: Callable[[Iterable, str], Iterable] | None,
 ) -> Trajectory:
     """A run with concrete numbers."""
     plan, updates, count, own, stop, precision, later, optimiser = run
@@ -203,8 +206,7 @@ def _simulate(
         )  # fmt: skip
         done, particles, parts = saved.restore(checkpoint, identity, particles, apart)
         made = int(blocks(updates)[done - 1, -1]) if done else 0
-        remaining: Iterable = range(done, len(blocks(updates)))
-        for index in tracker(remaining, f"{level}, N = {size}") if tracker else remaining:
+        for index in track(range(done, len(blocks(updates))), f"{level}, N = {size}"):
             targets = blocks(updates)[index]
             particles, seen = go(particles, keys, jnp.asarray(targets), jnp.int32(made))
             parts.append(jax.tree.map(lambda a: np.asarray(a[:count]), seen))

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from learning_dynamics.evidence.comparison import Comparison, Verdict
 from learning_dynamics.files import plain_text
+from learning_dynamics.tracking import Tracker, tracking
 from learning_dynamics.validation import one_of, positive_number, reject
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ __all__ = [
 
 Size = Literal["quick", "full"]
 T = TypeVar("T")
-Tracker = Callable[[Iterable[T], str], Iterable[T]]
 
 _registry: dict[str, "Claim"] = {}
 
@@ -298,7 +298,8 @@ def run_claim(
     # Claims draw independently of each other, whichever of them are run.
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(claim.id.encode()))
     run = Run(size, key, store=store) if tracker is None else Run(size, key, tracker, store)
-    evidence = claim.test(run)
+    with tracking(run.tracker):
+        evidence = claim.test(run)
     if not isinstance(evidence, Evidence):
         raise TypeError(f"Claim {claim.id!r} must return Evidence, but returned {evidence!r}.")
     seconds = time.perf_counter() - start + sum(run.earlier)

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from learning_dynamics.limit.accuracy import Estimate
 from learning_dynamics.limit.linear_latents import without_linear_latents
 from learning_dynamics.limit.nodes import Nodes
+from learning_dynamics.limit.noise import LimitNoise
+from learning_dynamics.limit.paths import units_of
 from learning_dynamics.limit.population import Population, chunked
-from learning_dynamics.limit.velocity import Medium, velocity
+from learning_dynamics.limit.velocity import velocity
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem, mixing_matrix
 from learning_dynamics.validation import reject
@@ -62,7 +64,7 @@ def escape_constant(
             nodes = chunked(rule)
             values = [
                 _crossing(
-                    population.cast, population.medium, nodes, given, jnp.asarray(along),
+                    population.cast, population.noise, nodes, given, jnp.asarray(along),
                     jnp.float64(threshold), jnp.asarray(factor), tolerance, held=held,
                     dropped=dropped,
                 )
@@ -123,7 +125,7 @@ def _along_fields(
 @partial(jax.jit, static_argnames=("held", "dropped"))
 def _crossing(
     problem: Problem,
-    medium: Medium,
+    noise: LimitNoise,
     nodes: Nodes,
     rest: Overlaps,
     along: jax.Array,
@@ -138,17 +140,21 @@ def _crossing(
     mixing = mixing_matrix(problem, along.dtype)
 
     def speed_of(y: Overlaps) -> Overlaps:
-        scale = jnp.sqrt(jnp.sum(medium.variances * y.blocks[:, 0, 0]))
+        scale = jnp.sqrt(jnp.sum(noise.variances * y.blocks[:, 0, 0]))
         rotated = _along_fields(nodes, y, scale, mixing, factor, dropped)
-        return velocity(problem, medium, rotated, y, held)
+        return velocity(problem, noise, rotated, y, held)
 
+    units = units_of(rest)  # in which states, and the tolerance, do not depend on |w|
     spurious = speed_of(rest)
 
     def overlap(y: Overlaps) -> jax.Array:
         return jnp.sum(y.signal[0] * along) / jnp.sqrt(y.norms[0, 0])
 
     def field(y: Overlaps) -> Overlaps:
-        moved: Overlaps = jax.tree.map(lambda a, b: a - b, speed_of(y), spurious)
+        whole = jax.tree.map(jnp.multiply, y, units)
+        moved: Overlaps = jax.tree.map(
+            lambda a, b, unit: (a - b) / unit, speed_of(whole), spurious, units
+        )
         return moved
 
     def grown(y: Overlaps) -> tuple[jax.Array, Overlaps]:
@@ -157,9 +163,9 @@ def _crossing(
         return rate / overlap(y), speed
 
     def begin(size: float) -> Overlaps:
-        shrink = 1 - size**2
-        signal = size * jnp.sqrt(rest.norms[0, 0]) * along[None]
-        return Overlaps(signal, rest.blocks * shrink, rest.parameters)
+        return Overlaps(
+            size * along[None], (1 - size**2) * rest.blocks / units.blocks, rest.parameters
+        )
 
     start = begin(first)
     g = grown(start)[0]
@@ -167,7 +173,7 @@ def _crossing(
     def rate(_: Any, y: Any, __: Any) -> Any:
         growth, speed = grown(y[1])
         growth = jnp.where(growth > 0, growth, jnp.nan)
-        return 1 / growth - 1 / g, jax.tree.map(lambda leaf: leaf / growth, speed)
+        return g / growth - 1, jax.tree.map(lambda leaf: leaf / growth, speed)
 
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(rate),
@@ -181,4 +187,4 @@ def _crossing(
         throw=False,
     )
     fine = solution.result == diffrax.RESULTS.successful
-    return jnp.where(fine & (g > 0), g * solution.ys[0][0] + jnp.log(threshold), jnp.nan)
+    return jnp.where(fine & (g > 0), solution.ys[0][0] + jnp.log(threshold), jnp.nan)

@@ -1,7 +1,6 @@
 """Information exponents: what a learner can find from zero overlap, and at what cost."""
 
-from dataclasses import dataclass, replace
-from itertools import combinations
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -15,18 +14,14 @@ from learning_dynamics.limit.quadrature import Method
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.search.forms import CLEAR, Form
-from learning_dynamics.search.loss_expansion import expanded_forms, settled, zero_overlap
-from learning_dynamics.search.loss_expansion_hermite import hermite_forms, obstacle
-from learning_dynamics.search.polynomials import positions, powers_of
-from learning_dynamics.search.single_neuron import alike, some_neurons, sum_over_pairs
-from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
+from learning_dynamics.search.loss_forms import Route, loss_forms
+from learning_dynamics.tracking import Tracking, tracked
+from learning_dynamics.validation import finite_array, reject
 
-__all__ = ["Direction", "InformationExponent", "information_exponent", "loss_forms"]
+__all__ = ["Direction", "InformationExponent", "exponents_of", "information_exponent"]
 
 Array = NDArray[np.float64]
 Verdict = Literal["attractive", "repelled", "flat"]
-Route = Literal["auto", "hermite", "law"]
-_ROUNDING = 1e-13  # of sums over thousands of nodes, in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +123,7 @@ class InformationExponent(Direction):
         )
 
 
+@tracked
 @sees_edits("problem")
 def information_exponent(
     problem: Problem,
@@ -142,6 +138,7 @@ def information_exponent(
     method: Method = "auto",
     allow_inaccurate: bool = False,
     route: Route = "auto",
+    tracker: Tracking = "auto",
 ) -> InformationExponent:
     """Information exponents at fixed norms of the rows, whatever the update rule.
 
@@ -166,6 +163,7 @@ def information_exponent(
         route: "hermite" (`hermite_forms`: one noise block, independent rows of B; several neurons
             with few labels) or
             "law" (`expanded_forms`: any problem); "auto" takes the first where it applies.
+        tracker: progress bar, as of `simulate`.
 
     Raises:
         ValueError: on bad directions, where the asked route does not apply, or where the expansion
@@ -190,98 +188,29 @@ def exponents_of(
         if basis.shape[1] != size or np.linalg.matrix_rank(basis) != basis.shape[0]:
             raise reject("directions", f"be independent vectors of length {size}", basis.tolist())
         basis = np.linalg.qr(basis.T)[0].T
-    found, subspaces = _search(forms, basis)
+    every, subspaces = _search(forms, basis)
     flat = Direction("flat", None, np.zeros(size), 0.0, 0.0)
-    first = next((d for d in found if d.verdict == "attractive"), found[0] if found else flat)
-    own = (first.verdict, first.order, first.direction, first.coefficient, first.error)
-    return InformationExponent(*own, tuple(found), tuple(subspaces), forms)
-
-
-def loss_forms(
-    population: Population,
-    *,
-    around: Overlaps | None = None,
-    highest: int = 4,
-    route: Route = "auto",
-) -> tuple[Form, ...]:
-    """L_1 .. L_highest as polynomials in the overlaps; arguments as in `information_exponent`."""
-    positive_integer("highest", highest)
-    one_of("route", route, ("auto", "hermite", "law"))
-    if around is not None and np.ndim(around.signal) != 2:
-        raise reject("around.signal", "have shape (K, r)", f"shape {np.shape(around.signal)}")
-    problem = population.problem
-    if sum_over_pairs(problem):
-        return _pairs(population, around, highest, route)
-    reason = "expand around other overlaps" if around is not None else obstacle(problem)
-    if route == "hermite" and reason is not None:
-        raise reject("route", "be 'law' where the Hermite route does not apply", reason)
-    if route != "law" and reason is None:
-        return _with_rounding(hermite_forms(population, highest=highest))
-    state = zero_overlap(population) if around is None else settled(population, around)
-    return _with_rounding(expanded_forms(population, state, highest=highest))
-
-
-def _with_rounding(forms: tuple[Form, ...]) -> tuple[Form, ...]:
-    """The forms with the rounding of their sums, relative to the largest coefficient of all."""
-    largest = max((np.abs(form.coefficients).max(initial=0.0) for form in forms), default=0.0)
-    return tuple(replace(form, errors=form.errors + _ROUNDING * largest) for form in forms)
-
-
-def _pairs(
-    population: Population, around: Overlaps | None, highest: int, route: Route
-) -> tuple[Form, ...]:
-    """Forms of a loss that is a sum over pairs of neurons, from those of two neurons and of one.
-
-    L = sum_(k<l) L_kl - (K - 2) sum_k L_k, see `sum_over_pairs`. Neurons that are alike, at zero
-    overlap, share one L_kl and one L_k.
-    """
-    problem = population.problem
-    neurons, r = problem.learner.neurons, problem.inputs.directions
-    same = around is None and alike(problem)
-    parts: dict[tuple[int, ...], tuple[Form, ...]] = {}
-
-    def forms_of(chosen: tuple[int, ...]) -> tuple[Form, ...]:
-        key = tuple(range(len(chosen))) if same else chosen
-        if key not in parts:
-            part, rows = around, np.asarray(key)
-            if around is not None:
-                blocks = np.asarray(around.blocks)[:, rows][:, :, rows]
-                part = Overlaps(np.asarray(around.signal)[rows], blocks, around.parameters)
-            few = Population(some_neurons(problem, key), population.dimension, population.target)
-            parts[key] = loss_forms(few, around=part, highest=highest, route=route)
-        return parts[key]
-
-    powers = [powers_of(neurons * r, k) for k in range(1, highest + 1)]
-    values = [np.zeros(len(p)) for p in powers]
-    errors = [np.zeros(len(p)) for p in powers]
-    for size, factor in ((2, 1.0), (1, 2.0 - neurons)):
-        for chosen in combinations(range(neurons), size):
-            columns = np.concatenate([np.arange(k * r, (k + 1) * r) for k in chosen])
-            for form in forms_of(chosen):
-                rows = np.zeros((len(form.powers), neurons * r), np.int64)
-                rows[:, columns] = form.powers
-                at = positions(rows, form.order)
-                values[form.order - 1][at] += factor * form.coefficients
-                errors[form.order - 1][at] += abs(factor) * form.errors
-    return tuple(Form(k, *row) for k, row in enumerate(zip(powers, values, errors, strict=True), 1))
+    first = next((d for d in every if d.verdict == "attractive"), every[0] if every else flat)
+    leading = (first.verdict, first.order, first.direction, first.coefficient, first.error)
+    return InformationExponent(*leading, tuple(every), tuple(subspaces), forms)
 
 
 def _search(forms: tuple[Form, ...], basis: Array) -> tuple[list[Direction], list[Array]]:
     """All directions, order by order, each in the subspace that lower orders leave open."""
-    found: list[Direction] = []
+    directions: list[Direction] = []
     subspaces, zeros = [], np.zeros((0, basis.shape[1]))
     for form in forms:
         subspaces.append(basis)
-        found += _on_zeros(form, zeros)
+        directions += _on_zeros(form, zeros)
         if not basis.shape[0]:
             continue
         part = form.restricted(basis)
         if not part.significant:
             continue
         clear = part.clear
-        active, rest = clear.seen()
+        active, unseen = clear.seen()
         if form.order == 2:
-            found += _eigenvectors(clear, active, basis)
+            directions += _eigenvectors(clear, active, basis)
         elif active.shape[0]:
             values, where = clear.restricted(active).minima()
             low, direction = float(values[0]), where[0] @ active
@@ -289,26 +218,26 @@ def _search(forms: tuple[Form, ...], basis: Array) -> tuple[list[Direction], lis
             small = 1e-7 * float(np.abs(clear.coefficients).sum())  # how far the descent gets
             if abs(low) > CLEAR * error + small:
                 verdict: Verdict = "attractive" if low < 0 else "repelled"
-                found.append(Direction(verdict, form.order, direction @ basis, low, error))
+                directions.append(Direction(verdict, form.order, direction @ basis, low, error))
             else:  # never negative, zero somewhere: left to the next orders
                 flat = where[np.abs(values) <= CLEAR * clear.error(where @ active) + small]
                 zeros = np.concatenate([zeros, flat @ active @ basis])
-        basis = rest @ basis
-    return found, subspaces
+        basis = unseen @ basis
+    return directions, subspaces
 
 
 def _eigenvectors(clear: Form, active: Array, basis: Array) -> list[Direction]:
     """The eigenvectors of a quadratic form that it moves, from the steepest descent upwards."""
     matrix = clear.gradient(np.eye(basis.shape[0])) / 2
     values, vectors = np.linalg.eigh(active @ ((matrix + matrix.T) / 2) @ active.T)
-    found = []
+    directions = []
     for value, vector in zip(values, vectors.T, strict=True):
         direction = vector @ active
         verdict: Verdict = "attractive" if value < 0 else "repelled"
         error = float(clear.error(direction))
         if abs(value) > CLEAR * error:
-            found.append(Direction(verdict, 2, direction @ basis, float(value), error))
-    return found
+            directions.append(Direction(verdict, 2, direction @ basis, float(value), error))
+    return directions
 
 
 def _on_zeros(form: Form, zeros: Array) -> list[Direction]:

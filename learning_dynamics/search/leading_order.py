@@ -11,8 +11,8 @@ from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.population import Population
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.search.forms import Form
-from learning_dynamics.search.information_exponent import loss_forms
-from learning_dynamics.search.loss_expansion_hermite import latent_averages, noise_factor
+from learning_dynamics.search.latent_averages import latent_averages, noise_factor
+from learning_dynamics.search.loss_forms import loss_forms
 
 __all__ = ["LeadingOrder", "forms_at", "leading_form", "leading_order", "starts_stay"]
 
@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 def starts_stay(population: Population) -> bool:
     """Whether random starts stay where they are: one block, rows of norm one."""
-    return population.problem.update != "plain" and population.medium.variances.shape == (1,)
+    return population.problem.update != "plain" and population.noise.variances.shape == (1,)
 
 
 def forms_at(population: Population, state: Overlaps, highest: int) -> tuple[Form, ...]:
@@ -72,7 +72,7 @@ class LeadingOrder:
 def leading_order(population: Population, state: Overlaps, order: int) -> LeadingOrder:
     """L_k, S0 and V at a state without overlap, with rows of W scaled to norm one."""
     problem, q = population.problem, float(np.sum(state.blocks))
-    variances, fractions = (np.asarray(a) for a in population.medium[1::-1])
+    variances, fractions = (np.asarray(a) for a in population.noise[1::-1])
     field_variance = float(np.sum(variances * state.blocks[:, 0, 0]))
     norms = q if problem.learner.normaliser == "weights" else field_variance
     mixing = noise_factor(problem, field_variance)

@@ -13,8 +13,8 @@ from scipy.linalg import solve_triangular
 
 from learning_dynamics.limit.accuracy import Target
 from learning_dynamics.limit.nodes import Nodes, device_nodes
+from learning_dynamics.limit.noise import LimitNoise
 from learning_dynamics.limit.population import Population
-from learning_dynamics.limit.velocity import Medium
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem, Sample, mixing_matrix
 from learning_dynamics.search.forms import Form
@@ -37,7 +37,7 @@ def zero_overlap(population: Population) -> Overlaps:
     """
     problem = population.problem
     neurons, r = problem.learner.neurons, problem.inputs.directions
-    fractions = np.asarray(population.medium.fractions)
+    fractions = np.asarray(population.noise.fractions)
     shares = (fractions / fractions.sum())[:, None, None]
     square = float(1.0 if problem.initial_norm is None else problem.initial_norm) ** 2
     bare = Overlaps(np.zeros((neurons, r)), square * shares * np.eye(neurons), {})
@@ -96,17 +96,17 @@ def expanded_forms(
     cut = {name: np.zeros(len(p)) for name, p in zip(names, powers, strict=True)}
     blocks, signal = np.asarray(state.blocks), np.asarray(state.signal)
     with jax.enable_x64(True):
-        medium, cast = population.medium, population.cast
-        noise = np.einsum("b,bkl->kl", np.asarray(medium.variances), blocks)
-        if np.linalg.eigvalsh(noise).min() < 1e-10 * np.trace(noise):
-            raise reject("around", "have independent rows in the noise", noise.tolist())
+        noise, cast = population.noise, population.cast
+        covariance = np.einsum("b,bkl->kl", np.asarray(noise.variances), blocks)
+        if np.linalg.eigvalsh(covariance).min() < 1e-10 * np.trace(covariance):
+            raise reject("around", "have independent rows in the noise", covariance.tolist())
         square = np.sum(signal**2, axis=1) + np.einsum("bkk->k", blocks)
         edge = np.min(np.sqrt(square) - np.linalg.norm(signal, axis=1))
         times = _REACH * edge * chebyshev.chebpts1(_POINTS)
         given = jax.tree.map(jnp.asarray, state)
 
         def coefficients(rule: Nodes) -> dict[str, Array]:
-            along = _along(cast, medium, device_nodes(rule), given, jnp.asarray(rays), times)
+            along = _along(cast, noise, device_nodes(rule), given, jnp.asarray(rays), times)
             taylor, error = _taylor(np.asarray(along), _REACH * edge, highest)
             table = {}
             for k, (name, inverse) in enumerate(zip(names, inverses, strict=True), 1):
@@ -149,7 +149,7 @@ def _pseudo_inverse(design: Array) -> Array:
 
 @jax.jit
 def _along(
-    problem: Problem, medium: Medium, nodes: Nodes, state: Overlaps, rays: jax.Array, times: Any
+    problem: Problem, noise: LimitNoise, nodes: Nodes, state: Overlaps, rays: jax.Array, times: Any
 ) -> jax.Array:
     """L(t) - L(0) on every ray, shape (rays, times)."""
     exact = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
@@ -157,7 +157,7 @@ def _along(
     inverse = jnp.linalg.pinv(mixing)
     p, neurons = mixing.shape[0], rays.shape[1]
     outside, rank = jnp.eye(p) - exact("pq,qs->ps", mixing, inverse), jnp.trace(inverse @ mixing)
-    factor = jnp.linalg.cholesky(exact("b,bkl->kl", medium.variances, state.blocks))
+    factor = jnp.linalg.cholesky(exact("b,bkl->kl", noise.variances, state.blocks))
     inner = jax.scipy.linalg.solve_triangular(factor, jnp.eye(neurons), lower=True)
     latents: Any = nodes.latents
     coordinates, labels = jax.vmap(problem.signal)(latents)
@@ -166,11 +166,11 @@ def _along(
             lambda leaf: jnp.broadcast_to(leaf, (nodes.weights.size, *leaf.shape)),
             problem.signal({}),
         )
-    noise = exact("kl,nlq,pq->nkp", factor, nodes.zeta, mixing)
-    start = exact("kr,npr->nkp", state.signal, coordinates) + noise
+    noise_fields = exact("kl,nlq,pq->nkp", factor, nodes.zeta, mixing)
+    start = exact("kr,npr->nkp", state.signal, coordinates) + noise_fields
     square = jnp.sum(state.signal**2, axis=1) + exact("bkk->k", state.blocks)
     room = square - jnp.sum(state.signal**2, axis=1)
-    still = exact("kl,nlp->nkp", inner, noise)
+    still = exact("kl,nlp->nkp", inner, noise_fields)
     base = jnp.sum(nodes.zeta**2, axis=(1, 2))
 
     def loss(field: jax.Array, norms: jax.Array, label: Any) -> jax.Array:
@@ -182,10 +182,10 @@ def _along(
         signal = state.signal + move
         shrink = jnp.sqrt((square - jnp.sum(signal**2, axis=1)) / room)
         blocks = state.blocks * (shrink[:, None] * shrink[None])[None]
-        norms = exact("kr,r,lr->kl", signal, medium.signal_weights, signal)
-        norms = norms + exact("b,bkl->kl", medium.block_weights, blocks)
+        norms = exact("kr,r,lr->kl", signal, noise.signal_weights, signal)
+        norms = norms + exact("b,bkl->kl", noise.block_weights, blocks)
         shift = exact("kr,npr->nkp", move, coordinates)
-        standard = exact("kl,nlp->nkp", inner, (noise - shift) / shrink[None, :, None])
+        standard = exact("kl,nlp->nkp", inner, (noise_fields - shift) / shrink[None, :, None])
         zeta = nodes.zeta + exact("nkp,qp->nkq", standard - still, inverse)
         ratio = (base - jnp.sum(zeta**2, axis=(1, 2))) / 2 - rank * jnp.sum(jnp.log(shrink))
         fields = start + exact("nkp,ps->nks", shift, outside)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning_dynamics.limit.accuracy import InaccurateError
+from learning_dynamics.limit.moments import moments
 from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.population import Population, chunked
 from learning_dynamics.limit.velocity import velocity
@@ -38,7 +39,7 @@ def relaxation_path(
     if population.problem.update == "plain":
         demand = "be 'spherical' or 'projected' if the loss does not depend on the norm of W"
         raise reject("problem.update", demand, "'plain'")
-    share = np.asarray(population.medium.fractions * population.medium.variances)
+    share = np.asarray(population.noise.fractions * population.noise.variances)
     last = share / share.sum()
     blocks = np.asarray(start.blocks)[:, 0, 0]
     if np.max(np.abs(last - blocks)) < 1e-9:
@@ -54,29 +55,58 @@ def relaxation_path(
     return path, 1.0
 
 
-def _block_velocity(population: Population, start: Overlaps, eta: float | None = None) -> Any:
-    """dR_b / dtau at zero overlap as a function of nodes and R_b, shape (blocks,); over eta."""
-    problem = population.cast
-    if eta is not None:
-        problem = changed(problem, learning_rate=jnp.float64(eta))
+def _block_velocity(population: Population, start: Overlaps, first_order: bool) -> Any:
+    """dR_b / dtau at zero overlap, shape (blocks,), as a function of nodes and R_b.
+
+    With `first_order` its part linear in the learning rate alone.
+    """
+    problem, noise = population.cast, population.noise
     start = jax.tree.map(jnp.asarray, start)
     held = frozenset(problem.parameter_rates)
+    given = jnp.asarray(problem.learning_rate, jnp.float64)
 
     def rate(nodes: Nodes, blocks: jax.Array) -> jax.Array:
         state = start._replace(blocks=blocks[:, None, None])
-        moved = velocity(problem, population.medium, nodes, state, held).blocks[:, 0, 0]
-        return moved if eta is None else moved / eta
+
+        def moved(eta: jax.Array) -> jax.Array:
+            each = changed(problem, learning_rate=eta)
+            return velocity(each, noise, nodes, state, held).blocks[:, 0, 0]
+
+        if first_order:
+            return jax.jvp(moved, (jnp.zeros_like(given),), (given,))[1]
+        return moved(given)
 
     return rate
 
 
+def _time_unit(population: Population, state: Overlaps, first_order: bool) -> float:
+    """Time in which R_b moves by |w|^2, if the parts of its velocity do not cancel.
+
+    By E A h <= (E A^2 E h^2)^(1/2): criteria of rest in this unit hold for all lengths of the
+    weights, and for all sizes of loss and learning rate.
+    """
+    problem, noise = population.cast, population.noise
+    with jax.enable_x64(True):
+        m = jax.jit(moments)(problem, noise, chunked(population.few_nodes()), state)
+    size, step, factor, pull = (
+        float(np.abs(a)) for a in (np.sum(state.blocks), m.step[0, 0], m.factor[0, 0], m.pull[0, 0])
+    )
+    decay = 0.0 if problem.weight_decay is None else float(problem.weight_decay)
+    eta = float(problem.learning_rate)
+    speed = 2 * eta * (np.sqrt(step) * factor + (pull + decay) * size)
+    if not first_order:
+        speed += eta**2 / problem.batch * step * float(np.sum(noise.fractions * noise.variances))
+    return size / speed if speed > 0 else 1.0
+
+
 def _first_order_drift(population: Population, state: Overlaps) -> float:
-    """Largest |dR_b / dtau| per learning rate as the rate vanishes, beyond its errors."""
+    """Largest |dR_b / dtau| / |w|^2 as the rate vanishes, in `_time_unit`, beyond its errors."""
+    unit = _time_unit(population, state, first_order=True) / np.sum(state.blocks)
     with jax.enable_x64(True):
         blocks = jnp.asarray(state.blocks[:, 0, 0])
-        rate = jax.jit(_block_velocity(population, state, 1e-9))
+        rate = jax.jit(_block_velocity(population, state, first_order=True))
     drift = population.average(
-        lambda rule: rate(chunked(rule), blocks), caller="search_law", of=population.problem
+        lambda rule: unit * rate(chunked(rule), blocks), caller="search_law", of=population.problem
     )
     return float(np.max(np.maximum(np.abs(drift.value) - drift.error, 0)))
 
@@ -87,11 +117,15 @@ def _relax(
     """Times, R_b there, and the state at rest (for a vanishing rate if `first_order`).
 
     Raises:
-        ValueError: if R_b does not come to rest within a time of 10^4.
+        ValueError: if R_b does not come to rest within 10^4 of `_time_unit`.
     """
+    unit, size = _time_unit(population, start, first_order), float(np.sum(start.blocks))
     with jax.enable_x64(True):
-        rate = _block_velocity(population, start, 1e-9 if first_order else None)
-        first = jnp.asarray(start.blocks[:, 0, 0])
+        velocity_of_blocks = _block_velocity(population, start, first_order)
+        first = jnp.asarray(start.blocks[:, 0, 0]) / size
+
+        def rate(nodes: Nodes, shares: jax.Array) -> jax.Array:
+            return unit / size * velocity_of_blocks(nodes, shares * size)
 
         @jax.jit
         def solve(nodes: Nodes, end: jax.Array) -> tuple[jax.Array, ...]:
@@ -117,14 +151,14 @@ def _relax(
         def rest(rule: Nodes) -> dict[str, Array]:
             nodes = chunked(rule)
             for end in (10.0, 100.0, 1e3, 1e4):
-                times, blocks, speed = (np.asarray(a) for a in solve(nodes, jnp.float64(end)))
-                if np.all(np.isfinite(blocks)) and speed < 1e-7:
+                times, shares, speed = (np.asarray(a) for a in solve(nodes, jnp.float64(end)))
+                if np.all(np.isfinite(shares)) and speed < 1e-7:
                     break
             else:  # perhaps of this rule alone: few nodes may let a norm grow that decays
                 speeds.append(float(speed))
                 return {"rest": np.full(first.shape, np.nan)}
-            paths.append((times, blocks))
-            return {"rest": blocks[-1]}
+            paths.append((unit * times, size * shares))
+            return {"rest": shares[-1]}
 
         try:
             state = population.average(
@@ -136,10 +170,11 @@ def _relax(
                 raise
     if not np.all(np.isfinite(state)):
         demand = "bring the norm of W and the noise blocks to rest at zero overlap"
-        raise reject("problem", demand, f"still moving at {min(speeds):.2g} per time")
+        speed = min(speeds) * size / unit
+        raise reject("problem", demand, f"still moving at {speed:.2g} per time")
     times, blocks = paths[-1]
-    last = np.maximum(np.asarray(state), 0)
-    if last.sum() < 1e-6:
+    last = size * np.maximum(np.asarray(state), 0)
+    if last.sum() < 1e-6 * size:
         raise reject("problem", "not let W die out at zero overlap", f"|w|^2 = {last.sum()}")
     return times, blocks, start._replace(blocks=last[:, None, None])
 
@@ -160,7 +195,7 @@ def relaxed_spread(
         distance = np.max(np.abs(blocks - blocks[-1]), axis=1)
     last = leading_order(population, start if stays else rest, 2)
     g = float(np.linalg.eigvalsh(last.growth.value)[-1])
-    if stays or distance[0] < 1e-6 or g <= 0:
+    if stays or distance[0] < 1e-6 * blocks[-1].sum() or g <= 0:
         return last, np.eye(r) + rate**2 * last.covariance.value / (2 * max(g, 1e-300))
     scale = float(times[np.argmax(distance < distance[0] / np.e)])
     x = (chebyshev_points(count)[:-1] + 1) / 2  # 1 - exp(-tau / scale)

@@ -3,7 +3,7 @@
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from learning_dynamics.sweeps.results import (
 )
 from learning_dynamics.sweeps.store import Store
 from learning_dynamics.sweeps.work import Report, batch_of, expect_code, program_of
+from learning_dynamics.tracking import Tracking, track, tracked
 from learning_dynamics.validation import positive_integer, reject
 
 if TYPE_CHECKING:
@@ -30,13 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = ["MissingCells", "sweep"]
 
-Tracker = Callable[[Iterable, str], Iterable]
-
 
 class MissingCells(UserWarning):
     """Some cells of a sweep failed and are NaN in its result."""
 
 
+@tracked
 def sweep(
     measure: Callable[..., Any],
     over: Mapping[str, Any],
@@ -52,7 +52,7 @@ def sweep(
     version: str = "",
     code: str | None = None,
     units: Mapping[str, str] | None = None,
-    tracker: Tracker | None = None,
+    tracker: Tracking = "auto",
     check: "Callable[[xr.Dataset], object] | None" = None,
 ) -> "xr.Dataset":
     """Evaluate `measure(**cell)` on a grid, and keep every result as soon as it is there.
@@ -83,7 +83,7 @@ def sweep(
         code: text that stands for the code of the measure, such as "v3". You vouch for it: results
             are reused as long as it stays the same, whatever was edited. None follows the code.
         units: variable or axis -> unit, for the attributes of the result.
-        tracker: progress bar, called as `tracker(iterable, description)`.
+        tracker: progress bar, as of `simulate`; it also shows what goes on within a cell.
         check: called with the dataset of one cell as soon as it is known, for `together` before
             anything is computed and with zeros; an error that it raises ends the sweep.
 
@@ -145,10 +145,7 @@ def sweep(
                 yield from range(before, before + len(unit.keys))
 
         progress = _Counted(finished, plan.cells)
-        shown = (
-            tracker(progress, plan.code.name) if tracker else _with_estimate(progress, gathering)
-        )
-        for _ in shown:
+        for _ in track(progress, plan.code.name, gathering.left):
             pass
         return gathering.result()
 
@@ -243,7 +240,7 @@ class _Gathering:
             warnings.warn(
                 f"{len(lost)} of {self.plan.cells} cells are missing: {text}",
                 MissingCells,
-                stacklevel=3,
+                stacklevel=4,
             )
         plan = self.plan
         about = [record.about for record in self.records.values()]
@@ -287,30 +284,3 @@ def _check_shapes(plan: Plan, pending: Sequence[Unit], gathering: _Gathering) ->
                 f"{type(error).__name__} at {unit.labels[0]}: {error}",
             ) from error
         gathering.check(schema, unit.labels[0])
-
-
-def _with_estimate(progress: _Counted, gathering: _Gathering) -> Iterable[int]:
-    """A bar with the time left, on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        yield from progress
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[left]}"),
-    )
-    with Progress(*columns, console=console, refresh_per_second=4, transient=True) as bars:
-        bar = bars.add_task(gathering.plan.code.name, total=len(progress), left="")
-        looked = 0.0
-        for item in progress:
-            now = time.monotonic()
-            if now - looked > 1.0:
-                bars.update(bar, left=gathering.left())
-                looked = now
-            bars.advance(bar)
-            yield item

@@ -22,6 +22,7 @@ from learning_dynamics.loop import observation_gaps, observed_scan
 from learning_dynamics.optimisers import extra_arguments, lenient, update_parameters
 from learning_dynamics.process.checkpoint import checkpoint_file, fingerprint, restore, save
 from learning_dynamics.random import threefry_key
+from learning_dynamics.tracking import Tracking, track, tracked
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = ["Training", "log_steps", "train"]
@@ -29,7 +30,6 @@ __all__ = ["Training", "log_steps", "train"]
 Array = NDArray[Any]
 Loss = Callable[[Any, Any, jax.Array], jax.Array]
 Observe = Callable[[Any, Any, jax.Array], Mapping[str, jax.Array]]
-Tracker = Callable[[Iterable, str], Iterable]
 
 
 class State(NamedTuple):
@@ -279,6 +279,7 @@ def _advance(
     return jax.tree.map(lambda leaf: leaf[None], found)
 
 
+@tracked
 @sees_edits("build", "loss", "batches", "optimiser", "observe", "tests")
 def train(
     build: Callable[[nnx.Rngs], Any],
@@ -295,7 +296,7 @@ def train(
     average: float | None = None,
     checkpoint: str | Path | None = None,
     code: str | None = None,
-    tracker: Tracker = lambda items, _: items,
+    tracker: Tracking = "auto",
 ) -> Training:
     """Train a flax network from several seeds and observe it at given steps.
 
@@ -325,7 +326,7 @@ def train(
             the run's network, data, key, steps and optimiser, and to their code.
         code: text that stands for the code behind a checkpoint, such as "v3": you vouch that it
             changes whenever results do. None follows the code, and refuses what it cannot follow.
-        tracker: wraps an iterable in a progress bar, as `Run.track` of a claim does.
+        tracker: progress bar, as of `learning_dynamics.simulate`.
 
     Raises:
         ValueError: if the steps do not increase, a count is not positive, `together` does not
@@ -361,7 +362,7 @@ def train(
     done, plain, parts = restore(checkpoint, identity, _plain(states), None)
     states = _like(states, plain)
     count = np.cumsum(gaps)
-    for i in tracker(range(done, len(gaps)), "training"):
+    for i in track(range(done, len(gaps)), "training"):
         gap, before = jnp.asarray(gaps[i]), jnp.asarray(count[i] - gaps[i])
         # all are started before the first is waited for: groups run side by side where they can
         jobs = []

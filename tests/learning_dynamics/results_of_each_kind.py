@@ -63,7 +63,7 @@ def estimates():
 
 
 def limit():
-    from learning_dynamics.limit.integrate import Limit
+    from learning_dynamics.limit.limit import Limit
 
     values = {"signal": RNG.normal(size=(3, 1, 2)), "norms": RNG.normal(size=(3, 1, 1))}
     small = {name: np.full(array.shape, 1e-9) for name, array in values.items()}

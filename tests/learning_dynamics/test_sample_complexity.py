@@ -7,9 +7,9 @@ from scipy import stats
 from learning_dynamics.search.sample_complexity import (
     collapse,
     fit_exponent,
-    plot_collapse,
     recovered_share,
 )
+from learning_dynamics.search.sample_figures import plot_collapse
 
 SIZES = np.array([20, 60, 200])
 

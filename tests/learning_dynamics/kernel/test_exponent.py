@@ -9,8 +9,8 @@ import learning_dynamics as ld
 from learning_dynamics.limit.accuracy import Target
 from learning_dynamics.limit.population import Population
 from learning_dynamics.search.forms import Form
-from learning_dynamics.search.information_exponent import loss_forms
 from learning_dynamics.search.loss_expansion import zero_overlap
+from learning_dynamics.search.loss_forms import loss_forms
 from tests.learning_dynamics.kernel.models import Bands, Committee, Denoiser, Spike, Teacher
 from tests.learning_dynamics.kernel.searching import (
     Correlator,

@@ -159,7 +159,7 @@ def test_bias_of_a_limit_is_worked_out_when_asked_for(monkeypatch, key):
 @pytest.mark.slow
 def test_memory_is_bounded_by_taking_directions_in_turn(monkeypatch):
     """One direction at a time gives what all at once give, in less memory."""
-    from learning_dynamics.limit import fluctuations as module
+    from learning_dynamics.limit import linear_noise as module
 
     problem, start = CASES["projected"]
     found = []

@@ -8,11 +8,11 @@ from scipy.integrate import solve_ivp
 
 import learning_dynamics as ld
 from learning_dynamics.limit.degrees import degrees_of
+from learning_dynamics.limit.moments import moments
 from learning_dynamics.limit.nodes import device_nodes, standard_length
+from learning_dynamics.limit.noise import limit_noise
 from learning_dynamics.limit.population import velocity_at
 from learning_dynamics.limit.quadrature import expectation_nodes
-from learning_dynamics.limit.starts import limit_medium
-from learning_dynamics.limit.velocity import moments
 from tests.learning_dynamics.kernel.models import Committee, Teacher
 
 STATE = ld.order_parameters([[0.3]], [[1.0]])
@@ -122,17 +122,17 @@ def test_moments_of_a_filled_rule_are_the_same():
     assert rules[0].weights.size > 2**11
     assert filled.weights.size == 2**15
     with jax.enable_x64(True):
-        cast, place = one.cast(jnp.float64), limit_medium(one, None)
+        cast, noise = one.cast(jnp.float64), limit_noise(one, None)
         state = jax.tree.map(jnp.asarray, STATE)
         state = state._replace(parameters=cast.initial_parameters(jnp.float64))
 
         @jax.jit
         def both(nodes):
             def loss(signal):
-                return moments(cast, place, nodes, state._replace(signal=signal)).loss
+                return moments(cast, noise, nodes, state._replace(signal=signal)).loss
 
             forward, backward = jax.jacfwd(loss)(state.signal), jax.jacrev(loss)(state.signal)
-            return moments(cast, place, nodes, state), forward, backward
+            return moments(cast, noise, nodes, state), forward, backward
 
         whole, parts = (both(device_nodes(rule)) for rule in (rules[0], filled))
     jax.tree.map(

@@ -9,10 +9,10 @@ import learning_dynamics as ld
 from diffusion_theory import MixedCumulant, TiedDenoiser
 from learning_dynamics.limit.accuracy import combine
 from learning_dynamics.limit.linear_latents import quadrature_problem
+from learning_dynamics.limit.moments import moments
 from learning_dynamics.limit.nodes import device_nodes
+from learning_dynamics.limit.noise import limit_noise
 from learning_dynamics.limit.quadrature import expectation_nodes
-from learning_dynamics.limit.starts import limit_medium
-from learning_dynamics.limit.velocity import moments
 from tests.learning_dynamics.kernel.models import Committee, Denoiser, Spike, Teacher
 
 CASES = {
@@ -46,10 +46,10 @@ def test_moments_are_those_of_all_latents(case):
     signal = 0.3 * np.random.default_rng(0).normal(size=(K, r))
     start = ld.order_parameters(signal, signal @ signal.T + 0.7 * np.eye(K) + 0.1)
     with jax.enable_x64(True):
-        cast, place = problem.cast(jnp.float64), limit_medium(problem, None)
+        cast, noise = problem.cast(jnp.float64), limit_noise(problem, None)
         state = jax.tree.map(jnp.asarray, start)
         state = state._replace(parameters=cast.initial_parameters(jnp.float64))
-        compiled = jax.jit(lambda nodes: moments(cast, place, nodes, state))
+        compiled = jax.jit(lambda nodes: moments(cast, noise, nodes, state))
 
         def both(one):
             rules, kind = expectation_nodes(one, points=2**16, method="sobol")

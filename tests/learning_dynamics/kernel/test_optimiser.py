@@ -69,7 +69,7 @@ def draws(problem, key, replica, dimension, updates):
         chunks = jnp.arange(-(-updates // plan.chunk))
         keys = jax.vmap(lambda chunk: jax.random.fold_in(own[1], chunk))(chunks)
         rows = jax.vmap(lambda key: draw_samples(problem, plan, key, jnp.float64))(keys)
-        rows = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), rows)
+        rows = jax.tree.map(lambda a: a.reshape(a.shape[0] * a.shape[1], *a.shape[2:]), rows)
         return random_start(problem, plan, own[0], jnp.float64), rows
 
     start, rows = jax.tree.map(np.asarray, drawn(key))

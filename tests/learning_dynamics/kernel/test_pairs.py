@@ -9,8 +9,8 @@ import learning_dynamics as ld
 from learning_dynamics.limit.accuracy import Target
 from learning_dynamics.limit.linear_latents import without_linear_latents
 from learning_dynamics.limit.population import Population
-from learning_dynamics.search.information_exponent import loss_forms
 from learning_dynamics.search.loss_expansion_hermite import hermite_forms
+from learning_dynamics.search.loss_forms import loss_forms
 from learning_dynamics.search.single_neuron import alike, sum_over_pairs
 
 

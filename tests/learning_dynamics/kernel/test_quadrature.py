@@ -13,9 +13,9 @@ from diffusion_theory import MixedCumulant, TiedDenoiser
 from learning_dynamics.hermite import gauss_hermite, hermite_coefficients, trapezoid
 from learning_dynamics.limit.accuracy import combine, student
 from learning_dynamics.limit.nodes import device_nodes
+from learning_dynamics.limit.noise import limit_noise
 from learning_dynamics.limit.population import velocity_at
 from learning_dynamics.limit.quadrature import expectation_nodes
-from learning_dynamics.limit.starts import limit_medium
 from tests.learning_dynamics.kernel.models import Absolute, Committee, Denoiser, Spike, Teacher
 
 INTEGRANDS = {
@@ -128,11 +128,11 @@ def rate_of(problem, start, points):
     """Right-hand side from a rule over all latents, at any norm of the rows, and its error."""
     rules, kind = expectation_nodes(problem, points=points)
     with jax.enable_x64(True):
-        cast, place = problem.cast(jnp.float64), limit_medium(problem, None)
+        cast, noise = problem.cast(jnp.float64), limit_noise(problem, None)
         state = jax.tree.map(jnp.asarray, start)
         state = state._replace(parameters=cast.initial_parameters(jnp.float64))
         rates = [
-            velocity_at(cast, place, device_nodes(rule), state, held=frozenset()) for rule in rules
+            velocity_at(cast, noise, device_nodes(rule), state, held=frozenset()) for rule in rules
         ]
         mean = combine([jax.tree.map(np.asarray, rate) for rate in rates], kind)
         return mean.value, mean.error

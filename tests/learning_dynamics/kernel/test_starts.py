@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import learning_dynamics as ld
-from learning_dynamics.limit.velocity import field_factor
+from learning_dynamics.limit.moments import field_factor
 from learning_dynamics.model.overlaps import checked_overlaps
 from tests.learning_dynamics.kernel.models import Bands, Committee, Teacher
 

@@ -1,0 +1,134 @@
+"""Solutions of the limit's differential equation under one quadrature rule."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from learning_dynamics.limit.nodes import Nodes
+from learning_dynamics.limit.noise import LimitNoise
+from learning_dynamics.limit.velocity import observed, velocity
+from learning_dynamics.model.overlaps import Overlaps
+from learning_dynamics.model.problem import Problem
+
+__all__ = ["Run", "solve_along", "solve_path", "units_of"]
+
+
+def units_of(start: Overlaps) -> Overlaps:
+    """Units of the order parameters: |w_k| of M, |w_k| |w_l| of R_b, one of the parameters.
+
+    A tolerance in these units is one for all lengths of the weights. A row of zeros has unit one.
+    """
+    square = jnp.diagonal(start.norms)
+    length = jax.lax.stop_gradient(jnp.sqrt(jnp.where(square > 0, square, 1.0)))
+    blocks = jnp.broadcast_to(length[:, None] * length[None], start.blocks.shape)
+    signal = jnp.broadcast_to(length[:, None], start.signal.shape)
+    return Overlaps(signal, blocks, jax.tree.map(jnp.ones_like, start.parameters))
+
+
+class Run(NamedTuple):
+    """Solutions from all starts: observables and order parameters, shape (starts, times, ...)."""
+
+    observed: dict[str, jax.Array]
+    overlaps: Overlaps
+    steps: jax.Array
+    success: jax.Array
+    reached: jax.Array
+    final: Overlaps
+
+
+def solve_along(
+    rate: Any,
+    start: Any,
+    times: jax.Array,
+    tolerance: jax.Array,
+    first_step: jax.Array | float,
+    max_steps: int,
+    differentiable: bool,
+    *,
+    units: Any,
+) -> Any:
+    """Adaptive solution of dy/dtau = rate(tau, y, None) from zero, at the times and at its end.
+
+    Args:
+        rate: right-hand side.
+        start: y at zero.
+        units: of y, same structure.
+        times: increasing.
+        tolerance: relative, and absolute in these units.
+        first_step: over the last time.
+        max_steps: bound on the steps; the solution is not finite from where they end.
+        differentiable: whether both modes of differentiation must pass.
+    """
+    span = jnp.maximum(times[-1], 1e-12)
+
+    def scaled(tau: Any, y: Any, args: Any) -> Any:
+        moved = rate(tau, jax.tree.map(jnp.multiply, y, units), args)
+        return jax.tree.map(jnp.divide, moved, units)
+
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(scaled),
+        diffrax.Tsit5(),
+        t0=jnp.zeros_like(times[0]),
+        t1=span,
+        dt0=first_step * span,
+        y0=jax.tree.map(jnp.divide, start, units),
+        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+        saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
+        max_steps=max_steps,
+        throw=False,
+        adjoint=diffrax.DirectAdjoint() if differentiable else diffrax.RecursiveCheckpointAdjoint(),
+    )
+    ys = [jax.tree.map(lambda a, unit: a * unit[None], y, units) for y in solution.ys]
+    return eqx.tree_at(lambda s: s.ys, solution, ys)
+
+
+@partial(jax.jit, static_argnames=("held", "watched", "max_steps", "differentiable", "law"))
+def solve_path(
+    nodes: Nodes,
+    starts: Overlaps,
+    problem: Problem,
+    noise: LimitNoise,
+    times: jax.Array,
+    tolerance: jax.Array,
+    first_step: jax.Array,
+    *,
+    held: frozenset[str],
+    watched: Any,
+    max_steps: int,
+    differentiable: bool = False,
+    law: bool = False,
+) -> Run:
+    """Solutions from all starts, observed at the times.
+
+    The derivative is that of the steps taken; `differentiable` allows both modes, and costs about
+    twice the time.
+    """
+
+    def field(_: Any, overlaps: Overlaps, __: Any) -> Overlaps:
+        return velocity(problem, noise, nodes, overlaps, held, law)
+
+    def look(overlaps: Overlaps) -> dict[str, jax.Array]:
+        return {
+            name: observed(function, problem, noise, nodes, overlaps) for name, function in watched
+        }
+
+    def one(start: Overlaps) -> Run:
+        solution = solve_along(
+            field, start, times, tolerance, first_step, max_steps, differentiable,
+            units=units_of(start),
+        )  # fmt: skip
+        path, last = solution.ys
+        return Run(
+            jax.vmap(look)(path),
+            path,
+            solution.stats["num_accepted_steps"],
+            solution.result == diffrax.RESULTS.successful,
+            solution.ts[1][0],
+            jax.tree.map(lambda leaf: leaf[0], last),
+        )
+
+    return jax.lax.map(one, starts)

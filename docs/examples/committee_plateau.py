@@ -33,8 +33,9 @@ class Committee(ld.Learner):
 
 task = ld.Problem(Teacher(), Committee(), 1.0, parameter_rates={"v": 1.0}, label_noise=0.1)
 start = ld.order_parameters([[0.1, 0.0], [0.0, 0.1]], 0.25 * np.eye(2))
-watched = {"times": np.linspace(1, 60, 20), "observe": {"error": ld.loss(label_noise=False)}}
-run = {"dimension": 2000, "replicas": 32, "level": "overlaps", "key": jax.random.key(0)}
-seen = ld.simulate(task, start=start, **run, **watched)
-limit = ld.integrate(task, start=start, accuracy=0.01, **watched)
-ld.compare(seen, limit, quantities="error").plot("committee_plateau.png", logx=False)
+observe = {"error": ld.loss(label_noise=False)}
+run = {"times": np.arange(2.0, 61.0, 2.0), "dimension": 2000, "replicas": 32, "start": start}
+seen = ld.simulate(task, **run, level="overlaps", key=jax.random.key(0), observe=observe)
+limit = ld.integrate(task, start=seen, observe=observe, accuracy=0.01)
+result = ld.compare(seen, limit, name="two of two", quantity="error", quantities="error")
+result.plot("committee_plateau.png", logx=False)

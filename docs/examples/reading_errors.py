@@ -18,9 +18,8 @@ result = ld.compare_each(seen.measurement("signal"), *theories, name="N = 40")
 result.plot("reading_errors.png", width=11)
 
 # %% The point with the largest residual
-print("                        verdict  residual  critical  standard  numerical    bias")
+names = ("residual", "critical", "standard_error", "numerical_error", "allowed_bias")
 for item in result:
     worst = item.summary()
-    numbers = [worst[name] for name in ("standard_error", "numerical_error", "allowed_bias")]
-    residual = f"{abs(worst['residual']):8.1f} {worst['critical']:9.1f}"
-    print(f"{item.predicted.label:25s} {item.verdict}", residual, "  ".join(f"{n:8.5f}" for n in numbers))
+    print(f"{item.predicted.label}: {item.verdict}")
+    print("  " + ", ".join(f"{name.replace('_', ' ')} {abs(worst[name]):.2g}" for name in names))

@@ -16,7 +16,9 @@ _SAME = frozenset(
 )  # linear in all operands together
 _PRODUCTS = frozenset({"mul", "dot_general"})
 _FIRST = frozenset({"gather", "dynamic_slice", "div"})  # linear in the first, if others are fixed
-_LOOPS = frozenset({"scan", "while", "cond"})
+_SCATTERS = frozenset({"scatter", "scatter-add", "scatter-sub"})
+_INTO = _SCATTERS | {"dynamic_update_slice"}  # linear in the target and in what is put there
+_LOOPS = frozenset({"scan", "while"})
 
 
 class Degrees(NamedTuple):
@@ -72,11 +74,15 @@ def _follow(jaxpr: Any, inputs: list[Degrees]) -> list[Degrees]:
         operands = [of(variable) for variable in equation.invars]
         outputs = [_unknown(operands)] * len(equation.outvars)
         bodies = list(core.jaxprs_in_params(equation.params))
-        fits = len(bodies) == 1 and equation.primitive.name not in _LOOPS
-        if fits and len(bodies[0].invars) == len(operands):
-            results = _follow(bodies[0], operands)
-            outputs = results if len(results) == len(outputs) else outputs
-        elif not bodies:
+        name = equation.primitive.name
+        if name == "cond" and not operands[0].of:  # one of the branches, whichever it is
+            branches = [_follow(body, operands[1:]) for body in bodies]
+            outputs = [_joint(list(results)) for results in zip(*branches, strict=True)]
+        elif len(bodies) == 1 and name not in (*_LOOPS, *_INTO):
+            if len(bodies[0].invars) == len(operands):
+                results = _follow(bodies[0], operands)
+                outputs = results if len(results) == len(outputs) else outputs
+        elif not bodies or name in _INTO:
             outputs = [_after(equation, operands)] * len(equation.outvars)
         known.update(zip(equation.outvars, outputs, strict=True))
     return [of(variable) for variable in jaxpr.outvars]
@@ -95,6 +101,8 @@ def _after(equation: Any, operands: list[Degrees]) -> Degrees:
         return moving[0] if set(kinds) <= {"f", "c"} else _unknown(moving)
     if name in _FIRST and not any(operand.of for operand in operands[1:]):
         return operands[0]
+    if name in _INTO and not any(operand.of for operand in _indices(name, operands)):
+        return _joint(moving)
     if name in _PRODUCTS:
         return _product(*operands)
     if name == "square":
@@ -103,6 +111,11 @@ def _after(equation: Any, operands: list[Degrees]) -> Degrees:
         power = equation.params["y"]
         return Degrees({n: power * d for n, d in operands[0].of.items()}, frozenset(operands[0].of))
     return _unknown(moving)
+
+
+def _indices(name: str, operands: list[Degrees]) -> list[Degrees]:
+    """Operands that say where something is put: (target, indices, what) or (target, what, ...)."""
+    return operands[1:2] if name in _SCATTERS else operands[2:]
 
 
 def _joint(operands: list[Degrees]) -> Degrees:

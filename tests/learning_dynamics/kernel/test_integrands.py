@@ -114,6 +114,24 @@ def test_degrees_are_found_by_tracing():
     assert five.of == {"a": np.inf}
 
 
+def test_degrees_pass_indices_and_branches_that_are_fixed():
+    def function(x, which):
+        a, b = x["a"], x["b"]
+        diagonal = jax.grad(lambda q: jnp.sum(b * jnp.sin(jnp.diagonal(q))))(jnp.eye(2) * which)
+        branches = [lambda a: 2.0 * a, lambda a: a * a, lambda a: jnp.ones_like(a)]
+        chosen = jax.lax.switch(jnp.int32(which), branches, a)
+        moving = jax.lax.switch(jnp.int32(b), branches, a)
+        pushed = jax.lax.dynamic_update_slice(jnp.zeros(3), a, (jnp.int32(which),))
+        shifted = jax.lax.dynamic_update_slice(jnp.zeros(3), a, (jnp.int32(b),))
+        return diagonal, a.at[0].set(b), a.at[1].add(b * a[0]), chosen, moving, pushed, shifted
+
+    shapes = {"a": jax.ShapeDtypeStruct((2,), jnp.float32), "b": jnp.float32(0)}
+    degrees = [found.of for found in degrees_of(function, shapes, jnp.float32(1))]
+    assert degrees[:4] == [{"b": 1}, {"a": 1, "b": 1}, {"a": 1, "b": 1}, {"a": 2}]
+    assert degrees[4] == {"a": np.inf, "b": np.inf}
+    assert degrees[5:] == [{"a": 1}, {"a": np.inf, "b": np.inf}]
+
+
 def test_moments_of_a_filled_rule_are_the_same():
     """Chunk by chunk, with nodes of weight zero left out; derivatives too."""
     one = problem(lambda f, y: (jnp.tanh(f) - y) ** 2)

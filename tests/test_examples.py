@@ -16,7 +16,6 @@ LONG = {
     "heavy_tails",
     "paper_figure",
     "parting_of_clones",
-    "reading_errors",
     "schedule_in_pieces",
     "search_rates",
     "ten_lines",

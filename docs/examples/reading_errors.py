@@ -19,7 +19,7 @@ measured = ld.Measurement.from_replicas(np.stack(draws, axis=1), {"time": times}
 a = 2 * RATE - RATE**2
 limit = ld.Prediction(np.exp(-a * times), label="limit, no bias allowed")
 shift = (2 * RATE**2 - a**2 / 2) * times * limit.values / N
-stated = limit.with_bias(1.5 * shift, "0.33 t/N of the value").labelled("limit")
+stated = limit.with_bias(1.5 * shift, "0.33 t/N").labelled("limit")
 euler, finer = ((1 - a * step) ** (times / step) for step in (0.25, 0.125))
 coarse = ld.Prediction(euler, 3 * abs(finer - euler), label="limit, Euler steps of 0.25")
 

@@ -1,4 +1,4 @@
-"""A progress bar of one's own."""
+"""A custom progress bar."""
 
 # %%
 import jax

@@ -31,11 +31,13 @@ def _is_slow(example):
 def test_example_runs_and_prints_what_the_pages_show(example, tmp_path, monkeypatch, capsys):
     folder = example_runs.folder_of(example)
     if folder:
-        printed, figures = (folder / "output.txt").read_text("utf-8"), list(folder.glob("*.png"))
+        printed = (folder / "output.txt").read_text("utf-8")
+        figures = [path for path in folder.iterdir() if path.suffix in (".pdf", ".png")]
     else:
         printed, figures = _run(example, tmp_path, monkeypatch, capsys)
     assert printed or figures
-    assert all(figure.suffix == ".png" and figure.stat().st_size > 10_000 for figure in figures)
+    assert all(figure.suffix in (".pdf", ".png") for figure in figures)
+    assert all(figure.stat().st_size > 10_000 for figure in figures)
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for shown in re.findall(rf"<!-- prints: {example.stem} -->\n```text\n(.*?)```", text, re.S):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from learning_dynamics.validation import finite_array, reject
+from learning_dynamics.validation import finite_array, reject, traced
 
 __all__ = [
     "checked_if_concrete",
@@ -90,12 +90,7 @@ def require_concrete(**arguments: Any) -> None:
     """
     for argument, value in arguments.items():
         if is_traced(value):
-            raise reject(
-                argument,
-                "be known when the program is traced (a Python number or a NumPy array, "
-                "closed over or named in `static_argnames`)",
-                "a traced value",
-            )
+            raise traced(argument)
 
 
 def require_single(argument: str, values: Any, batch: tuple[int, ...]) -> None:

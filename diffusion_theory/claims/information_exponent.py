@@ -54,6 +54,7 @@ def _settings(run: Run) -> tuple[tuple[str, str, Target], ...]:
         "to and at which order in its overlap; directions of the wrong sign are repelled."
     ),
     source=SOURCE,
+    seconds=28,
 )
 def information_exponent(run: Run) -> Evidence:
     """Forces on both overlaps for each law and activation at both signs, and their order."""

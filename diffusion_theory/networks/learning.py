@@ -25,7 +25,7 @@ from learning_dynamics.validation import channels_last, finite_array, integers, 
 __all__ = ["DenoiserLearning", "draw_along", "learn_denoiser"]
 
 Array = NDArray[Any]
-ROWS = 500  # test images at once
+ROWS = 50  # test images at once: their features stay in the cache
 ADAM = optax.adam(2e-3)  # one object, so that runs share their compilation
 
 

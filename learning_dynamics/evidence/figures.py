@@ -56,6 +56,7 @@ __all__ = [
 Array = NDArray[np.float64]
 X_LABELS = {"time": r"time $\tau$ = updates / $N$"}  # of trajectories
 FEW = 6  # points along x that are all labelled on a logarithmic axis
+DASHES = ("-", "--", ":", "-.")  # of the theories in one panel
 SERIES_MOST, ACROSS_MOST = 8, 3  # series in a panel, panels side by side
 
 
@@ -119,9 +120,13 @@ def plot_comparisons(
     logy: bool | None = None,
     title: str | None = None,
     legend: Sequence[str] | None = None,
+    overlay: bool = False,
     width: float | Width | None = None,
 ) -> Figure:
     """Draw one measurement beside each of its predictions, a column each, residuals below.
+
+    With `overlay` all predictions are lines of one panel, told apart by their dashes, over a panel
+    of residuals for each.
 
     Args:
         comparisons: of one measurement with one or more predictions.
@@ -132,10 +137,14 @@ def plot_comparisons(
         logy: as in `plot_comparison`.
         title: by default the name of the first comparison.
         legend: as in `plot_comparison`.
+        overlay: whether to draw all predictions into one panel.
         width: as in `plot_comparison`; by default 5.2 inches for each column.
     """
     first = comparisons[0]
     table = _Table(first, x, series, legend, None)
+    if overlay:
+        name = first.name if title is None else title
+        return _overlay(comparisons, table, x_label, logx, logy, name, width)
     cells = [
         ((row, column), comparison, group, comparison.predicted.label)
         for column, comparison in enumerate(comparisons)
@@ -234,6 +243,54 @@ def _figure(
     return figure
 
 
+def _overlay(
+    comparisons: "Sequence[Comparison]",
+    table: _Table,
+    x_label: str | None,
+    logx: bool | None,
+    logy: bool | None,
+    title: str,
+    width: float | Width | None,
+) -> Figure:
+    """All theories in one panel for each group of series, residuals below, a panel for each."""
+    count, columns = len(comparisons), len(table.groups)
+    inches = width_in_inches(max(6.4, 4.6 * columns) if width is None else width)
+    scale = min(1.0, inches / columns / 4.6)
+    figure, grid = new_figure(
+        1 + count, columns, width=inches, height=(4.0 + 1.4 * count) * max(scale, 0.6),
+        sharex=True, height_ratios=[3] + [1.1] * count, title=title,
+    )  # fmt: skip
+    if logy is None:
+        tables = [(c.measured.values, c.predicted.values) for c in comparisons]
+        logy = _spans_decades(*(array for pair in tables for array in pair))
+    for group, (main, *lower) in zip(table.groups, grid.T, strict=True):
+        drawn: list[tuple[dict[str, Array], list[Array]]] = []
+        for i, (comparison, below) in enumerate(zip(comparisons, lower, strict=True)):
+            dashes = DASHES[i % len(DASHES)]
+            drawn.append(_draw(main, below, comparison, table, group, logx, logy, dashes, i == 0))
+            with figure_style():
+                told = f"{comparison.predicted.label}: {below.get_title(loc='left')}"
+                below.set_title(told, fontsize=8.5, color="#444444", loc="left")
+        with figure_style():
+            main.set_ylabel(comparisons[0].quantity)
+            lower[-1].set_xlabel(X_LABELS.get(table.x, table.x) if x_label is None else x_label)
+            if logy:
+                fit_logarithmic(main, drawn[0][0], [array for _, shown in drawn for array in shown])
+            if columns > 1:
+                labels = [table.labels[i] for i in group]
+                main.legend(handles=_series_handles(labels), ncols=3, fontsize=7.5)
+    labels = [] if columns > 1 else [table.labels[i] for i in table.groups[0] if table.labels]
+    points, _, *others = _handles(comparisons, labels, columns > 1)
+    lines = [
+        Line2D([], [], color=GREY, linewidth=1.5, linestyle=DASHES[i % len(DASHES)], label=label)
+        for i, label in enumerate(comparison.predicted.label for comparison in comparisons)
+    ]
+    legend_below(figure, [points, *lines, *others], columns=3)
+    if scale < 1:
+        shrink_letters(figure, max(scale, 0.75))
+    return figure
+
+
 def _draw(
     main: Axes,
     below: Axes,
@@ -242,8 +299,10 @@ def _draw(
     group: NDArray[np.int64],
     logx: bool | None,
     logy: bool | None,
-) -> None:
-    """Some series in a pair of panels."""
+    dashes: str = "-",
+    points: bool = True,
+) -> tuple[dict[str, Array], list[Array]]:
+    """Some series in a pair of panels; what was drawn, and what its logarithmic axis must show."""
     positions, names = table.positions, table.names
     drawn = {
         name: table.rows(comparison, values)[group]
@@ -264,17 +323,19 @@ def _draw(
         dense, smooth = smooth_lines(comparison.theory, positions, logx)
         dense = np.append(dense, positions[-1])
     for i, label in enumerate([table.labels[j] if table.labels else "" for j in group]):
-        draw_simulation(main, positions, drawn["measured"][i], drawn["error"][i], index=i)
+        if points:
+            draw_simulation(main, positions, drawn["measured"][i], drawn["error"][i], index=i)
+        style: Any = {"index": i, "linestyle": dashes}
         if names is not None:
-            draw_levels(main, positions, drawn["predicted"][i], drawn["bias"][i], i)
+            draw_levels(main, positions, drawn["predicted"][i], drawn["bias"][i], i, dashes)
         elif label in smooth:
             bias = np.interp(dense, positions, drawn["bias"][i])
             end = drawn["predicted"][i][-1]
-            draw_theory(main, dense, np.append(smooth[label], end), bias=bias, index=i)
+            draw_theory(main, dense, np.append(smooth[label], end), bias=bias, **style)
         elif lines is None:
-            draw_theory(main, positions, drawn["predicted"][i], bias=drawn["bias"][i], index=i)
+            draw_theory(main, positions, drawn["predicted"][i], bias=drawn["bias"][i], **style)
         else:
-            draw_theory(main, lines[0], lines[1][i], index=i)
+            draw_theory(main, lines[0], lines[1][i], **style)
     with figure_style():
         if logx:
             main.set_xscale("log")
@@ -288,6 +349,7 @@ def _draw(
         if names is not None:
             name_ticks(below, positions, names)
         residual_panel(below, comparison, positions, drawn["residual"])
+    return drawn, shown
 
 
 def image_grid(

@@ -23,6 +23,8 @@ __all__ = [
 ]
 
 Observable = Callable[[Overlaps], jax.Array]
+# what labels the results, in `to_xarray` and in files
+RESERVED = ("time", "updates", "replica", "stopped", "neuron", "other_neuron", "direction")
 
 
 def whole_updates(times: ArrayLike, dimension: int) -> NDArray[np.int64]:
@@ -72,6 +74,9 @@ def observables(
         ValueError: if a name is taken, or a function returns no floating-point array.
     """
     names = sorted(problem.initial_parameters(jnp.float32))
+    taken = sorted({"signal", "norms", *RESERVED} & set(names))
+    if taken:
+        raise reject("problem.learner.parameters", f"use names other than {taken}", names)
     known: dict[str, Observable] = {
         "signal": _signal,
         "norms": _norms,
@@ -79,8 +84,9 @@ def observables(
     }
     sample = abstract_overlaps(problem, layout)
     for name, function in (observe or {}).items():
-        if name in known:
-            raise reject("observe", f"use names other than {sorted(known)}", repr(name))
+        if name in known or name in RESERVED:
+            demand = f"use names other than {sorted({*known, *RESERVED})}"
+            raise reject("observe", demand, repr(name))
         if not callable(function):
             raise reject(f"observe[{name!r}]", "be a function of Overlaps", repr(function))
         if hasattr(function, "after"):  # worked out from what is recorded

@@ -170,8 +170,9 @@ def advance(
             )  # fmt: skip
 
         last, seen = _each_group(together, (particles, keys), group, start)
-        last = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), last)
-        seen = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 2).reshape(-1, *_rest(a)), seen)
+        count = keys.shape[0]  # by name: an array may be empty
+        last = jax.tree.map(lambda a: a.reshape(count, *a.shape[2:]), last)
+        seen = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 2).reshape(count, *_rest(a)), seen)
         return last, seen
 
     shared, own = PartitionSpec(), PartitionSpec("replicas")
@@ -198,7 +199,7 @@ def _each_group(function: Callable[[Any], Any], replicas: Any, group: int, start
         group: replicas in a group.
         start: any number that is not negative and not known to the compiler.
     """
-    groups = jax.tree.map(lambda a: a.reshape(-1, group, *a.shape[1:]), replicas)
+    groups = jax.tree.map(lambda a: a.reshape(a.shape[0] // group, group, *a.shape[1:]), replicas)
     count = jax.tree.leaves(groups)[0].shape[0]
     if count == 1:
         groups = jax.tree.map(lambda a: jnp.concatenate([a, a]), groups)

@@ -71,7 +71,7 @@ def simulate(
     replicas: int,
     key: jax.Array,
     level: Level = "ambient",
-    start: Overlaps | None = None,
+    start: Overlaps | Trajectory | None = None,
     observe: Mapping[str, Observable] | None = None,
     stop: Stop | None = None,
     optimiser: optax.GradientTransformation | None = None,
@@ -96,7 +96,9 @@ def simulate(
         key: typed random key; its implementation is the random generator of the run.
         level: "ambient" holds all K N weights, O(K N) per update; "overlaps" draws the process
             of M and Q, equal in law at every N, O(K^2 + K r) per update.
-        start: order parameters at time zero, one set or one per replica; random weights if None.
+        start: order parameters at time zero, one set or one per replica, or a trajectory, whose
+            last ones are taken (with another key: an equal one draws equal samples again); random
+            weights if None.
         observe: name -> function of `Overlaps`, recorded besides "signal", "norms", parameters;
             `ld.loss` is the population loss.
         stop: condition under which a replica is frozen.
@@ -122,6 +124,7 @@ def simulate(
     run = checked(
         problem, dimension, times, replicas, key, level, observe, stop, optimiser, precision
     )
+    start = start.last if isinstance(start, Trajectory) else start
     if not is_transformed(problem, start, key, observe, stop, optimiser):
         return _simulate(problem, run, key, start, devices, checkpoint, code)
     shown = tracker if callable(tracker) else None

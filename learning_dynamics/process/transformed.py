@@ -198,4 +198,4 @@ def _in_groups(
         lambda a: a.reshape(groups, size, *a.shape[1:]), pad((particles, keys), groups * size)
     )
     results = jax.lax.map(lambda group: function(*group), apart)
-    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:count], results)
+    return jax.tree.map(lambda a: a.reshape(groups * size, *a.shape[2:])[:count], results)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from linear_diffusion import theory
@@ -15,7 +16,7 @@ from linear_diffusion.claims.cells import (
     replicas_first,
     sources,
 )
-from linear_diffusion.claims.common import SOURCE, SPECTRA, Dense, finite_size, laws, stack
+from linear_diffusion.claims.common import SOURCE, SPECTRA, Dense, finite_size, laws
 from linear_diffusion.data import draw_moments
 from linear_diffusion.learners import optimum
 from linear_diffusion.patches import photograph_law
@@ -34,6 +35,7 @@ LEVELS = np.array([0.2, 0.5, 0.8, 0.95, 0.99])
         "models have explicit expressions."
     ),
     source=SOURCE,
+    seconds=18,
 )
 def exact_errors(run: Run) -> Evidence:
     """Exact KL at d = 20..200, the finite-T sampler law on patches, losses at five noise levels."""

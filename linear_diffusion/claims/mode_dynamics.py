@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.spectra import power_law
 from linear_diffusion import theory
-from linear_diffusion.claims.common import SOURCE, SPECTRA, Dense, finite_size, laws, stack
+from linear_diffusion.claims.common import SOURCE, SPECTRA, Dense, finite_size, laws
 from linear_diffusion.data import LatentLaw, draw
 from linear_diffusion.learners import online_sgd
 from linear_diffusion.patches import photograph_law
@@ -31,6 +32,7 @@ ALPHA_BAR = 0.9
         "optimum."
     ),
     source=SOURCE,
+    seconds=10,
 )
 def mode_dynamics(run: Run) -> Evidence:
     """Gains of single modes by gradient descent and by SGD, learning rates, KL along training."""

@@ -13,6 +13,7 @@ from learning_dynamics.evidence.figures import (
     legend_below,
     new_figure,
 )
+from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from linear_diffusion import theory
 from linear_diffusion.claims.cells import (
@@ -23,7 +24,7 @@ from linear_diffusion.claims.cells import (
     replicas_first,
     sources,
 )
-from linear_diffusion.claims.common import PATCH, SOURCE, SPECTRA, Dense, finite_size, laws, stack
+from linear_diffusion.claims.common import PATCH, SOURCE, SPECTRA, Dense, finite_size, laws
 from linear_diffusion.data import draw
 from linear_diffusion.patches import from_coordinates
 
@@ -38,6 +39,7 @@ SIGMA2 = (1 - ALPHA_BAR) / ALPHA_BAR
         "number of samples N reaches the dimension d of the data."
     ),
     source=SOURCE,
+    seconds=28,
 )
 def transition(run: Run) -> Evidence:
     """Losses over two decades of N/d, similarity of two models, and generated patches."""

@@ -69,7 +69,7 @@ def photographs(count=3, side=40, seed=0):
 @pytest.mark.parametrize(
     ("shape", "widths"),
     [
-        ((8, 8), (4, 8)),
+        pytest.param((8, 8), (4, 8), marks=pytest.mark.slow),
         pytest.param((12, 8, 3), (4, 6, 8), marks=pytest.mark.slow),
         ((4, 4), (5,)),
     ],
@@ -216,6 +216,7 @@ def test_inexact_clones_agree_within_errors():
     assert np.all(np.abs(np.cov(found.T) - expected) < 5 * error)
 
 
+@pytest.mark.slow
 def test_an_affine_denoiser_cannot_tell_photographs_from_their_covariance_clone(key):
     """Exactly in its expectation over the noise; here within errors over networks and noise."""
     rng = np.random.default_rng(5)

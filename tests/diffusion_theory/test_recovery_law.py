@@ -128,20 +128,13 @@ def _size(state):
     return jnp.abs(state.signal[0, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inputs", "learner", "rate", "d", "replicas", "longest"),
     [
         (HEAVY, TiedDenoiser("tanh"), 2.0 / 20, 20, 1500, 0.3 * 20**3),
-        pytest.param(
-            MixedCumulant(4.0, None),
-            TiedDenoiser("tanh", sign=-1),
-            0.3,
-            60,
-            2000,
-            60 * 3,
-            marks=SLOW,
-        ),
-        pytest.param(HEAVY, TiedDenoiser("erf"), 4.0 / 20, 20, 1000, 600.0, marks=SLOW),
+        (MixedCumulant(4.0, None), TiedDenoiser("tanh", sign=-1), 0.3, 60, 2000, 60 * 3),
+        (HEAVY, TiedDenoiser("erf"), 4.0 / 20, 20, 1000, 600.0),
     ],
 )
 def test_the_chain_has_the_recovery_law(inputs, learner, rate, d, replicas, longest, key):

@@ -230,6 +230,7 @@ def test_growth_is_the_jacobian_of_the_flow(name):
     assert np.all(np.diff(found.rates) <= 0)
 
 
+@pytest.mark.slow
 def test_neurons_of_orthogonal_weights_grow_alone():
     """Right-hand side of the kernel for two neurons on the sphere, at small overlaps."""
     inputs = MixedCumulant(2.0, None)

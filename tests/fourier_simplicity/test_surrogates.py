@@ -213,7 +213,7 @@ def test_surrogates_of_constant_images_are_constant(key):
 def test_surrogates_are_the_same_inside_compiled_functions(colour):
     key, level = jax.random.key(3), np.asarray(mean_amplitude(colour))
     for make, given in (
-        (amplitude_only, (colour, key)),
+        (lambda images, key: amplitude_only(images, key=key), (colour, key)),
         (phase_only, (colour, level)),
         (mean_amplitude, (colour,)),
         (periodic_component, (colour,)),

@@ -131,7 +131,7 @@ def test_bad_arguments(key):
     schedule = NoiseSchedule.linear(10)
     denoiser = arbitrary(schedule)
     for function in (
-        lambda *a, **k: generate(*a, key, count=3, **k),
+        lambda *a, **k: generate(*a, key=key, count=3, **k),
         generated_moments,
     ):
         with pytest.raises(ValueError, match="`sampler` must be one of 'ddpm', 'ddim'"):

@@ -1,7 +1,6 @@
 """Three ways to fail or pass: no allowance, the stated allowance, and a rough quadrature."""
 
 # %%
-import warnings
 
 import jax
 

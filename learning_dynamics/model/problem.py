@@ -1,5 +1,7 @@
 """What a user writes down: inputs with signal directions in Gaussian noise, a learner, rates."""
 
+from __future__ import annotations
+
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -254,7 +256,7 @@ class Problem:
             label = label + noise
         return signal, label
 
-    def cast(self, dtype: Any) -> "Problem":
+    def cast(self, dtype: Any) -> Problem:
         """The same problem with all its numbers as arrays of one floating-point type."""
         cast: Problem = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), self)
         return cast

@@ -1,5 +1,7 @@
 """What learning curves say: the step from which on a level is passed."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

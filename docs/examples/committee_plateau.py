@@ -1,9 +1,7 @@
-"""A soft committee: plateau, specialisation and error, in the limit and at finite size."""
+"""A soft committee on its plateau, and after: error at finite size and in the limit."""
 
-# %% The number of neurons is a static field: structure, not a number that JAX traces
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.scipy.special import erf
 
 import learning_dynamics as ld
@@ -25,16 +23,17 @@ class Committee(ld.Learner):
     neurons: int = ld.static(default=2)
 
     def parameters(self):
-        return {"v": np.full(self.neurons, 0.5)}  # the second layer
+        return {"v": jnp.full(self.neurons, 0.5)}  # the second layer
 
     def loss(self, fields, norms, parameters, sample):
         return (parameters["v"] @ erf(fields[:, 0] / 2**0.5) - sample.label) ** 2 / 2
 
 
 task = ld.Problem(Teacher(), Committee(), 1.0, parameter_rates={"v": 1.0}, label_noise=0.1)
-start = ld.order_parameters([[0.1, 0.0], [0.0, 0.1]], 0.25 * np.eye(2))
-watched = {"times": np.linspace(1, 60, 20), "observe": {"error": ld.loss(label_noise=False)}}
-run = {"dimension": 2000, "replicas": 32, "level": "overlaps", "key": jax.random.key(0)}
-seen = ld.simulate(task, start=start, **run, **watched)
-limit = ld.integrate(task, start=start, accuracy=0.01, **watched)
-ld.compare(seen, limit, quantities="error").plot("committee_plateau.png", logx=False)
+start = ld.order_parameters([[0.1, 0.0], [0.0, 0.1]], 0.25 * jnp.eye(2))
+observe = {"error": ld.loss(label_noise=False)}
+run = {"times": jnp.arange(2.0, 61.0, 2.0), "dimension": 2000, "replicas": 32, "level": "overlaps"}
+seen = ld.simulate(task, **run, start=start, observe=observe, key=jax.random.key(0))
+limit = ld.integrate(task, start=seen, observe=observe, accuracy=0.01)
+result = ld.compare(seen, limit, quantities="error", quantity="generalisation error")
+result.plot("committee_plateau.png", logx=False)

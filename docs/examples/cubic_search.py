@@ -5,15 +5,13 @@ import jax
 
 import learning_dynamics as ld
 from diffusion_theory import MixedCumulant, ThreePoint, TiedDenoiser, theory
-from learning_dynamics.search.recovery_times import recovery_times
-from learning_dynamics.search.sample_complexity import fit_exponent
 
 inputs, learner, rate = MixedCumulant(pair=ThreePoint(0.03)), TiedDenoiser("tanh"), 3.0
 exponent = theory.information_exponents(inputs, learner)["v"]
 print(f"v is {exponent.verdict} at order {exponent.order}")
 
 # %% 200 runs of the exact overlap process at each d, from the same scaled starts
-found = recovery_times(
+found = ld.recovery_times(
     lambda d: ld.Problem(inputs, learner, rate / d, update="spherical"),
     dimensions=[16, 32],
     replicas=200,
@@ -21,13 +19,13 @@ found = recovery_times(
     stop=lambda d: ld.Stop(lambda overlaps: abs(overlaps.signal[0, 0]), 0.6),
     key=jax.random.key(0),
 )
-fit = fit_exponent(found.dimensions, found.samples)
+fit = ld.fit_exponent(found.dimensions, found.samples)
 low, high = fit.interval
 print(f"n* grows as d to the power {fit.exponent:.1f}, 95 % interval {low:.1f} to {high:.1f}")
 
 # %% No constant is free in the law
-limit = theory.search_passage_law(inputs, learner, rate, longest=1.0)
+limit = theory.explosion_law(inputs, learner, rate, longest=1.0)
 print(f"median of n* / d^3: {float(limit.quantile(0.5)):.2f} for large d")
 for d, median in zip([16, 32], fit.quantile, strict=True):
-    law = theory.passage_law(inputs, learner, rate / d, d, 0.6, longest=0.3 * d**3)
+    law = theory.recovery_law(inputs, learner, rate / d, d, 0.6, longest=0.3 * d**3)
     print(f"d = {d}: {median / d**3:.2f} measured, {float(law.quantile(0.5)) / d**3:.2f} in law")

@@ -1,4 +1,4 @@
-"""A comparison of one's own, with a control that must fail."""
+"""A custom comparison, with a control that must fail."""
 
 # %%
 import jax

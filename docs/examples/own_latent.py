@@ -1,4 +1,4 @@
-"""A law of one's own for a latent: the Laplace law."""
+"""A custom law for a latent: the Laplace law."""
 
 # %%
 import jax

@@ -1,4 +1,4 @@
-"""How does the generalisation error of a perceptron fall? A model of one's own."""
+"""Generalisation error of a teacher-student perceptron: a custom model."""
 
 import jax
 import jax.numpy as jnp

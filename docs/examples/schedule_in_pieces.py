@@ -1,6 +1,6 @@
-"""A learning rate that falls: in pieces at every level, or as a schedule of optax for all weights."""
+"""A learning rate that falls: in pieces at every level, or by optax for all weights."""
 
-# %% Linear regression with label noise: the noise of the rate is what remains of the error
+# %% Linear regression with label noise: the error that remains is proportional to the rate
 import jax
 import numpy as np
 import optax

@@ -263,7 +263,7 @@ def cue_sets(
     def surrogates(held: Array) -> dict[str, Array]:
         return {
             "real": held,
-            "amplitude-only": np.asarray(amplitude_only(held, key, periodic=False)),
+            "amplitude-only": np.asarray(amplitude_only(held, key=key, periodic=False)),
             "phase-only": np.asarray(phase_only(held, shared, periodic=False)),
         }
 

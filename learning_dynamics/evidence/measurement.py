@@ -60,6 +60,25 @@ class Prediction:
         for name, array in (("values", values), ("numerical_error", error), ("bias", bias)):
             object.__setattr__(self, name, array)
 
+    @classmethod
+    def between(cls, low: ArrayLike, high: ArrayLike, *, label: str = "theory") -> Prediction:
+        """Anything from `low` to `high` agrees: a one-sided statement, or a range.
+
+        Args:
+            low: least value, any shape.
+            high: largest value, likewise.
+            label: name for legends and tables.
+
+        Raises:
+            ValueError: unless low < high everywhere.
+        """
+        least, most = real_array("low", low), real_array("high", high)
+        if not np.all(least < most):
+            raise reject("low", "lie below `high`", f"{least} and {most}")
+        half = (most - least) / 2
+        ends = f"{least.min():.3g} to {most.max():.3g}"
+        return cls(least + half, 0.0, half, f"anything from {ends}", label)
+
     def with_bias(self, bias: ArrayLike, order: str) -> Prediction:
         """Allow a finite-size deviation of absolute size `bias`, described by `order`."""
         return replace(self, bias=real_array("bias", bias), bias_order=order)

@@ -171,6 +171,7 @@ def sample_patches(
     images: ImageSet | NDArray[Any] | Sequence[NDArray[Any]],
     size: int,
     count: int,
+    *,
     key: Any,
     **options: Any,
 ) -> PatchSet:

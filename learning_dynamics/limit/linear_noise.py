@@ -22,7 +22,7 @@ from learning_dynamics.limit.population import Population, chunked
 from learning_dynamics.limit.velocity import flow, observed, velocity
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
-from learning_dynamics.process.update import Layout
+from learning_dynamics.process.layout import Layout
 
 __all__ = ["Fluctuations", "LinearNoise", "derivatives_agree", "solve"]
 

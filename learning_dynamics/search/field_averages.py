@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from learning_dynamics.limit.accuracy import Estimate
 from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.population import Population
-from learning_dynamics.model.problem import InputModel, Problem, Sample
+from learning_dynamics.model.input_model import InputModel
+from learning_dynamics.model.learner import Sample
+from learning_dynamics.model.problem import Problem
 from learning_dynamics.pytrees import configuration
 from learning_dynamics.search.polynomials import powers_of
 

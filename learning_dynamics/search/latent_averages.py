@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from learning_dynamics.hermite import trapezoid
 from learning_dynamics.limit.accuracy import Estimate
 from learning_dynamics.limit.nodes import Nodes
-from learning_dynamics.model.problem import Problem, Sample, mixing_matrix
+from learning_dynamics.model.learner import Sample
+from learning_dynamics.model.problem import Problem, mixing_matrix
 
 __all__ = [
     "distinct_labels",

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from learning_dynamics.model.problem import Learner, Problem, Sample
+from learning_dynamics.model.learner import Learner, Sample
+from learning_dynamics.model.problem import Problem
 from learning_dynamics.pytrees import configuration, static
 from learning_dynamics.validation import integers, reject
 

@@ -1,5 +1,7 @@
 """What is trained: a single neuron on structured inputs and noise, on the shared kernel."""
 
+from __future__ import annotations
+
 import warnings
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Noise schedules of denoising diffusion models and their forward process."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -53,7 +55,7 @@ class NoiseSchedule:
         object.__setattr__(self, "beta", beta)
 
     @classmethod
-    def linear(cls, steps: int = 1000, first: float = 1e-4, last: float = 2e-2) -> "NoiseSchedule":
+    def linear(cls, steps: int = 1000, first: float = 1e-4, last: float = 2e-2) -> NoiseSchedule:
         """Return beta_t linear in t; the defaults are those of Ho, Jain and Abbeel (2020).
 
         Raises:

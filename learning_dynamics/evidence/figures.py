@@ -1,5 +1,7 @@
 """Figures of one convention: markers = simulation, line of the same colour = theory."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -61,7 +63,7 @@ SERIES_MOST, ACROSS_MOST = 8, 3  # series in a panel, panels side by side
 
 
 def plot_comparison(
-    comparison: "Comparison",
+    comparison: Comparison,
     *,
     x: str | None = None,
     series: str | None = None,
@@ -111,7 +113,7 @@ def plot_comparison(
 
 
 def plot_comparisons(
-    comparisons: "Sequence[Comparison]",
+    comparisons: Sequence[Comparison],
     *,
     x: str | None = None,
     series: str | None = None,
@@ -160,7 +162,7 @@ class _Table:
 
     def __init__(
         self,
-        comparison: "Comparison",
+        comparison: Comparison,
         x: str | None,
         series: str | None,
         legend: Sequence[str] | None,
@@ -176,11 +178,11 @@ class _Table:
             keep = keep[[not self._mirrored(comparison, int(i)) for i in keep]]
         self.groups = np.array_split(keep, -(-len(keep) // SERIES_MOST))
 
-    def rows(self, comparison: "Comparison", values: Array) -> Array:
+    def rows(self, comparison: Comparison, values: Array) -> Array:
         """Values in the shape (series, points)."""
         return _rows(comparison, values, self.x, self.series)
 
-    def _mirrored(self, comparison: "Comparison", i: int) -> bool:
+    def _mirrored(self, comparison: Comparison, i: int) -> bool:
         """Whether a series is the lower half of a symmetric matrix, "norms[1,0]"."""
         match = re.fullmatch(r"(.*)\[(\d+),(\d+)\]", self.labels[i] if self.labels else "")
         if match is None or int(match[2]) <= int(match[3]):
@@ -244,7 +246,7 @@ def _figure(
 
 
 def _overlay(
-    comparisons: "Sequence[Comparison]",
+    comparisons: Sequence[Comparison],
     table: _Table,
     x_label: str | None,
     logx: bool | None,
@@ -294,7 +296,7 @@ def _overlay(
 def _draw(
     main: Axes,
     below: Axes,
-    comparison: "Comparison",
+    comparison: Comparison,
     table: _Table,
     group: NDArray[np.int64],
     logx: bool | None,
@@ -405,7 +407,7 @@ def image_grid(
 
 
 def _axes_names(
-    comparison: "Comparison", x: str | None, series: str | None
+    comparison: Comparison, x: str | None, series: str | None
 ) -> tuple[str, str | None]:
     coordinates = comparison.measured.coordinates
     known = tuple(coordinates)
@@ -427,7 +429,7 @@ def _axes_names(
     return x, next(name for name in known if name != x)
 
 
-def _rows(comparison: "Comparison", values: Array, x: str, series: str | None) -> Array:
+def _rows(comparison: Comparison, values: Array, x: str, series: str | None) -> Array:
     """Values in the shape (series, points)."""
     if series is None:
         return np.asarray(values)[None]
@@ -451,7 +453,7 @@ def _fine_lines(fine: tuple[ArrayLike, ArrayLike], count: int) -> tuple[Array, A
 
 
 def _series_labels(
-    comparison: "Comparison", series: str | None, legend: Sequence[str] | None, count: int
+    comparison: Comparison, series: str | None, legend: Sequence[str] | None, count: int
 ) -> list[str]:
     if legend is not None:
         if isinstance(legend, str) or len(legend) != count:
@@ -473,7 +475,7 @@ def _spans_decades(*arrays: Array) -> bool:
     return bool(np.log10(values.max() / values.min()) > 1.5)
 
 
-def _handles(compared: "Sequence[Comparison]", labels: list[str], split: bool) -> list[Any]:
+def _handles(compared: Sequence[Comparison], labels: list[str], split: bool) -> list[Any]:
     """Legend entries: what marker and line mean, then one entry per series."""
     comparison = compared[0]
     first, several = series_style(0), len(labels) > 1 or split

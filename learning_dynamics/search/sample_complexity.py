@@ -1,5 +1,7 @@
 """Sample complexity from times to recovery: exponents, quantiles, shares, collapse."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -111,6 +111,10 @@ class NoiseLevels(NamedTuple):
 def noise_levels(alpha_bar: ArrayLike, dtype: DTypeLike = np.float32) -> NoiseLevels:
     """Check noise levels and split them into signal and noise power.
 
+    Args:
+        alpha_bar: noise levels inside (0, 1), shape (levels,).
+        dtype: of both powers.
+
     Raises:
         ValueError: if a level leaves (0, 1) or the array is not one-dimensional.
     """

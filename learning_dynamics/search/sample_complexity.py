@@ -248,7 +248,16 @@ def collapse(
 def times_by_dimension(
     times: ArrayLike | Sequence[ArrayLike], sizes: int, *, positive: bool = True
 ) -> list[Array]:
-    """One array per N, infinite where not recovered."""
+    """One array per N, infinite where not recovered.
+
+    Args:
+        times: n*, NaN or infinite where not recovered, shape (replicas, sizes), or one array per N.
+        sizes: number of N.
+        positive: whether times must be positive.
+
+    Raises:
+        ValueError: unless there are replicas at each N, with times of the sign asked for.
+    """
     if isinstance(times, np.ndarray) and times.ndim == 2:
         times = list(times.T)
     columns = [real_array("times", column) for column in times]  # type: ignore[union-attr]

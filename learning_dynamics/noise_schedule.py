@@ -112,8 +112,8 @@ def noise_levels(alpha_bar: ArrayLike, dtype: DTypeLike = np.float32) -> NoiseLe
     """Check noise levels and split them into signal and noise power.
 
     Args:
-        alpha_bar: noise levels inside (0, 1), shape (levels,).
-        dtype: of both powers.
+        alpha_bar: shares of signal power, each strictly between 0 and 1, shape (n,).
+        dtype: floating type of both powers.
 
     Raises:
         ValueError: if a level leaves (0, 1) or the array is not one-dimensional.

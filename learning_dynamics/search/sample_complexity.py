@@ -251,12 +251,13 @@ def times_by_dimension(
     """One array per N, infinite where not recovered.
 
     Args:
-        times: n*, NaN or infinite where not recovered, shape (replicas, sizes), or one array per N.
-        sizes: number of N.
-        positive: whether times must be positive.
+        times: shape (replicas, sizes), or one sequence of numbers for each N.
+        sizes: how many N there are.
+        positive: whether times at or below zero are refused.
 
     Raises:
-        ValueError: unless there are replicas at each N, with times of the sign asked for.
+        ValueError: if `times` has no replicas at an N, another number of N, or, where `positive`, a
+            time at or below zero.
     """
     if isinstance(times, np.ndarray) and times.ndim == 2:
         times = list(times.T)

@@ -36,4 +36,4 @@ run = {"times": jnp.arange(2.0, 61.0, 2.0), "dimension": 2000, "replicas": 32, "
 seen = ld.simulate(task, **run, start=start, observe=observe, key=jax.random.key(0))
 limit = ld.integrate(task, start=seen, observe=observe, accuracy=0.01, finite_size=False)
 result = ld.compare(seen.measurement("error"), limit.prediction("error"), quantity="error")
-result.plot("committee_plateau.png", logx=False)
+result.plot("committee_plateau.png", logx=False, logy=True)

@@ -24,7 +24,7 @@ class Contrast(ld.Learner):
     neurons = 1
 
     def loss(self, fields, norms, parameters, sample):
-        return -jnp.exp(-fields[0, 0] ** 2 / 2)
+        return -jnp.exp(-(fields[0, 0] ** 2) / 2)
 
 
 problem = ld.Problem(HeavyTails(), Contrast(), 0.2, update="spherical")

@@ -24,6 +24,7 @@ from learning_dynamics.evidence.comparison_panels import (
 )
 from learning_dynamics.evidence.drawing import (
     GREY,
+    Dashes,
     SeriesStyle,
     Width,
     draw_simulation,
@@ -58,7 +59,7 @@ __all__ = [
 Array = NDArray[np.float64]
 X_LABELS = {"time": r"time $\tau$ = updates / $N$"}  # of trajectories
 FEW = 6  # points along x that are all labelled on a logarithmic axis
-DASHES = ("-", "--", ":", "-.")  # of the theories in one panel
+DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.")  # of the theories in one panel
 SERIES_MOST, ACROSS_MOST = 8, 3  # series in a panel, panels side by side
 
 
@@ -301,7 +302,7 @@ def _draw(
     group: NDArray[np.int64],
     logx: bool | None,
     logy: bool | None,
-    dashes: str = "-",
+    dashes: Dashes = "-",
     points: bool = True,
 ) -> tuple[dict[str, Array], list[Array]]:
     """Some series in a pair of panels; what was drawn, and what its logarithmic axis must show."""

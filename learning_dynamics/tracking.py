@@ -130,7 +130,7 @@ def _on_terminal(items: Iterable[T], description: str, note: Note) -> Iterator[T
 
     def show() -> None:
         with _lock:
-            if _open.get("bars") is bars:
+            if "bars" in _open and _open["bars"] is bars:
                 bars.start()
                 bars.update(bar, visible=True, refresh=True)
 

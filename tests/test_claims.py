@@ -54,7 +54,7 @@ def test_a_claim_holds_and_its_controls_fail(name, seed):
 
 # comparison -> relative error of the theory, up or down, that the quick size catches
 CATCHES = {
-    "fourier/phases-cost-n-cubed": {"prefactors at the largest N": 0.3, "local exponents": 0.2},
+    "fourier/phases-cost-n-cubed": {"prefactors at the largest N": 0.35, "local exponents": 0.2},
     "fourier/power-law-speeds-up-phases": {"common factor of all spectra": 0.4},
 }
 

@@ -109,7 +109,7 @@ FULL = (
         "spectrum is shared by all classes, although it tells nothing about the class."
     ),
     source=SOURCE,
-    seconds=60,
+    seconds=65,
 )
 def deep_networks(run: Run) -> Evidence:
     """Updates to a level of accuracy against the exponent of the shared spectrum."""

@@ -135,7 +135,7 @@ class _Seen(NamedTuple):
         "instead of N³."
     ),
     source=SOURCE,
-    seconds=100,
+    seconds=85,
 )
 def power_law(run: Run) -> Evidence:
     """Samples to recovery for several spectra, against the diffusion, N_eff and N."""

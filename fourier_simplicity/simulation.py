@@ -1,5 +1,7 @@
 """What is trained: a single neuron on structured inputs and noise, on the shared kernel."""
 
+from __future__ import annotations
+
 import warnings
 from typing import Any
 
@@ -112,11 +114,11 @@ def even_start(inputs: FourierInputs, overlap: ArrayLike, dimension: int) -> ld.
     tied = 2 * len(inputs.tied()[0])
     if not tied:
         raise reject("inputs.ties", "tie some modes", "none")
-    row = np.zeros(inputs.directions)
+    row: Any = np.zeros(inputs.directions)
     row[:tied:2] = 1 / np.sqrt(tied / 2)
     groups = inputs.blocks(dimension)
     sizes = [np.full(np.shape(g.variances), float(g.size)) for g in groups]
-    share = np.concatenate(sizes) if sizes else np.ones(1)
+    share: Any = np.concatenate(sizes) if sizes else np.ones(1)
     share = share / share.sum()
     if is_traced(size):
         row, share = (jnp.asarray(array, size.dtype) for array in (row, share))

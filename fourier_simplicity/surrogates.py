@@ -9,6 +9,8 @@ component that carries the jumps across the image's borders is removed first (Mo
 All of them work inside `jit`, `vmap` and `grad`, where shapes are checked and values are not.
 """  # noqa: E501
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import partial
 from typing import Any

@@ -1,5 +1,7 @@
 """Noise schedules of denoising diffusion models and their forward process."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -53,7 +55,7 @@ class NoiseSchedule:
         object.__setattr__(self, "beta", beta)
 
     @classmethod
-    def linear(cls, steps: int = 1000, first: float = 1e-4, last: float = 2e-2) -> "NoiseSchedule":
+    def linear(cls, steps: int = 1000, first: float = 1e-4, last: float = 2e-2) -> NoiseSchedule:
         """Return beta_t linear in t; the defaults are those of Ho, Jain and Abbeel (2020).
 
         Raises:
@@ -108,6 +110,10 @@ class NoiseLevels(NamedTuple):
 
 def noise_levels(alpha_bar: ArrayLike, dtype: DTypeLike = np.float32) -> NoiseLevels:
     """Check noise levels and split them into signal and noise power.
+
+    Args:
+        alpha_bar: shares of signal power, each strictly between 0 and 1, shape (n,).
+        dtype: floating type of both powers.
 
     Raises:
         ValueError: if a level leaves (0, 1) or the array is not one-dimensional.

@@ -15,6 +15,7 @@ __all__ = [
     "configuration",
     "is_traced",
     "require_concrete",
+    "require_configuration",
     "require_single",
     "stand_in",
     "static",
@@ -60,6 +61,17 @@ def configuration(cls: type[T]) -> type[T]:
     register: Callable[..., None] = jax.tree_util.register_pytree_with_keys
     register(made, flatten_with_keys, rebuild, flatten)
     return made
+
+
+def require_configuration(argument: str, value: Any) -> None:
+    """Refuse an object of a class that JAX does not know, since its decorator was forgotten.
+
+    Raises:
+        ValueError: naming the class and the decorator.
+    """
+    if any(leaf is value for leaf in jax.tree.leaves(value)):
+        demand = "be of a class decorated with @ld.configuration, as each subclass must be as well"
+        raise reject(argument, demand, f"an object of the bare class {type(value).__qualname__}")
 
 
 def is_traced(value: Any) -> bool:

@@ -19,7 +19,8 @@ from learning_dynamics.validation import reject
 
 __all__ = ["Tracker", "Tracking", "track", "tracked", "tracking"]
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 P = ParamSpec("P")
 Note = Callable[[], str] | None
 
@@ -70,12 +71,13 @@ def tracking(tracker: Tracking) -> Iterator[None]:
     if isinstance(tracker, str) and tracker == "auto":
         yield
         return
-    if tracker is not None and not callable(tracker):
+    chosen: Any = tracker
+    if chosen is not None and not callable(chosen):
         demand = "be 'auto', None for quiet, or called as tracker(iterable, description)"
-        raise reject("tracker", demand, repr(tracker))
+        raise reject("tracker", demand, repr(chosen))
     thread = threading.get_ident()
     stack = _chosen.setdefault(thread, [])
-    stack.append(tracker)
+    stack.append(chosen)
     try:
         yield
     finally:
@@ -121,14 +123,14 @@ def _on_terminal(items: Iterable[T], description: str, note: Note) -> Iterator[T
             )  # fmt: skip
             console = Console(stderr=True, highlight=False)
             _open["bars"] = Progress(*columns, console=console, transient=True)
-        bars = _open["bars"]
+        bars: Any = _open["bars"]
         total = len(items) if isinstance(items, Sized) else None
         bar = bars.add_task(description, total=total, visible=False, note="")
     began = time.monotonic()
 
     def show() -> None:
         with _lock:
-            if _open.get("bars") is bars:
+            if "bars" in _open and _open["bars"] is bars:
                 bars.start()
                 bars.update(bar, visible=True, refresh=True)
 

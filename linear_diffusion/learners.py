@@ -9,6 +9,8 @@ M_t = alpha_bar_t (Sigma_hat + c) + 1 - alpha_bar_t. The bias is held at its opt
 One step with learning rate eta advances the gradient-flow time tau by 2 eta / d.
 """
 
+from __future__ import annotations
+
 from functools import partial
 from typing import Any, NamedTuple
 

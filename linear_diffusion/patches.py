@@ -5,6 +5,8 @@ remaining directions are spanned by the two-dimensional discrete cosine transfor
 coefficient: d = size^2 - 1 orthonormal coordinates.
 """
 
+from __future__ import annotations
+
 import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

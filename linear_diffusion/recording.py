@@ -1,5 +1,7 @@
 """What a training run did: losses and the generated law at every recorded step."""
 
+from __future__ import annotations
+
 from functools import partial
 from typing import NamedTuple
 

@@ -6,6 +6,8 @@ just that; the functions below are plain algebra on it, without any of the appro
 `linear_diffusion.theory` (no averages over data, finite dimension).
 """
 
+from __future__ import annotations
+
 from functools import partial
 from typing import NamedTuple
 

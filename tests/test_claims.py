@@ -1,7 +1,10 @@
 """All claims at quick size: they hold, their controls fail, at every seed tried."""
 
+from dataclasses import replace
+
 import pytest
 
+from learning_dynamics import compare
 from learning_dynamics.report.claims import load_claims, run_claim
 
 IDS = (
@@ -47,3 +50,26 @@ def test_a_claim_holds_and_its_controls_fail(name, seed):
     outcome = run_claim(load_claims()[name], seed=seed)
     assert (outcome.verdict, outcome.control_verdict) == ("pass", "fail")
     assert outcome.evidence.panels
+
+
+# comparison -> relative error of the theory, up or down, that the quick size catches
+CATCHES = {
+    "fourier/phases-cost-n-cubed": {"prefactors at the largest N": 0.3, "local exponents": 0.2},
+    "fourier/power-law-speeds-up-phases": {"common factor of all spectra": 0.4},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CATCHES)
+def test_a_theory_that_is_wrong_by_that_much_is_caught(name):
+    """With the errors of the simulation, and its values on the right theory."""
+    evidence = run_claim(load_claims()[name]).evidence
+    found = {comparison.name: comparison for comparison in evidence.comparisons}
+    for part, most in CATCHES[name].items():
+        right = found[part].predicted
+        assert found[part].catches < most
+        exact = replace(found[part].measured, values=right.values)
+        assert compare(exact, right, name=part, quantity="q").verdict == "pass"
+        for factor in (1 + most, 1 - most):
+            wrong = replace(right, values=right.values * factor)
+            assert compare(exact, wrong, name=part, quantity="q").verdict == "fail"

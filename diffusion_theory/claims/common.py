@@ -1,5 +1,7 @@
 """What the claims share: measured drifts, and exponents beside those of a law."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import jax

@@ -1,5 +1,7 @@
 """Which statistics a denoising network uses: losses on data and clones along training."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial

@@ -1,5 +1,7 @@
 """Diffusion information exponent: which spike attracts, at which order, at what cost."""
 
+from __future__ import annotations
+
 from math import factorial, prod
 from typing import Literal, NamedTuple
 

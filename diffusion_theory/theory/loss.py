@@ -1,5 +1,7 @@
 """Population loss of one neuron in its overlaps: exact, expanded, its gradient and V."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import jax

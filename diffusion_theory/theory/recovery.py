@@ -1,5 +1,7 @@
 """Law of the time to weak recovery of one spike at finite d, as a one-dimensional diffusion."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats

@@ -34,6 +34,6 @@ start = ld.order_parameters([[0.1, 0.0], [0.0, 0.1]], 0.25 * jnp.eye(2))
 observe = {"error": ld.loss(label_noise=False)}
 run = {"times": jnp.arange(2.0, 61.0, 2.0), "dimension": 2000, "replicas": 32, "level": "overlaps"}
 seen = ld.simulate(task, **run, start=start, observe=observe, key=jax.random.key(0))
-limit = ld.integrate(task, start=seen, observe=observe, accuracy=0.01)
-result = ld.compare(seen, limit, quantities="error", quantity="generalisation error")
-result.plot("committee_plateau.png", logx=False)
+limit = ld.integrate(task, start=seen, observe=observe, accuracy=0.01, finite_size=False)
+result = ld.compare(seen.measurement("error"), limit.prediction("error"), quantity="error")
+result.plot("committee_plateau.png", logx=False, logy=True)

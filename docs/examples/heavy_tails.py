@@ -24,14 +24,13 @@ class Contrast(ld.Learner):
     neurons = 1
 
     def loss(self, fields, norms, parameters, sample):
-        return jnp.log(jnp.cosh(fields[0, 0]))
+        return -jnp.exp(-(fields[0, 0] ** 2) / 2)
 
 
-problem = ld.Problem(HeavyTails(), Contrast(), 1.0, update="spherical")
-start = ld.order_parameters([[0.5]], [[1.0]])
-run = {"dimension": 500, "times": [2.0, 10.0, 40.0], "start": start, "replicas": 64}
+problem = ld.Problem(HeavyTails(), Contrast(), 0.2, update="spherical")
+start = ld.order_parameters([[0.6]], [[1.0]])
+run = {"dimension": 500, "times": [10.0, 30.0, 100.0], "start": start, "replicas": 64}
 seen = ld.simulate(problem, **run, level="overlaps", key=jax.random.key(1))
-limit = ld.integrate(problem, start=seen)
-print("simulation", seen.measurement("signal").values[:, 0].round(3))
-print("limit     ", limit.values["signal"][:, 0, 0].round(3))
-print(ld.compare(seen, limit, quantities="signal").verdict)
+limit = ld.integrate(problem, times=run["times"], start=start)
+print("simulation", seen.measurement("signal").values[:, 0].round(2))
+print("limit     ", limit.values["signal"][:, 0, 0].round(2))

@@ -306,19 +306,20 @@ def _prefactors(
     lost = np.array([int(seen[c].lost) for c in cases])
     few = min(c.replicas for c in cases)
     drawn = np.array([_error(np.log(predicted[c])) for c in cases])
+    common = np.exp(np.mean(np.log(values / theory)))
     factor = Measurement(
-        [np.mean(np.log(values / theory))], np.linalg.norm(errors / values) / len(cases), few,
+        [common], common * np.linalg.norm(errors / values) / len(cases), few,
         {"spectra": np.array(["all"])}, lost.sum(),
     )  # fmt: skip
     one = Prediction(
-        [0.0], np.hypot(np.linalg.norm(drawn) / len(cases), STEP_ERROR), finite.mean(),
+        [1.0], np.hypot(np.linalg.norm(drawn) / len(cases), STEP_ERROR), finite.mean(),
         "mean of 1.25/N_eff", "diffusion, less 1.25/N_eff",
     )  # fmt: skip
     each = Measurement(values, errors, few, axes, lost)
     law = Prediction(theory, error, bias, "1.25/N_eff of the value", "diffusion, less 1.25/N_eff")
     return (
         compare(each, law, name="prefactors", quantity="n* / N_eff³"),
-        compare(factor, one, name="common factor of all spectra", quantity="log of n* / predicted"),
+        compare(factor, one, name="common factor of all spectra", quantity="n* / predicted"),
     )
 
 

@@ -5,6 +5,8 @@ its phases or amplitudes and in nothing else. Every patch or image has zero mean
 variance (each channel its own mean): its contrast tells no class.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 

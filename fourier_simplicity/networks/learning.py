@@ -1,5 +1,7 @@
 """Which cues a network uses, and when: accuracy on several test sets along training."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from learning_dynamics.evidence.drawing import GREY, series_style
+from learning_dynamics.evidence.drawing import GREY, Dashes, series_style
 from learning_dynamics.evidence.measurement import component_names
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def name_ticks(axes: Axes, positions: Array, names: Sequence[str]) -> None:
 
 
 def draw_levels(
-    axes: Axes, places: Array, values: Array, bias: Array, index: int, dashes: str = "-"
+    axes: Axes, places: Array, values: Array, bias: Array, index: int, dashes: Dashes = "-"
 ) -> None:
     """Theory as a level across each category: a line between names would mean nothing."""
     colour = series_style(index).colour

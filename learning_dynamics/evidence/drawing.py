@@ -1,5 +1,7 @@
 """Style of the figures, and the pieces from which claims build their own panels."""
 
+from __future__ import annotations
+
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -20,6 +22,7 @@ from learning_dynamics.validation import one_of, positive_number, real_array
 __all__ = [
     "GREY",
     "WIDTHS",
+    "Dashes",
     "InlineFigure",
     "SeriesStyle",
     "Width",
@@ -33,6 +36,8 @@ __all__ = [
     "shrink_letters",
     "width_in_inches",
 ]
+
+Dashes = Literal["-", "--", ":", "-."]
 
 # Okabe and Ito's colours, told apart by colour-blind readers, without the yellow that vanishes in
 # print. There are more markers than colours, so that pairs repeat late and grey prints stay clear.

@@ -1,5 +1,7 @@
 """Figures of one convention: markers = simulation, line of the same colour = theory."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +24,7 @@ from learning_dynamics.evidence.comparison_panels import (
 )
 from learning_dynamics.evidence.drawing import (
     GREY,
+    Dashes,
     SeriesStyle,
     Width,
     draw_simulation,
@@ -56,12 +59,12 @@ __all__ = [
 Array = NDArray[np.float64]
 X_LABELS = {"time": r"time $\tau$ = updates / $N$"}  # of trajectories
 FEW = 6  # points along x that are all labelled on a logarithmic axis
-DASHES = ("-", "--", ":", "-.")  # of the theories in one panel
+DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.")  # of the theories in one panel
 SERIES_MOST, ACROSS_MOST = 8, 3  # series in a panel, panels side by side
 
 
 def plot_comparison(
-    comparison: "Comparison",
+    comparison: Comparison,
     *,
     x: str | None = None,
     series: str | None = None,
@@ -111,7 +114,7 @@ def plot_comparison(
 
 
 def plot_comparisons(
-    comparisons: "Sequence[Comparison]",
+    comparisons: Sequence[Comparison],
     *,
     x: str | None = None,
     series: str | None = None,
@@ -160,7 +163,7 @@ class _Table:
 
     def __init__(
         self,
-        comparison: "Comparison",
+        comparison: Comparison,
         x: str | None,
         series: str | None,
         legend: Sequence[str] | None,
@@ -176,11 +179,11 @@ class _Table:
             keep = keep[[not self._mirrored(comparison, int(i)) for i in keep]]
         self.groups = np.array_split(keep, -(-len(keep) // SERIES_MOST))
 
-    def rows(self, comparison: "Comparison", values: Array) -> Array:
+    def rows(self, comparison: Comparison, values: Array) -> Array:
         """Values in the shape (series, points)."""
         return _rows(comparison, values, self.x, self.series)
 
-    def _mirrored(self, comparison: "Comparison", i: int) -> bool:
+    def _mirrored(self, comparison: Comparison, i: int) -> bool:
         """Whether a series is the lower half of a symmetric matrix, "norms[1,0]"."""
         match = re.fullmatch(r"(.*)\[(\d+),(\d+)\]", self.labels[i] if self.labels else "")
         if match is None or int(match[2]) <= int(match[3]):
@@ -244,7 +247,7 @@ def _figure(
 
 
 def _overlay(
-    comparisons: "Sequence[Comparison]",
+    comparisons: Sequence[Comparison],
     table: _Table,
     x_label: str | None,
     logx: bool | None,
@@ -294,12 +297,12 @@ def _overlay(
 def _draw(
     main: Axes,
     below: Axes,
-    comparison: "Comparison",
+    comparison: Comparison,
     table: _Table,
     group: NDArray[np.int64],
     logx: bool | None,
     logy: bool | None,
-    dashes: str = "-",
+    dashes: Dashes = "-",
     points: bool = True,
 ) -> tuple[dict[str, Array], list[Array]]:
     """Some series in a pair of panels; what was drawn, and what its logarithmic axis must show."""
@@ -405,7 +408,7 @@ def image_grid(
 
 
 def _axes_names(
-    comparison: "Comparison", x: str | None, series: str | None
+    comparison: Comparison, x: str | None, series: str | None
 ) -> tuple[str, str | None]:
     coordinates = comparison.measured.coordinates
     known = tuple(coordinates)
@@ -427,7 +430,7 @@ def _axes_names(
     return x, next(name for name in known if name != x)
 
 
-def _rows(comparison: "Comparison", values: Array, x: str, series: str | None) -> Array:
+def _rows(comparison: Comparison, values: Array, x: str, series: str | None) -> Array:
     """Values in the shape (series, points)."""
     if series is None:
         return np.asarray(values)[None]
@@ -451,7 +454,7 @@ def _fine_lines(fine: tuple[ArrayLike, ArrayLike], count: int) -> tuple[Array, A
 
 
 def _series_labels(
-    comparison: "Comparison", series: str | None, legend: Sequence[str] | None, count: int
+    comparison: Comparison, series: str | None, legend: Sequence[str] | None, count: int
 ) -> list[str]:
     if legend is not None:
         if isinstance(legend, str) or len(legend) != count:
@@ -473,7 +476,7 @@ def _spans_decades(*arrays: Array) -> bool:
     return bool(np.log10(values.max() / values.min()) > 1.5)
 
 
-def _handles(compared: "Sequence[Comparison]", labels: list[str], split: bool) -> list[Any]:
+def _handles(compared: Sequence[Comparison], labels: list[str], split: bool) -> list[Any]:
     """Legend entries: what marker and line mean, then one entry per series."""
     comparison = compared[0]
     first, several = series_style(0), len(labels) > 1 or split

@@ -1,5 +1,7 @@
 """Around the limit: spread of order N^-1/2 and mean shift of order 1/N of the order parameters."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple

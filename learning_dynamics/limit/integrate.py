@@ -1,5 +1,7 @@
 """The limit N -> infinity: an ordinary differential equation for the order parameters."""
 
+from __future__ import annotations
+
 import time
 import warnings
 from collections.abc import Callable, Mapping

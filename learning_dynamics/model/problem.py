@@ -1,5 +1,7 @@
 """A problem: inputs, learner and rates, the one definition behind every level."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -12,7 +14,7 @@ from learning_dynamics.model.input_model import InputModel, NoiseBlocks
 from learning_dynamics.model.latent import Latent
 from learning_dynamics.model.latents import Normal
 from learning_dynamics.model.learner import Learner, Sample
-from learning_dynamics.pytrees import configuration, is_traced, static
+from learning_dynamics.pytrees import configuration, is_traced, require_configuration, static
 from learning_dynamics.validation import (
     finite_array,
     integers,
@@ -69,6 +71,8 @@ class Problem:
             raise reject("inputs", "be an InputModel", repr(self.inputs))
         if not isinstance(self.learner, Learner):
             raise reject("learner", "be a Learner", repr(self.learner))
+        for part in ("inputs", "learner"):
+            require_configuration(part, getattr(self, part))
         one_of("update", self.update, ("plain", "spherical", "projected"))
         positive_integer("batch", self.batch)
         rates, names = dict(self.parameter_rates or {}), set(self.learner.parameters())
@@ -143,7 +147,7 @@ class Problem:
             label = label + noise
         return signal, label
 
-    def cast(self, dtype: Any) -> "Problem":
+    def cast(self, dtype: Any) -> Problem:
         """The same problem with all its numbers as arrays of one floating-point type."""
         cast: Problem = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), self)
         return cast

@@ -1,5 +1,6 @@
 """What a run records: times of the records, order parameters and the user's own quantities."""
 
+import re
 from collections.abc import Callable, Mapping
 
 import jax
@@ -82,8 +83,14 @@ def observables(
         "norms": _norms,
         **{name: _Parameter(name) for name in names},
     }
+    for name in (every := {*known, *map(str, observe or {})}):
+        label = re.fullmatch(r"(.+)_(error|\d+)", name)  # of errors and axes, in `to_xarray`
+        if label is not None and label[1] in every:
+            raise reject("observe", f"use names other than those of {label[1]!r}", repr(name))
     sample = abstract_overlaps(problem, layout)
     for name, function in (observe or {}).items():
+        if not isinstance(name, str) or not name:
+            raise reject("observe", "have names", repr(name))
         if name in known or name in RESERVED:
             demand = f"use names other than {sorted({*known, *RESERVED})}"
             raise reject("observe", demand, repr(name))

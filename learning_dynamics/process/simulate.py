@@ -1,5 +1,7 @@
 """One entry for simulations: all N weights, or the overlap process that is exact at finite N."""
 
+from __future__ import annotations
+
 import contextlib
 import time
 from collections.abc import Mapping, Sequence

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -251,7 +251,7 @@ class _Teller:
     last: float = 0.0
 
     def __call__(self, items: Iterable[Any], description: str) -> Iterator[Any]:
-        total = f"/{len(items)}" if hasattr(items, "__len__") else ""
+        total = f"/{len(items)}" if isinstance(items, Sized) else ""
         for number, item in enumerate(items):
             now = time.perf_counter()
             if now - self.last > OFTEN:

@@ -1,5 +1,7 @@
 """Sample complexity from times to recovery: exponents, quantiles, shares, collapse."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -246,7 +248,17 @@ def collapse(
 def times_by_dimension(
     times: ArrayLike | Sequence[ArrayLike], sizes: int, *, positive: bool = True
 ) -> list[Array]:
-    """One array per N, infinite where not recovered."""
+    """One array per N, infinite where not recovered.
+
+    Args:
+        times: shape (replicas, sizes), or one sequence of numbers for each N.
+        sizes: how many N there are.
+        positive: whether times at or below zero are refused.
+
+    Raises:
+        ValueError: if `times` has no replicas at an N, another number of N, or, where `positive`, a
+            time at or below zero.
+    """
     if isinstance(times, np.ndarray) and times.ndim == 2:
         times = list(times.T)
     columns = [real_array("times", column) for column in times]  # type: ignore[union-attr]

@@ -1,5 +1,7 @@
 """Recovery times of learning curves: the step from which on a level is exceeded."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

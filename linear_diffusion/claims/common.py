@@ -1,5 +1,7 @@
 """What the claims share: spectra, laws, sizes and the finite-size bias they allow for."""
 
+from __future__ import annotations
+
 import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

@@ -48,8 +48,9 @@ class Normal:
 
     def moments(self, highest: int = 6) -> Array:
         """E x^k for k = 0 .. highest: double factorials."""
+        even = np.cumprod([1.0, *range(1, highest, 2)])
         k = np.arange(highest + 1)
-        return np.where(k % 2, 0.0, special.factorial2(np.maximum(k - 1, 1)))
+        return np.where(k % 2, 0.0, even[k // 2])
 
 
 @configuration
@@ -210,6 +211,7 @@ class StudentT:
         """
         k, freedom = np.arange(highest + 1), float(finite_array("freedom", self.freedom, ndim=0))
         pairs = np.arange(2, highest + 1, 2)
-        factors = np.where(pairs < freedom, (pairs - 1) * (freedom - 2) / (freedom - pairs), np.nan)
+        room = np.where(pairs < freedom, freedom - pairs, np.nan)
+        factors = (pairs - 1) * (freedom - 2) / room
         even = np.concatenate([[1.0], np.cumprod(factors)])[k // 2]
         return np.where(k < freedom, np.where(k % 2, 0.0, even), np.nan)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
@@ -21,6 +22,7 @@ __all__ = [
     "fit_logarithmic",
     "name_ticks",
     "residual_panel",
+    "series_handles",
     "smooth_lines",
 ]
 
@@ -161,3 +163,13 @@ def smooth_lines(theory: Any, times: Array, logarithmic: bool) -> tuple[Array, d
         labels = component_names(name, mean.shape[2:])
         lines |= dict(zip(labels, mean.reshape(dense.size, -1).T, strict=True))
     return dense, lines
+
+
+def series_handles(labels: Sequence[str]) -> list[Any]:
+    """One legend entry per series."""
+    point: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.6, "linewidth": 1.5}
+    styles = [series_style(i) for i in range(len(labels))]
+    return [
+        Line2D([], [], color=style.colour, marker=style.marker, label=label, **point)
+        for style, label in zip(styles, labels, strict=True)
+    ]

@@ -20,6 +20,7 @@ from learning_dynamics.evidence.comparison_panels import (
     fit_logarithmic,
     name_ticks,
     residual_panel,
+    series_handles,
     smooth_lines,
 )
 from learning_dynamics.evidence.drawing import (
@@ -231,7 +232,7 @@ def _figure(
             lower.set_xlabel(X_LABELS.get(table.x, table.x) if x_label is None else x_label)
             if split:
                 upper.legend(
-                    handles=_series_handles([table.labels[i] for i in group]), title=name,
+                    handles=series_handles([table.labels[i] for i in group]), title=name,
                     loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=7.5,
                     handlelength=1.2, columnspacing=1.0,
                 )  # fmt: skip
@@ -281,7 +282,7 @@ def _overlay(
                 fit_logarithmic(main, drawn[0][0], [array for _, shown in drawn for array in shown])
             if columns > 1:
                 labels = [table.labels[i] for i in group]
-                main.legend(handles=_series_handles(labels), ncols=3, fontsize=7.5)
+                main.legend(handles=series_handles(labels), ncols=3, fontsize=7.5)
     labels = [] if columns > 1 else [table.labels[i] for i in table.groups[0] if table.labels]
     points, _, *others = _handles(comparisons, labels, columns > 1)
     lines = [
@@ -495,14 +496,4 @@ def _handles(compared: Sequence[Comparison], labels: list[str], split: bool) -> 
     if orders:
         text = f"allowed bias {next(iter(orders))}" if len(orders) == 1 else "allowed bias"
         handles.append(Patch(color=colour, alpha=0.16, linewidth=0, label=text))
-    return handles + (_series_handles(labels) if len(labels) > 1 else [])
-
-
-def _series_handles(labels: Sequence[str]) -> list[Any]:
-    """One legend entry per series."""
-    point: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.6, "linewidth": 1.5}
-    styles = [series_style(i) for i in range(len(labels))]
-    return [
-        Line2D([], [], color=style.colour, marker=style.marker, label=label, **point)
-        for style, label in zip(styles, labels, strict=True)
-    ]
+    return handles + (series_handles(labels) if len(labels) > 1 else [])

@@ -4,22 +4,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 SIZE ?= quick
-WORKERS ?= -n auto --maxprocesses 8 --dist loadfile
+WORKERS ?= -n auto --maxprocesses 8 --dist worksteal
 OUT ?= report
 # What touches other packages: their lowest versions are tried on these.
 BORDER := tests/learning_dynamics/sweeps tests/learning_dynamics/training \
 	$(addprefix tests/learning_dynamics/test_, array_files.py cli.py claims.py comparison.py \
-	figures.py files.py images_bundled.py images_files.py netcdf.py plugins.py report.py \
-	testing.py) \
+	figures.py files.py images_bundled.py images_files.py netcdf.py optimisers.py plugins.py \
+	report.py testing.py) \
 	tests/learning_dynamics/kernel/test_checkpoints.py
 
-.PHONY: help report test test-slow test-lowest test-newest lint format types bench docs figures
-.PHONY: gallery clean
+.PHONY: help report test test-slow test-versions test-lowest test-newest lint format types bench
+.PHONY: docs figures gallery clean
 
 help:
 	@echo "make report   install, run every claim (SIZE=quick|full, OUT=DIR), write the page"
 	@echo "make test     install, run the fast tests        make test-slow   the long ones"
-	@echo "make test-lowest, make test-newest   with the lowest and the newest versions allowed"
+	@echo "make test-versions   with the lowest and with the newest versions allowed (test-lowest,"
+	@echo "              test-newest: one of them), the tests that touch other packages"
 	@echo "make lint     linter, formatting and types       make format      mend both"
 	@echo "make bench    benchmarks                         make docs        documentation"
 	@echo "make gallery  take a report (OUT=DIR) into the documentation's page of claims"
@@ -51,7 +52,7 @@ test: $(VENV)/.development
 	$(BIN)/python -m pytest $(WORKERS) -m "not slow"
 
 test-slow: $(VENV)/.development
-	$(BIN)/python -m pytest $(WORKERS) -m slow
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest $(WORKERS) -m slow
 
 # Newest and lowest versions that pyproject.toml allows, each in an environment of its own.
 .venv-%/.tests: pyproject.toml
@@ -61,6 +62,8 @@ test-slow: $(VENV)/.development
 	.venv-$*/bin/uv pip install --quiet --python .venv-$*/bin/python \
 		--resolution $(if $(filter lowest,$*),lowest-direct,highest) --editable '.[dev,dask,slurm]'
 	@touch $@
+
+test-versions: test-lowest test-newest
 
 test-lowest test-newest: test-%: .venv-%/.tests
 	.venv-$*/bin/python -m pytest $(WORKERS) -m "not slow" $(BORDER)

@@ -19,7 +19,7 @@ from jax.scipy.special import erf
 import learning_dynamics as ld
 from benchmarks.harness import environment, first_call, interleave, show, write
 from learning_dynamics import random
-from learning_dynamics.process.update import layout
+from learning_dynamics.process.layout import layout_of
 
 try:
     import torch
@@ -173,7 +173,7 @@ def bare_generator(
     dimension: int, replicas: int, steps: int, normal: Callable[..., Any] = random.normal
 ) -> Callable[[], Any]:
     """The same number of normal variables, drawn in chunks of the same size and added up."""
-    chunk = layout(PROBLEM, dimension, "ambient").chunk
+    chunk = layout_of(PROBLEM, dimension, "ambient").chunk
 
     @jax.jit
     def draw(key: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.harness import compile_seconds, environment, first_call, interleave, show, write
 from learning_dynamics.images import cut_patches, load_bundled
-from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.noise_schedule import NoiseSchedule, noise_levels
 from learning_dynamics.spectra import power_law
 from linear_diffusion import (
     Denoiser,
@@ -34,7 +34,6 @@ from linear_diffusion import (
     optimum,
     theory,
 )
-from linear_diffusion.learners import noise_levels
 
 try:
     import torch
@@ -175,7 +174,7 @@ def _agree(ours: Any, theirs: Any) -> None:
 
 def _covariance(d: int) -> tuple[LatentLaw, jax.Array, jax.Array]:
     law = LatentLaw(power_law(d, 1.0))
-    return law, *draw_moments(law, KEY, 2 * d, dtype=np.float32)
+    return law, *draw_moments(law, 2 * d, key=KEY, dtype=np.float32)
 
 
 def descent_rows(d: int, steps: int, runs: int) -> list[Row]:
@@ -244,7 +243,7 @@ def sgd_rows() -> list[Row]:
     """Online SGD: minibatches and fresh noise at every level."""
     d, batch, steps, rate = 64, 32, 300, 0.5
     law, mean, covariance = _covariance(d)
-    data = draw(law, KEY, 1000)
+    data = draw(law, 1000, key=KEY)
     alpha_bar = np.linspace(0.05, 0.99, LEVELS)
     plain = np.array(data)
 
@@ -321,7 +320,7 @@ def sampling_rows() -> list[Row]:
 
     return beside_torch(
         f"DDPM, d = {d}, {schedule.steps} steps, {count} samples",
-        lambda: generate(denoiser, schedule, KEY, count=count),
+        lambda: generate(denoiser, schedule, key=KEY, count=count),
         {"PyTorch": theirs},
         check,
     )

@@ -16,9 +16,9 @@ import optax
 from flax import nnx
 
 from benchmarks.harness import compile_seconds, first_call, interleave, show, write
-from diffusion_theory.networks import UNet, noise_levels, noise_loss
+from diffusion_theory.networks import UNet, noise_loss
 from fourier_simplicity.networks import ResNet, cross_entropy
-from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.noise_schedule import NoiseSchedule, noise_levels
 from learning_dynamics.pytrees import configuration
 from learning_dynamics.training import train
 
@@ -214,7 +214,7 @@ def case(name: str, build: Any, loss: Any, batch: Any, theirs: Any) -> Row:
 def unet_row(size: int, widths: tuple[int, ...], rows: int) -> Row:
     draws = np.random.default_rng(0)
     images = draws.normal(size=(rows, size, size)).astype(np.float32)
-    batch = (jnp.asarray(images), noise_levels(SCHEDULE))
+    batch = (jnp.asarray(images), noise_levels(SCHEDULE.alpha_bar))
     theirs = None
     if torch is not None:
         signal, noise = (

@@ -12,7 +12,7 @@ from diffusion_theory.clones import (
 from diffusion_theory.composites import ManyLevels, SeveralSpikes
 from diffusion_theory.inputs import MixedCumulant, NoiseLevel
 from diffusion_theory.latents import Coupling, Dependent, Gaussian, Independent, Sign
-from diffusion_theory.laws import Normal, Rademacher, Student, ThreePoint, TwoPoint
+from diffusion_theory.laws import Rademacher, ThreePoint, TwoPoint
 from diffusion_theory.learners import TiedDenoiser
 
 __all__ = [
@@ -25,11 +25,9 @@ __all__ = [
     "MeanClone",
     "MixedCumulant",
     "NoiseLevel",
-    "Normal",
     "Rademacher",
     "SeveralSpikes",
     "Sign",
-    "Student",
     "ThreePoint",
     "TiedDenoiser",
     "TwoPoint",

@@ -14,7 +14,7 @@ from diffusion_theory.inputs import MixedCumulant, NoiseLevel
 from diffusion_theory.latents import Gaussian
 from diffusion_theory.learners import Target, TiedDenoiser
 from diffusion_theory.theory.loss import pair_nodes
-from learning_dynamics.model.latents import Latent
+from learning_dynamics.model.latent import Latent
 from learning_dynamics.pytrees import configuration, is_traced
 from learning_dynamics.random import check_key
 from learning_dynamics.validation import finite_array, one_of, positive_integer, reject

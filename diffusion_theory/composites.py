@@ -10,7 +10,7 @@ import numpy as np
 
 import learning_dynamics as ld
 from diffusion_theory.inputs import MixedCumulant, NoiseLevel, UnmixedLevel
-from learning_dynamics.model.latents import Latent
+from learning_dynamics.model.latent import Latent
 from learning_dynamics.pytrees import configuration, is_traced
 from learning_dynamics.validation import finite_array, reject
 

@@ -15,8 +15,7 @@ from diffusion_theory.latents import (
     joint_cumulants,
     latent_pair,
 )
-from diffusion_theory.laws import Normal
-from learning_dynamics.model.latents import Latent
+from learning_dynamics.model.latent import Latent
 from learning_dynamics.pytrees import configuration, is_traced
 from learning_dynamics.validation import finite_array, reject
 
@@ -219,5 +218,5 @@ class MixedCumulant(ld.InputModel):
     def gaussian(self) -> "MixedCumulant":
         """The Gaussian law of the same mean and covariance (covariance clone), same directions."""
         correlated = self.covariance is not None and self.cumulant is not None and self.pair.rho
-        pair = Gaussian(self.pair.rho) if correlated else Independent(Normal())
+        pair = Gaussian(self.pair.rho) if correlated else Independent(ld.Normal())
         return MixedCumulant(self.covariance, self.cumulant, self.mean, pair, self.diffusion_time)

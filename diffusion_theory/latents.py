@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from scipy import special
 
 import learning_dynamics as ld
-from diffusion_theory.laws import Atoms, Law, Rademacher, inside, normal_moments
+from diffusion_theory.laws import Rademacher, inside, law_of_nu, require_law
 from learning_dynamics import random
-from learning_dynamics.model.latents import Latent
+from learning_dynamics.model.discrete import Atoms
+from learning_dynamics.model.latent import Latent
 from learning_dynamics.pytrees import configuration, is_traced, static
 from learning_dynamics.validation import finite_array, one_of, reject
 
@@ -118,12 +119,11 @@ class Independent(LatentPair):
     independent = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.law, Law):
-            raise reject("law", "be a law of nu, such as Rademacher()", repr(self.law))
+        require_law("law", self.law)
 
     def latents(self) -> Mapping[str, Latent]:
         """Lambda and nu themselves."""
-        return {"lambda": ld.Normal(), "nu": self.law.latent()}
+        return {"lambda": ld.Normal(), "nu": self.law}
 
     def pair(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         """Lambda and nu themselves."""
@@ -131,7 +131,7 @@ class Independent(LatentPair):
 
     def moments(self) -> Array:
         """Products of the moments."""
-        return _triangle(np.outer(normal_moments(), self.law.moments()))
+        return _triangle(np.outer(ld.Normal().moments(), self.law.moments()))
 
 
 @configuration
@@ -306,7 +306,7 @@ class Coupling(LatentPair):
         return {
             "lambda": BrokenNormal(tuple(breaks)),
             "coupled": ld.Discrete(np.array([0.0, 1.0]), coin),
-            "nu": self.law.latent(),
+            "nu": self.law,
         }
 
     def pair(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -319,7 +319,7 @@ class Coupling(LatentPair):
     def moments(self) -> Array:
         """Mixture of the two."""
         breaks, values, q = self._monotone()
-        apart = np.outer(normal_moments(), self.law.moments())
+        apart = np.outer(ld.Normal().moments(), self.law.moments())
         return _triangle(q * Step(tuple(breaks), tuple(values)).moments() + (1 - q) * apart)
 
 
@@ -340,7 +340,7 @@ def latent_pair(pair: Any) -> LatentPair:
     """  # noqa: D205
     if isinstance(pair, LatentPair):
         return pair
-    if isinstance(pair, Law):
+    if law_of_nu(pair):
         return Independent(pair)
     if isinstance(pair, str):
         return _SPELLED[one_of("pair", pair, tuple(_SPELLED))]

@@ -1,22 +1,18 @@
-"""Laws of nu, the latent variable of the higher-order spike."""
+"""Laws of nu, the latent variable of the higher-order spike.
 
-from abc import ABC, abstractmethod
+A law is a latent of one variable with `moments`: those here, `ld.StudentT`, `ld.Discrete`, or
+`ld.Normal`, a control without higher cumulants.
+"""
+
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
-import learning_dynamics as ld
-from learning_dynamics.model.latents import Latent
+from learning_dynamics.model.discrete import Atoms
 from learning_dynamics.pytrees import configuration, is_traced
 from learning_dynamics.validation import finite_array, real_array, reject
 
-__all__ = ["Atoms", "Law", "Normal", "Rademacher", "Student", "ThreePoint", "TwoPoint"]
-__all__ += ["inside", "normal_moments"]
-
-Array = NDArray[np.float64]
-_MOMENTS = 6  # highest order of the moments kept
+__all__ = ["Rademacher", "ThreePoint", "TwoPoint", "inside", "law_of_nu", "require_law"]
 
 
 def _number(value: Any) -> Any:
@@ -30,41 +26,23 @@ def inside(name: str, value: Any, low: float, high: float, demand: str) -> None:
         raise reject(name, demand, value)
 
 
-def normal_moments() -> Array:
-    """E g^k for k = 0..6, shape (7,)."""
-    return np.array([1.0, 0.0, 1.0, 0.0, 3.0, 0.0, 15.0])
+def law_of_nu(value: Any) -> bool:
+    """Whether something is a latent of one variable that knows its moments."""
+    known = all(callable(getattr(value, name, None)) for name in ("draw", "rule", "moments"))
+    return known and getattr(value, "shape", None) == ()
 
 
-class Law(ABC):
-    """Law of nu with E nu = 0 and E nu^2 = 1."""
-
-    @abstractmethod
-    def latent(self) -> Latent:
-        """Sampler and quadrature rule."""
-
-    @abstractmethod
-    def moments(self) -> Array:
-        """E nu^k for k = 0..6, shape (7,); NaN where it does not exist."""
-
-
-class Atoms(Law):
-    """Finitely many values."""
-
-    @abstractmethod
-    def atoms(self) -> tuple[list[Any], list[Any]]:
-        """Values in increasing order, and their probabilities."""
-
-    def latent(self) -> Latent:
-        """Exact sum over the values."""
-        values, probabilities = self.atoms()
-        if is_traced((values, probabilities)):
-            return ld.Discrete(jnp.stack(values), jnp.stack(probabilities))
-        return ld.Discrete(np.array(values), np.array(probabilities))
-
-    def moments(self) -> Array:
-        """Exact sums."""
-        values, probabilities = (np.asarray(x, np.float64) for x in self.atoms())
-        return np.array([probabilities @ values**k for k in range(_MOMENTS + 1)])
+def require_law(name: str, value: Any) -> None:
+    """Refuse what is no law of nu with E nu = 0, E nu^2 = 1 and a fourth cumulant."""
+    if not law_of_nu(value):
+        raise reject(name, "be a law of nu, such as Rademacher()", repr(value))
+    if is_traced(value):
+        return
+    moments = value.moments()
+    if not np.allclose(moments[:3], [1, 0, 1], atol=1e-6):
+        raise reject(name, "have mean zero and variance one", moments[1:3].tolist())
+    if not np.isfinite(moments[4]):
+        raise reject(name, "have a fourth cumulant", repr(value))
 
 
 @configuration
@@ -116,40 +94,3 @@ class TwoPoint(Atoms):
         p = _number(self.probability)
         ratio = (1 - p) / p
         return [-(ratio**-0.5), ratio**0.5], [1 - p, p]
-
-
-@configuration
-class Student(Law):
-    """Student t scaled to unit variance, fourth cumulant 6 / (freedom - 4).
-
-    Raises:
-        ValueError: unless freedom > 4; below, the fourth cumulant does not exist.
-    """
-
-    freedom: Any = 8.0
-
-    def __post_init__(self) -> None:
-        inside("freedom", self.freedom, 4.0, np.inf, "exceed 4 for a fourth cumulant to exist")
-
-    def latent(self) -> Latent:
-        """Continuous variable of the kernel."""
-        return ld.StudentT(_number(self.freedom))
-
-    def moments(self) -> Array:
-        """E nu^4 = 3 (f-2)/(f-4), E nu^6 = 15 (f-2)^2 / ((f-4)(f-6)) for f > 6."""
-        f = float(self.freedom)
-        sixth = 15 * (f - 2) ** 2 / ((f - 4) * (f - 6)) if f > 6 else np.nan
-        return np.array([1.0, 0.0, 1.0, 0.0, 3 * (f - 2) / (f - 4), 0.0, sixth])
-
-
-@configuration
-class Normal(Law):
-    """nu ~ N(0, 1): no higher cumulants, a control."""
-
-    def latent(self) -> Latent:
-        """Continuous variable of the kernel."""
-        return ld.Normal()
-
-    def moments(self) -> Array:
-        """Double factorials."""
-        return normal_moments()

@@ -11,6 +11,8 @@ the sum over one of each pair n, -n of relations; the first term is that of nois
 densities p_+ and p_-, and AUC = P(sigma(u_+) > sigma(u_-)) + P(equal) / 2. Derived here.
 """  # noqa: E501
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special

@@ -17,6 +17,8 @@ With overlaps of size N^(-1/2) this is the law of the search phase with one vari
 with V1 following s, which relaxes to tr Sigma^2 / tr Sigma. Derived here.
 """  # noqa: E501
 
+from __future__ import annotations
+
 import time
 from functools import partial
 from typing import Any, NamedTuple

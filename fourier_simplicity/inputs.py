@@ -227,9 +227,9 @@ def _inputs(inputs: FourierInputs, key: jax.Array, labels: jax.Array, *, space: 
 
 def draw(
     inputs: FourierInputs,
-    key: jax.Array,
     samples: int,
     *,
+    key: jax.Array,
     structured: bool = True,
     space: Space = "sites",
 ) -> jax.Array:
@@ -237,8 +237,8 @@ def draw(
 
     Args:
         inputs: the input model.
-        key: typed random key. Both classes have the same amplitudes and untied phases for a key.
         samples: number of samples.
+        key: typed random key. Both classes have the same amplitudes and untied phases for a key.
         structured: the class.
         space: "sites" (by FFT), shape (samples, *inputs.shape), or "modes", the coordinates
             (Re z_1, Im z_1, Re z_2, ..), shape (samples, inputs.dimension).
@@ -254,7 +254,7 @@ def draw(
 
 
 def draw_labelled(
-    inputs: FourierInputs, key: jax.Array, samples: int, *, space: Space = "sites"
+    inputs: FourierInputs, samples: int, *, key: jax.Array, space: Space = "sites"
 ) -> tuple[jax.Array, jax.Array]:
     """Samples of both classes with equal probability, and their labels +-1, shape (samples,).
 

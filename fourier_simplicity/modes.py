@@ -9,6 +9,8 @@ coordinates of x along the orthonormal vectors sqrt(2/S) cos(2 pi k.t / side) an
 -sqrt(2/S) sin(2 pi k.t / side).
 """
 
+from __future__ import annotations
+
 from functools import lru_cache
 
 import jax

@@ -1,5 +1,7 @@
 """What is trained: a single neuron on structured inputs and noise, on the shared kernel."""
 
+from __future__ import annotations
+
 import warnings
 from typing import Any
 
@@ -17,9 +19,9 @@ from fourier_simplicity.theory import (
     slope_moments,
     visible_order,
 )
-from learning_dynamics.pytrees import is_traced
+from learning_dynamics.pytrees import checked_if_concrete, is_traced
 from learning_dynamics.search.explosion_time import explosion_times
-from learning_dynamics.validation import finite_array, reject
+from learning_dynamics.validation import reject
 
 __all__ = ["TieOverlap", "even_start", "network_problem", "phase_problem", "recovery_law"]
 
@@ -95,29 +97,32 @@ def _warn_if_blind(inputs: FourierInputs, activation: Activation) -> None:
         warnings.warn(found.message, UserWarning, stacklevel=3)
 
 
-def even_start(inputs: FourierInputs, overlap: float, dimension: int) -> ld.Overlaps:
+def even_start(inputs: FourierInputs, overlap: ArrayLike, dimension: int) -> ld.Overlaps:
     """Start with the same overlap with Re z of every tied mode, the rest even over the noise.
 
     Args:
         inputs: input model.
-        overlap: |m|, norm of the overlaps with all signal directions, 0 to 1.
+        overlap: |m|, norm of the overlaps with all signal directions, 0 to 1; it may be traced.
         dimension: N.
 
     Raises:
         ValueError: on another overlap, or inputs without ties.
     """
-    if not 0 <= finite_array("overlap", overlap, ndim=0) <= 1:
+    size = checked_if_concrete("overlap", overlap, ndim=0)
+    if not is_traced(size) and not 0 <= size <= 1:
         raise reject("overlap", "lie in [0, 1]", overlap)
-    signal = np.zeros((1, inputs.directions))
     tied = 2 * len(inputs.tied()[0])
     if not tied:
         raise reject("inputs.ties", "tie some modes", "none")
-    signal[0, :tied:2] = overlap / np.sqrt(tied / 2)
+    row = np.zeros(inputs.directions)
+    row[:tied:2] = 1 / np.sqrt(tied / 2)
     groups = inputs.blocks(dimension)
     sizes = [np.full(np.shape(g.variances), float(g.size)) for g in groups]
     share = np.concatenate(sizes) if sizes else np.ones(1)
-    rest = (1 - float(np.sum(signal**2))) * share / share.sum()
-    return ld.Overlaps(signal, rest[:, None, None], {})
+    share = share / share.sum()
+    if is_traced(size):
+        row, share = (jnp.asarray(array, size.dtype) for array in (row, share))
+    return ld.Overlaps(size * row[None], (1 - size**2) * share[:, None, None], {})
 
 
 def recovery_law(

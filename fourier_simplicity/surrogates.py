@@ -9,6 +9,8 @@ component that carries the jumps across the image's borders is removed first (Mo
 All of them work inside `jit`, `vmap` and `grad`, where shapes are checked and values are not.
 """  # noqa: E501
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -134,7 +136,7 @@ def _randomised(images: jax.Array, key: jax.Array) -> jax.Array:
     return _real(_fft(images) * jnp.broadcast_to(turn, images.shape))
 
 
-def amplitude_only(images: ArrayLike, key: jax.Array, *, periodic: bool = True) -> jax.Array:
+def amplitude_only(images: ArrayLike, *, key: jax.Array, periodic: bool = True) -> jax.Array:
     """Random phases, amplitudes kept: inverse FFT of X exp(i xi).
 
     xi has the symmetry of a real field and is the same for all channels, so that their cross

@@ -10,6 +10,8 @@ a_j = sqrt(2 lambda_j) |m_j|, the sum over all integer relations n of the tied m
 amplitudes, when all other modes are Gaussian. Derived here (Jacobi-Anger and Mehler).
 """  # noqa: E501
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass

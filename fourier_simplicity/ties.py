@@ -6,6 +6,8 @@ phases independent and uniform. The modes of a tie, its amplitudes and its margi
 therefore the same in both classes by construction.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 

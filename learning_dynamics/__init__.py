@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     from learning_dynamics.limit.linear_noise import Fluctuations
     from learning_dynamics.limit.population_loss import PopulationLoss, loss
     from learning_dynamics.limit.solution import IncompleteError
+    from learning_dynamics.model.discrete import Discrete
+    from learning_dynamics.model.input_model import InputModel, NoiseBlocks
     from learning_dynamics.model.latents import (
-        Discrete,
         Normal,
         Phase,
         Rayleigh,
         StudentT,
         Uniform,
     )
+    from learning_dynamics.model.learner import Learner, Sample
     from learning_dynamics.model.overlaps import Overlaps, from_weights, order_parameters
-    from learning_dynamics.model.problem import InputModel, Learner, NoiseBlocks, Problem, Sample
+    from learning_dynamics.model.problem import Problem
     from learning_dynamics.process.simulate import random_starts, simulate
     from learning_dynamics.process.stopping import Stop
     from learning_dynamics.process.trajectory import Trajectory, log_times
@@ -69,11 +71,14 @@ _HOMES = {
     "search.information_exponent": ("InformationExponent", "information_exponent"),
     "limit.fluctuations": ("fluctuations",),
     "limit.population_loss": ("PopulationLoss", "loss"),
-    "model.latents": ("Discrete", "Normal", "Phase", "Rayleigh", "StudentT", "Uniform"),
+    "model.discrete": ("Discrete",),
+    "model.latents": ("Normal", "Phase", "Rayleigh", "StudentT", "Uniform"),
     "limit.integrate": ("expected_loss", "integrate", "right_hand_side"),
     "limit.limit": ("Limit",),
     "limit.linear_noise": ("Fluctuations",),
-    "model.problem": ("InputModel", "Learner", "NoiseBlocks", "Problem", "Sample"),
+    "model.input_model": ("InputModel", "NoiseBlocks"),
+    "model.learner": ("Learner", "Sample"),
+    "model.problem": ("Problem",),
     "search.recovery_law": ("SearchLaw",),
     "search.recovery_times": ("Recoveries", "common_starts", "recovery_times"),
     "search.sample_complexity": (

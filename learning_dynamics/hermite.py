@@ -1,5 +1,7 @@
 """Probabilists' Hermite polynomials He_k and Gauss-Hermite quadrature, float64."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import lru_cache
 from math import factorial

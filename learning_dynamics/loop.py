@@ -1,5 +1,7 @@
 """The compiled training loop: nested scans, one observation per requested step."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, TypeVar
 

@@ -1,12 +1,15 @@
 """Noise schedules of denoising diffusion models and their forward process."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.pytrees import is_traced
@@ -18,7 +21,7 @@ from learning_dynamics.validation import (
     reject,
 )
 
-__all__ = ["NoiseSchedule", "forward_process"]
+__all__ = ["NoiseLevels", "NoiseSchedule", "forward_process", "noise_levels"]
 
 Array = NDArray[np.float64]
 
@@ -52,7 +55,7 @@ class NoiseSchedule:
         object.__setattr__(self, "beta", beta)
 
     @classmethod
-    def linear(cls, steps: int = 1000, first: float = 1e-4, last: float = 2e-2) -> "NoiseSchedule":
+    def linear(cls, steps: int = 1000, first: float = 1e-4, last: float = 2e-2) -> NoiseSchedule:
         """Return beta_t linear in t; the defaults are those of Ho, Jain and Abbeel (2020).
 
         Raises:
@@ -81,6 +84,44 @@ class NoiseSchedule:
     def noise_to_signal(self) -> Array:
         """(1 - alpha_bar_t) / alpha_bar_t, shape (T,)."""
         return self.noise_power / self.alpha_bar
+
+
+class NoiseLevels(NamedTuple):
+    """Noise levels of a denoiser; both powers are kept, because 1 - alpha_bar cancels in float32.
+
+    Attributes:
+        signal_power: alpha_bar, shape (levels,).
+        noise_power: 1 - alpha_bar, shape (levels,).
+    """
+
+    signal_power: jax.Array
+    noise_power: jax.Array
+
+    @property
+    def signal(self) -> jax.Array:
+        """Amplitudes alpha_bar^(1/2) of the signal."""
+        return jnp.sqrt(self.signal_power)
+
+    @property
+    def noise(self) -> jax.Array:
+        """Amplitudes (1 - alpha_bar)^(1/2) of the noise."""
+        return jnp.sqrt(self.noise_power)
+
+
+def noise_levels(alpha_bar: ArrayLike, dtype: DTypeLike = np.float32) -> NoiseLevels:
+    """Check noise levels and split them into signal and noise power.
+
+    Args:
+        alpha_bar: shares of signal power, each strictly between 0 and 1, shape (n,).
+        dtype: floating type of both powers.
+
+    Raises:
+        ValueError: if a level leaves (0, 1) or the array is not one-dimensional.
+    """
+    levels = finite_array("alpha_bar", alpha_bar, ndim=1)
+    if np.any((levels <= 0) | (levels >= 1)):
+        raise reject("alpha_bar", "lie strictly between 0 and 1", levels.tolist())
+    return NoiseLevels(jnp.asarray(levels, dtype), jnp.asarray(1 - levels, dtype))
 
 
 def forward_process(clean: jax.Array, noise: jax.Array, alpha_bar: ArrayLike) -> jax.Array:

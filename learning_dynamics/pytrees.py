@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from learning_dynamics.validation import finite_array, reject
+from learning_dynamics.validation import finite_array, reject, traced
 
 __all__ = [
     "checked_if_concrete",
     "configuration",
     "is_traced",
     "require_concrete",
+    "require_configuration",
     "require_single",
     "stand_in",
     "static",
@@ -62,6 +63,17 @@ def configuration(cls: type[T]) -> type[T]:
     return made
 
 
+def require_configuration(argument: str, value: Any) -> None:
+    """Refuse an object of a class that JAX does not know, since its decorator was forgotten.
+
+    Raises:
+        ValueError: naming the class and the decorator.
+    """
+    if any(leaf is value for leaf in jax.tree.leaves(value)):
+        demand = "be of a class decorated with @ld.configuration, as each subclass must be as well"
+        raise reject(argument, demand, f"an object of the bare class {type(value).__qualname__}")
+
+
 def is_traced(value: Any) -> bool:
     """Whether a value is abstract (inside `jit` or `vmap`), so that it cannot be checked."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
@@ -90,12 +102,7 @@ def require_concrete(**arguments: Any) -> None:
     """
     for argument, value in arguments.items():
         if is_traced(value):
-            raise reject(
-                argument,
-                "be known when the program is traced (a Python number or a NumPy array, "
-                "closed over or named in `static_argnames`)",
-                "a traced value",
-            )
+            raise traced(argument)
 
 
 def require_single(argument: str, values: Any, batch: tuple[int, ...]) -> None:

@@ -1,5 +1,7 @@
 """Spectra of covariances: power laws, spectra of data, effective dimensions."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np

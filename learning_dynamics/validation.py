@@ -21,6 +21,7 @@ __all__ = [
     "real_array",
     "reject",
     "spectrum_array",
+    "traced",
 ]
 
 _EXACT = 2**53  # from here on double precision leaves out whole numbers
@@ -32,6 +33,15 @@ _NO_NUMBERS = str | bytes | bool | np.bool | np.complexfloating | None
 def reject(argument: str, demand: str, got: object) -> ValueError:
     """Build the error that names the argument, what it must satisfy and what it got."""
     return ValueError(f"Argument `{argument}` must {demand}, but got {got}.")
+
+
+def traced(argument: str) -> ValueError:
+    """Build the error about a traced value where a program takes its structure from it."""
+    demand = (
+        "be known when the program is traced (a Python number or a NumPy array, closed over or "
+        "named in `static_argnames`)"
+    )
+    return reject(argument, demand, "a traced value")
 
 
 def real_array(argument: str, value: Any, *, ndim: int | None = None) -> NDArray[np.float64]:
@@ -108,8 +118,7 @@ def _array(argument: str, value: Any) -> NDArray[Any]:
     if isinstance(value, list | tuple):
         _check_parts(argument, value)
     if any(kind.__name__ == "Tracer" for kind in type(value).__mro__):  # without importing JAX
-        demand = "be known before jit, vmap or grad trace the call"
-        raise reject(argument, demand, f"the traced value {_shortly(value)}")
+        raise traced(argument)
     for holder in (value, getattr(value, "data", None)):  # xarray wraps arrays with units
         for name in ("unit", "units"):
             if hasattr(type(holder), name) and str(getattr(holder, name)) not in _UNITLESS:

@@ -189,13 +189,13 @@ def _check_samples(samples: int) -> tuple[int, int]:
 
 @sees_edits("law")
 @partial(jax.jit, static_argnames=("samples", "dtype"))
-def draw(law: DataLaw, key: jax.Array, samples: int, *, dtype: DTypeLike = np.float32) -> jax.Array:
+def draw(law: DataLaw, samples: int, *, key: jax.Array, dtype: DTypeLike = np.float32) -> jax.Array:
     """Independent samples, shape (samples, d).
 
     Args:
         law: data law.
-        key: typed random key.
         samples: N >= 2.
+        key: typed random key.
         dtype: float32, or float64 inside `jax.enable_x64(True)`.
 
     Raises:
@@ -213,7 +213,7 @@ def draw(law: DataLaw, key: jax.Array, samples: int, *, dtype: DTypeLike = np.fl
 @sees_edits("law")
 @partial(jax.jit, static_argnames=("dtype",))
 def draw_moments(
-    law: DataLaw, key: jax.Array, samples: jax.Array | int, *, dtype: DTypeLike = np.float64
+    law: DataLaw, samples: jax.Array | int, *, key: jax.Array, dtype: DTypeLike = np.float64
 ) -> tuple[jax.Array, jax.Array]:
     """Mean and maximum-likelihood covariance of the data set `draw` would return.
 
@@ -222,8 +222,8 @@ def draw_moments(
 
     Args:
         law: data law.
-        key: typed random key.
         samples: N >= 2, a number or a traced scalar.
+        key: typed random key.
         dtype: float32, or float64 inside `jax.enable_x64(True)`.
 
     Returns:

@@ -9,6 +9,8 @@ M_t = alpha_bar_t (Sigma_hat + c) + 1 - alpha_bar_t. The bias is held at its opt
 One step with learning rate eta advances the gradient-flow time tau by 2 eta / d.
 """
 
+from __future__ import annotations
+
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,6 +23,7 @@ from numpy.typing import ArrayLike
 
 from learning_dynamics import random
 from learning_dynamics.loop import observation_gaps, observed_scan
+from learning_dynamics.noise_schedule import NoiseLevels, noise_levels
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import (
     finite_array,
@@ -32,10 +35,8 @@ from learning_dynamics.validation import (
 
 __all__ = [
     "Denoiser",
-    "Levels",
     "denoiser_losses",
     "gradient_descent",
-    "noise_levels",
     "online_sgd",
     "optimum",
 ]
@@ -48,26 +49,7 @@ class Denoiser(NamedTuple):
 
     weights: jax.Array  # W_t, (levels, d, d)
     bias: jax.Array  # b, (d,)
-    levels: "Levels"
-
-
-class Levels(NamedTuple):
-    """Noise levels; the noise power is kept apart because 1 - alpha_bar cancels in float32."""
-
-    signal: jax.Array  # alpha_bar, (levels,)
-    noise: jax.Array  # 1 - alpha_bar, (levels,)
-
-
-def noise_levels(alpha_bar: ArrayLike, dtype: DTypeLike = np.float32) -> Levels:
-    """Check noise levels and split them into signal and noise power.
-
-    Raises:
-        ValueError: if a level leaves (0, 1) or the array is not one-dimensional.
-    """
-    levels = finite_array("alpha_bar", alpha_bar, ndim=1)
-    if np.any((levels <= 0) | (levels >= 1)):
-        raise reject("alpha_bar", "lie strictly between 0 and 1", levels.tolist())
-    return Levels(jnp.asarray(levels, dtype), jnp.asarray(1 - levels, dtype))
+    levels: NoiseLevels
 
 
 def _real(argument: str, value: Any, ndim: int) -> jax.Array:
@@ -79,9 +61,9 @@ def _real(argument: str, value: Any, ndim: int) -> jax.Array:
 
 
 @jax.jit
-def _optimum(mean: jax.Array, covariance: jax.Array, levels: Levels, c: jax.Array) -> Denoiser:
+def _optimum(mean: jax.Array, covariance: jax.Array, levels: NoiseLevels, c: jax.Array) -> Denoiser:
     variance, vectors = jnp.linalg.eigh(covariance)
-    a, noise = levels.signal[:, None], levels.noise[:, None]
+    a, noise = levels.signal_power[:, None], levels.noise_power[:, None]
     gains = jnp.sqrt(noise) / (a * (jnp.maximum(variance, 0)[None, :] + c) + noise)
     weights = jnp.einsum("ik,tk,jk->tij", vectors, gains, vectors, precision=HIGHEST)
     return Denoiser(weights, mean, levels)
@@ -136,7 +118,7 @@ def denoiser_losses(denoiser: Denoiser, mean: jax.Array, covariance: jax.Array) 
 @jax.jit
 def _descend(
     covariance: jax.Array,
-    levels: Levels,
+    levels: NoiseLevels,
     c: jax.Array,
     rate: jax.Array,
     start: jax.Array,
@@ -197,7 +179,7 @@ def gradient_descent(
     d = covariance.shape[0]
     c = float(non_negative("ridge", ridge, ndim=0))
     largest = float(jnp.linalg.norm(covariance, 2))
-    fastest = float(jnp.max(levels.signal * (largest + c) + levels.noise))
+    fastest = float(jnp.max(levels.signal_power * (largest + c) + levels.noise_power))
     rate = float(finite_array("learning_rate", learning_rate, ndim=0))
     if not 0 < 2 * rate * fastest / d < 2:
         raise reject(
@@ -210,10 +192,10 @@ def gradient_descent(
 
 
 def _starting_weights(
-    weights: ArrayLike | None, levels: Levels, d: int, dtype: DTypeLike
+    weights: ArrayLike | None, levels: NoiseLevels, d: int, dtype: DTypeLike
 ) -> jax.Array:
     """One matrix for each level, from one for all, from none (zero), or as given."""
-    shape = (levels.signal.size, d, d)
+    shape = (levels.signal_power.size, d, d)
     given = np.zeros((d, d)) if weights is None else finite_array("initial_weights", weights)
     if given.shape not in (shape, shape[1:]):
         demand = f"have shape {shape} or {shape[1:]}"
@@ -224,7 +206,7 @@ def _starting_weights(
 @partial(jax.jit, static_argnames=("batch",))
 def _sgd(
     data: jax.Array,
-    levels: Levels,
+    levels: NoiseLevels,
     c: jax.Array,
     rate: jax.Array,
     start: jax.Array,

@@ -5,6 +5,8 @@ remaining directions are spanned by the two-dimensional discrete cosine transfor
 coefficient: d = size^2 - 1 orthonormal coordinates.
 """
 
+from __future__ import annotations
+
 import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -53,7 +55,7 @@ def from_coordinates(coordinates: ArrayLike) -> Array:
 
 
 def photograph_law(
-    size: int, count: int, key: jax.Array, *, equal_contrast: bool = False
+    size: int, count: int, *, key: jax.Array, equal_contrast: bool = False
 ) -> EmpiricalLaw:
     """Law of patches cut at random positions from the bundled photographs.
 
@@ -72,7 +74,7 @@ def photograph_law(
         load_bundled("photographs"),
         size,
         count,
-        key,
+        key=key,
         remove_mean=True,
         unit_norm=equal_contrast,
         drop_flat=FLAT if equal_contrast else 0.0,

@@ -1,5 +1,7 @@
 """What a training run did: losses and the generated law at every recorded step."""
 
+from __future__ import annotations
+
 from functools import partial
 from typing import NamedTuple
 
@@ -7,9 +9,9 @@ import jax
 from jax import lax
 from numpy.typing import ArrayLike
 
-from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.noise_schedule import NoiseSchedule, noise_levels
 from learning_dynamics.validation import reject
-from linear_diffusion.learners import Denoiser, denoiser_losses, noise_levels
+from linear_diffusion.learners import Denoiser, denoiser_losses
 from linear_diffusion.sampling import generated_moments
 
 __all__ = ["GeneratedLaw", "Moments", "generated_along_training", "losses_along_training"]
@@ -37,8 +39,8 @@ def _denoisers(weights: jax.Array, bias: jax.Array, alpha_bar: ArrayLike) -> Den
             f"{weights.shape}",
         )
     levels = noise_levels(alpha_bar, weights.dtype)
-    if levels.signal.size != weights.shape[1]:
-        raise reject("alpha_bar", f"hold {weights.shape[1]} levels", f"{levels.signal.size}")
+    if levels.signal_power.size != weights.shape[1]:
+        raise reject("alpha_bar", f"hold {weights.shape[1]} levels", f"{levels.signal_power.size}")
     return Denoiser(weights, bias.astype(weights.dtype), levels)
 
 

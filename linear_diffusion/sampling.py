@@ -42,15 +42,15 @@ def _generate(
         centred = u - (jnp.sqrt(signal) * denoiser.bias)[None, :]
         return jnp.matmul(centred, W.T, precision=HIGHEST)
 
-    levels = (denoiser.weights, denoiser.levels.signal)
+    levels = (denoiser.weights, denoiser.levels.signal_power)
     return reverse_process(predict, levels, coefficients, (count, denoiser.bias.shape[0]), key)
 
 
 def generate(
     denoiser: Denoiser,
     schedule: NoiseSchedule,
-    key: jax.Array,
     *,
+    key: jax.Array,
     count: int,
     sampler: str = "ddpm",
 ) -> jax.Array:
@@ -93,7 +93,7 @@ def _moments(denoiser: Denoiser, coefficients: Coefficients) -> tuple[jax.Array,
         centre = jnp.matmul(F, centre[:, None], precision=HIGHEST)[:, 0]
         return (centre, cov + added**2 * identity), None
 
-    start = (-jnp.sqrt(denoiser.levels.signal[-1]) * denoiser.bias, identity)
+    start = (-jnp.sqrt(denoiser.levels.signal_power[-1]) * denoiser.bias, identity)
     (centre, cov), _ = lax.scan(step, start, (denoiser.weights, *coefficients), reverse=True)
     return denoiser.bias + centre, cov
 

@@ -6,6 +6,8 @@ just that; the functions below are plain algebra on it, without any of the appro
 `linear_diffusion.theory` (no averages over data, finite dimension).
 """
 
+from __future__ import annotations
+
 from functools import partial
 from typing import NamedTuple
 
@@ -81,7 +83,7 @@ def _draw_modes(
         replica, size = index // samples.shape[0], index % samples.shape[0]
         N = samples[size]
         run = random.fold_in(random.fold_in(key, replica), N)
-        mean, covariance = draw_moments(law, run, N, dtype=np.float64)
+        mean, covariance = draw_moments(law, N, key=run, dtype=np.float64)
         rotated = jnp.matmul(basis.T, jnp.matmul(covariance, basis))
         variance, vectors = jnp.linalg.eigh(rotated)
         shift = jnp.matmul(vectors.T, jnp.matmul(basis.T, mean[:, None]))[:, 0]

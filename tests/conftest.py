@@ -1,10 +1,17 @@
-"""Strict settings for every test: two virtual CPU devices, strict dtypes and ranks."""
+"""Strict settings for every test: two virtual CPU devices, strict dtypes and ranks.
 
+Programs are compiled without LLVM's costly passes, which halves the time of the fast tests: most
+run a short program once. `make test-slow` compiles as users do.
+"""
+
+import gc
 import os
+from pathlib import Path
 
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 )
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # processes that tests start, too
 
 import jax
 import matplotlib
@@ -14,7 +21,24 @@ matplotlib.use("Agg")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+MOST_MEMORY = 1.2e9  # bytes that a process may hold before its compiled programs are dropped
+
 
 @pytest.fixture
 def key():
     return jax.random.key(20241)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """Drop compiled programs after a file where they fill the memory of the process."""
+    yield
+    if _resident() > MOST_MEMORY:
+        jax.clear_caches()
+        gc.collect()
+
+
+def _resident():
+    """Bytes of memory that the process holds; 0 where the system does not tell."""
+    pages = Path("/proc/self/statm")
+    return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if pages.exists() else 0

@@ -4,9 +4,9 @@ import doctest
 import importlib
 import importlib.util
 import pkgutil
+import sys
+import types
 from pathlib import Path
-
-import pytest
 
 PACKAGES = ("learning_dynamics", "fourier_simplicity", "diffusion_theory", "linear_diffusion")
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -24,11 +24,26 @@ def modules():
 WITH_EXAMPLES = [name for name, path in modules() if ">>>" in Path(path).read_text("utf-8")]
 
 
-@pytest.mark.parametrize("name", WITH_EXAMPLES)
-def test_examples_in_docstrings(name):
-    found = doctest.testmod(importlib.import_module(name), optionflags=OPTIONS)
-    assert found.attempted
-    assert found.failed == 0
+def failures(names):
+    """Module -> how many of its examples print something else, or that none was run."""
+    found = {}
+    for name in names:
+        result = doctest.testmod(importlib.import_module(name), optionflags=OPTIONS)
+        if result.failed or not result.attempted:
+            found[name] = f"{result.failed} of {result.attempted} examples fail"
+    return found
+
+
+def test_examples_in_docstrings():
+    assert len(WITH_EXAMPLES) >= 4
+    assert failures(WITH_EXAMPLES) == {}
+
+
+def test_a_wrong_example_is_found(monkeypatch, capsys):
+    module = types.ModuleType("wrong", ">>> 1 + 1\n3\n")
+    monkeypatch.setitem(sys.modules, "wrong", module)
+    assert failures(["wrong"]) == {"wrong": "1 of 1 examples fail"}
+    assert "Expected:" in capsys.readouterr().out
 
 
 def test_the_checks_show_an_example_each():

@@ -1,15 +1,15 @@
 """The pages and the docstrings belong together: equations, sources, shapes, errors, examples."""
 
+import functools
 import importlib
-import importlib.util
 import inspect
 import json
 import re
-import sys
 from pathlib import Path
 
+import check_pages
+import docstrings
 import numpy as np
-import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -25,22 +25,19 @@ MODULES += ("spectra", *(f"evidence.{name}" for name in ("comparison", "drawing"
 MODULES += ("evidence.measurement",)
 
 
-def _extension(name):
-    """A module of `docs/_ext` that needs no documentation tool."""
-    path = ROOT / "docs/_ext" / f"{name}.py"
-    specification = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module
-    specification.loader.exec_module(module)
-    return module
+@functools.cache
+def public():
+    """Full name -> public function or class of any package; imported by the tests that ask."""
+    return {
+        name: entry
+        for package in docstrings.PACKAGES
+        for name, entry in docstrings.public_objects(package).items()
+    }
 
 
-docstrings = _extension("docstrings")
-PUBLIC = {
-    name: entry
-    for package in docstrings.PACKAGES
-    for name, entry in docstrings.public_objects(package).items()
-}
+def failures(check, names):
+    """Name -> what `check` complains of, for all names with a complaint."""
+    return {name: found for name in names if (found := list(check(public()[name])))}
 
 
 def labels(page):
@@ -57,31 +54,25 @@ def test_labels_are_unique_and_mentions_lead_somewhere():
             assert label in ALL_LABELS, f"{page.name} mentions {label}"
 
 
-@pytest.mark.parametrize("page", THEORY_PAGES, ids=lambda page: page.stem)
-def test_displayed_equations_of_theory_pages_are_numbered(page):
-    pieces = page.read_text("utf-8").split("$$")
-    ends = [piece.split("\n")[0] for piece in pieces[2::2]]  # what stands behind a closing $$
-    assert ends
-    assert all(LABEL.match(f"$${end}") for end in ends), ends
+def test_displayed_equations_of_theory_pages_are_numbered():
+    for page in THEORY_PAGES:
+        pieces = page.read_text("utf-8").split("$$")
+        ends = [piece.split("\n")[0] for piece in pieces[2::2]]  # what stands behind a closing $$
+        assert ends, page.name
+        assert all(LABEL.match(f"$${end}") for end in ends), (page.name, ends)
 
 
-@pytest.mark.parametrize("page", THEORY_PAGES, ids=lambda page: page.stem)
-def test_every_equation_is_computed_by_a_public_function(page):
+def test_equations_and_the_functions_that_compute_them_name_each_other():
     computed = docstrings.computed_by()
-    without = [label for label in labels(page) if label not in computed]
-    assert labels(page)
-    assert not without
-
-
-def test_docstrings_link_to_equations_that_exist():
-    for label, names in docstrings.computed_by().items():
-        assert label in ALL_LABELS, f"{names} link to {label}"
+    assert all(labels(page) for page in THEORY_PAGES)
+    assert [x for page in THEORY_PAGES for x in labels(page) if x not in computed] == []
+    assert {label: names for label, names in computed.items() if label not in ALL_LABELS} == {}
 
 
 def _theory_functions():
     return [
         name
-        for name, entry in PUBLIC.items()
+        for name, entry in public().items()
         if name.startswith(THEORIES) and inspect.isfunction(entry) and _offered(name)
     ]
 
@@ -92,11 +83,18 @@ def _offered(name):
     return name.rsplit(".", 1)[1] in importlib.import_module(package).__all__
 
 
-@pytest.mark.parametrize("name", _theory_functions())
-def test_theory_function_names_its_equation_and_source(name):
-    text = inspect.getdoc(PUBLIC[name])
-    assert docstrings.equations_of(PUBLIC[name]), "no equation"
-    assert "Source: " in text
+def _without_origin(function):
+    if not docstrings.equations_of(function):
+        yield "no equation"
+    if "Source: " not in (inspect.getdoc(function) or ""):
+        yield "no source"
+
+
+def test_theory_functions_name_their_equation_and_source():
+    names = _theory_functions()
+    assert len(names) > 30
+    assert failures(_without_origin, names) == {}
+    assert list(_without_origin(labels)) == ["no equation", "no source"]
 
 
 # ------------------------------------------------------------------ rules of docstrings
@@ -108,28 +106,31 @@ def _held():
         module = importlib.import_module(package)
         for name in module.__all__:
             entry = getattr(module, name)
-            if f"{getattr(entry, '__module__', '')}.{name}" in PUBLIC:
+            if f"{getattr(entry, '__module__', '')}.{name}" in public():
                 yield f"{entry.__module__}.{name}"
     for module in MODULES:
-        yield from (name for name in PUBLIC if name.startswith(f"learning_dynamics.{module}."))
+        yield from (name for name in public() if name.startswith(f"learning_dynamics.{module}."))
 
 
-HELD_NAMES = sorted(set(_held()))
 ARRAYS = re.compile(r"Array|ndarray")
 
 
 def test_all_packages_are_looked_at():
-    assert len(PUBLIC) > 150
-    assert {name.split(".")[0] for name in PUBLIC} == set(docstrings.PACKAGES)
+    assert len(public()) > 150
+    assert {name.split(".")[0] for name in public()} == set(docstrings.PACKAGES)
 
 
-@pytest.mark.parametrize("name", PUBLIC)
-def test_docstring_begins_with_a_sentence(name):
-    text = inspect.getdoc(PUBLIC[name]) or ""
+def _poor_first_sentence(entry):
+    text = inspect.getdoc(entry) or ""
     first = text.split("\n\n")[0]
-    assert first.strip(), "no docstring"
-    assert re.search(r"[.:!?]$", first), first
-    assert not text.startswith("Alias for field")
+    if not first.strip():
+        yield "no docstring"
+    elif not re.search(r"[.:!?]$", first) or text.startswith("Alias for field"):
+        yield first
+
+
+def test_docstrings_begin_with_a_sentence():
+    assert failures(_poor_first_sentence, public()) == {}
 
 
 def complaints(function):
@@ -151,13 +152,22 @@ def complaints(function):
             yield f"`{name}` is an array of unknown shape"
 
 
-@pytest.mark.parametrize("name", HELD_NAMES)
-def test_docstring_tells_arguments_shapes_and_errors(name):
-    if inspect.isfunction(PUBLIC[name]):
-        assert not list(complaints(PUBLIC[name]))
+def test_docstrings_tell_arguments_shapes_and_errors():
+    names = [name for name in set(_held()) if inspect.isfunction(public()[name])]
+    assert len(names) > 100
+    assert failures(complaints, names) == {}
 
 
 def test_a_poor_docstring_is_found():
+    def silent():
+        pass
+
+    def endless():
+        """Something without an end"""
+
+    assert list(_poor_first_sentence(silent)) == ["no docstring"]
+    assert list(_poor_first_sentence(endless)) == ["Something without an end"]
+
     def poor(values: np.ndarray, other: float, third: int) -> None:
         """Do something with third.
 
@@ -196,14 +206,13 @@ def test_every_example_is_shown_somewhere():
 
 
 def test_broken_links_and_foreign_files_are_found(tmp_path):
-    check = _extension("check_pages")
     good = '<a href="b.html#here">b</a> <a href="https://arxiv.org">abstract</a>'
     (tmp_path / "b.html").write_text('<p id="here"></p>')
     (tmp_path / "a.html").write_text(good)
-    assert check.problems(tmp_path) == []
+    assert check_pages.problems(tmp_path) == []
     bad = '<a href="b.html#there">b</a><a href="c.html">c</a><script src="https://x.org/y.js">'
     (tmp_path / "a.html").write_text(bad)
-    assert check.problems(tmp_path) == [
+    assert check_pages.problems(tmp_path) == [
         "a.html: loads https://x.org/y.js",
         "a.html: no anchor b.html#there",
         "a.html: no file c.html",

@@ -119,7 +119,7 @@ REFUSED = {
         ),
     ],
     "float64 outside `jax.enable_x64(True)`": [
-        ("dtype", lambda: draw(LatentLaw(SPECTRUM), KEY, 8, dtype=np.float64)),
+        ("dtype", lambda: draw(LatentLaw(SPECTRUM), 8, key=KEY, dtype=np.float64)),
     ],
 }
 # tried elsewhere: tests/learning_dynamics/kernel and docs/examples/search_rates.py

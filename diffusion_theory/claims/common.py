@@ -1,5 +1,7 @@
 """What the claims share: measured drifts, and exponents beside those of a law."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import jax
@@ -11,6 +13,7 @@ from diffusion_theory import theory
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
 from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.statistics import slopes_of_law
 from learning_dynamics.search.sample_complexity import ExponentFit
 
 __all__ = ["RATE", "SOURCE", "Force", "growth_of", "measured_force", "predicted_force"]
@@ -124,15 +127,13 @@ def growth_of(
 
     `allowance` is the relative bias of the law's medians at each d, with its order as a formula.
     """
-    seen, x = fit.measurement(), np.log(fit.dimensions)
-    logs = np.log(medians) - (np.log(x) if logarithm else 0.0)
-
-    def slopes_of(logs: Array) -> Array:
-        whole = np.polyfit(x, logs, 1)[0]
-        return np.concatenate([[whole], np.diff(logs) / np.diff(x)])[: seen.values.size]
-
-    slopes = slopes_of(logs)
-    bias = np.abs(slopes_of(logs + np.log1p(np.asarray(allowance[0], np.float64))) - slopes)
+    seen = fit.measurement()
+    logarithms = np.log(fit.dimensions) if logarithm else 1.0
+    law = slopes_of_law(
+        fit.dimensions, medians / logarithms, left_out=allowance[0], order=allowance[1],
+        label="law at the same d",
+    )  # fmt: skip
+    slopes = law.values
     what = "n* / log d" if logarithm else "n*"
     quantity = f"exponent of {what} in d"
     low, high = fit.interval
@@ -144,12 +145,9 @@ def growth_of(
         + ", ".join(f"{s:.2f} (law {p:.2f})" for s, p in zip(fit.local, slopes[1:], strict=False))
         + "."
     )
-    right = Prediction(slopes, label="law at the same d")
-    if allowance[1]:
-        right = right.with_bias(bias, allowance[1])
     wrong = Prediction(np.full(slopes.shape, other), label=why)
     return (
-        compare(seen, right, name="exponents", quantity=quantity),
+        compare(seen, law, name="exponents", quantity=quantity),
         compare(seen, wrong, name=why, quantity=quantity),
         words,
     )

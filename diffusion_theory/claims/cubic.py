@@ -13,9 +13,9 @@ from diffusion_theory.claims.common import SOURCE, growth_of, within_ten_percent
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.laws import ThreePoint
 from diffusion_theory.learners import TiedDenoiser
-from diffusion_theory.theory.passage import PassageLaw
 from learning_dynamics.evidence.comparison import Measurement, Prediction, compare
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
+from learning_dynamics.search.recovery_diffusion import RecoveryLaw
 from learning_dynamics.search.recovery_times import Recoveries, recovery_times
 from learning_dynamics.search.sample_complexity import (
     collapse,
@@ -41,11 +41,12 @@ LEVELS = np.array([0.25, 0.5, 0.75])
         "cubic in the dimension."
     ),
     source=SOURCE,
+    seconds=35,
 )
 def cumulant_is_cubic(run: Run) -> Evidence:
     """Recovery times against laws without free constants, exponents, prefactor, wrong sign."""
     dimensions = [16, 32, 64, 128] if run.quick else [16, 32, 64, 128, 256]
-    limit = theory.search_passage_law(INPUTS, LEARNER, RATE, 10.0)
+    limit = theory.explosion_law(INPUTS, LEARNER, RATE, 10.0)
     longest = float(limit.quantile(UNTIL))
     found = _times(run, LEARNER, dimensions, 150 if run.quick else 300, longest)
     blind = _times(run, WRONG, BLIND, 100, longest)
@@ -69,7 +70,7 @@ def cumulant_is_cubic(run: Run) -> Evidence:
     never = recovered_share(blind.dimensions, collapse(BLIND, blind.samples, 3.0), [longest])
     silent = compare(
         never,
-        Prediction(np.zeros((2, 1)), label="never"),
+        Prediction([[0.0], [0.0]], label="never"),
         name="wrong sign",
         quantity="share recovered",
     )
@@ -144,14 +145,14 @@ def _stop(d: int) -> ld.Stop:
     return ld.Stop(_overlap, THRESHOLD)
 
 
-def _laws(dimensions: list[int], longest: float) -> list[PassageLaw]:
+def _laws(dimensions: list[int], longest: float) -> list[RecoveryLaw]:
     return [
-        theory.passage_law(INPUTS, LEARNER, RATE / d, d, THRESHOLD, longest * d**3)
+        theory.recovery_law(INPUTS, LEARNER, RATE / d, d, THRESHOLD, longest * d**3)
         for d in dimensions
     ]
 
 
-def _shares(laws: list[PassageLaw], found: Recoveries, grid: Array) -> Prediction:
+def _shares(laws: list[RecoveryLaw], found: Recoveries, grid: Array) -> Prediction:
     """Shares of the law at each d, times over d^3."""
     d = found.dimensions.astype(np.float64)
     values = np.array([law.probability(grid * n**3) for law, n in zip(laws, d, strict=True)])
@@ -161,7 +162,7 @@ def _shares(laws: list[PassageLaw], found: Recoveries, grid: Array) -> Predictio
 
 
 def _lines(
-    quantiles: Measurement, laws: list[PassageLaw], limit: PassageLaw
+    quantiles: Measurement, laws: list[RecoveryLaw], limit: RecoveryLaw
 ) -> list[tuple[str, Array, Array]]:
     d = quantiles.coordinates["dimension"]
     finite = np.array([law.quantile(LEVELS) for law in laws]).T

@@ -6,11 +6,12 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+import learning_dynamics as ld
 from diffusion_theory import theory
 from diffusion_theory.claims.common import SOURCE, measured_force, predicted_force
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.latents import Coupling
-from diffusion_theory.laws import Student, ThreePoint, TwoPoint
+from diffusion_theory.laws import ThreePoint, TwoPoint
 from diffusion_theory.learners import Target, TiedDenoiser
 from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
@@ -20,7 +21,7 @@ PAIRS = {
     "Rademacher": "rademacher",
     "three-point": ThreePoint(0.1),
     "two-point": TwoPoint(0.2),
-    "Student t": Student(8.0),
+    "Student t": ld.StudentT(8.0),
     "sign": "sign",
     "correlated": Coupling(0.4),
     "square": "square",
@@ -53,6 +54,7 @@ def _settings(run: Run) -> tuple[tuple[str, str, Target], ...]:
         "to and at which order in its overlap; directions of the wrong sign are repelled."
     ),
     source=SOURCE,
+    seconds=28,
 )
 def information_exponent(run: Run) -> Evidence:
     """Forces on both overlaps for each law and activation at both signs, and their order."""
@@ -63,7 +65,7 @@ def information_exponent(run: Run) -> Evidence:
             drifts.plot(x="setting", series="direction", logx=False, logy=False),
             "Force on the overlap with u (at 0.6) and with v (at 0.75), measured from drifts of "
             "the overlap chain, for laws of the latents, activations, targets and signs of the "
-            "denoiser. Above zero: attracted; below: repelled (an odd order attracts on one side).",
+            "denoiser. Above zero: attractive; below: repelled (odd orders attract on one side).",
         ),
         "order": Panel(
             order.plot(x="overlap", logx=True, logy=True, x_label=r"overlap $\alpha_v$"),

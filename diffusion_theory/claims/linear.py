@@ -1,6 +1,7 @@
 """`diffusion/covariance-is-linear` and `diffusion/correlated-latents-are-linear`."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +39,7 @@ QUANTITY = r"samples to recovery $n^* / d$"
         "to a logarithm."
     ),
     source=SOURCE,
+    seconds=10,
 )
 def covariance_is_linear(run: Run) -> Evidence:
     """Quartiles, exponent and prefactor of the recovery time over a decade and a half in d."""
@@ -46,7 +48,7 @@ def covariance_is_linear(run: Run) -> Evidence:
     found = _recovery_times(run, inputs)
     d = found.dimensions
     finite = [
-        theory.passage_law(inputs, LEARNER, RATE, n, THRESHOLD, t, sustained=_lasting(n))
+        theory.recovery_law(inputs, LEARNER, RATE, n, THRESHOLD, t, sustained=_lasting(n))
         for n, t in zip(d.tolist(), found.followed.tolist(), strict=True)
     ]
     times = np.array([p.quantile(LEVELS) for p in finite]).T / d
@@ -73,6 +75,7 @@ def covariance_is_linear(run: Run) -> Evidence:
         "learned with a number of samples linear in the dimension, together with the covariance."
     ),
     source=SOURCE,
+    seconds=25,
 )
 def correlated_latents_are_linear(run: Run) -> Evidence:
     """Recovery times of the growing mixture of u and v; both overlaps along a run."""
@@ -146,6 +149,11 @@ def _recovery_times(run: Run, inputs: MixedCumulant) -> Recoveries:
     )
 
 
+@lru_cache(maxsize=8)  # every cell of the sweep asks for it
+def _escape_law(inputs: MixedCumulant) -> EscapeLaw:
+    return theory.escape_law(inputs, LEARNER, RATE, THRESHOLD)
+
+
 @dataclass(frozen=True)
 class Growing:
     """Runs until the mixture of spikes that grows is found."""
@@ -155,7 +163,7 @@ class Growing:
     @property
     def law(self) -> EscapeLaw:
         """Times to recovery for d to infinity."""
-        return theory.escape_law(self.inputs, LEARNER, RATE, THRESHOLD)
+        return _escape_law(self.inputs)
 
     def problem(self, d: int) -> ld.Problem:
         """One neuron, the same step at every d."""

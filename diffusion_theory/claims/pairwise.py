@@ -51,6 +51,7 @@ class Trained(NamedTuple):
         "of its data and only later the higher-order ones."
     ),
     source=SOURCE,
+    seconds=30,
 )
 def mixed_cumulant_pairwise_first(run: Run) -> Evidence:
     """One network on data, mean clone and covariance clone; overlaps at three levels."""
@@ -145,7 +146,7 @@ def _at_parting(values: Array, index: NDArray[np.int64], name: str) -> Compariso
     """What a relative loss is at the replicas' own parting steps, against zero."""
     picked = np.where(index >= 0, values[np.arange(index.size), index], np.nan)
     seen = Measurement.from_replicas(picked[:, None], {"law": np.array(["data"])}, label="networks")
-    zero = Prediction(np.zeros(1), label="no difference")
+    zero = Prediction([0.0], label="no difference")
     return compare(
         seen, zero.with_bias([APART], "0.2, the criterion"), name=name,
         quantity="difference / gain of the best linear denoiser",

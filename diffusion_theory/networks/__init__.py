@@ -13,10 +13,8 @@ from diffusion_theory.networks.photographs import (
     photograph_patches,
 )
 from diffusion_theory.networks.unet import (
-    Levels,
     UNet,
     draw_images,
-    noise_levels,
     noise_loss,
     noisy,
 )
@@ -24,7 +22,6 @@ from diffusion_theory.networks.unet import (
 __all__ = [
     "Clones",
     "DenoiserLearning",
-    "Levels",
     "UNet",
     "best_affine_loss",
     "clones",
@@ -34,7 +31,6 @@ __all__ = [
     "draw_along",
     "draw_images",
     "learn_denoiser",
-    "noise_levels",
     "noise_loss",
     "noisy",
     "photograph_patches",

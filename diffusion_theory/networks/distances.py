@@ -1,5 +1,7 @@
 """How far generated images are from data, in second and in fourth cumulants."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

@@ -1,5 +1,7 @@
 """Which statistics a denoising network uses: losses on data and clones along training."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +14,10 @@ import optax
 from flax import nnx
 from numpy.typing import ArrayLike, NDArray
 
-from diffusion_theory.networks.unet import Levels, draw_images, noise_levels, noise_loss, noisy
+from diffusion_theory.networks.unet import draw_images, noise_loss, noisy
 from learning_dynamics import short_text
 from learning_dynamics.identity.session import notice_edits
-from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.noise_schedule import NoiseLevels, NoiseSchedule, noise_levels
 from learning_dynamics.pytrees import configuration, static
 from learning_dynamics.saved_results import saved_as
 from learning_dynamics.training import Minibatches, Training, log_steps, train
@@ -25,7 +27,7 @@ from learning_dynamics.validation import channels_last, finite_array, integers, 
 __all__ = ["DenoiserLearning", "draw_along", "learn_denoiser"]
 
 Array = NDArray[Any]
-ROWS = 500  # test images at once
+ROWS = 50  # test images at once: their features stay in the cache
 ADAM = optax.adam(2e-3)  # one object, so that runs share their compilation
 
 
@@ -34,9 +36,9 @@ class _Noisy:
     """Minibatches with the noise levels beside them, as `noise_loss` wants them."""
 
     rows: Minibatches
-    levels: Levels
+    levels: NoiseLevels
 
-    def __call__(self, key: jax.Array) -> tuple[jax.Array, Levels]:
+    def __call__(self, key: jax.Array) -> tuple[jax.Array, NoiseLevels]:
         return self.rows(key), self.levels
 
 
@@ -45,7 +47,7 @@ class _Tests:
     """Test images by name, and the noise levels."""
 
     images: dict[str, jax.Array]
-    levels: Levels
+    levels: NoiseLevels
     fixed: tuple[int, ...] = static(default=())
 
 
@@ -160,7 +162,7 @@ def learn_denoiser(
             the schedule's.
     """
     at = log_steps(3000, points=14, first=10) if steps is None else np.asarray(steps)
-    levels = noise_levels(schedule)
+    levels = noise_levels(schedule.alpha_bar)
     chosen = tuple(int(t) for t in integers("fixed", fixed, least=0)) if np.size(fixed) else ()
     if any(t >= schedule.steps for t in chosen):
         raise reject("fixed", f"lie below the schedule's {schedule.steps} steps", chosen)
@@ -210,7 +212,7 @@ def _draw(
     leaves = [part.reshape(s) for part, s in zip(jnp.split(row, ends[:-1]), shapes, strict=True)]
     network = nnx.merge(graph, jax.tree.unflatten(structure, leaves), others)
     network.eval()
-    return draw_images(network, schedule, shape, key, sampler=sampler)
+    return draw_images(network, schedule, shape, key=key, sampler=sampler)
 
 
 def draw_along(

@@ -1,5 +1,7 @@
 """Patches of photographs, their Gaussian clones and the best that a linear denoiser can do."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 

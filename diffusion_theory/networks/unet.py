@@ -1,39 +1,21 @@
 """U-Net that predicts the noise in an image, its loss and its samples."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.noise_schedule import NoiseLevels, NoiseSchedule, noise_levels
 from learning_dynamics.sampling import reverse_coefficients, reverse_process
 from learning_dynamics.training import Convolution
 from learning_dynamics.validation import positive_integer, reject
 
-__all__ = ["Levels", "UNet", "draw_images", "noise_levels", "noise_loss", "noisy"]
+__all__ = ["UNet", "draw_images", "noise_loss", "noisy"]
 
 HIGHEST = jax.lax.Precision.HIGHEST
-
-
-class Levels(NamedTuple):
-    """Noise levels of a schedule, float32, shape (T,).
-
-    Attributes:
-        signal: sqrt(alpha_bar_t).
-        noise: sqrt(1 - alpha_bar_t).
-    """
-
-    signal: jax.Array
-    noise: jax.Array
-
-
-def noise_levels(schedule: NoiseSchedule) -> Levels:
-    """Signal and noise amplitudes of all steps of a schedule."""
-    signal, noise = np.sqrt(schedule.alpha_bar), np.sqrt(schedule.noise_power)
-    return Levels(jnp.asarray(signal, jnp.float32), jnp.asarray(noise, jnp.float32))
 
 
 def _norm(features: int, rngs: nnx.Rngs) -> nnx.GroupNorm:
@@ -171,7 +153,7 @@ def _check_one_for_each(argument: str, levels: jax.Array, images: jax.Array) -> 
         raise reject(argument, demand, f"shape {levels.shape}")
 
 
-def noisy(clean: jax.Array, noise: jax.Array, levels: Levels, t: jax.Array) -> jax.Array:
+def noisy(clean: jax.Array, noise: jax.Array, levels: NoiseLevels, t: jax.Array) -> jax.Array:
     """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, t of shape (n,) from zero.
 
     Raises:
@@ -179,11 +161,11 @@ def noisy(clean: jax.Array, noise: jax.Array, levels: Levels, t: jax.Array) -> j
     """
     _check_one_for_each("t", t, clean)
     axes = tuple(range(1, clean.ndim))
-    signal, strength = (jnp.expand_dims(level[t], axes) for level in levels)
+    signal, strength = (jnp.expand_dims(level[t], axes) for level in (levels.signal, levels.noise))
     return signal * clean + strength * noise
 
 
-def noise_loss(network: Any, batch: tuple[jax.Array, Levels], key: jax.Array) -> jax.Array:
+def noise_loss(network: Any, batch: tuple[jax.Array, NoiseLevels], key: jax.Array) -> jax.Array:
     """Denoising loss of a batch, mean over pixels and images, t uniform on 1..T.
 
         L = E |eps - eps(x_t, t)|^2 / d
@@ -205,8 +187,8 @@ def draw_images(
     network: Any,
     schedule: NoiseSchedule,
     shape: tuple[int, ...],
-    key: jax.Array,
     *,
+    key: jax.Array,
     sampler: str = "ddpm",
 ) -> jax.Array:
     """Generate images of `shape` (count, height, width[, channels]) by the reverse process.
@@ -222,5 +204,5 @@ def draw_images(
     def predict(u: jax.Array, noise: jax.Array) -> jax.Array:
         return network(u, jnp.broadcast_to(noise, shape[:1]))
 
-    strength = noise_levels(schedule).noise
+    strength = noise_levels(schedule.alpha_bar).noise
     return reverse_process(predict, strength, (keep, remove, added), shape, key)

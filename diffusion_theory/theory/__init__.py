@@ -24,11 +24,10 @@ from diffusion_theory.theory.loss import (
     loss_terms,
     population_loss,
 )
-from diffusion_theory.theory.passage import (
-    PassageLaw,
+from diffusion_theory.theory.recovery import (
+    explosion_law,
     noise_along,
-    passage_law,
-    search_passage_law,
+    recovery_law,
 )
 
 __all__ = [
@@ -38,10 +37,10 @@ __all__ = [
     "EscapeLaw",
     "Growth",
     "LossTerms",
-    "PassageLaw",
     "contrast",
     "escape_law",
     "expanded_loss",
+    "explosion_law",
     "gradient_covariance",
     "gradient_norm",
     "growth",
@@ -52,8 +51,7 @@ __all__ = [
     "noise_along",
     "overlap_flow",
     "overlap_velocity",
-    "passage_law",
     "population_loss",
+    "recovery_law",
     "sample_complexity",
-    "search_passage_law",
 ]

@@ -1,5 +1,7 @@
 """The denoising loss as a contrast of one variable, and its Hermite coefficients."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache

@@ -1,5 +1,7 @@
 """Law of the time to weak recovery at information exponent two."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np

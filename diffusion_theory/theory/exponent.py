@@ -1,5 +1,7 @@
 """Diffusion information exponent: which spike attracts, at which order, at what cost."""
 
+from __future__ import annotations
+
 from math import factorial, prod
 from typing import Literal, NamedTuple
 
@@ -16,7 +18,7 @@ __all__ = ["DirectionExponent", "Growth", "growth", "information_exponents", "sa
 __all__ += ["signal_form"]
 
 Array = NDArray[np.float64]
-Verdict = Literal["attracted", "repelled", "flat"]
+Verdict = Literal["attractive", "repelled", "flat"]
 _ORDERS = 6
 
 
@@ -24,9 +26,9 @@ class DirectionExponent(NamedTuple):
     """Leading order of the population loss along one direction.
 
     Attributes:
-        verdict: "attracted" if the loss falls (odd orders always do, on one side), "repelled" if it
-            rises, "flat" if all orders looked at (1 to 6) vanish.
-        order: first order k that does not vanish, the diffusion information exponent if attracted;
+        verdict: "attractive" if the loss falls (odd orders always do, on one side), "repelled" if
+            it rises, "flat" if all orders looked at (1 to 6) vanish.
+        order: first order k that does not vanish, the diffusion information exponent if attractive;
             None if flat.
         coefficient: L_k in L = const + L_k alpha^k + ...
         error: bound on its error.
@@ -77,7 +79,7 @@ def information_exponents(
 
     Along a unit vector e, L(alpha e) = sum_k c_k alpha^k E He_k(x.e) / k! exactly (Mehler). With
     rho != 0 the quadratic form c_2 a^2 [beta_u alpha_u^2 + 2 rho gamma sqrt(beta_u) alpha_u
-    alpha_v] / 2 is indefinite: u and v together ("uv") are attracted at order two whatever the
+    alpha_v] / 2 is indefinite: u and v together ("uv") are attractive at order two whatever the
     sign of c_2; the coefficient is its smaller eigenvalue.
 
     Equation: :eq:`eq:mcm-exponent`.
@@ -97,7 +99,7 @@ def information_exponents(
         lowest = float(np.linalg.eigvalsh(value / 2 * form)[0])
         size = error / 2 * float(np.abs(form).sum())
         if lowest < -5 * size:
-            found["uv"] = DirectionExponent("attracted", 2, lowest, size)
+            found["uv"] = DirectionExponent("attractive", 2, lowest, size)
     return found
 
 
@@ -110,9 +112,9 @@ def _leading(c: tuple[Array, Array], moments: Array) -> DirectionExponent:
         scale = float(np.abs(values).max())
         error = float(errors[k] * abs(moments[k]) + 1e-13 * scale) / factorial(k)
         if abs(coefficient) > 5 * error:
-            attracted = k % 2 == 1 or coefficient < 0
+            attractive = k % 2 == 1 or coefficient < 0
             return DirectionExponent(
-                "attracted" if attracted else "repelled", k, coefficient, error
+                "attractive" if attractive else "repelled", k, coefficient, error
             )
     return DirectionExponent("flat", None, 0.0, 0.0)
 
@@ -193,7 +195,7 @@ def sample_complexity(
         start: sqrt(d) alpha(0).
 
     Raises:
-        ValueError: if the direction is repelled or flat, attracted at order one (no search), or
+        ValueError: if the direction is repelled or flat, attractive at order one (no search), or
             the step is too large for it to grow.
 
     Source: the orders are those of Bardone, Merger and Goldt (arXiv 2603.12901); prefactors
@@ -203,8 +205,8 @@ def sample_complexity(
     known = information_exponents(inputs, learner)
     one_of("direction", direction, tuple(known))
     found = known[direction]
-    if found.verdict != "attracted" or found.order is None:
-        raise reject("direction", "be attracted", f"{direction!r}, which is {found.verdict}")
+    if found.verdict != "attractive" or found.order is None:
+        raise reject("direction", "be attractive", f"{direction!r}, which is {found.verdict}")
     k = found.order
     if k == 1:
         raise reject("direction", "need a search, order two or more", f"{direction!r} at order 1")

@@ -1,5 +1,7 @@
 """The limit d -> infinity of one spherical neuron as an equation for its overlaps alone."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import solve_ivp

@@ -1,5 +1,7 @@
 """Population loss of one neuron in its overlaps: exact, expanded, its gradient and V."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import jax
@@ -10,9 +12,9 @@ from scipy import stats
 
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.latents import Gaussian
-from diffusion_theory.laws import Student
 from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.theory.contrast import Contrast, contrast, smooth_nodes
+from learning_dynamics.model.latents import StudentT
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = ["LossTerms", "expanded_loss", "gradient_norm", "hermite_moments", "linear_loss"]
@@ -41,7 +43,7 @@ def pair_nodes(inputs: MixedCumulant) -> tuple[Array, Array, Array]:
     pair = inputs.pair
     if isinstance(pair, Gaussian) or (pair.independent and inputs.cumulant is None):
         return np.zeros(1), np.zeros(1), np.ones(1)
-    if pair.independent and isinstance(pair.law, Student):
+    if pair.independent and isinstance(pair.law, StudentT):
         nu, weights = _student_nodes(float(pair.law.freedom))
         return np.zeros_like(nu), nu, weights
     variables = inputs.latents_of_pair()

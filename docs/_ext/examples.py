@@ -9,82 +9,72 @@
 shows the code of `examples/NAME.py`, what it printed and the figures it wrote into its working
 folder, with the script and a notebook to download. `:hide:` leaves out any of "code", "output" and
 "figure".
-Scripts run in fresh processes, and again only when they or a package changed.
+Scripts run while other pages are read (`example_runs`).
 """
 
-import hashlib
 import os
-import shutil
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
 import jupytext
-from docstrings import PACKAGES
 from docutils import nodes
 from docutils.parsers.rst import directives
+from example_runs import RESULTS, SCRIPTS, folder_of, run
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import OptionSpec
 
 logger = logging.getLogger(__name__)
-DOCS = Path(__file__).parents[1]
-SCRIPTS = DOCS / "examples"
-RESULTS = DOCS / "_build" / "examples"
-LIMIT = 600  # seconds for one script, on a busy machine
+# The longest run first, so that none of them is left over at the end.
+LONG = ("time_to_recovery", "cubic_search", "parting_of_clones", "ten_lines", "best_rate")
 
-
-def _stamp(script: Path) -> str:
-    digest = hashlib.sha256(script.read_bytes())
-    for package in PACKAGES:
-        for path in sorted((DOCS.parent / package).rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+_runs: dict[str, Future[str]] = {}
+_again: set[str] = set()  # scripts without a result of this code
 
 
 def _run(script: Path) -> str:
-    """Run one script unless its result is there; return what went wrong."""
-    folder, stamp = RESULTS / script.stem, _stamp(script)
-    mark = folder / "stamp"
-    if mark.exists() and mark.read_text() == stamp:
-        return ""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    environment = {
-        **os.environ,
-        "MPLBACKEND": "Agg",
-        "PYTHONWARNINGS": "error",
-        "JAX_COMPILATION_CACHE_DIR": str(DOCS / "_build" / "compiled"),
-    }
-    try:
-        done = subprocess.run(
-            [sys.executable, str(script)], cwd=folder, env=environment, timeout=LIMIT,
-            capture_output=True, text=True, encoding="utf-8", check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return f"longer than {LIMIT} seconds"
-    if done.returncode:
-        return done.stderr[-2000:]
-    (folder / "output.txt").write_text(done.stdout, "utf-8")
-    notebook = jupytext.reads(script.read_text("utf-8"), fmt="py:percent")
-    jupytext.write(notebook, folder / f"{script.stem}.ipynb", fmt="ipynb")
-    mark.write_text(stamp)
-    return ""
+    error, folder = run(script), RESULTS / script.stem
+    if not error:
+        notebook = jupytext.reads(script.read_text("utf-8"), fmt="py:percent")
+        jupytext.write(notebook, folder / f"{script.stem}.ipynb", fmt="ipynb")
+    return error
 
 
 def run_all(app: Sphinx) -> None:
-    """Run all scripts, two at a time."""
+    """Begin to run all scripts, one on each core; a page waits for those that it shows."""
     if app.builder.format != "html":
         return
-    scripts = sorted(SCRIPTS.glob("*.py"))
-    with ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:
-        for script, error in zip(scripts, pool.map(_run, scripts), strict=True):
-            if error:
-                logger.warning("example %s failed: %s", script.name, error)
+    pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
+    scripts = sorted(SCRIPTS.glob("*.py"), key=lambda path: (path.stem not in LONG, path.stem))
+    _again.update(script.name for script in scripts if folder_of(script) is None)
+    _runs.update({script.stem: pool.submit(_run, script) for script in scripts})
+    pool.shutdown(wait=False)
+
+
+def pages_to_read_again(
+    app: Sphinx,
+    environment: BuildEnvironment,
+    added: set[str],
+    changed: set[str],
+    removed: set[str],
+) -> list[str]:
+    """Pages that show a script which runs again."""
+    return [
+        page
+        for page, paths in environment.dependencies.items()
+        if _again & {Path(path).name for path in paths}
+    ]
+
+
+def wait_for_all(app: Sphinx, environment: BuildEnvironment) -> None:
+    """Warn of every script that failed, once all pages are read."""
+    for name, running in _runs.items():
+        if error := running.result():
+            logger.warning("example %s.py failed: %s", name, error)
 
 
 def _without_docstring(text: str) -> str:
@@ -108,6 +98,8 @@ class Example(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return what is shown."""
         name = self.arguments[0]
+        if name in _runs:
+            _runs[name].result()
         script, folder = SCRIPTS / f"{name}.py", RESULTS / name
         self.env.note_dependency(str(script))
         if not script.exists():
@@ -152,4 +144,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directive."""
     app.add_directive("example", Example)
     app.connect("builder-inited", run_all)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    app.connect("env-get-outdated", pages_to_read_again)
+    app.connect("env-updated", wait_for_all)
+    return {"parallel_read_safe": False, "parallel_write_safe": True}

@@ -51,7 +51,7 @@ def cues(images: ImageSet) -> Figure:
     )  # fmt: skip
     names = ("amplitude-only", "phase-only", "real")
     for name in names:
-        print(name, found.accuracy[name][:, -1], found.passing(name, 0.2))
+        print(name, found.accuracy[name][:, -1], found.recovery(name, 0.2))
     return found.plot()
 
 

@@ -82,7 +82,8 @@ def _claim(record: Record) -> Iterator[str]:
 
 
 def _comparisons(record: Record) -> str:
-    rows = [["at its worst point", "measured", "predicted", "residual", "accepted", "verdict"]]
+    rows = [["at its worst point", "measured", "predicted", "residual", "accepted", "catches"]]
+    rows[0].append("verdict")
     for kind in ("comparisons", "controls"):
         for c in record[kind]:
             name = c["name"] if kind == "comparisons" else f"control: {c['name']}"
@@ -93,10 +94,16 @@ def _comparisons(record: Record) -> str:
                     number(c["predicted"]),
                     number(c["residual"], 2),
                     number(c["critical"], 2),
+                    _share(c.get("catches")),
                     c["verdict"],
                 ]
             )
     return table(rows)
+
+
+def _share(part: Any) -> str:
+    """A relative error in per cent; a dash where it says nothing."""
+    return f"{number(100 * part, 2)} %" if isinstance(part, float) and part < 1 else "–"
 
 
 # ------------------------------------------------------------------ benchmarks

@@ -24,8 +24,8 @@ low, high = fit.interval
 print(f"n* grows as d to the power {fit.exponent:.1f}, 95 % interval {low:.1f} to {high:.1f}")
 
 # %% No constant is free in the law
-limit = theory.search_passage_law(inputs, learner, rate, longest=1.0)
+limit = theory.explosion_law(inputs, learner, rate, longest=1.0)
 print(f"median of n* / d^3: {float(limit.quantile(0.5)):.2f} for large d")
 for d, median in zip([16, 32], fit.quantile, strict=True):
-    law = theory.passage_law(inputs, learner, rate / d, d, 0.6, longest=0.3 * d**3)
+    law = theory.recovery_law(inputs, learner, rate / d, d, 0.6, longest=0.3 * d**3)
     print(f"d = {d}: {median / d**3:.2f} measured, {float(law.quantile(0.5)) / d**3:.2f} in law")

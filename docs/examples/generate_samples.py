@@ -13,9 +13,9 @@ law = LatentLaw(power_law(16, exponent=1.0))
 data_key, noise_key = jax.random.split(jax.random.key(0))
 
 # %% The optimum depends on the data through their mean and covariance alone
-mean, covariance = draw_moments(law, data_key, 64, dtype=np.float32)
+mean, covariance = draw_moments(law, 64, key=data_key, dtype=np.float32)
 denoiser = optimum(mean, covariance, schedule.alpha_bar, ridge=0.01)
-drawn = generate(denoiser, schedule, noise_key, count=4096)
+drawn = generate(denoiser, schedule, key=noise_key, count=4096)
 
 # %% Variance along the sample covariance's leading and last mode
 exact = np.asarray(generated_moments(denoiser, schedule)[1])

@@ -11,7 +11,7 @@ pool_key, data_key = jax.random.split(jax.random.key(0))
 gaussian = theory.exact_kl(63, N, direction="reverse").values
 
 for name, equal in (("contrast as it is", False), ("equal contrast", True)):
-    law = photograph_law(8, 40_000, pool_key, equal_contrast=equal)
+    law = photograph_law(8, 40_000, key=pool_key, equal_contrast=equal)
     modes = draw_modes(law, N, replicas=20, key=data_key)
     seen = kl_of_modes(modes, modes.variance, direction="reverse").mean()
     slope = theory.kl_slope(law.spectrum, direction="reverse", fourth_moment=law.fourth_moment)

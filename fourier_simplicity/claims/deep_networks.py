@@ -38,7 +38,8 @@ Array = NDArray[Any]
 PARTS = (0.5, 1.0, 1.5)  # of the level, see `_updates`
 TIED = 4  # modes of the relation that is thought to be learned: a quartet
 # one object each, so that runs share compilations
-SGD, FAST, ADAM = optax.sgd(0.1), optax.sgd(0.2), optax.adam(3e-3)
+SGD, FAST, ADAM = optax.sgd(0.3), optax.sgd(0.4), optax.adam(4e-3)  # quick
+SLOW_SGD, SLOW_FAST, SLOW_ADAM = optax.sgd(0.1), optax.sgd(0.2), optax.adam(3e-3)  # full
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Case:
         return learn_cues(
             sets, self.build, seeds=self.seeds, batch=self.batch, optimiser=self.optimiser,
             augment=shift if self.images == "digits" else None,
-            steps=log_steps(self.end, points=16, first=32), key=key, tracker=tracker,
+            steps=log_steps(self.end, points=14, first=16), key=key, tracker=tracker,
         )  # fmt: skip
 
 
@@ -90,14 +91,14 @@ LAYERS, CONVOLUTIONS, TEXTURES = (
 TWO, WIDE = partial(TwoLayer, hidden=256), partial(TwoLayer, hidden=512)
 CONV = partial(ConvNet, widths=(16, 32))
 QUICK = (
-    Case(LAYERS, "digits", TWO, THREE, 6, 7000, 128, SGD, 0.1),
-    Case(CONVOLUTIONS, "digits", CONV, ENDS, 12, 1300, 64, FAST, 0.2),
-    Case(TEXTURES, "textures", TWO, ENDS, 6, 6000, 128, ADAM, 0.04),
+    Case(LAYERS, "digits", TWO, THREE, 6, 2400, 128, SGD, 0.1),
+    Case(CONVOLUTIONS, "digits", CONV, ENDS, 10, 700, 32, FAST, 0.2),
+    Case(TEXTURES, "textures", TWO, ENDS, 8, 4000, 128, ADAM, 0.04),
 )
 FULL = (
-    Case(LAYERS, "digits", WIDE, BETAS, 16, 12_000, 128, SGD, 0.1),
-    Case(CONVOLUTIONS, "digits", CONV, BETAS, 32, 2500, 64, FAST, 0.2),
-    Case(TEXTURES, "textures", WIDE, BETAS, 16, 40_000, 128, ADAM, 0.04),
+    Case(LAYERS, "digits", WIDE, BETAS, 16, 12_000, 128, SLOW_SGD, 0.1),
+    Case(CONVOLUTIONS, "digits", CONV, BETAS, 32, 2500, 64, SLOW_FAST, 0.2),
+    Case(TEXTURES, "textures", WIDE, BETAS, 16, 40_000, 128, SLOW_ADAM, 0.04),
 )
 
 
@@ -108,6 +109,7 @@ FULL = (
         "spectrum is shared by all classes, although it tells nothing about the class."
     ),
     source=SOURCE,
+    seconds=60,
 )
 def deep_networks(run: Run) -> Evidence:
     """Updates to a level of accuracy against the exponent of the shared spectrum."""
@@ -165,7 +167,7 @@ def _updates(learning: CueLearning, level: float) -> Array:
     Geometric mean over half the level, the level and half as much again: one crossing of a
     wavering accuracy is a noisy time.
     """
-    crossings = [learning.passing("phases", learning.chance + part * level) for part in PARTS]
+    crossings = [learning.recovery("phases", learning.chance + part * level) for part in PARTS]
     return np.asarray(stats.gmean(np.clip(crossings, 1, learning.steps[-1]), axis=0))
 
 
@@ -179,10 +181,9 @@ def _growth(
     axis = {"network": np.array([case.name])}
     seen = Measurement.from_replicas(slopes[:, None], axis, label=case.name)
     make = partial(compare, seen, quantity="exponent of updates in N_eff")
-    none = Prediction(np.zeros(1), label="no influence")
-    half = np.array([1.5])
-    right = Prediction(half, 0.0, half, "from 0 to 3", "order of N_eff")
-    opposite = Prediction(-half, 0.0, half, "from -3 to 0", "opposite order")
+    none = Prediction([0.0], label="no influence")
+    right = Prediction.between([0.0], [3.0], label="order of N_eff")
+    opposite = Prediction.between([-3.0], [0.0], label="opposite order")
     return make(right, name=f"{case.name}, order of N_eff"), [
         make(none, name=f"{case.name}, no influence of the spectrum"),
         make(opposite, name=f"{case.name}, opposite order"),
@@ -210,7 +211,7 @@ def _figure(found: dict[str, tuple[Case, list[CueLearning], Array]]) -> Figure:
         with figure_style():
             top = [r.chance + PARTS[-1] * case.level for r in runs]
             late = [
-                not np.all(np.isfinite(r.passing("phases", t)))
+                not np.all(np.isfinite(r.recovery("phases", t)))
                 for r, t in zip(runs, top, strict=True)
             ]
             right.plot(effective[late], 1.12 * mean[late], "^", color="black", markersize=7)

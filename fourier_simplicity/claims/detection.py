@@ -25,6 +25,7 @@ from learning_dynamics.evidence.figures import (
     new_figure,
     series_style,
 )
+from learning_dynamics.evidence.statistics import binomial_error
 from learning_dynamics.report.claims import Run
 
 __all__ = ["Detection", "detect"]
@@ -32,7 +33,7 @@ __all__ = ["Detection", "detect"]
 Array = NDArray[np.float64]
 INPUTS = FourierInputs(64, harmonic(1))
 RATE, SHARE = 0.25, 0.25
-TIMES = np.array([0.02, 0.2, 1.0, 3.0, 8.0])  # n / N^3
+TIMES = np.array([0.02, 0.2, 1.0, 2.5, 5.0])  # n / N^3
 HELD_OUT = 600  # inputs of each class, per run
 FINITE = 2.5
 
@@ -61,7 +62,7 @@ class Detection:
             draw_simulation(upper, TIMES, values, errors, index=i)
             draw_theory(upper, TIMES, theory.values[i], index=i)
             p = self.known[i]
-            draw_simulation(lower, TIMES, p, np.sqrt(p * (1 - p) / count), index=i)
+            draw_simulation(lower, TIMES, p, binomial_error(p, count), index=i)
             draw_theory(lower, TIMES, self.predicted[i], index=i)
             style = series_style(i)
             upper.plot([], [], style.marker, color=style.colour, label=f"N = {n}")
@@ -129,7 +130,7 @@ def held_out_auc(signal: Array, key: jax.Array) -> Array:
     fields = []
     for i, structured in enumerate((True, False)):
         drawn = draw(
-            INPUTS, jax.random.fold_in(key, i), count * HELD_OUT, structured=structured,
+            INPUTS, count * HELD_OUT, key=jax.random.fold_in(key, i), structured=structured,
             space="modes",
         )  # fmt: skip
         tied = np.asarray(drawn, np.float64)[:, own].reshape(count, HELD_OUT, r)

@@ -49,6 +49,7 @@ FINE = np.linspace(0, np.pi, 100)
         "classes have the same mean and covariance, and only tied phases tell them apart."
     ),
     source=SOURCE,
+    seconds=14,
 )
 def input_model(run: Run) -> Evidence:
     """Covariance, moments on the ties, jitter, and correlations at every site, against theory."""
@@ -103,7 +104,7 @@ NOTES = (
 
 def _draw(run: Run, inputs: FourierInputs, samples: int, index: int, structured: bool) -> Array:
     key = jax.random.fold_in(run.key, 2 * index + structured)
-    return np.asarray(draw(inputs, key, samples, structured=structured), np.float64)
+    return np.asarray(draw(inputs, samples, key=key, structured=structured), np.float64)
 
 
 def _covariance(run: Run, samples: int) -> tuple[Comparison, Comparison]:
@@ -239,7 +240,7 @@ def _ring_examples(run: Run) -> Figure:
     inputs = MODELS["template, deterministic"]
     key = jax.random.fold_in(run.key, 200)
     figure, grid = new_figure(3, 2, width=8.0, height=4.6)
-    both = [np.asarray(draw(inputs, key, 3, structured=s)) for s in (True, False)]
+    both = [np.asarray(draw(inputs, 3, key=key, structured=s)) for s in (True, False)]
     limit = 1.1 * max(np.abs(x).max() for x in both)
     with figure_style():
         for column, (x, kind) in enumerate(zip(both, CLASSES, strict=True)):
@@ -269,7 +270,7 @@ def _torus_examples(run: Run) -> Figure:
     figure, grid = new_figure(2, 4, width=8.0, height=4.2)
     with figure_style():
         for row, kind in enumerate(CLASSES):
-            x = np.asarray(draw(inputs, key, 4, structured=kind == "structured"))
+            x = np.asarray(draw(inputs, 4, key=key, structured=kind == "structured"))
             for axes, image in zip(grid[row], x, strict=True):
                 axes.imshow(image, cmap="gray", interpolation="nearest")
                 axes.set(xticks=[], yticks=[])

@@ -21,13 +21,15 @@ from fourier_simplicity.theory import leading_form, slope_moments
 from fourier_simplicity.ties import harmonic, triad
 from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
 from learning_dynamics.evidence.figures import figure_style, legend_below, new_figure
+from learning_dynamics.evidence.statistics import shares, slopes
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.search.recovery_times import Recoveries, recovery_times
 from learning_dynamics.search.sample_complexity import collapse, fit_exponent
 
 Array = NDArray[np.float64]
-LEVELS = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
-AT = 0.3  # quantile whose growth with N gives the exponents
+LEVELS = np.array([0.1, 0.2, 0.3, 0.4])
+AT = (0.1, 0.2, 0.3)  # quantiles whose geometric mean gives exponents and prefactors
+UNTIL = 0.52  # quantile of the law at which runs are given up: the heavy tail is never followed
 FINITE = 2.5  # relative bias of the diffusion's n* times N: its noise is that at zero overlap
 
 
@@ -40,7 +42,7 @@ class Case:
         sizes: N at quick size.
         full: N at full size.
         replicas: number of runs at each N at quick size, a quarter of those at full size.
-        until: quantile of the law at which runs are given up.
+        longest: time beyond which the law is not followed, past its quantile UNTIL.
     """
 
     inputs: FourierInputs
@@ -51,7 +53,7 @@ class Case:
     sizes: tuple[int, ...]
     full: tuple[int, ...]
     replicas: int
-    until: float
+    longest: float
 
     def problem(self, n: int, activation: str | None = None) -> ld.Problem:
         """One neuron at N, with the learning rate of its order."""
@@ -74,11 +76,11 @@ HARMONIC = Case(
     0.25,
     (12, 24, 48),
     (8, 16, 32, 64, 128),
-    128,
-    0.62,
+    160,
+    6.0,
 )
 TRIAD = Case(
-    FourierInputs(64, triad(1, 2)), "he3", 3, 0.25, 0.5, (48, 96), (24, 48, 96, 192, 384), 192, 0.8
+    FourierInputs(64, triad(1, 2)), "he3", 3, 0.25, 0.5, (48, 96), (24, 48, 96, 192, 384), 256, 20.0
 )
 
 
@@ -89,6 +91,7 @@ TRIAD = Case(
         "samples of order N³, where N² suffice for a relation between three phases."
     ),
     source=SOURCE,
+    seconds=110,
 )
 def phases_cost(run: Run) -> Evidence:
     """Times to recovery against the law without N, local exponents, and neurons that are blind."""
@@ -100,12 +103,12 @@ def phases_cost(run: Run) -> Evidence:
             case.rate,
             key=jax.random.fold_in(run.key, i),
             draws=draws,
-            longest=20.0,
+            longest=case.longest,
         )
         for i, case in enumerate(run.track([HARMONIC, TRIAD], "laws of the search phase"))
     }
     found = {
-        case: _times(run, case, float(np.quantile(laws[case], case.until)))
+        case: _times(run, case, float(np.quantile(laws[case], UNTIL)))
         for case in run.track([HARMONIC, TRIAD], "recovery times")
     }
     runs = {
@@ -121,22 +124,22 @@ def phases_cost(run: Run) -> Evidence:
         seen, _square(laws[HARMONIC], sizes), name="n* of order N²", quantity="share recovered"
     )
     exponents, swapped = _exponents(run, found)
-    medians = _medians(found, laws)
+    prefactors = _prefactors(found, laws)
     detection, chance = detect(run)
     blind, broken = _blind(run, laws[HARMONIC])
     levels, slower, trajectories = three_levels(run)
     panels = {
         "samples": Panel(
             _figure(runs, laws),
-            "Samples to recovery against N: medians and lower quartiles (open markers); lines "
+            "Samples to recovery against N: quantiles 0.4 and 0.2 (open markers); lines "
             "are the laws of the search phase, in which no N is left, with slopes 3 and 2. "
             "Nothing is fitted.",
         ),
         "distribution": Panel(
             at_law.plot(x="time", series="N", x_label="n / N³", logx=False, logy=False),
             "Share of runs that have found the phases after n samples, against n/N³, beside the "
-            "explosion times of the limit diffusion (line); the allowed bias is twice the "
-            "finite-N shift of a straight run to recovery.",
+            "explosion times of the limit diffusion (line); the law is moved by the "
+            "finite-N shift of a straight run to recovery, and as much is allowed for.",
         ),
         "exponents": Panel(
             exponents.plot(logy=False, x_label="N, growth of the lower 30 % of n*"),
@@ -157,7 +160,7 @@ def phases_cost(run: Run) -> Evidence:
         ),
     }
     return Evidence(
-        [at_law, medians, exponents, detection.comparison, blind, *levels],
+        [at_law, prefactors, exponents, detection.comparison, blind, *levels],
         [square, swapped, chance, broken, slower],
         panels,
         NOTES,
@@ -168,9 +171,10 @@ NOTES = (
     "Recovery is a product of overlaps, Re m_1³ conj(m_3) for the harmonic tie 3 φ_1 = φ_3, above "
     "a quarter (triad: a half) of its largest value. Learning rates are 0.4/N and 0.25/√N.",
     "Finite N: on the sphere growth slows down by 1 - |m|² and the threshold lies short of the "
-    "explosion. Integrated along the steepest ray this shifts n*/N^(k-1); twice the shift is "
-    "allowed for. At N = 12 a quarter of the largest overlap product is within reach of diffusion, "
-    "so that its times are short and the exponent from N = 12 is high, as the diffusion says.",
+    "explosion. Integrated along the steepest ray this shifts n*/N^(k-1): the law is shifted, and "
+    "as much again is allowed for, to both sides. At N = 12 a quarter of the largest overlap "
+    "product is within reach of diffusion, so that its times are short and the exponent from "
+    "N = 12 is high, as the diffusion says.",
     "The AUC of one neuron stays near one half even when it knows the tie: the tie moves a fourth "
     "cumulant of one field, and the tied modes are noisy. Both classes are drawn afresh for every "
     "run; the law of the field depends on the overlaps alone.",
@@ -218,28 +222,23 @@ def _shift(case: Case, n: int) -> float:
 
 
 def _distribution(law: Array, times: list[Array], sizes: list[int]) -> Measurement:
+    """Share of runs that have recovered, coordinates (N, time)."""
     grid = np.quantile(law, LEVELS)
-    count = max(t.size for t in times)
-    draws = np.full((count, len(sizes), LEVELS.size), np.nan)
-    values, errors = [], []
-    for i, t in enumerate(times):
-        draws[: t.size, i] = t[:, None] <= grid
-        share = (t[:, None] <= grid).mean(axis=0)
-        values.append(share)
-        errors.append(np.sqrt((share * (1 - share) + 1 / t.size) / t.size))
-    lost = np.array([[int(np.isnan(t).sum())] * LEVELS.size for t in times])
-    axes = {"N": np.array(sizes), "time": grid}
-    few = min(t.size for t in times)
-    return Measurement(np.stack(values), np.stack(errors), few, axes, lost)
+    lost = np.array([[int(np.isnan(t).sum())] for t in times])
+    recovered = np.stack([t[:, None] <= grid for t in times], axis=1)
+    return shares(recovered, {"N": np.array(sizes), "time": grid}, lost=lost)
 
 
 def _law(law: Array, sizes: list[int]) -> Prediction:
     grid = np.quantile(law, LEVELS)
-    values = np.tile(LEVELS, (len(sizes), 1))
-    moved = [(law[:, None] + 2 * _shift(HARMONIC, n) <= grid).mean(axis=0) for n in sizes]
-    error = np.sqrt(values * (1 - values) / law.size)
-    bias = np.abs(np.stack(moved) - values)
-    return Prediction(values, error, bias, "twice the shift, of order log(N)/N", "search-phase law")
+    none, once, twice = (
+        np.stack([(law[:, None] + f * _shift(HARMONIC, n) <= grid).mean(axis=0) for n in sizes])
+        for f in (0, 1, 2)
+    )
+    error = np.sqrt(LEVELS * (1 - LEVELS) / law.size)
+    bias = np.maximum(np.abs(none - once), np.abs(twice - once))
+    why = "the shift, of order log(N)/N"
+    return Prediction(once, np.broadcast_to(error, once.shape), bias, why, "law without N, shifted")
 
 
 def _square(law: Array, sizes: list[int]) -> Prediction:
@@ -266,13 +265,10 @@ def _exponents(run: Run, found: dict[Case, Recoveries]) -> tuple[Comparison, Com
         theory = fit_exponent(sizes, np.asarray(paths["samples"]).T, level=AT)
         count = own.values.size
         exponent = np.array([theory.exponent, *theory.local])[:count]
-        left_out = FINITE / sizes.astype(np.float64)
-        ends = [(0, -1), *((a, a + 1) for a in range(sizes.size - 1))][:count]
-        bias = [(left_out[a] - left_out[b]) / np.log(sizes[b] / sizes[a]) for a, b in ends]
+        bias = np.abs(slopes(sizes, np.log1p(FINITE / sizes)))[:count]
         asymptotic = np.full(count, case.order - 1.0)
         parts.append(
-            (own.values, own.standard_error, exponent, theory.errors[:count], np.array(bias),
-             asymptotic)
+            (own.values, own.standard_error, exponent, theory.errors[:count], bias, asymptotic)
         )  # fmt: skip
         tie = "harmonic" if case is HARMONIC else "triad"
         names += [f"{tie} {name}" for name in own.coordinates["range"]]
@@ -293,35 +289,43 @@ def _path_times(dimension: int, case: Case, key: jax.Array) -> dict[str, Array]:
     """Recovery times of the small-step diffusion at N, shape (paths,)."""
     n = dimension
     seen = neuron_diffusion(
-        case.problem(n), dimension=n, times=[20.0 * n ** (case.order - 2.0)], paths=768,
+        case.problem(n), dimension=n, times=[case.longest * n ** (case.order - 2.0)], paths=512,
         key=key, stop=case.stop(n), step=0.06,
     )  # fmt: skip
     stopped = np.zeros(0) if seen.stopped is None else seen.stopped.astype(np.float64)
     return {"samples": np.where(stopped > 0, stopped, np.inf)}
 
 
-def _medians(found: dict[Case, Recoveries], laws: dict[Case, Array]) -> Comparison:
-    """Medians at the largest N over those of the law without N."""
-    names, values, errors = [], [], []
+def _prefactors(found: dict[Case, Recoveries], laws: dict[Case, Array]) -> Comparison:
+    """Lower quantiles of n* at the largest N over those of the law without N."""
+    names, values, errors, predicted, numerical = [], [], [], [], []
     for case, times in found.items():
         n = int(times.dimensions[-1])
-        law = float(np.median(laws[case])) * n ** (case.order - 1.0)
-        fit = fit_exponent(times.dimensions, times.samples, confidence=0.68)
+        fit = fit_exponent(times.dimensions, times.samples, level=AT, confidence=0.68)
+        law, error = _middle(laws[case])
+        moved, _ = _middle(laws[case] + _shift(case, n))
+        scale = law * n ** (case.order - 1.0)
+        low, high = fit.quantile_intervals[-1] / scale
         names.append(f"{'harmonic' if case is HARMONIC else 'triad'}, N = {n}")
-        values.append(fit.quantile[-1] / law)
-        low, high = fit.quantile_intervals[-1] / law
+        values.append(fit.quantile[-1] / scale)
         errors.append((high - low) / 2)
-    count = np.zeros(len(names), np.int64)
+        numerical.append(error)
+        predicted.append(moved / law)
     few = min(len(times.samples) for times in found.values())
-    measured = Measurement(np.array(values), np.array(errors), few, {"tie": np.array(names)}, count)
-    draws = min(law.size for law in laws.values())
-    # standard error of the median of the law's draws, from its local density
-    density = [
-        2 * 0.05 / np.log(np.quantile(law, 0.55) / np.quantile(law, 0.45)) for law in laws.values()
-    ]
-    error = 0.5 / np.sqrt(draws) / np.array(density)
-    one = Prediction(np.ones(len(names)), error, np.full(len(names), 0.1), "10 %", "law without N")
-    return compare(measured, one, name="medians at the largest N", quantity="median n* / law")
+    measured = Measurement(values, errors, few, {"tie": np.array(names)})
+    bias = np.abs(np.array(predicted) - 1)
+    why = "the shift, of order log(N)/N"
+    right = Prediction(predicted, numerical, bias, why, "law without N, shifted")
+    return compare(measured, right, name="prefactors at the largest N", quantity="n* / law")
+
+
+def _middle(times: Array) -> tuple[float, float]:
+    """Geometric mean of the quantiles AT of draws, and its relative bootstrap error."""
+    rng = np.random.default_rng(0)
+    again = rng.choice(times, (200, times.size))
+    logs = np.log(np.quantile(np.concatenate([times[None], again]), AT, axis=1, method="lower"))
+    means = logs.mean(axis=0)
+    return float(np.exp(means[0])), float(means[1:].std(ddof=1))
 
 
 def _blind(run: Run, law: Array) -> tuple[Comparison, Comparison]:
@@ -340,12 +344,10 @@ def _blind(run: Run, law: Array) -> tuple[Comparison, Comparison]:
         )  # fmt: skip
         ended = np.zeros(0) if seen.stopped is None else seen.stopped / float(n**3)
         times[name] = np.where(ended > 0, ended, np.where(seen.stopped == -2, np.nan, np.inf))
-    shares = np.array([np.isfinite(t).mean() for t in times.values()])
-    # the smallest count that differs from zero must weigh: one run in all has this error
-    error = np.sqrt(np.maximum(shares * (1 - shares), 1 / replicas) / replicas)
     lost = np.array([int(np.isnan(t).sum()) for t in times.values()])
-    measured = Measurement(shares, error, replicas, {"learner": np.array(list(cases))}, lost)
-    nothing = Prediction(np.zeros(2), label="blind")
+    recovered = np.stack([np.isfinite(t) for t in times.values()], axis=1)
+    measured = shares(recovered, {"learner": np.array(list(cases))}, lost=lost)
+    nothing = Prediction([0.0, 0.0], label="blind")
     return (
         compare(measured, nothing, name="blind learners", quantity="share recovered"),
         compare(
@@ -365,18 +367,18 @@ def _figure(runs: dict[tuple[Case, int], Array], laws: dict[Case, Array]) -> Fig
         ):
             sizes = np.array([n for c, n in runs if c is case])
             fine = np.geomspace(sizes[0] / 1.2, sizes[-1] * 1.2, 50)
-            for level, style in ((0.25, ":"), (0.5, "-")):
+            for level, style in ((0.2, ":"), (0.4, "-")):
                 prefactor = float(np.quantile(laws[case], level))
                 axes.plot(fine, prefactor * fine ** (case.order - 1.0), style, color=colour)
                 found = [
                     np.quantile(runs[case, n], level, method="inverted_cdf") * n ** (case.order - 1)
                     for n in sizes.tolist()
                 ]
-                filled = colour if level == 0.5 else "white"
-                label = name if level == 0.5 else None
+                filled = colour if level == 0.4 else "white"
+                label = name if level == 0.4 else None
                 axes.plot(sizes, found, marker, color=colour, markerfacecolor=filled, label=label)
-        axes.plot([], [], "-", color="#777777", label="law: median")
-        axes.plot([], [], ":", color="#777777", label="law: lower quartile (open markers)")
+        axes.plot([], [], "-", color="#777777", label="law: quantile 0.4")
+        axes.plot([], [], ":", color="#777777", label="law: quantile 0.2 (open markers)")
         axes.set(xscale="log", yscale="log", xlabel="N", ylabel="samples to recovery n*")
     legend_below(figure, columns=2)
     return figure

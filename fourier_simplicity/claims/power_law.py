@@ -19,12 +19,14 @@ from fourier_simplicity.theory import effective_dimension
 from fourier_simplicity.ties import quartet
 from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
 from learning_dynamics.evidence.figures import figure_style, legend_below, new_figure, series_style
+from learning_dynamics.evidence.statistics import binomial_error
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 
 Array = NDArray[np.float64]
 RATE = 0.3
 SHARE = 0.4  # of the largest tie overlap: beyond the reach of diffusion, within that of a neuron
-POINTS = 30  # observations of a run
+LEVEL = 0.35  # share of the runs that know the tie at n*
+POINTS = 24  # observations of a run
 STEP = 0.05
 STEP_ERROR = 0.04  # of the diffusion's n*: what changes under a step of 0.02
 FINITE = 2.5  # relative bias times N_eff, see NOTES
@@ -68,9 +70,9 @@ class Case:
 
     @property
     def horizon(self) -> float:
-        """Samples followed: beyond the median, which steep spectra delay to 4.5 N_eff^3."""
+        """Samples followed: beyond the quantile LEVEL, which steep spectra delay."""
         effective = self.effective
-        scaled = HORIZON if self.gamma < 1.5 else 8.0
+        scaled = HORIZON if self.gamma < 1.5 else 2 * HORIZON
         return scaled * effective**3 * max(1.0, effective / self.dimension)
 
     @property
@@ -101,7 +103,7 @@ FULL = (
     *(Case(0.5, n, False, 128) for n in (12, 24)),
     *(Case(1.0, n, False, 128) for n in (12, 16)),
 )
-HORIZON = 4.5  # of isotropic inputs, n / N^3
+HORIZON = 3.0  # of isotropic inputs, n / N^3
 BROKEN = Case(1.0, 24, True, 128, broken=True)
 
 
@@ -133,11 +135,12 @@ class _Seen(NamedTuple):
         "instead of N³."
     ),
     source=SOURCE,
+    seconds=100,
 )
 def power_law(run: Run) -> Evidence:
     """Samples to recovery for several spectra, against the diffusion, N_eff and N."""
     cases = list(QUICK if run.quick else FULL)
-    paths = 384 if run.quick else 2048
+    paths = 256 if run.quick else 2048
     table = run.sweep(
         _recovery,
         {"case": {case.label: case for case in (*cases, BROKEN)}},
@@ -151,16 +154,16 @@ def power_law(run: Run) -> Evidence:
     measured = {c: s.measured for c, s in seen.items()}
     predicted = {c: s.predicted for c, s in seen.items()}
     flat = _isotropic(run, cases)
-    prefactors = _prefactors(seen, measured, predicted)
+    prefactors, common = _prefactors(seen, measured, predicted)
     onto, against = _collapse(seen, measured, predicted, flat)
     exponents, cubic = _exponents(seen, measured, predicted)
     blind, as_whole = _blind(broken, seen, max(BROKEN.replicas, paths))
     panels = {
         "samples": Panel(
             _figure(seen, measured, predicted, flat),
-            "Samples after which half of the neurons know the tie. Left: against N, the spectra "
-            "fan out. Right: the same points against N_eff = tr Σ / λ_S; the grey line is the "
-            "isotropic prediction at N = N_eff. Lines: diffusion, nothing is fitted.",
+            "Samples after which a share of 0.35 of the neurons knows the tie. Left: against N, "
+            "the spectra fan out. Right: the same points against N_eff = tr Σ / λ_S; the grey "
+            "line is the isotropic prediction at N = N_eff. Lines: diffusion, nothing is fitted.",
         ),
         "prefactors": Panel(
             prefactors.plot(logy=False, x_label="spectrum, place of the tied modes, N"),
@@ -171,7 +174,9 @@ def power_law(run: Run) -> Evidence:
             "Exponent of n* in N for tied modes at the low end of the spectrum.",
         ),
     }
-    return Evidence([prefactors, onto, exponents, blind], [against, cubic, as_whole], panels, NOTES)
+    return Evidence(
+        [prefactors, common, onto, exponents, blind], [against, cubic, as_whole], panels, NOTES
+    )
 
 
 NOTES = (
@@ -185,8 +190,8 @@ NOTES = (
     "field relaxes: n*/N_eff³ is a number of order one that depends on the spectrum. The collapse "
     "onto N_eff allows a factor of two for this; the prefactors themselves are predicted.",
     "The diffusion takes the noise of the gradient at zero overlap. At N = 12 and this rate runs "
-    "are faster by a tenth to a fifth, at a third of the rate by less than a twentieth: a bias of "
-    "2.5/N_eff of the value is allowed for.",
+    "are faster by a tenth to a fifth, at a third of the rate by less than a twentieth: the "
+    "prefactor is lowered by 1.25/N_eff of its value, and as much is allowed for.",
     "Controls: n* of isotropic inputs at the same N; exponent 3 whatever the spectrum; the tie "
     "broken by full jitter against the law of the whole one.",
 )
@@ -243,23 +248,23 @@ def _paths(
     return seen.start, value >= SHARE * watched.largest
 
 
-def _half(samples: Array, known: NDArray[np.bool_]) -> float:
-    """Number of samples at which half of the runs know the tie, between observations."""
+def _recovered(samples: Array, known: NDArray[np.bool_]) -> float:
+    """Number of samples at which a share LEVEL of the runs knows the tie, between observations."""
     share = np.maximum.accumulate(known.mean(axis=0))
-    if share[-1] < 0.5:
+    if share[-1] < LEVEL:
         return float("inf")
-    at = int(np.argmax(share >= 0.5))
+    at = int(np.argmax(share >= LEVEL))
     if at == 0:
         return float(samples[0])
-    part = (0.5 - share[at - 1]) / (share[at] - share[at - 1])
+    part = (LEVEL - share[at - 1]) / (share[at] - share[at - 1])
     return float(samples[at - 1] * (samples[at] / samples[at - 1]) ** part)
 
 
 def _bootstrap(rng: np.random.Generator, samples: Array, known: NDArray[np.bool_]) -> Array:
     """n* and resamples of it (first entry: the estimate)."""
     count = len(known)
-    again = [_half(samples, known[rng.integers(count, size=count)]) for _ in range(400)]
-    return np.array([_half(samples, known), *again])
+    again = [_recovered(samples, known[rng.integers(count, size=count)]) for _ in range(400)]
+    return np.array([_recovered(samples, known), *again])
 
 
 def _error(logs: Array) -> float:
@@ -274,35 +279,48 @@ def _isotropic(run: Run, cases: list[Case]) -> tuple[Array, Array]:
     low, high = int(min(effective)), int(np.ceil(max(*effective, *(c.dimension for c in cases))))
     sizes = np.unique(np.rint(np.geomspace(low, high, 4 if run.quick else 8)).astype(int))
     key = jax.random.fold_in(run.key, 7)
-    found = run.sweep(_isotropic_half, {"dimension": sizes.tolist()}, fixed={"key": key})
+    found = run.sweep(_isotropic_samples, {"dimension": sizes.tolist()}, fixed={"key": key})
     return sizes.astype(np.float64), np.asarray(found["samples"])
 
 
-def _isotropic_half(dimension: int, key: jax.Array) -> dict[str, float]:
+def _isotropic_samples(dimension: int, key: jax.Array) -> dict[str, float]:
     case = Case(0.0, dimension, True, 1)
     samples = dimension**3 * np.geomspace(0.2, HORIZON, POINTS)
-    known = _paths(case.problem(), TieOverlap(case.inputs), dimension, samples, 512, key)[1]
-    return {"samples": _half(samples, known)}
+    known = _paths(case.problem(), TieOverlap(case.inputs), dimension, samples, 256, key)[1]
+    return {"samples": _recovered(samples, known)}
 
 
 def _prefactors(
     seen: dict[Case, _Seen], measured: dict[Case, Array], predicted: dict[Case, Array]
-) -> Comparison:
+) -> tuple[Comparison, Comparison]:
+    """Prefactors case by case, and the factor between runs and diffusion that all cases share."""
     cases = list(seen)
     scale = np.array([c.effective**3 for c in cases])
     values = np.array([measured[c][0] for c in cases]) / scale
     errors = np.array([_error(np.log(measured[c])) for c in cases]) * values
-    theory = np.array([predicted[c][0] for c in cases]) / scale
+    finite = FINITE / 2 / np.array([c.effective for c in cases])
+    theory = np.array([predicted[c][0] for c in cases]) / scale * (1 - finite)
     error = np.hypot([_error(np.log(predicted[c])) for c in cases], STEP_ERROR) * theory
-    bias = theory * FINITE / np.array([c.effective for c in cases])
+    bias = theory * finite
     axes = {"case": np.array([c.label for c in cases])}
     lost = np.array([int(seen[c].lost) for c in cases])
     few = min(c.replicas for c in cases)
-    return compare(
-        Measurement(values, errors, few, axes, lost),
-        Prediction(theory, error, bias, "2.5/N_eff of the value", "diffusion"),
-        name="prefactors", quantity="n* / N_eff³",
+    drawn = np.array([_error(np.log(predicted[c])) for c in cases])
+    common = np.exp(np.mean(np.log(values / theory)))
+    factor = Measurement(
+        [common], common * np.linalg.norm(errors / values) / len(cases), few,
+        {"spectra": np.array(["all"])}, lost.sum(),
     )  # fmt: skip
+    one = Prediction(
+        [1.0], np.hypot(np.linalg.norm(drawn) / len(cases), STEP_ERROR), finite.mean(),
+        "mean of 1.25/N_eff", "diffusion, less 1.25/N_eff",
+    )  # fmt: skip
+    each = Measurement(values, errors, few, axes, lost)
+    law = Prediction(theory, error, bias, "1.25/N_eff of the value", "diffusion, less 1.25/N_eff")
+    return (
+        compare(each, law, name="prefactors", quantity="n* / N_eff³"),
+        compare(factor, one, name="common factor of all spectra", quantity="n* / predicted"),
+    )
 
 
 def _collapse(
@@ -347,11 +365,12 @@ def _exponents(
         weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
         for source, value, error in ((measured, values, errors), (predicted, theory, numerical)):
             logs = np.stack([np.log(source[c]) for c in own])
+            if source is predicted:
+                logs += np.log1p(-FINITE / 2 / np.array([c.effective for c in own]))[:, None]
             value.append(weights @ logs[:, 0])
             own_errors = np.array([_error(row) for row in logs])
             error.append(np.sqrt(np.sum((weights * own_errors) ** 2)))
-        shifts = FINITE / np.array([c.effective for c in own])
-        bias.append(abs(weights @ shifts))
+        bias.append(abs(weights @ (FINITE / 2 / np.array([c.effective for c in own]))))
     few = min(c.replicas for c in seen)
     found = Measurement(np.array(values), np.array(errors), few, {"gamma": gammas})
     order = "of prefactors"
@@ -369,15 +388,12 @@ def _blind(broken: _Seen, seen: dict[Case, _Seen], paths: int) -> tuple[Comparis
     whole = next(s for c, s in seen.items() if _like(c, BROKEN))
     at = slice(9, None, 5)
 
-    def error(p: Array, count: int) -> Array:
-        return np.sqrt((p * (1 - p) + 1 / count) / count)
-
     values = broken.known[at]
-    errors = error(values, BROKEN.replicas)
+    errors = binomial_error(values, BROKEN.replicas)
     axes = {"samples": broken.samples[at]}
     found = Measurement(values, errors, BROKEN.replicas, axes, int(broken.lost))
     own, law = (
-        Prediction(p[at], error(p[at], paths), label=label)
+        Prediction(p[at], binomial_error(p[at], paths), label=label)
         for p, label in ((broken.expected, "diffusion without drift"), (whole.expected, "whole"))
     )
     quantity = "share that seems to know the tie"
@@ -417,7 +433,7 @@ def _figure(
                     )  # fmt: skip
                     line = "-" if low else "none"
                     axes.plot(x, theory, line, color=style.colour, marker="_", markersize=11)
-        left.set(xscale="log", yscale="log", xlabel="N", ylabel="samples n* (half know the tie)")
+        left.set(xscale="log", yscale="log", xlabel="N", ylabel="samples n* (0.35 know the tie)")
         right.set(xscale="log", yscale="log", xlabel="N_eff = tr Σ / λ_S")
         for axes, marks in ((left, sorted({c.dimension for c in seen})), (right, [10, 20, 40, 80])):
             axes.set_xticks(marks, map(str, marks))

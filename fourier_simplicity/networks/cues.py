@@ -5,6 +5,8 @@ its phases or amplitudes and in nothing else. Every patch or image has zero mean
 variance (each channel its own mean): its contrast tells no class.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -261,7 +263,7 @@ def cue_sets(
     def surrogates(held: Array) -> dict[str, Array]:
         return {
             "real": held,
-            "amplitude-only": np.asarray(amplitude_only(held, key, periodic=False)),
+            "amplitude-only": np.asarray(amplitude_only(held, key=key, periodic=False)),
             "phase-only": np.asarray(phase_only(held, shared, periodic=False)),
         }
 

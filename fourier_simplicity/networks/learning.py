@@ -1,5 +1,7 @@
 """Which cues a network uses, and when: accuracy on several test sets along training."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +27,7 @@ from learning_dynamics.evidence.figures import (
 )
 from learning_dynamics.saved_results import saved_as
 from learning_dynamics.tracking import Tracking
-from learning_dynamics.training import Minibatches, log_steps, passing_steps, train
+from learning_dynamics.training import Minibatches, log_steps, recovery_steps, train
 from learning_dynamics.training.batches import Augmentation
 from learning_dynamics.validation import reject
 
@@ -62,12 +64,12 @@ class CueLearning:
             "chance": f"{self.chance:.3g}",
         }
 
-    def passing(self, name: str, level: float) -> Array:
+    def recovery(self, name: str, level: float) -> Array:
         """Step from which on the accuracy on test set `name` stays above `level`, shape (seeds,).
 
-        As `learning_dynamics.training.passing_steps`.
+        As `learning_dynamics.training.recovery_steps`.
         """
-        return passing_steps(self.steps, self.accuracy[name], level)
+        return recovery_steps(self.steps, self.accuracy[name], level)
 
     def measurement(self, names: Sequence[str] | None = None) -> Measurement:
         """Mean and standard error over seeds, coordinates (cue, step)."""

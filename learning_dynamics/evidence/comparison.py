@@ -77,6 +77,20 @@ class Comparison:
         return -float(stdtrit(self.measured.replicas - 1, share))
 
     @property
+    def catches(self) -> float:
+        """Least relative error of the theory, the same at all points, that is caught for sure.
+
+        A simulation that lies exactly on the right theory p fails a theory (1 + x) p as soon as
+        |x p| > b + critical * error at one point: the least |x|. Infinite where p is zero.
+        """
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            scale = np.hypot(self.measured.standard_error, self.predicted.numerical_error)
+            scale = np.hypot(scale, self.measured.rounding)
+            width = self.predicted.bias + self.critical * scale
+            share = width / np.abs(self.predicted.values)
+        return float(np.min(share, initial=np.inf, where=np.isfinite(share)))
+
+    @property
     def verdict(self) -> Verdict:
         """Verdict "pass" or "fail"; a lost replica or a NaN fails."""
         agrees = np.abs(self.residual) <= self.critical  # False where NaN
@@ -112,6 +126,7 @@ class Comparison:
             "bias_order": self.predicted.bias_order,
             "residual": float(self.residual[at]),
             "critical": self.critical,
+            "catches": self.catches,
             "at": {
                 name: axis[i].item() if hasattr(axis[i], "item") else str(axis[i])
                 for (name, axis), i in zip(self.measured.coordinates.items(), at, strict=True)
@@ -217,11 +232,11 @@ class Comparisons(Sequence[Comparison]):
         return str(bundle(self, self.items)["text/html"])
 
     def plot(self, path: str | Path | None = None, **options: Any) -> "Figure":
-        """Draw all comparisons side by side; notebooks show the figure.
+        """Draw all comparisons side by side, or in one panel; notebooks show the figure.
 
         Args:
             path: file to write, if any; its suffix chooses the format.
-            options: those of `plot_comparisons`.
+            options: those of `plot_comparisons`, such as `overlay=True`.
         """
         from learning_dynamics.evidence.drawing import save_figure
         from learning_dynamics.evidence.figures import plot_comparisons

@@ -43,10 +43,12 @@ def name_ticks(axes: Axes, positions: Array, names: Sequence[str]) -> None:
     )  # fmt: skip
 
 
-def draw_levels(axes: Axes, places: Array, values: Array, bias: Array, index: int) -> None:
+def draw_levels(
+    axes: Axes, places: Array, values: Array, bias: Array, index: int, dashes: str = "-"
+) -> None:
     """Theory as a level across each category: a line between names would mean nothing."""
     colour = series_style(index).colour
-    axes.hlines(values, places - 0.3, places + 0.3, color=colour, zorder=2)
+    axes.hlines(values, places - 0.3, places + 0.3, color=colour, linestyles=dashes, zorder=2)
     for place, value, size in zip(places, values, bias, strict=True):
         if size > 0:
             axes.fill_between(

@@ -1,5 +1,7 @@
 """Style of the figures, and the pieces from which claims build their own panels."""
 
+from __future__ import annotations
+
 import io
 import math
 from collections.abc import Iterator, Sequence

@@ -1,5 +1,7 @@
 """Figures of one convention: markers = simulation, line of the same colour = theory."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -56,11 +58,12 @@ __all__ = [
 Array = NDArray[np.float64]
 X_LABELS = {"time": r"time $\tau$ = updates / $N$"}  # of trajectories
 FEW = 6  # points along x that are all labelled on a logarithmic axis
+DASHES = ("-", "--", ":", "-.")  # of the theories in one panel
 SERIES_MOST, ACROSS_MOST = 8, 3  # series in a panel, panels side by side
 
 
 def plot_comparison(
-    comparison: "Comparison",
+    comparison: Comparison,
     *,
     x: str | None = None,
     series: str | None = None,
@@ -110,7 +113,7 @@ def plot_comparison(
 
 
 def plot_comparisons(
-    comparisons: "Sequence[Comparison]",
+    comparisons: Sequence[Comparison],
     *,
     x: str | None = None,
     series: str | None = None,
@@ -119,9 +122,13 @@ def plot_comparisons(
     logy: bool | None = None,
     title: str | None = None,
     legend: Sequence[str] | None = None,
+    overlay: bool = False,
     width: float | Width | None = None,
 ) -> Figure:
     """Draw one measurement beside each of its predictions, a column each, residuals below.
+
+    With `overlay` all predictions are lines of one panel, told apart by their dashes, over a panel
+    of residuals for each.
 
     Args:
         comparisons: of one measurement with one or more predictions.
@@ -132,10 +139,14 @@ def plot_comparisons(
         logy: as in `plot_comparison`.
         title: by default the name of the first comparison.
         legend: as in `plot_comparison`.
+        overlay: whether to draw all predictions into one panel.
         width: as in `plot_comparison`; by default 5.2 inches for each column.
     """
     first = comparisons[0]
     table = _Table(first, x, series, legend, None)
+    if overlay:
+        name = first.name if title is None else title
+        return _overlay(comparisons, table, x_label, logx, logy, name, width)
     cells = [
         ((row, column), comparison, group, comparison.predicted.label)
         for column, comparison in enumerate(comparisons)
@@ -151,7 +162,7 @@ class _Table:
 
     def __init__(
         self,
-        comparison: "Comparison",
+        comparison: Comparison,
         x: str | None,
         series: str | None,
         legend: Sequence[str] | None,
@@ -167,11 +178,11 @@ class _Table:
             keep = keep[[not self._mirrored(comparison, int(i)) for i in keep]]
         self.groups = np.array_split(keep, -(-len(keep) // SERIES_MOST))
 
-    def rows(self, comparison: "Comparison", values: Array) -> Array:
+    def rows(self, comparison: Comparison, values: Array) -> Array:
         """Values in the shape (series, points)."""
         return _rows(comparison, values, self.x, self.series)
 
-    def _mirrored(self, comparison: "Comparison", i: int) -> bool:
+    def _mirrored(self, comparison: Comparison, i: int) -> bool:
         """Whether a series is the lower half of a symmetric matrix, "norms[1,0]"."""
         match = re.fullmatch(r"(.*)\[(\d+),(\d+)\]", self.labels[i] if self.labels else "")
         if match is None or int(match[2]) <= int(match[3]):
@@ -234,16 +245,66 @@ def _figure(
     return figure
 
 
+def _overlay(
+    comparisons: Sequence[Comparison],
+    table: _Table,
+    x_label: str | None,
+    logx: bool | None,
+    logy: bool | None,
+    title: str,
+    width: float | Width | None,
+) -> Figure:
+    """All theories in one panel for each group of series, residuals below, a panel for each."""
+    count, columns = len(comparisons), len(table.groups)
+    inches = width_in_inches(max(6.4, 4.6 * columns) if width is None else width)
+    scale = min(1.0, inches / columns / 4.6)
+    figure, grid = new_figure(
+        1 + count, columns, width=inches, height=(4.0 + 1.4 * count) * max(scale, 0.6),
+        sharex=True, height_ratios=[3] + [1.1] * count, title=title,
+    )  # fmt: skip
+    if logy is None:
+        tables = [(c.measured.values, c.predicted.values) for c in comparisons]
+        logy = _spans_decades(*(array for pair in tables for array in pair))
+    for group, (main, *lower) in zip(table.groups, grid.T, strict=True):
+        drawn: list[tuple[dict[str, Array], list[Array]]] = []
+        for i, (comparison, below) in enumerate(zip(comparisons, lower, strict=True)):
+            dashes = DASHES[i % len(DASHES)]
+            drawn.append(_draw(main, below, comparison, table, group, logx, logy, dashes, i == 0))
+            with figure_style():
+                told = f"{comparison.predicted.label}: {below.get_title(loc='left')}"
+                below.set_title(told, fontsize=8.5, color="#444444", loc="left")
+        with figure_style():
+            main.set_ylabel(comparisons[0].quantity)
+            lower[-1].set_xlabel(X_LABELS.get(table.x, table.x) if x_label is None else x_label)
+            if logy:
+                fit_logarithmic(main, drawn[0][0], [array for _, shown in drawn for array in shown])
+            if columns > 1:
+                labels = [table.labels[i] for i in group]
+                main.legend(handles=_series_handles(labels), ncols=3, fontsize=7.5)
+    labels = [] if columns > 1 else [table.labels[i] for i in table.groups[0] if table.labels]
+    points, _, *others = _handles(comparisons, labels, columns > 1)
+    lines = [
+        Line2D([], [], color=GREY, linewidth=1.5, linestyle=DASHES[i % len(DASHES)], label=label)
+        for i, label in enumerate(comparison.predicted.label for comparison in comparisons)
+    ]
+    legend_below(figure, [points, *lines, *others], columns=3)
+    if scale < 1:
+        shrink_letters(figure, max(scale, 0.75))
+    return figure
+
+
 def _draw(
     main: Axes,
     below: Axes,
-    comparison: "Comparison",
+    comparison: Comparison,
     table: _Table,
     group: NDArray[np.int64],
     logx: bool | None,
     logy: bool | None,
-) -> None:
-    """Some series in a pair of panels."""
+    dashes: str = "-",
+    points: bool = True,
+) -> tuple[dict[str, Array], list[Array]]:
+    """Some series in a pair of panels; what was drawn, and what its logarithmic axis must show."""
     positions, names = table.positions, table.names
     drawn = {
         name: table.rows(comparison, values)[group]
@@ -264,17 +325,19 @@ def _draw(
         dense, smooth = smooth_lines(comparison.theory, positions, logx)
         dense = np.append(dense, positions[-1])
     for i, label in enumerate([table.labels[j] if table.labels else "" for j in group]):
-        draw_simulation(main, positions, drawn["measured"][i], drawn["error"][i], index=i)
+        if points:
+            draw_simulation(main, positions, drawn["measured"][i], drawn["error"][i], index=i)
+        style: Any = {"index": i, "linestyle": dashes}
         if names is not None:
-            draw_levels(main, positions, drawn["predicted"][i], drawn["bias"][i], i)
+            draw_levels(main, positions, drawn["predicted"][i], drawn["bias"][i], i, dashes)
         elif label in smooth:
             bias = np.interp(dense, positions, drawn["bias"][i])
             end = drawn["predicted"][i][-1]
-            draw_theory(main, dense, np.append(smooth[label], end), bias=bias, index=i)
+            draw_theory(main, dense, np.append(smooth[label], end), bias=bias, **style)
         elif lines is None:
-            draw_theory(main, positions, drawn["predicted"][i], bias=drawn["bias"][i], index=i)
+            draw_theory(main, positions, drawn["predicted"][i], bias=drawn["bias"][i], **style)
         else:
-            draw_theory(main, lines[0], lines[1][i], index=i)
+            draw_theory(main, lines[0], lines[1][i], **style)
     with figure_style():
         if logx:
             main.set_xscale("log")
@@ -288,6 +351,7 @@ def _draw(
         if names is not None:
             name_ticks(below, positions, names)
         residual_panel(below, comparison, positions, drawn["residual"])
+    return drawn, shown
 
 
 def image_grid(
@@ -343,7 +407,7 @@ def image_grid(
 
 
 def _axes_names(
-    comparison: "Comparison", x: str | None, series: str | None
+    comparison: Comparison, x: str | None, series: str | None
 ) -> tuple[str, str | None]:
     coordinates = comparison.measured.coordinates
     known = tuple(coordinates)
@@ -365,7 +429,7 @@ def _axes_names(
     return x, next(name for name in known if name != x)
 
 
-def _rows(comparison: "Comparison", values: Array, x: str, series: str | None) -> Array:
+def _rows(comparison: Comparison, values: Array, x: str, series: str | None) -> Array:
     """Values in the shape (series, points)."""
     if series is None:
         return np.asarray(values)[None]
@@ -389,7 +453,7 @@ def _fine_lines(fine: tuple[ArrayLike, ArrayLike], count: int) -> tuple[Array, A
 
 
 def _series_labels(
-    comparison: "Comparison", series: str | None, legend: Sequence[str] | None, count: int
+    comparison: Comparison, series: str | None, legend: Sequence[str] | None, count: int
 ) -> list[str]:
     if legend is not None:
         if isinstance(legend, str) or len(legend) != count:
@@ -411,7 +475,7 @@ def _spans_decades(*arrays: Array) -> bool:
     return bool(np.log10(values.max() / values.min()) > 1.5)
 
 
-def _handles(compared: "Sequence[Comparison]", labels: list[str], split: bool) -> list[Any]:
+def _handles(compared: Sequence[Comparison], labels: list[str], split: bool) -> list[Any]:
     """Legend entries: what marker and line mean, then one entry per series."""
     comparison = compared[0]
     first, several = series_style(0), len(labels) > 1 or split

@@ -1,5 +1,7 @@
 """What a simulation measures and a theory predicts: values with their errors."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -58,11 +60,30 @@ class Prediction:
         for name, array in (("values", values), ("numerical_error", error), ("bias", bias)):
             object.__setattr__(self, name, array)
 
-    def with_bias(self, bias: ArrayLike, order: str) -> "Prediction":
+    @classmethod
+    def between(cls, low: ArrayLike, high: ArrayLike, *, label: str = "theory") -> Prediction:
+        """Anything from `low` to `high` agrees: a one-sided statement, or a range.
+
+        Args:
+            low: least value, any shape.
+            high: largest value, likewise.
+            label: name for legends and tables.
+
+        Raises:
+            ValueError: unless low < high everywhere.
+        """
+        least, most = real_array("low", low), real_array("high", high)
+        if not np.all(least < most):
+            raise reject("low", "lie below `high`", f"{least} and {most}")
+        half = (most - least) / 2
+        ends = f"{least.min():.3g} to {most.max():.3g}"
+        return cls(least + half, 0.0, half, f"anything from {ends}", label)
+
+    def with_bias(self, bias: ArrayLike, order: str) -> Prediction:
         """Allow a finite-size deviation of absolute size `bias`, described by `order`."""
         return replace(self, bias=real_array("bias", bias), bias_order=order)
 
-    def scaled(self, factor: ArrayLike) -> "Prediction":
+    def scaled(self, factor: ArrayLike) -> Prediction:
         """Multiply value, error and bias by a positive factor, such as 1/d.
 
         Args:
@@ -81,7 +102,7 @@ class Prediction:
             bias=self.bias * scale,
         )
 
-    def labelled(self, label: str) -> "Prediction":
+    def labelled(self, label: str) -> Prediction:
         """Give the prediction the name `label` in legends and tables."""
         return replace(self, label=label)
 
@@ -94,7 +115,7 @@ class Prediction:
             "allowed bias": self.bias_order,
         }
 
-    def __getitem__(self, index: Any) -> "Prediction":
+    def __getitem__(self, index: Any) -> Prediction:
         bias = self.bias[index]
         return replace(
             self,
@@ -172,7 +193,7 @@ class Measurement:
         label: str = "simulation",
         attributes: Mapping[str, Any] | None = None,
         precision: DTypeLike | None = None,
-    ) -> "Measurement":
+    ) -> Measurement:
         """Average over the leading axis of `draws`, shape (replicas, *coordinate lengths).
 
         Args:

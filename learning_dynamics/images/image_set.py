@@ -1,5 +1,7 @@
 """The container that every loader returns."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -65,7 +67,7 @@ class ImageSet:
     def __iter__(self) -> Iterator[Pixels]:
         return iter(self.images)
 
-    def select(self, indices: ArrayLike) -> "ImageSet":
+    def select(self, indices: ArrayLike) -> ImageSet:
         """Keep the images at `indices` (integers, or booleans of shape (n,)), in that order.
 
         Raises:

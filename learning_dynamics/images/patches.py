@@ -1,5 +1,7 @@
 """Patches of images, with the photograph and the place each one comes from."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -48,7 +50,7 @@ class PatchSet:
         shape = (len(self), self.size, self.size)
         return self.patches.reshape(shape if self.channels == 1 else (*shape, self.channels))
 
-    def select(self, indices: ArrayLike) -> "PatchSet":
+    def select(self, indices: ArrayLike) -> PatchSet:
         """Keep the patches at `indices` (integers, or booleans of shape (n,))."""
         kept = plain_array("indices", indices)
         labels = None if self.labels is None else self.labels[kept]
@@ -169,6 +171,7 @@ def sample_patches(
     images: ImageSet | NDArray[Any] | Sequence[NDArray[Any]],
     size: int,
     count: int,
+    *,
     key: Any,
     **options: Any,
 ) -> PatchSet:

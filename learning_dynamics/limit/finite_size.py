@@ -12,7 +12,9 @@ from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.noise import LimitNoise
 from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
 from learning_dynamics.model.problem import Problem, changed
-from learning_dynamics.process.update import Draw, Layout, update
+from learning_dynamics.process.draws import Draw
+from learning_dynamics.process.layout import Layout
+from learning_dynamics.process.update import update
 
 __all__ = ["drift_of_one_update", "residual_noise"]
 

@@ -1,5 +1,7 @@
 """Around the limit: spread of order N^-1/2 and mean shift of order 1/N of the order parameters."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -26,8 +28,8 @@ from learning_dynamics.limit.quadrature import Method, expectation_nodes
 from learning_dynamics.limit.solution import IncompleteError
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
-from learning_dynamics.process.simulate import observables
-from learning_dynamics.process.update import layout
+from learning_dynamics.process.layout import layout_of
+from learning_dynamics.process.observables import observables
 from learning_dynamics.pytrees import checked_if_concrete, is_traced
 from learning_dynamics.tracking import Tracking, tracked
 from learning_dynamics.validation import increasing_times, one_of, reject
@@ -118,8 +120,8 @@ def fluctuations(
     array: Any = times if is_traced(times) else increasing_times(times)
     several = population.noise.variances.shape[0] > 1
     large = dimension if several else problem.inputs.directions + _LARGE
-    shapes = layout(problem, int(large or 0), "overlaps")
-    watched = observables(problem, shapes, observe)
+    layout = layout_of(problem, int(large or 0), "overlaps")
+    watched = observables(problem, layout, observe)
     held, first = population.complete_one(start)
     if held:  # its spread is of the same order, and shifts the others
         demand = "be left out, or have order 2, for parameters that relax within a few updates"
@@ -130,7 +132,7 @@ def fluctuations(
         sigma = checked_if_concrete("start_covariance", given, ndim=2)
         if sigma.shape != (size, size):
             raise reject("start_covariance", f"have shape {(size, size)}", f"{sigma.shape}")
-        equation = LinearNoise(population, first, sigma, held, watched, shapes)
+        equation = LinearNoise(population, first, sigma, held, watched, layout)
         if population.traced:
             return _traced(equation, jnp.asarray(array, jnp.float64), tolerance, derivatives)
         solved = _search(equation, array, tolerance, derivatives)
@@ -222,7 +224,8 @@ def _traced(
 
 def _result(times: Array, mean: Estimate, derivatives: str) -> Fluctuations:
     """Fluctuations from the estimate of covariance, spread and shift."""
-    return Fluctuations(times, *mean.value, *mean.error[1:], derivatives)
+    covariance, spread, shift = mean.value
+    return Fluctuations(times, covariance, spread, shift, mean.error[1], mean.error[2], derivatives)
 
 
 def _choose(equation: LinearNoise, points: int, kinks: bool) -> tuple[Any, float]:

@@ -1,5 +1,7 @@
 """The limit N -> infinity: an ordinary differential equation for the order parameters."""
 
+from __future__ import annotations
+
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -21,9 +23,9 @@ from learning_dynamics.limit.quadrature import Method
 from learning_dynamics.limit.solution import IncompleteError, Setting, solve_limit, solve_traced
 from learning_dynamics.model.overlaps import Overlaps, checked_overlaps
 from learning_dynamics.model.problem import Problem
-from learning_dynamics.process.simulate import observables, whole_updates
+from learning_dynamics.process.layout import layout_of
+from learning_dynamics.process.observables import observables, whole_updates
 from learning_dynamics.process.trajectory import Trajectory
-from learning_dynamics.process.update import layout
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.tracking import Tracking, tracked
 from learning_dynamics.validation import (
@@ -126,8 +128,8 @@ def integrate(
     if (corrected or finite_size) and (traced or not _has_shift(simulated)):
         demand = "be left out unless a simulation with equal starts is given"
         raise reject("finite_size", demand, finite_size)
-    shapes = layout(problem, dimension or problem.inputs.directions + 10**6, "overlaps")
-    watched = observables(problem, shapes, observe)
+    layout = layout_of(problem, dimension or problem.inputs.directions + 10**6, "overlaps")
+    watched = observables(problem, layout, observe)
     held, starts = population.complete(start)
     if held and finite_size:
         demand = "be left out: `fluctuations` does not follow fast parameters"

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from learning_dynamics.identity.session import fixed_by_structure
-from learning_dynamics.model.problem import Problem, Sample
+from learning_dynamics.model.learner import Sample
+from learning_dynamics.model.problem import Problem
 
 __all__ = ["has_kinks"]
 

@@ -1,5 +1,7 @@
 """A solution of the limit equations, with its errors and what it was computed with."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -95,7 +97,7 @@ class Limit:
         largest = float(bias.max(initial=0.0)) * self.attributes["dimension"]
         return limit.with_bias(bias, f"up to {largest:.2g}/N") if largest > 0 else limit
 
-    def to_xarray(self) -> "xr.Dataset":
+    def to_xarray(self) -> xr.Dataset:
         """Labelled arrays: values, and their errors as NAME_error."""
         import xarray as xr
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from learning_dynamics.identity.session import fixed_by_structure
 from learning_dynamics.limit.degrees import degrees_of, single_precision
+from learning_dynamics.model.input_model import InputModel, NoiseBlocks
 from learning_dynamics.model.latents import Normal
-from learning_dynamics.model.problem import InputModel, NoiseBlocks, Problem, changed
+from learning_dynamics.model.problem import Problem, changed
 from learning_dynamics.pytrees import configuration, is_traced, stand_in, static
 
 __all__ = ["quadrature_problem", "without_linear_latents"]

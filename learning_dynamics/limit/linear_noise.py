@@ -22,7 +22,7 @@ from learning_dynamics.limit.population import Population, chunked
 from learning_dynamics.limit.velocity import flow, observed, velocity
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
-from learning_dynamics.process.update import Layout
+from learning_dynamics.process.layout import Layout
 
 __all__ = ["Fluctuations", "LinearNoise", "derivatives_agree", "solve"]
 
@@ -95,21 +95,7 @@ class LinearNoise(NamedTuple):
 def derivatives_agree(equation: LinearNoise, rule: Nodes, other: Nodes) -> bool:
     """Whether first and second derivatives of the velocity are the same in both ways."""
     population, held = equation.population, equation.held
-    x0, unravel = ravel_pytree(equation.start)
-    along = jnp.asarray(np.random.default_rng(0).normal(size=x0.size))
-
-    @partial(jax.jit, static_argnames="law")
-    def slopes(nodes: Nodes, law: bool) -> tuple[jax.Array, jax.Array]:
-        def f(x: jax.Array) -> jax.Array:
-            state = unravel(x)
-            moved = velocity(population.cast, population.noise, nodes, state, held, law)
-            return ravel_pytree(moved)[0]
-
-        def once(x: jax.Array) -> jax.Array:
-            return jax.jvp(f, (x,), (along,))[1]
-
-        return jax.jvp(once, (x0,), (along,))
-
+    slopes = partial(_slopes, population.cast, population.noise, equation.start, held=held)
     nodes = chunked(rule)
     fields, one = slopes(nodes, law=False), slopes(nodes, law=True)
     two = slopes(chunked(other), law=True)
@@ -119,6 +105,23 @@ def derivatives_agree(equation: LinearNoise, rule: Nodes, other: Nodes) -> bool:
         if np.max(np.abs(a - b)) > allowed:
             return False
     return True
+
+
+@partial(jax.jit, static_argnames=("held", "law"))
+def _slopes(
+    problem: Problem, noise: LimitNoise, start: Overlaps, nodes: Nodes, *, held: Any, law: bool
+) -> tuple[jax.Array, jax.Array]:
+    """First and second derivative of the velocity along some direction."""
+    x0, unravel = ravel_pytree(start)
+    along = jnp.asarray(np.random.default_rng(0).normal(size=x0.size))
+
+    def f(x: jax.Array) -> jax.Array:
+        return ravel_pytree(velocity(problem, noise, nodes, unravel(x), held, law))[0]
+
+    def once(x: jax.Array) -> jax.Array:
+        return jax.jvp(f, (x,), (along,))[1]
+
+    return jax.jvp(once, (x0,), (along,))
 
 
 def unit_rows(problem: Problem, x: jax.Array, unravel: Any) -> jax.Array:

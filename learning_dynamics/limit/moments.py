@@ -9,8 +9,9 @@ import jax.numpy as jnp
 
 from learning_dynamics.limit.nodes import CHUNK, Nodes
 from learning_dynamics.limit.noise import LimitNoise
+from learning_dynamics.model.learner import Sample
 from learning_dynamics.model.overlaps import Overlaps
-from learning_dynamics.model.problem import Problem, Sample, mixing_matrix
+from learning_dynamics.model.problem import Problem, mixing_matrix
 from learning_dynamics.process.update import gradient
 
 __all__ = ["Moments", "field_factor", "mean", "moments", "over_chunks", "samples"]

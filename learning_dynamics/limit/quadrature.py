@@ -15,8 +15,10 @@ from learning_dynamics.identity.session import fixed_by_structure
 from learning_dynamics.limit.degrees import degrees_of, single_precision
 from learning_dynamics.limit.kinks import has_kinks
 from learning_dynamics.limit.nodes import Nodes
-from learning_dynamics.model.latents import Latent, Normal
-from learning_dynamics.model.problem import Problem, Sample
+from learning_dynamics.model.latent import Latent
+from learning_dynamics.model.latents import Normal
+from learning_dynamics.model.learner import Sample
+from learning_dynamics.model.problem import Problem
 from learning_dynamics.process.update import gradient
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import one_of, positive_integer, reject

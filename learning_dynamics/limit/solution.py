@@ -179,14 +179,9 @@ def _choose(
 
 
 def _solve_with(
-    setting: Setting,
-    times: Array,
-    points: int,
-    method: Any,
-    tolerance: float,
-    kinks: bool,
+    setting: Setting, times: Array, points: int, method: Any, tolerance: float, kinks: bool,
     jumps: bool,
-) -> Solution:
+) -> Solution:  # fmt: skip
     """Solutions under all rules of one quadrature, their spread, and where they end."""
     summed = setting.population.summed
     rules, kind = expectation_nodes(summed, points=points, method=method, kinks=kinks)
@@ -233,7 +228,7 @@ def _solve_with(
 
 
 def _why(
-    setting: Setting, run: "Run", nodes: Nodes, end: float, tolerance: float
+    setting: Setting, run: Run, nodes: Nodes, end: float, tolerance: float
 ) -> tuple[bool, str]:
     """Whether a solution diverges, and a sentence that says how and when it ends."""
     times = np.where(np.asarray(run.success), np.inf, np.asarray(run.reached))

@@ -1,6 +1,6 @@
-"""Latent variables of an input model: one declaration is both sampler and quadrature rule."""
+"""Continuous latent variables: one declaration is both sampler and quadrature rule."""
 
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,56 +10,13 @@ from scipy import special, stats
 
 from learning_dynamics import random
 from learning_dynamics.hermite import gauss_hermite
+from learning_dynamics.model.latent import check_shape
 from learning_dynamics.pytrees import configuration, is_traced, static
-from learning_dynamics.validation import finite_array, integers, reject
+from learning_dynamics.validation import finite_array, reject
 
-__all__ = ["Discrete", "Latent", "Normal", "Phase", "Rayleigh", "StudentT", "Uniform"]
+__all__ = ["Normal", "Phase", "Rayleigh", "StudentT", "Uniform"]
 
 Array = NDArray[np.float64]
-
-
-class Latent(Protocol):
-    """Independent, identically distributed real variables in an array of shape `shape`.
-
-    Attributes:
-        shape: shape of the array, () for one variable.
-        outcomes: number of values of each variable when it is discrete, otherwise 0.
-        nodes: quadrature nodes per variable that suffice, or None to let the rule choose.
-    """
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the array."""
-        ...
-
-    @property
-    def outcomes(self) -> int:
-        """Number of values, 0 if continuous."""
-        ...
-
-    @property
-    def nodes(self) -> int | None:
-        """Quadrature nodes that suffice."""
-        ...
-
-    def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        """Draw an array of shape (*shape, *self.shape)."""
-        ...
-
-    def rule(self, nodes: int) -> tuple[Array, Array]:
-        """Nodes and weights of a one-dimensional quadrature, float64 (host)."""
-        ...
-
-    def quantile(self, level: Array) -> Array:
-        """Inverse of the distribution function, float64 (host)."""
-        ...
-
-
-def _shape(value: Any) -> None:
-    if not isinstance(value, tuple):
-        raise reject("shape", "be a tuple of whole numbers", repr(value))
-    if value:
-        integers("shape", value, least=0)
 
 
 @configuration
@@ -70,7 +27,7 @@ class Normal:
     nodes: int | None = static(default=None)
 
     def __post_init__(self) -> None:
-        _shape(self.shape)
+        check_shape(self.shape)
 
     @property
     def outcomes(self) -> int:
@@ -89,68 +46,10 @@ class Normal:
         """Normal quantile."""
         return np.asarray(special.ndtri(level))
 
-
-@configuration
-class Discrete:
-    """Variables with finitely many values; quadrature is the exact sum over them.
-
-    Attributes:
-        values: shape (outcomes,).
-        probabilities: shape (outcomes,), positive, summing to one; uniform when left out.
-        shape: shape of the array of independent copies.
-    """
-
-    values: Any
-    probabilities: Any = None
-    shape: tuple[int, ...] = static(default=())
-
-    def __post_init__(self) -> None:
-        _shape(self.shape)
-        if self.probabilities is None:
-            count = np.size(self.values)
-            object.__setattr__(self, "probabilities", np.full(count, 1.0 / max(count, 1)))
-        if is_traced((self.values, self.probabilities)):
-            return
-        values = finite_array("values", self.values, ndim=1)
-        weights = finite_array("probabilities", self.probabilities, ndim=1)
-        if weights.shape != values.shape:
-            raise reject("probabilities", f"have shape {values.shape}", f"shape {weights.shape}")
-        if np.any(weights <= 0) or abs(weights.sum() - 1) > 1e-9:
-            raise reject("probabilities", "be positive and sum to one", weights.tolist())
-        object.__setattr__(self, "values", values)
-        object.__setattr__(self, "probabilities", weights)
-
-    @property
-    def outcomes(self) -> int:
-        """Number of values."""
-        return int(np.shape(self.values)[0])
-
-    @property
-    def nodes(self) -> int | None:
-        """All values, always."""
-        return self.outcomes
-
-    def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        """Invert the distribution function at a uniform variable."""
-        uniform = random.uniform(key, (*shape, *self.shape), dtype)
-        values = jnp.asarray(self.values, dtype)
-        bounds = jnp.cumsum(jnp.asarray(self.probabilities, dtype))
-        drawn = jnp.full(uniform.shape, values[0], dtype)
-        for index in range(1, self.outcomes):
-            drawn = jnp.where(uniform >= bounds[index - 1], values[index], drawn)
-        return drawn
-
-    def rule(self, nodes: int) -> tuple[Array, Array]:
-        """All values with their probabilities, traced ones as they are."""
-        if is_traced((self.values, self.probabilities)):
-            traced: Any = jnp.asarray(self.values), jnp.asarray(self.probabilities)
-            return traced
-        return np.asarray(self.values), np.asarray(self.probabilities)
-
-    def quantile(self, level: Array) -> Array:
-        """Smallest value whose distribution function exceeds the level."""
-        bounds = np.cumsum(self.probabilities)[:-1]
-        return np.asarray(self.values)[np.searchsorted(bounds, level, side="right")]
+    def moments(self, highest: int = 6) -> Array:
+        """E x^k for k = 0 .. highest: double factorials."""
+        k = np.arange(highest + 1)
+        return np.where(k % 2, 0.0, special.factorial2(np.maximum(k - 1, 1)))
 
 
 @configuration
@@ -164,7 +63,7 @@ class Uniform:
     periodic: bool = static(default=False)
 
     def __post_init__(self) -> None:
-        _shape(self.shape)
+        check_shape(self.shape)
         if is_traced((self.low, self.high)):
             return
         low, high = (finite_array(n, getattr(self, n), ndim=0) for n in ("low", "high"))
@@ -198,6 +97,11 @@ class Uniform:
             return traced
         return float(self.low) + (float(self.high) - float(self.low)) * level
 
+    def moments(self, highest: int = 6) -> Array:
+        """E x^k for k = 0 .. highest."""
+        k, low, high = np.arange(1, highest + 2), float(self.low), float(self.high)
+        return (high**k - low**k) / (k * (high - low))
+
 
 def Phase(  # noqa: N802 (made like the other latents)
     shape: tuple[int, ...] = (), *, nodes: int | None = None
@@ -214,7 +118,7 @@ class Rayleigh:
     nodes: int | None = static(default=None)
 
     def __post_init__(self) -> None:
-        _shape(self.shape)
+        check_shape(self.shape)
 
     @property
     def outcomes(self) -> int:
@@ -237,6 +141,10 @@ class Rayleigh:
     def quantile(self, level: Array) -> Array:
         """Quantile sqrt(-log(1 - level))."""
         return np.sqrt(-np.log1p(-level))
+
+    def moments(self, highest: int = 6) -> Array:
+        """E x^k for k = 0 .. highest: (k/2)!."""
+        return special.gamma(1 + np.arange(highest + 1) / 2)
 
 
 def _golub_welsch(support: Array, mass: Array, nodes: int) -> tuple[Array, Array]:
@@ -266,7 +174,7 @@ class StudentT:
     nodes: int | None = static(default=None)
 
     def __post_init__(self) -> None:
-        _shape(self.shape)
+        check_shape(self.shape)
         if not is_traced(self.freedom) and not finite_array("freedom", self.freedom, ndim=0) > 2:
             raise reject("freedom", "exceed 2 (finite variance)", self.freedom)
 
@@ -294,3 +202,14 @@ class StudentT:
         """
         freedom = float(finite_array("freedom", self.freedom, ndim=0))
         return np.asarray(stats.t.ppf(level, freedom)) * np.sqrt((freedom - 2) / freedom)
+
+    def moments(self, highest: int = 6) -> Array:
+        """E x^k for k = 0 .. highest; NaN where it does not exist, for k >= freedom.
+
+        E x^(2j) = (f - 2)^j prod_(i <= j) (2i - 1) / (f - 2i).
+        """
+        k, freedom = np.arange(highest + 1), float(finite_array("freedom", self.freedom, ndim=0))
+        pairs = np.arange(2, highest + 1, 2)
+        factors = np.where(pairs < freedom, (pairs - 1) * (freedom - 2) / (freedom - pairs), np.nan)
+        even = np.concatenate([[1.0], np.cumprod(factors)])[k // 2]
+        return np.where(k < freedom, np.where(k % 2, 0.0, even), np.nan)

@@ -1,5 +1,7 @@
 """States: order parameters for the user, weights or noise factors for the machine."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import jax

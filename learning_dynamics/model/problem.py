@@ -1,16 +1,20 @@
-"""What a user writes down: inputs with signal directions in Gaussian noise, a learner, rates."""
+"""A problem: inputs, learner and rates, the one definition behind every level."""
+
+from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from learning_dynamics.model.latents import Latent, Normal
-from learning_dynamics.pytrees import configuration, is_traced, static
+from learning_dynamics.model.input_model import InputModel, NoiseBlocks
+from learning_dynamics.model.latent import Latent
+from learning_dynamics.model.latents import Normal
+from learning_dynamics.model.learner import Learner, Sample
+from learning_dynamics.pytrees import configuration, is_traced, require_configuration, static
 from learning_dynamics.validation import (
     finite_array,
     integers,
@@ -21,122 +25,9 @@ from learning_dynamics.validation import (
     reject,
 )
 
-__all__ = ["InputModel", "Learner", "NoiseBlocks", "Problem", "Sample", "Update"]
+__all__ = ["Problem", "Update"]
 
 Update = Literal["plain", "spherical", "projected"]
-
-
-class NoiseBlocks(NamedTuple):
-    """A group of equally sized blocks of the noise space.
-
-    Attributes:
-        size: dimension N_b of every block in the group.
-        variances: noise variance lambda_b of each block, shape (blocks,).
-    """
-
-    size: int
-    variances: Any
-
-
-class Sample(NamedTuple):
-    """What a loss may see of a sample besides its fields.
-
-    Attributes:
-        label: whatever `InputModel.signal` returned as label.
-        gram: inner products G = X X^T of the sample's vectors, shape (p, p).
-    """
-
-    label: Any
-    gram: jax.Array
-
-
-class InputModel(ABC):
-    """Samples of p vectors x_a = sum_i C_ai e_i + sum_b B_ab z_b in R^N.
-
-    Subclasses are `configuration` dataclasses. The e_i (r orthonormal signal directions) and the
-    distribution of C are declared here once; sampler and quadrature follow. z_b is Gaussian noise
-    in the complement of the signal space, standard unless `blocks` says otherwise; noise *inside*
-    the signal space belongs to C.
-    """
-
-    @property
-    @abstractmethod
-    def directions(self) -> int:
-        """Number r of signal directions."""
-
-    @abstractmethod
-    def latents(self) -> Mapping[str, Latent]:
-        """Random variables behind C and the label, by name."""
-
-    @abstractmethod
-    def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, Any]:
-        """Signal coordinates C, shape (p, r), and the label (any pytree, None if there is none).
-
-        Called with one draw of each latent; only `jax.numpy` operations.
-        """
-
-    @property
-    def vectors(self) -> int:
-        """Number p of vectors per sample."""
-        return 1
-
-    def mixing(self) -> Any:
-        """Fixed matrix B, shape (p, q), from q noise vectors to the p vectors; identity here."""
-        return np.eye(self.vectors)
-
-    def noise_nodes(self) -> tuple[int | None, ...] | None:
-        """Gauss-Hermite nodes that suffice for each of the q noise vectors' fields, if known.
-
-        A loss of degree d in a noise vector's field needs d + 1 nodes; fewer nodes there leave more
-        for the other variables. None (an entry, or all) lets the rule choose.
-        """
-        return None
-
-    def blocks(self, dimension: int) -> tuple[NoiseBlocks, ...]:
-        """Groups of noise blocks at N = `dimension`; sizes add up to N - r. One block here."""
-        return (NoiseBlocks(dimension - self.directions, np.ones(1)),)
-
-    def signal_variances(self) -> Any:
-        """Input variance along each signal direction, shape (r,), for `normaliser = "inputs"`."""
-        return np.ones(self.directions)
-
-
-class Learner(ABC):
-    """A two-layer learner with K weight vectors (rows of W) and O(1) parameters theta.
-
-    Its loss sees W through the fields F = W X^T and the norms Q = W W^T alone. With
-    `normaliser = "inputs"` the second argument is W Sigma W^T instead (the variances of the
-    fields), Sigma being the diagonal covariance of the inputs; this needs p = 1.
-    """
-
-    normaliser: Literal["weights", "inputs"] = "weights"
-
-    @property
-    @abstractmethod
-    def neurons(self) -> int:
-        """Number K of weight vectors."""
-
-    def parameters(self) -> Mapping[str, Any]:
-        """Initial values of the parameters theta, by name; none here."""
-        return {}
-
-    @abstractmethod
-    def loss(
-        self,
-        fields: jax.Array,
-        norms: jax.Array,
-        parameters: Mapping[str, jax.Array],
-        sample: Sample,
-    ) -> jax.Array:
-        """Loss of one sample, a scalar.
-
-        Args:
-            fields: F, shape (K, p).
-            norms: Q, shape (K, K).
-            parameters: theta by name.
-            sample: label and gram. A loss may depend on the gram at most linearly, and its
-                derivative with respect to the fields not at all.
-        """
 
 
 @configuration
@@ -180,6 +71,8 @@ class Problem:
             raise reject("inputs", "be an InputModel", repr(self.inputs))
         if not isinstance(self.learner, Learner):
             raise reject("learner", "be a Learner", repr(self.learner))
+        for part in ("inputs", "learner"):
+            require_configuration(part, getattr(self, part))
         one_of("update", self.update, ("plain", "spherical", "projected"))
         positive_integer("batch", self.batch)
         rates, names = dict(self.parameter_rates or {}), set(self.learner.parameters())
@@ -254,7 +147,7 @@ class Problem:
             label = label + noise
         return signal, label
 
-    def cast(self, dtype: Any) -> "Problem":
+    def cast(self, dtype: Any) -> Problem:
         """The same problem with all its numbers as arrays of one floating-point type."""
         cast: Problem = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), self)
         return cast

@@ -9,13 +9,10 @@ import jax.numpy as jnp
 from learning_dynamics.model.overlaps import State
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.optimisers import extra_arguments, lenient
-from learning_dynamics.process.update import (
-    Draw,
-    Layout,
-    normalise,
-    random_start,
-    sample_arguments,
-)
+from learning_dynamics.process.draws import Draw
+from learning_dynamics.process.layout import Layout
+from learning_dynamics.process.starts import normalise, random_start
+from learning_dynamics.process.update import sample_arguments
 from learning_dynamics.validation import reject
 
 __all__ = ["Optimiser", "checked_optimiser", "descend", "fresh_memory"]
@@ -37,7 +34,7 @@ class Optimiser(NamedTuple):
     name: str
 
 
-def checked_optimiser(problem: Problem, plan: Layout, optimiser: Any) -> Optimiser | None:
+def checked_optimiser(problem: Problem, layout: Layout, optimiser: Any) -> Optimiser | None:
     """An optimiser that can train all weights of a problem; None for the plain step.
 
     Raises:
@@ -46,18 +43,18 @@ def checked_optimiser(problem: Problem, plan: Layout, optimiser: Any) -> Optimis
     """
     if optimiser is None:
         return None
-    if plan.level != "ambient":
+    if layout.level != "ambient":
         demand = (
             "be left out unless level='ambient': M and Q alone do not fix what it does to N weights"
         )
-        raise reject("optimiser", demand, f"level={plan.level!r}")
+        raise reject("optimiser", demand, f"level={layout.level!r}")
     try:
         hash(optimiser)
     except TypeError as error:
         raise reject("optimiser", "be hashable", repr(optimiser)) from error
     demand = "update parameters given the loss and its gradient as arrays"
     key = jax.eval_shape(lambda: jax.random.key(0))
-    start = partial(random_start, problem, plan, dtype=jnp.float32)
+    start = partial(random_start, problem, layout, dtype=jnp.float32)
     weights = jax.eval_shape(lambda key: trained(problem, start(key)), key)
     extras = extra_arguments(optimiser, weights, (OFFERED,), demand)
     with lenient():
@@ -118,7 +115,7 @@ def fresh_memory(optimiser: Optimiser | None, problem: Problem, states: State) -
 
 
 def descend(
-    problem: Problem, plan: Layout, optimiser: Optimiser, state: State, memory: Any, draw: Draw
+    problem: Problem, layout: Layout, optimiser: Optimiser, state: State, memory: Any, draw: Draw
 ) -> tuple[State, Any]:
     """One update of W, theta and the memory of the optimiser.
 
@@ -130,11 +127,11 @@ def descend(
     so that U = -G is the plain step. For spherical updates G is orthogonal to each row of W;
     spherical and projected updates finally scale each row to norm one.
     """
-    dtype, size = state.signal.dtype, float(plan.dimension)
+    dtype, size = state.signal.dtype, float(layout.dimension)
 
     def loss(tree: dict[str, Any]) -> jax.Array:
         moved = _state(state, tree)
-        fields, norms, samples = sample_arguments(problem, plan, moved, draw)
+        fields, norms, samples = sample_arguments(problem, layout, moved, draw)
         one = jax.vmap(problem.learner.loss, (0, None, None, 0))
         return jnp.mean(one(fields, norms, moved.parameters, samples))
 

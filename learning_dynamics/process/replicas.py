@@ -13,9 +13,12 @@ from learning_dynamics import random
 from learning_dynamics.loop import advance_chunks, observed_chunks
 from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.process.draws import draw_samples
+from learning_dynamics.process.layout import Layout
 from learning_dynamics.process.optimiser import Optimiser, descend, fresh_memory
+from learning_dynamics.process.starts import random_start
 from learning_dynamics.process.stopping import Stop, start_watch, watch
-from learning_dynamics.process.update import Layout, draw_samples, random_start, update
+from learning_dynamics.process.update import update
 
 __all__ = ["Observables", "Particle", "advance", "begin", "group_size", "motion", "observed"]
 __all__ += ["replica_keys", "split", "start_particles"]
@@ -49,7 +52,7 @@ def start_particles(
     return Particle(states, fresh, fresh_memory(optimiser, problem, states))
 
 
-def group_size(plan: Layout) -> int:
+def group_size(layout: Layout) -> int:
     """Replicas advanced together by one vectorised update.
 
     Runs are padded to whole groups, so that a replica is computed by the same instructions
@@ -58,7 +61,7 @@ def group_size(plan: Layout) -> int:
     """
     if jax.default_backend() != "cpu":
         return 256
-    whole = [n for n, small in zip(plan.sizes, plan.reduced, strict=True) if not small]
+    whole = [n for n, small in zip(layout.sizes, layout.reduced, strict=True) if not small]
     return _LANES if max(whole, default=0) < _WIDE else 1
 
 
@@ -73,12 +76,12 @@ def split(key: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 @lru_cache(maxsize=64)
-def begin(plan: Layout, dtype: Any, mesh: Mesh) -> Callable[..., State]:
+def begin(layout: Layout, dtype: Any, mesh: Mesh) -> Callable[..., State]:
     """Compiled random starts: (problem, keys) -> states with a leading replica axis."""
 
     def start(problem: Problem, keys: jax.Array) -> State:
         problem = problem.cast(dtype)
-        return jax.vmap(lambda key: random_start(problem, plan, split(key)[0], dtype))(keys)
+        return jax.vmap(lambda key: random_start(problem, layout, split(key)[0], dtype))(keys)
 
     return jax.jit(start, out_shardings=NamedSharding(mesh, PartitionSpec("replicas")))
 
@@ -90,7 +93,7 @@ def observed(observables: Observables, overlaps: Overlaps) -> dict[str, jax.Arra
 
 def motion(
     problem: Problem,
-    plan: Layout,
+    layout: Layout,
     stop: Stop | None,
     lanes: int,
     dtype: Any,
@@ -105,7 +108,7 @@ def motion(
 
     def draw(keys: jax.Array, index: jax.Array) -> Any:
         def one(key: jax.Array) -> Any:
-            return draw_samples(problem, plan, random.fold_in(key, index), dtype)
+            return draw_samples(problem, layout, random.fold_in(key, index), dtype)
 
         if lanes == 1:  # spares a copy of all inputs
             return jax.tree.map(lambda leaf: leaf[:, None], one(keys[0]))
@@ -114,9 +117,9 @@ def motion(
     def step(particle: Particle, inputs: Any) -> Particle:
         before = particle.state, particle.memory
         if optimiser is None:
-            after = update(problem, plan, particle.state, inputs), None
+            after = update(problem, layout, particle.state, inputs), None
         else:
-            after = descend(problem, plan, optimiser, *before, inputs)
+            after = descend(problem, layout, optimiser, *before, inputs)
         if stop is None:
             return Particle(after[0], None, after[1])
         stopped = particle.watch.stopped != -1
@@ -131,7 +134,7 @@ def motion(
 
 @lru_cache(maxsize=64)
 def advance(
-    plan: Layout,
+    layout: Layout,
     observables: Observables,
     stop: Any,
     group: int,
@@ -148,7 +151,7 @@ def advance(
         problem: Problem, particles: Particle, keys: jax.Array, targets: Any, start: Any
     ) -> Any:
         problem = problem.cast(dtype)
-        inputs_of, step = motion(problem, plan, stop, group, dtype, optimiser)
+        inputs_of, step = motion(problem, layout, stop, group, dtype, optimiser)
 
         def observe(particle: Particle) -> dict[str, jax.Array]:
             return observed(observables, overlaps_of(particle.state))
@@ -156,19 +159,20 @@ def advance(
         if stop is not None:
             return _in_rounds(
                 inputs_of, step, jax.vmap(observe), particles, keys, targets, start,
-                plan.chunk, group,
+                layout.chunk, group,
             )  # fmt: skip
 
         def together(batch: tuple[Particle, jax.Array]) -> Any:
             particles, keys = batch
             return observed_chunks(
                 inputs_of(keys), step, jax.vmap(observe), particles, targets, start,
-                plan.chunk,
+                layout.chunk,
             )  # fmt: skip
 
         last, seen = _each_group(together, (particles, keys), group, start)
-        last = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), last)
-        seen = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 2).reshape(-1, *_rest(a)), seen)
+        count = keys.shape[0]  # by name: an array may be empty
+        last = jax.tree.map(lambda a: a.reshape(count, *a.shape[2:]), last)
+        seen = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 2).reshape(count, *_rest(a)), seen)
         return last, seen
 
     shared, own = PartitionSpec(), PartitionSpec("replicas")
@@ -195,7 +199,7 @@ def _each_group(function: Callable[[Any], Any], replicas: Any, group: int, start
         group: replicas in a group.
         start: any number that is not negative and not known to the compiler.
     """
-    groups = jax.tree.map(lambda a: a.reshape(-1, group, *a.shape[1:]), replicas)
+    groups = jax.tree.map(lambda a: a.reshape(a.shape[0] // group, group, *a.shape[1:]), replicas)
     count = jax.tree.leaves(groups)[0].shape[0]
     if count == 1:
         groups = jax.tree.map(lambda a: jnp.concatenate([a, a]), groups)

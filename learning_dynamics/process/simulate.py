@@ -1,8 +1,10 @@
 """One entry for simulations: all N weights, or the overlap process that is exact at finite N."""
 
+from __future__ import annotations
+
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -12,15 +14,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.model.overlaps import Overlaps, overlaps_of
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.process import checkpoint as saved
+from learning_dynamics.process.layout import layout_of
+from learning_dynamics.process.observables import (
+    Observable,
+    abstract_overlaps,
+    blocks,
+    observables,
+    recorded_blocks,
+    whole_updates,
+)
 from learning_dynamics.process.optimiser import checked_optimiser
 from learning_dynamics.process.replicas import (
-    Observables,
     Particle,
     advance,
     begin,
@@ -30,6 +40,7 @@ from learning_dynamics.process.replicas import (
     replica_mesh,
     start_particles,
 )
+from learning_dynamics.process.starts import place
 from learning_dynamics.process.stopping import Stop, check_stop
 from learning_dynamics.process.trajectory import Trajectory
 from learning_dynamics.process.transformed import (
@@ -39,16 +50,14 @@ from learning_dynamics.process.transformed import (
     transformed,
     transformed_starts,
 )
-from learning_dynamics.process.update import Layout, layout, place
 from learning_dynamics.pytrees import require_concrete
 from learning_dynamics.random import check_key
 from learning_dynamics.tracking import Tracking, track, tracked
-from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
+from learning_dynamics.validation import one_of, positive_integer, reject
 
 __all__ = ["random_starts", "simulate"]
 
 Level = Literal["ambient", "overlaps"]
-Observable = Callable[[Overlaps], jax.Array]
 # N up to which the 1/N changes of one update survive rounding to a thousandth (measured: float32
 # loses 0.1 % of the drift of the error of a linear learner at 2^20, 1 % at 2^23, 7 % at 2^24)
 LARGEST = {"float32": 2**20, "float64": 2**49}
@@ -64,7 +73,7 @@ def simulate(
     replicas: int,
     key: jax.Array,
     level: Level = "ambient",
-    start: Overlaps | None = None,
+    start: Overlaps | Trajectory | None = None,
     observe: Mapping[str, Observable] | None = None,
     stop: Stop | None = None,
     optimiser: optax.GradientTransformation | None = None,
@@ -89,7 +98,9 @@ def simulate(
         key: typed random key; its implementation is the random generator of the run.
         level: "ambient" holds all K N weights, O(K N) per update; "overlaps" draws the process
             of M and Q, equal in law at every N, O(K^2 + K r) per update.
-        start: order parameters at time zero, one set or one per replica; random weights if None.
+        start: order parameters at time zero, one set or one per replica, or a trajectory, whose
+            last ones are taken (with another key: an equal one draws equal samples again); random
+            weights if None.
         observe: name -> function of `Overlaps`, recorded besides "signal", "norms", parameters;
             `ld.loss` is the population loss.
         stop: condition under which a replica is frozen.
@@ -115,6 +126,7 @@ def simulate(
     run = checked(
         problem, dimension, times, replicas, key, level, observe, stop, optimiser, precision
     )
+    start = start.last if isinstance(start, Trajectory) else start
     if not is_transformed(problem, start, key, observe, stop, optimiser):
         return _simulate(problem, run, key, start, devices, checkpoint, code)
     shown = tracker if callable(tracker) else None
@@ -153,18 +165,18 @@ def checked(
         raise reject("dimension", f"be at most {largest} in {precision}, see `precision`", size)
     if count >= 2**31:
         raise reject("replicas", "be fewer than 2^31", count)
-    plan = layout(problem, size, level)
+    layout = layout_of(problem, size, level)
     updates = whole_updates(times, size)
     check_key(key)
-    watched = observables(problem, plan, observe)
+    watched = observables(problem, layout, observe)
     later = tuple((name, thing) for name, thing in watched if hasattr(thing, "after"))
     observed = tuple((name, thing) for name, thing in watched if not hasattr(thing, "after"))
     if later:
-        observed = (*observed, (RECORDED_BLOCKS, _blocks))
+        observed = (*observed, (RECORDED_BLOCKS, recorded_blocks))
     if stop is not None:
-        check_stop(stop, abstract_overlaps(problem, plan))
-    descent = checked_optimiser(problem, plan, optimiser)
-    return Run(plan, updates, count, observed, stop, precision, later, descent)
+        check_stop(stop, abstract_overlaps(problem, layout))
+    descent = checked_optimiser(problem, layout, optimiser)
+    return Run(layout, updates, count, observed, stop, precision, later, descent)
 
 
 def _simulate(
@@ -177,30 +189,30 @@ def _simulate(
     code: str | None,
 ) -> Trajectory:
     """A run with concrete numbers."""
-    plan, updates, count, own, stop, precision, later, optimiser = run
-    size, level = plan.dimension, plan.level
+    layout, updates, count, own, stop, precision, later, optimiser = run
+    size, level = layout.dimension, layout.level
     checkpoint = saved.checkpoint_file(checkpoint)
     clock = time.perf_counter()
     wide = jax.enable_x64(True) if precision == "float64" else contextlib.nullcontext()
     with wide:
         dtype = jnp.dtype(precision)
         mesh = replica_mesh(devices if devices is not None else jax.local_devices())
-        group = group_size(plan)
+        group = group_size(layout)
         full = -(-count // (group * mesh.size)) * group * mesh.size
         apart = NamedSharding(mesh, PartitionSpec("replicas"))
         keys = jax.device_put(replica_keys(key, jnp.arange(full)), apart)
         if start is None:
-            states = begin(plan, dtype, mesh)(problem, keys)
+            states = begin(layout, dtype, mesh)(problem, keys)
         else:
-            states = pad(place(problem, plan, start, count, dtype), full)
+            states = pad(place(problem, layout, start, count, dtype), full)
         particles = start_particles(problem.cast(dtype), states, stop, optimiser)
         particles = jax.device_put(particles, apart)
         first = order_parameters_of(particles, count)
-        go = partial(advance(plan, own, stop, group, dtype, mesh, optimiser), problem)
+        go = partial(advance(layout, own, stop, group, dtype, mesh, optimiser), problem)
         go(particles, keys, jnp.zeros(blocks(updates).shape[1], jnp.int32), jnp.int32(0))
         compiled = time.perf_counter() - clock
         identity = saved.fingerprint(
-            checkpoint, code, simulate=simulate, problem=problem, dimension=plan, times=updates,
+            checkpoint, code, simulate=simulate, problem=problem, dimension=layout, times=updates,
             replicas=(count, full), key=key, observe=(own, later), stop=stop, precision=precision,
             start=start, optimiser=optimiser,
         )  # fmt: skip
@@ -256,114 +268,12 @@ def random_starts(problem: Problem, *, dimension: int, replicas: int, key: jax.A
     if count >= 2**31:
         raise reject("replicas", "be fewer than 2^31", count)
     size, dtype = positive_integer("dimension", dimension), jnp.dtype("float32")
-    plan = layout(problem, size, "overlaps")
+    layout = layout_of(problem, size, "overlaps")
     if is_transformed(problem, None, key):
-        return transformed_starts(problem, plan, count, key, dtype)
+        return transformed_starts(problem, layout, count, key, dtype)
     mesh = replica_mesh(jax.local_devices()[:1])
-    states = begin(plan, dtype, mesh)(problem, replica_keys(key, jnp.arange(count)))
+    states = begin(layout, dtype, mesh)(problem, replica_keys(key, jnp.arange(count)))
     return order_parameters_of(Particle(states), count)
-
-
-def whole_updates(times: ArrayLike, dimension: int) -> NDArray[np.int64]:
-    """Update numbers of the times.
-
-    Raises:
-        ValueError: unless the times are non-negative, and increase by at least one update.
-    """
-    array = finite_array("times", times)
-    if array.ndim != 1 or array.size == 0:
-        raise reject("times", "be a list of times", f"shape {array.shape}")
-    if array[0] < 0 or np.any(np.diff(array) <= 0):
-        raise reject("times", "be non-negative and increase strictly", array.tolist())
-    with np.errstate(over="ignore"):  # infinite is beyond the bound as well
-        exact = np.rint(array * dimension)
-    if exact[-1] >= 2**31:  # before the cast, which would wrap around
-        raise reject("times", "need fewer than 2^31 updates", f"{exact[-1]:.6g}")
-    updates = exact.astype(np.int64)
-    if np.any(np.diff(updates) <= 0):
-        gap = float(np.min(np.diff(array)))
-        raise reject("times", f"lie at least 1/N = {1 / dimension:g} apart", f"a gap of {gap:g}")
-    return updates
-
-
-def blocks(updates: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Observation targets in about ten rows of equal length, the last one padded."""
-    length = -(-updates.size // 10)
-    rows = -(-updates.size // length)
-    padded = np.concatenate([updates, np.repeat(updates[-1:], rows * length - updates.size)])
-    return padded.reshape(rows, length).astype(np.int32)
-
-
-def abstract_overlaps(problem: Problem, plan: Layout) -> Overlaps:
-    """Shapes of the order parameters of one replica."""
-    K, r = problem.learner.neurons, problem.inputs.directions
-    parameters = jax.eval_shape(lambda: problem.initial_parameters(jnp.float32))
-    block = jax.ShapeDtypeStruct((max(sum(plan.counts), 1), K, K), jnp.float32)
-    return Overlaps(jax.ShapeDtypeStruct((K, r), jnp.float32), block, parameters)
-
-
-def observables(
-    problem: Problem, plan: Layout, observe: Mapping[str, Observable] | None
-) -> Observables:
-    """What is recorded: M, Q, theta and the user's own quantities, checked.
-
-    Raises:
-        ValueError: if a name is taken, or a function returns no floating-point array.
-    """
-    names = sorted(problem.initial_parameters(jnp.float32))
-    known: dict[str, Observable] = {
-        "signal": _signal,
-        "norms": _norms,
-        **{name: _Parameter(name) for name in names},
-    }
-    sample = abstract_overlaps(problem, plan)
-    for name, function in (observe or {}).items():
-        if name in known:
-            raise reject("observe", f"use names other than {sorted(known)}", repr(name))
-        if not callable(function):
-            raise reject(f"observe[{name!r}]", "be a function of Overlaps", repr(function))
-        if hasattr(function, "after"):  # worked out from what is recorded
-            known[name] = function
-            continue
-        shape = jax.eval_shape(function, sample)
-        if not isinstance(shape, jax.ShapeDtypeStruct) or not jnp.issubdtype(
-            shape.dtype, jnp.floating
-        ):
-            raise reject(f"observe[{name!r}]", "return one floating-point array", shape)
-        known[name] = function
-    return tuple(known.items())
-
-
-def _signal(overlaps: Overlaps) -> jax.Array:
-    signal: jax.Array = overlaps.signal
-    return signal
-
-
-def _blocks(overlaps: Overlaps) -> jax.Array:
-    blocks: jax.Array = overlaps.blocks
-    return blocks
-
-
-def _norms(overlaps: Overlaps) -> jax.Array:
-    norms: jax.Array = overlaps.norms
-    return norms
-
-
-class _Parameter:
-    """Observable that returns one parameter; equal objects share compiled code."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, overlaps: Overlaps) -> jax.Array:
-        value: jax.Array = overlaps.parameters[self.name]
-        return value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Parameter) and other.name == self.name
-
-    def __hash__(self) -> int:
-        return hash((_Parameter, self.name))
 
 
 @jax.jit

@@ -1,5 +1,7 @@
 """Results: what was observed along a run, with everything needed to repeat it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -184,7 +186,7 @@ class Trajectory:
         headline = f"{headline}, a batch of {batch}" if batch else headline
         return f"{headline}, {precision}" if precision else headline, rows
 
-    def to_xarray(self) -> "xr.Dataset":
+    def to_xarray(self) -> xr.Dataset:
         """Labelled arrays (replica, time, ...), provenance in the attributes."""
         import xarray as xr
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from learning_dynamics.loop import scheduled_chunks
 from learning_dynamics.model.overlaps import Overlaps, overlaps_of
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.process.layout import Layout
 from learning_dynamics.process.optimiser import Optimiser
 from learning_dynamics.process.replicas import (
     Observables,
@@ -25,9 +26,9 @@ from learning_dynamics.process.replicas import (
     split,
     start_particles,
 )
+from learning_dynamics.process.starts import place, random_start
 from learning_dynamics.process.stopping import Stop
 from learning_dynamics.process.trajectory import Trajectory
-from learning_dynamics.process.update import Layout, place, random_start
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import reject
 
@@ -40,7 +41,7 @@ class Run(NamedTuple):
     """Static part of a run.
 
     Attributes:
-        plan: structure of the states and draws.
+        layout: structure of the states and draws.
         updates: update numbers of the observations, shape (times,).
         replicas: number of replicas.
         observables: what is recorded.
@@ -50,7 +51,7 @@ class Run(NamedTuple):
         optimiser: what replaces the plain step, or None.
     """
 
-    plan: Layout
+    layout: Layout
     updates: NDArray[np.int64]
     replicas: int
     observables: Observables
@@ -67,7 +68,7 @@ class Run(NamedTuple):
             parameters = {name: found[name] for name in problem.learner.parameters()}
             overlaps = Overlaps(found["signal"], blocks, parameters)
             for name, observable in self.later:
-                found[name] = observable.after(problem, overlaps, self.plan.dimension)
+                found[name] = observable.after(problem, overlaps, self.layout.dimension)
         return found
 
 
@@ -116,22 +117,22 @@ def transformed(problem: Problem, run: Run, key: jax.Array, start: Overlaps | No
             "around the whole of it (`with jax.enable_x64(True):`)",
             repr(run.precision),
         )
-    plan, cast = run.plan, problem.cast(dtype)
+    layout, cast = run.layout, problem.cast(dtype)
     keys = _keys_of(key, run.replicas)
     if start is None:
-        states = jax.vmap(lambda key: random_start(cast, plan, split(key)[0], dtype))(keys)
+        states = jax.vmap(lambda key: random_start(cast, layout, split(key)[0], dtype))(keys)
     else:
-        states = place(problem, plan, start, run.replicas, dtype)
+        states = place(problem, layout, start, run.replicas, dtype)
     first = jax.vmap(overlaps_of)(states)
     particles = start_particles(cast, states, run.stop, run.optimiser)
-    last, seen, watch = _in_groups(partial(_together, cast, run, dtype), particles, keys, plan)
+    last, seen, watch = _in_groups(partial(_together, cast, run, dtype), particles, keys, layout)
     values = jax.vmap(lambda overlaps: jax.lax.map(partial(observed, run.observables), overlaps))(
         seen
     )
     return Trajectory(
-        plan.level,
-        plan.dimension,
-        run.updates / plan.dimension,
+        layout.level,
+        layout.dimension,
+        run.updates / layout.dimension,
         run.updates,
         run.complete(problem, values),
         first,
@@ -142,13 +143,13 @@ def transformed(problem: Problem, run: Run, key: jax.Array, start: Overlaps | No
 
 
 def transformed_starts(
-    problem: Problem, plan: Layout, replicas: int, key: jax.Array, dtype: Any
+    problem: Problem, layout: Layout, replicas: int, key: jax.Array, dtype: Any
 ) -> Overlaps:
     """Order parameters of random weights, whose numbers may be traced; leading axis replicas."""
     cast = problem.cast(dtype)
 
     def one(key: jax.Array) -> Overlaps:
-        return overlaps_of(random_start(cast, plan, split(key)[0], dtype))
+        return overlaps_of(random_start(cast, layout, split(key)[0], dtype))
 
     starts: Overlaps = jax.vmap(one)(_keys_of(key, replicas))
     return starts
@@ -167,14 +168,14 @@ def _together(
 ) -> tuple[Overlaps, Overlaps, Any]:
     """Last and observed order parameters, and watches, of some replicas advanced together."""
     size = keys.shape[0]
-    inputs_of, step = motion(problem, run.plan, run.stop, size, dtype, run.optimiser)
+    inputs_of, step = motion(problem, run.layout, run.stop, size, dtype, run.optimiser)
     observe = jax.vmap(lambda particle: overlaps_of(particle.state))
 
     def running(particles: Particle) -> jax.Array:
         return jnp.any(particles.watch.stopped == -1)
 
     particles, seen = scheduled_chunks(
-        inputs_of(keys), step, observe, particles, run.updates, run.plan.chunk,
+        inputs_of(keys), step, observe, particles, run.updates, run.layout.chunk,
         None if run.stop is None else running,
     )  # fmt: skip
     seen = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1), seen)
@@ -185,11 +186,11 @@ def _in_groups(
     function: Callable[[Particle, jax.Array], Any],
     particles: Particle,
     keys: jax.Array,
-    plan: Layout,
+    layout: Layout,
 ) -> Any:
     """Apply a function of some replicas to all of them, in groups of nearly equal size."""
     count = keys.shape[0]
-    groups = -(-count // group_size(plan))
+    groups = -(-count // group_size(layout))
     size = -(-count // groups)
     if groups == 1:
         return function(particles, keys)
@@ -197,4 +198,4 @@ def _in_groups(
         lambda a: a.reshape(groups, size, *a.shape[1:]), pad((particles, keys), groups * size)
     )
     results = jax.lax.map(lambda group: function(*group), apart)
-    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:count], results)
+    return jax.tree.map(lambda a: a.reshape(groups * size, *a.shape[2:])[:count], results)

@@ -1,52 +1,23 @@
 """One update of online SGD in the span of weights and sample: the same code at every level."""
 
-import math
 from functools import partial
-from itertools import starmap
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from learning_dynamics import random
-from learning_dynamics.model.latents import Normal
-from learning_dynamics.model.overlaps import ROUNDING, Overlaps, State, checked_overlaps
-from learning_dynamics.model.problem import Problem, Sample, mixing_matrix, noise_blocks
+from learning_dynamics.model.learner import Sample
+from learning_dynamics.model.overlaps import State
+from learning_dynamics.model.problem import Problem, mixing_matrix, noise_blocks
+from learning_dynamics.process.draws import Draw
+from learning_dynamics.process.layout import Layout
 from learning_dynamics.process.reduced_noise import (
-    chi,
     compress,
-    gram_factor,
-    is_reduced,
-    reduced_counts,
-    reduced_noise,
 )
-from learning_dynamics.pytrees import is_traced
-from learning_dynamics.validation import reject
 
-__all__ = ["Draw", "Gradient", "Layout", "draw_samples", "gradient", "layout", "random_start"]
-__all__ += ["sample_arguments", "update", "weigh"]
+__all__ = ["Gradient", "gradient", "sample_arguments", "update", "weigh"]
 
-MOST_DRAWN = 2**31  # random numbers per update: arrays are indexed with 32 bits
 FEW = 16  # inner terms up to which a product is written as multiply and add
-
-
-class Draw(NamedTuple):
-    """Random inputs of one update.
-
-    Attributes:
-        signal: C, shape (batch, p, r).
-        label: pytree with leading axis batch.
-        noise: per group of blocks, shape (blocks, batch * q, width).
-        rest: per group of blocks, shape (blocks, rows, width'), what `noise` leaves out: K
-            combinations of the vectors in axes beyond those of the weights; zero columns where
-            `noise` holds them.
-    """
-
-    signal: jax.Array
-    label: Any
-    noise: tuple[jax.Array, ...]
-    rest: tuple[jax.Array, ...]
 
 
 class Gradient(NamedTuple):
@@ -55,67 +26,6 @@ class Gradient(NamedTuple):
     fields: jax.Array
     norms: jax.Array
     parameters: dict[str, jax.Array]
-
-
-class Layout(NamedTuple):
-    """Static structure of a simulation (hashable).
-
-    Attributes:
-        dimension: N.
-        level: "ambient" or "overlaps".
-        sizes: dimension N_b of the blocks of each group.
-        counts: number of blocks of each group.
-        reduced: per group, whether a factor of R_b stands for the weights.
-        rows: rows of the Wishart factors that stand for the noise outside the weights.
-        drawn: random numbers per update.
-        norms: whether the loss reads the norms.
-        gram: whether the loss reads the gram.
-        chunk: updates whose inputs are drawn together; part of the identity of a run.
-    """
-
-    dimension: int
-    level: str
-    sizes: tuple[int, ...]
-    counts: tuple[int, ...]
-    reduced: tuple[bool, ...]
-    rows: int
-    drawn: int
-    norms: bool
-    gram: bool
-    chunk: int
-
-
-def layout(problem: Problem, dimension: int, level: str) -> Layout:
-    """Sizes of everything that a run holds; inputs are drawn in chunks of about 128 kB."""
-    groups = noise_blocks(problem, dimension)
-    neurons = problem.learner.neurons
-    vectors = problem.batch * mixing_shape(problem)[1]
-    reads = problem.depends_on()
-    # the gradient is A Z with A independent of the noise outside the weights, so that K rows with
-    # the Gram matrix of A Z stand for it; a gram needs every vector
-    rows = vectors if reads["gram"] else min(vectors, neurons)
-    sizes = tuple(int(group.size) for group in groups)
-    counts = tuple(int(jnp.shape(group.variances)[0]) for group in groups)
-    reduced = tuple(level == "overlaps" and is_reduced(n, neurons, rows) for n in sizes)
-    drawn = problem.batch * problem.inputs.vectors * problem.inputs.directions
-    for n, count, small in zip(sizes, counts, reduced, strict=True):
-        drawn += count * (
-            vectors * neurons + rows * min(rows, n - neurons) if small else vectors * n
-        )
-    if drawn >= MOST_DRAWN:
-        demand = f"leave fewer than 2^31 random numbers per update (batch {problem.batch})"
-        raise reject("problem.batch", demand, f"{drawn:.3g} at N = {dimension}")
-    chunk = max(1, min(256, 2**15 // max(drawn, 1)))
-    chunk -= chunk % 2 if chunk > 1 else 0  # the generator's two halves then meet between updates
-    return Layout(
-        dimension, level, sizes, counts, reduced, rows, drawn, reads["norms"], reads["gram"], chunk
-    )
-
-
-def mixing_shape(problem: Problem) -> tuple[int, int]:
-    """Numbers (p, q) of vectors and noise vectors per sample."""
-    p, q = jnp.shape(problem.inputs.mixing())
-    return int(p), int(q)
 
 
 def gradient(
@@ -148,14 +58,14 @@ def weigh(problem: Problem, groups: tuple[Any, ...], dtype: Any) -> tuple[jax.Ar
 
 
 def sample_arguments(
-    problem: Problem, plan: Layout, state: State, draw: Draw
+    problem: Problem, layout: Layout, state: State, draw: Draw
 ) -> tuple[jax.Array, jax.Array, Sample]:
     """What the loss is given: fields (batch, K, p), norms (K, K), samples with leading axis batch.
 
     Norms that the loss does not read are ones on the diagonal, a gram likewise zeros.
     """
     dtype, neurons = state.signal.dtype, state.signal.shape[0]
-    groups = noise_blocks(problem, plan.dimension)
+    groups = noise_blocks(problem, layout.dimension)
     mixing = mixing_matrix(problem, dtype)
     b, q = problem.batch, mixing.shape[1]
     scales = _scales(groups, dtype)
@@ -167,8 +77,8 @@ def sample_arguments(
     fields = _times(state.signal[None], jnp.swapaxes(draw.signal, -1, -2)) + _times(
         noise_fields, mixing.T[None]
     )
-    norms = _norms(state, *weigh(problem, groups, dtype)) if plan.norms else jnp.eye(neurons)
-    gram = _gram(mixing, draw, scales) if plan.gram else jnp.zeros((b, *mixing.shape[:1] * 2))
+    norms = _norms(state, *weigh(problem, groups, dtype)) if layout.norms else jnp.eye(neurons)
+    gram = _gram(mixing, draw, scales) if layout.gram else jnp.zeros((b, *mixing.shape[:1] * 2))
     return fields, norms.astype(dtype), Sample(draw.label, gram.astype(dtype))
 
 
@@ -176,7 +86,7 @@ def _scales(groups: tuple[Any, ...], dtype: Any) -> list[jax.Array]:
     return [jnp.sqrt(jnp.asarray(g.variances, dtype))[:, None, None] for g in groups]
 
 
-def update(problem: Problem, plan: Layout, state: State, draw: Draw) -> State:
+def update(problem: Problem, layout: Layout, state: State, draw: Draw) -> State:
     """One update W -> W', theta -> theta'.
 
     With A_s, D_s the derivatives of sample s, means over the batch, P = 1 - (eta/N)(D + D^T),
@@ -191,15 +101,15 @@ def update(problem: Problem, plan: Layout, state: State, draw: Draw) -> State:
     row; spherical and projected updates finally scale each row to norm one.
     """
     dtype = state.signal.dtype
-    groups = noise_blocks(problem, plan.dimension)
+    groups = noise_blocks(problem, layout.dimension)
     mixing = mixing_matrix(problem, dtype)
     b, q = problem.batch, mixing.shape[1]
-    rate = jnp.asarray(problem.learning_rate, dtype) / float(plan.dimension)
+    rate = jnp.asarray(problem.learning_rate, dtype) / float(layout.dimension)
     scales = _scales(groups, dtype)
     signal_weight, block_weights = weigh(problem, groups, dtype)
     neurons = state.signal.shape[0]
 
-    fields, norms, sample = sample_arguments(problem, plan, state, draw)
+    fields, norms, sample = sample_arguments(problem, layout, state, draw)
     slope = jax.vmap(partial(gradient, problem), (0, None, None, 0))(
         fields, norms, state.parameters, sample
     )
@@ -210,13 +120,13 @@ def update(problem: Problem, plan: Layout, state: State, draw: Draw) -> State:
     tangent = jnp.zeros((neurons,), dtype)
     if problem.update == "spherical":
         radial = jnp.mean(jnp.sum(slope.fields * fields, axis=-1), axis=0)
-        tangent = radial + (jnp.sum(pull * norms, axis=-1) if plan.norms else 0)
+        tangent = radial + (jnp.sum(pull * norms, axis=-1) if layout.norms else 0)
     if problem.weight_decay is not None:
         tangent = tangent - jnp.asarray(problem.weight_decay, dtype)
     keep = 1 + rate * tangent[:, None]
 
     signal = keep * state.signal - rate * along
-    if plan.norms:
+    if layout.norms:
         signal = signal - rate * _times(pull, signal_weight[None] * state.signal)
     noise, root = [], None
     if any(rest.shape[-1] for rest in draw.rest):
@@ -225,7 +135,7 @@ def update(problem: Problem, plan: Layout, state: State, draw: Draw) -> State:
         state.noise, draw.noise, draw.rest, scales, block_weights, strict=True
     ):
         moved = keep[None] * weights
-        if plan.norms:
+        if layout.norms:
             moved = moved - rate * weight[:, None, None] * _times(pull[None], weights)
         grow = z.shape[-1] - weights.shape[-1]
         if grow:
@@ -244,17 +154,19 @@ def update(problem: Problem, plan: Layout, state: State, draw: Draw) -> State:
         noise = [moved * shrink[None, :, None] for moved in noise]
     compressed = tuple(
         compress(moved) if small else moved
-        for moved, small in zip(noise, plan.reduced, strict=True)
+        for moved, small in zip(noise, layout.reduced, strict=True)
     )
-    return State(signal, compressed, _parameters(problem, plan, state, slope))
+    return State(signal, compressed, _parameters(problem, layout, state, slope))
 
 
 def _parameters(
-    problem: Problem, plan: Layout, state: State, slope: Gradient
+    problem: Problem, layout: Layout, state: State, slope: Gradient
 ) -> dict[str, jax.Array]:
     moved = dict(state.parameters)
     for name, rate in problem.parameter_rates.items():
-        size = jnp.asarray(rate, state.signal.dtype) / float(plan.dimension) ** problem.order(name)
+        size = jnp.asarray(rate, state.signal.dtype) / float(layout.dimension) ** problem.order(
+            name
+        )
         moved[name] = moved[name] - size * jnp.mean(slope.parameters[name], axis=0)
     return moved
 
@@ -295,162 +207,3 @@ def _gram(mixing: jax.Array, draw: Draw, scales: Any) -> jax.Array:
         square = jnp.einsum("csiw,csjw->sij", parts, parts, precision=jax.lax.Precision.HIGHEST)
         total = total + _times(_times(mixing[None], square), mixing.T[None])
     return total
-
-
-def draw_samples(problem: Problem, plan: Layout, key: jax.Array, dtype: Any) -> Draw:
-    """Inputs of one chunk of updates: arrays as in `Draw` with a leading axis `plan.chunk`.
-
-    All normal variables but the full noise vectors come from one call of the generator.
-    """
-    lead = (plan.chunk, problem.batch)
-    neurons, q = problem.learner.neurons, mixing_shape(problem)[1]
-    variables = sorted(problem.all_latents().items())
-    normal = [(name, v) for name, v in variables if isinstance(v, Normal)]
-    sizes = {name: math.prod(v.shape) for name, v in normal}
-    along, freedoms = _reduced(plan, neurons, problem.batch * q, plan.rows)
-    own = problem.batch * sum(sizes.values())
-    pool = random.normal(random.fold_in(key, 0), (plan.chunk, own + along), dtype)
-    latents, first = {}, 0
-    for name, v in normal:
-        part = pool[:, first : first + problem.batch * sizes[name]]
-        latents[name] = part.reshape(*lead, *v.shape)
-        first += part.shape[-1]
-    for i, (name, latent) in enumerate(variables):
-        if name not in sizes:
-            latents[name] = latent.draw(random.fold_in(key, 2 + i), lead, dtype)
-    if latents:
-        signal, label = jax.vmap(jax.vmap(problem.signal))(latents)
-    else:
-        constant = problem.signal({})
-        signal, label = jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf, (*lead, *leaf.shape)), constant
-        )
-    noise_key = random.fold_in(key, 1)
-    noise, rest = _noise(
-        plan, noise_key, pool[:, own:], freedoms, neurons, problem.batch * q, plan.rows, dtype
-    )
-    return Draw(signal, label, noise, rest)
-
-
-def _reduced(plan: Layout, neurons: int, vectors: int, rows: int) -> tuple[int, list[int]]:
-    chosen = [i for i, small in enumerate(plan.reduced) if small]
-    sizes, counts = [plan.sizes[i] for i in chosen], [plan.counts[i] for i in chosen]
-    return reduced_counts(sizes, counts, neurons, vectors, rows)
-
-
-def _noise(
-    plan: Layout,
-    key: jax.Array,
-    normals: jax.Array,
-    freedoms: list[int],
-    columns: int,
-    vectors: int,
-    rows: int,
-    dtype: Any,
-) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-    """Noise vectors per group of blocks, full or reduced, and `Draw.rest`; lead of `normals`."""
-    lead = normals.shape[:-1]
-    chosen = [i for i, small in enumerate(plan.reduced) if small]
-    short: list[tuple[jax.Array, jax.Array]] = []
-    if chosen:
-        chis = chi(key, freedoms, lead, dtype) if freedoms else jnp.zeros((*lead, 0), dtype)
-        sizes, counts = [plan.sizes[i] for i in chosen], [plan.counts[i] for i in chosen]
-        short = reduced_noise(normals, chis, sizes, counts, columns, vectors, rows)
-    noise, rest = [], []
-    for i, (size, count, small) in enumerate(
-        zip(plan.sizes, plan.counts, plan.reduced, strict=True)
-    ):
-        beyond = jnp.zeros((*lead, count, 0, 0), dtype)
-        if small:
-            part, factor = short[chosen.index(i)]
-            if rows == vectors:
-                part = jnp.concatenate([part, factor], axis=-1)
-            else:
-                beyond = factor
-        else:
-            own = random.fold_in(key, 2**31 + i)
-            part = random.normal(own, (*lead, count, vectors, size), dtype)
-        noise.append(part)
-        rest.append(beyond)
-    return tuple(noise), tuple(rest)
-
-
-def random_start(problem: Problem, plan: Layout, key: jax.Array, dtype: Any) -> State:
-    """Independent N(0, initial_norm^2 / N) weights; uniform on the sphere where rows have norm one.
-
-    On the overlaps level a lower trapezoid with the same Wishart law stands for the weights.
-    """
-    neurons, r = problem.learner.neurons, problem.inputs.directions
-    norm = 1.0 if problem.initial_norm is None else problem.initial_norm
-    scale = jnp.asarray(norm, dtype) / jnp.sqrt(jnp.asarray(plan.dimension, dtype))
-    # the weights are drawn like `neurons` noise vectors, without columns along anything
-    count, freedoms = _reduced(plan, 0, neurons, neurons)
-    pool = random.normal(random.fold_in(key, 0), (neurons * r + count,), dtype)
-    signal, below = scale * pool[: neurons * r].reshape(neurons, r), pool[neurons * r :]
-    sizes = (0, neurons, neurons)
-    drawn, _ = _noise(plan, random.fold_in(key, 1), below, freedoms, *sizes, dtype)
-    noise = tuple(scale * weights for weights in drawn)
-    state = State(signal, noise, problem.initial_parameters(dtype))
-    return normalise(state) if problem.update != "plain" else state
-
-
-def normalise(state: State) -> State:
-    """Scale every row of W to norm one."""
-    square = jnp.sum(state.signal * state.signal, axis=-1)
-    for weights in state.noise:
-        square = square + jnp.sum(weights * weights, axis=(0, 2))
-    shrink = jax.lax.rsqrt(square)
-    noise = tuple(weights * shrink[None, :, None] for weights in state.noise)
-    return State(state.signal * shrink[:, None], noise, state.parameters)
-
-
-def place(problem: Problem, plan: Layout, overlaps: Overlaps, replicas: int, dtype: Any) -> State:
-    """States of all replicas with given order parameters (one for all, or one each).
-
-    The weights are fixed up to a rotation within each noise block, which changes no law: W_b is
-    Cholesky's factor of R_b, found on the host in float64 where R_b is known there.
-
-    Raises:
-        ValueError: on shapes that do not fit the problem, or rows that must have norm one.
-    """
-    neurons = problem.learner.neurons
-    given = checked_overlaps(problem, overlaps, sum(plan.counts))
-    lead = given.signal.shape[:-2]
-    if lead not in ((), (replicas,)):
-        raise reject("start", f"be one state, or one for each of {replicas} replicas", lead)
-    gram = jnp.asarray(given.blocks, dtype) if is_traced(given.blocks) else given.blocks
-    if not plan.counts and not is_traced(gram) and np.max(gram) > ROUNDING:
-        raise reject("start.blocks", "be zero where N = r leaves no noise", np.max(gram))
-    noise, first = [], 0
-    for width, count, small in zip(plan.sizes, plan.counts, plan.reduced, strict=True):
-        group = gram[..., first : first + count, :, :]
-        first += count
-        full = small or width >= neurons
-        part = gram_factor(group) if full else _thin(group, gram, width)
-        noise.append((part, part.shape[-1] if small else width))
-
-    def spread(array: Any, width: int | None = None) -> jax.Array:
-        array = jnp.asarray(array, dtype)
-        if width is not None:
-            missing = jnp.zeros((*array.shape[:-1], width - array.shape[-1]), dtype)
-            array = jnp.concatenate([array, missing], axis=-1)
-        return jnp.broadcast_to(array, array.shape if lead else (replicas, *array.shape))
-
-    parameters = {name: spread(value) for name, value in given.parameters.items()}
-    return State(spread(given.signal), tuple(starmap(spread, noise)), parameters)
-
-
-def _thin(group: Any, gram: Any, width: int) -> Any:
-    """Weights W_b, shape (..., blocks, K, width), in fewer dimensions than neurons.
-
-    Raises:
-        ValueError: if R_b is known and of a larger rank.
-    """
-    library: Any = jnp if isinstance(group, jax.Array) else np
-    values, vectors = library.linalg.eigh(group)  # ascending
-    beyond = group.shape[-1] - width
-    if not is_traced(group):
-        size = np.maximum(np.max(np.abs(np.linalg.eigvalsh(gram))), 1e-300)
-        if np.max(values[..., :beyond]) > ROUNDING * size:
-            raise reject("start.blocks", f"have rank at most {width}", "a larger rank")
-    return (vectors * library.sqrt(library.maximum(values, 0))[..., None, :])[..., beyond:]

@@ -9,7 +9,7 @@ from learning_dynamics.report.claims import Claim
 
 __all__ = ["Forecast"]
 
-UNFINISHED = 0.1  # least share of its work that a running claim is taken to have left
+UNFINISHED = 0.25  # least share of its work that a running claim is taken to have left
 
 
 @dataclass(eq=False)

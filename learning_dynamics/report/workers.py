@@ -122,13 +122,14 @@ class _Crew:
         with suppress(OSError):  # a process that has ended is noticed below
             worker.pipe.send(pickle.dumps(job))
 
-    def free(self, worker: _Worker, *, again: bool) -> None:
-        """Take the job from a worker; hand its cores to a new process unless it goes on."""
+    def free(self, worker: _Worker, *, fit: bool, more: bool) -> None:
+        """Take the job from a worker; one that is not fit is replaced if there is more to do."""
         self.busy.remove(worker)
         worker.job = None
-        if again:
+        if fit or not more:
             self.idle.append(worker)
             return
+        worker.process.terminate()
         worker.pipe.close()
         self.hire(worker.cores)
 
@@ -190,7 +191,7 @@ def _listen(worker: _Worker, crew: _Crew, more: bool) -> Iterator[Event]:
     except (EOFError, OSError):
         worker.process.join()
         yield Event(job.claim, _lost(job, worker))
-        crew.free(worker, again=False)
+        crew.free(worker, fit=False, more=more)
         return
     if kind == "at":
         yield Event(job.claim, at=content)
@@ -201,7 +202,7 @@ def _listen(worker: _Worker, crew: _Crew, more: bool) -> Iterator[Event]:
     yield Event(
         job.claim, Outcome(job.claim, None, seconds, job.size, job.seed, error, record=record)
     )
-    crew.free(worker, again=memory < LARGE or not more)
+    crew.free(worker, fit=memory < LARGE, more=more)
 
 
 def _lost(job: Job, worker: _Worker) -> Outcome:
@@ -237,8 +238,9 @@ def _serve(pipe: Connection, cores: list[int], path: list[str], compiled: Path |
             pipe.send(("unwritten", OSError(error.errno, error.strerror, error.filename)))
             return
         record = {"verdict": outcome.verdict, "control_verdict": outcome.control_verdict}
-        memory = _give_memory_back()
-        pipe.send(("done", (outcome.seconds, outcome.error, record, memory)))
+        told = (outcome.seconds, outcome.error, record)
+        del outcome  # with its draws and figures
+        pipe.send(("done", (*told, _give_memory_back())))
 
 
 @dataclass(eq=False)
@@ -259,15 +261,16 @@ class _Teller:
 
 
 def _give_memory_back() -> int:
-    """Drop compiled programs and figures; bytes that this process still holds."""
+    """Drop compiled programs; bytes that this process still holds."""
+    import ctypes
     import gc
 
     import jax
-    import matplotlib.pyplot as plt
 
-    plt.close("all")
     jax.clear_caches()
     gc.collect()
+    with suppress(OSError, AttributeError, TypeError):  # what the C library keeps for later
+        ctypes.CDLL(None).malloc_trim(0)
     with suppress(OSError, ValueError, IndexError):
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")

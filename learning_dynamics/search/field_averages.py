@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from learning_dynamics.limit.accuracy import Estimate
 from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.population import Population
-from learning_dynamics.model.problem import InputModel, Problem, Sample
+from learning_dynamics.model.input_model import InputModel
+from learning_dynamics.model.learner import Sample
+from learning_dynamics.model.problem import Problem
 from learning_dynamics.pytrees import configuration
 from learning_dynamics.search.polynomials import powers_of
 
@@ -97,9 +99,10 @@ def field_averages(
     with jax.enable_x64(True):
         given: Any = jax.tree.map(jnp.asarray, parameters)
         bare = replace(problem, inputs=FieldsAlone(problem.inputs, first), label_noise=None)
-        average = jax.jit(
-            partial(_averages, mixing=jnp.asarray(mixing), indices=indices, counts=tuple(counts))
-        )
+        average = partial(
+            _averages, mixing=jnp.asarray(mixing), rows=multi_indices(width, highest),
+            counts=tuple(counts),
+        )  # fmt: skip
 
         def values(rule: Nodes) -> dict[str, Array]:
             blocks = -(-rule.weights.size // _BLOCK)
@@ -127,6 +130,7 @@ def field_averages(
     return FieldAverages(labels, tuple(orders))
 
 
+@partial(jax.jit, static_argnames=("rows", "counts"))
 def _averages(
     problem: Problem,
     parameters: Any,
@@ -135,16 +139,16 @@ def _averages(
     weights: jax.Array,
     *,
     mixing: jax.Array,
-    indices: NDArray[np.int64],
+    rows: tuple[tuple[int, ...], ...],
     counts: tuple[int, ...],
 ) -> tuple[jax.Array, ...]:
-    neurons, p = problem.learner.neurons, mixing.shape[0]
-    rows, columns = np.triu_indices(neurons, 1)
+    neurons, p, indices = problem.learner.neurons, mixing.shape[0], np.array(rows)
+    first, second = np.triu_indices(neurons, 1)
     highest = int(indices.sum(axis=1).max())
     exact = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
     def loss(moved: jax.Array, field: jax.Array, label: Any) -> jax.Array:
-        norms = jnp.eye(neurons).at[rows, columns].add(moved).at[columns, rows].add(moved)
+        norms = jnp.eye(neurons).at[first, second].add(moved).at[second, first].add(moved)
         value: jax.Array = problem.learner.loss(
             field, norms, parameters, Sample(label, jnp.zeros((p, p)))
         )
@@ -164,7 +168,7 @@ def _averages(
         for i in range(z.shape[1]):
             product = product * hermites[:, i, indices[:, i]]
         fields = exact("nkq,pq->nkp", z.reshape(-1, neurons, p), mixing)
-        still = jnp.zeros(len(rows))
+        still = jnp.zeros(len(first))
         parts = []
         for function, count in zip(functions, counts, strict=True):
 

@@ -1,5 +1,7 @@
 """Homogeneous polynomials in the overlaps: values, minima, restrictions, what they do not see."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -87,7 +89,7 @@ class Form:
         return self._monomials(m, self.factors) @ self.errors
 
     @property
-    def clear(self) -> "Form":
+    def clear(self) -> Form:
         """The form without the coefficients that are zero within 3.2 errors."""
         keep = np.abs(self.coefficients) > CLEAR * self.errors
         return Form(self.order, self.powers[keep], self.coefficients[keep], self.errors[keep])
@@ -118,7 +120,7 @@ class Form:
         values, where = self.minima(tries, seed)
         return float(values[0]), where[0]
 
-    def restricted(self, basis: Array) -> "Form":
+    def restricted(self, basis: Array) -> Form:
         """The form on the span of the rows of `basis`, in its coordinates."""
         count = basis.shape[0]
         change, rows = np.ones((len(self.powers), 1)), np.vstack([basis.T, np.zeros(count)])

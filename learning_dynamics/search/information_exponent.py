@@ -1,5 +1,7 @@
 """Information exponents: what a learner can find from zero overlap, and at what cost."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Literal
 

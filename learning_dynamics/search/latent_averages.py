@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from learning_dynamics.hermite import trapezoid
 from learning_dynamics.limit.accuracy import Estimate
 from learning_dynamics.limit.nodes import Nodes
-from learning_dynamics.model.problem import Problem, Sample, mixing_matrix
+from learning_dynamics.model.learner import Sample
+from learning_dynamics.model.problem import Problem, mixing_matrix
 
 __all__ = [
     "distinct_labels",
@@ -40,10 +41,15 @@ def signals(cast: Problem, latents: dict[str, Array]) -> tuple[jax.Array, Any]:
     """C and labels for all values of the latents, leading axis nodes."""
     arrays: Any = {name: jnp.asarray(array) for name, array in latents.items()}
     if arrays:
-        signals: tuple[jax.Array, Any] = jax.jit(jax.vmap(cast.signal))(arrays)
-        return signals
+        return _signals(cast, arrays)
     constant = cast.signal({})
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], constant)
+
+
+@jax.jit
+def _signals(problem: Problem, latents: Any) -> tuple[jax.Array, Any]:
+    values: tuple[jax.Array, Any] = jax.vmap(problem.signal)(latents)
+    return values
 
 
 def merge(nodes: Nodes) -> tuple[dict[str, Array], Array]:

@@ -15,8 +15,9 @@ from learning_dynamics.limit.accuracy import Target
 from learning_dynamics.limit.nodes import Nodes, device_nodes
 from learning_dynamics.limit.noise import LimitNoise
 from learning_dynamics.limit.population import Population
+from learning_dynamics.model.learner import Sample
 from learning_dynamics.model.overlaps import Overlaps
-from learning_dynamics.model.problem import Problem, Sample, mixing_matrix
+from learning_dynamics.model.problem import Problem, mixing_matrix
 from learning_dynamics.search.forms import Form
 from learning_dynamics.search.polynomials import powers_of
 from learning_dynamics.validation import reject

@@ -1,5 +1,7 @@
 """Distribution of the number of updates to weak recovery at large N."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 

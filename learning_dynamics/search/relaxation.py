@@ -39,7 +39,7 @@ def relaxation_path(
     if population.problem.update == "plain":
         demand = "be 'spherical' or 'projected' if the loss does not depend on the norm of W"
         raise reject("problem.update", demand, "'plain'")
-    share = np.asarray(population.noise.fractions * population.noise.variances)
+    share = np.asarray(population.noise.fractions) * np.asarray(population.noise.variances)
     last = share / share.sum()
     blocks = np.asarray(start.blocks)[:, 0, 0]
     if np.max(np.abs(last - blocks)) < 1e-9:
@@ -88,14 +88,14 @@ def _time_unit(population: Population, state: Overlaps, first_order: bool) -> fl
     problem, noise = population.cast, population.noise
     with jax.enable_x64(True):
         m = jax.jit(moments)(problem, noise, chunked(population.few_nodes()), state)
-    size, step, factor, pull = (
-        float(np.abs(a)) for a in (np.sum(state.blocks), m.step[0, 0], m.factor[0, 0], m.pull[0, 0])
-    )
+    step, factor, pull = (abs(float(np.asarray(a)[0, 0])) for a in (m.step, m.factor, m.pull))
+    size = float(np.sum(state.blocks))
     decay = 0.0 if problem.weight_decay is None else float(problem.weight_decay)
     eta = float(problem.learning_rate)
     speed = 2 * eta * (np.sqrt(step) * factor + (pull + decay) * size)
     if not first_order:
-        speed += eta**2 / problem.batch * step * float(np.sum(noise.fractions * noise.variances))
+        variance = float(np.asarray(noise.fractions) @ np.asarray(noise.variances))
+        speed += eta**2 / problem.batch * step * variance
     return size / speed if speed > 0 else 1.0
 
 

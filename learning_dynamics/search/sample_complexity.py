@@ -1,5 +1,7 @@
 """Sample complexity from times to recovery: exponents, quantiles, shares, collapse."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -8,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
 from learning_dynamics.evidence.comparison import Measurement
+from learning_dynamics.evidence.statistics import binomial_error, slopes
 from learning_dynamics.validation import (
     between,
     finite_array,
@@ -85,7 +88,7 @@ def fit_exponent(
     dimensions: ArrayLike,
     times: ArrayLike | Sequence[ArrayLike],
     *,
-    level: float = 0.5,
+    level: float | Sequence[float] = 0.5,
     logarithm: bool = False,
     confidence: float = 0.95,
     resamples: int = 2000,
@@ -100,39 +103,43 @@ def fit_exponent(
     Args:
         dimensions: N, increasing, shape (sizes,).
         times: n*, NaN or infinite where not recovered, shape (replicas, sizes), or one array per N.
-        level: quantile of n* followed; replicas that did not recover come last.
+        level: quantile of n* followed; replicas that did not recover come last. Several levels
+            stand for the geometric mean of their quantiles, which scatters less than each.
         logarithm: whether to fit n* / log N.
         confidence: probability content of the intervals.
         resamples: bootstrap samples.
         seed: of the bootstrap.
 
     Raises:
-        ValueError: unless there are two N, and more than `level` of the replicas recovered at each.
+        ValueError: unless there are two N, and more than `level` of the replicas (more than the
+            largest of several levels) recovered at each.
     """
     sizes = increasing_integers("dimensions", dimensions).astype(np.float64)
     columns = times_by_dimension(times, sizes.size)
-    for name, value in (("level", level), ("confidence", confidence)):
-        between(name, value, 0, 1)
+    levels = np.atleast_1d(finite_array("level", level))
+    for each in levels:
+        between("level", each, 0, 1)
+    between("confidence", confidence, 0, 1)
     draws = positive_integer("resamples", resamples)
     if sizes.size < 2:
         raise reject("dimensions", "hold at least two", sizes.tolist())
-    found = np.array([_quantile(c, level) for c in columns])
+    found = np.array([_middle(c, levels) for c in columns])
     if not np.all(np.isfinite(found)):
         shares = [float(np.isfinite(c).mean()) for c in columns]
         raise reject("level", "be below the fraction of replicas that recovered", (level, shares))
-    again = np.stack([_quantile(c[i], level) for c, i in _resampled(columns, draws, seed)], axis=1)
+    again = np.stack([_middle(c[i], levels) for c, i in _resampled(columns, draws, seed)], axis=1)
     if logarithm and sizes[0] < 3:
         raise reject("dimensions", "be at least 3 with a logarithm", sizes[0])
     base = np.log(np.log(sizes)) if logarithm else np.zeros(sizes.size)
-    slopes = _slopes(sizes, np.log(found) - base)
-    spread = _slopes(sizes, np.log(again) - base)
+    measured = slopes(sizes, np.log(found) - base)
+    spread = slopes(sizes, np.log(again) - base)
     tails = _interval(spread, confidence)
     with np.errstate(invalid="ignore"):
         errors = spread.std(axis=0, ddof=1)
     return ExponentFit(
-        float(slopes[0]),
+        float(measured[0]),
         tails[0],
-        slopes[1:],
+        measured[1:],
         tails[1:],
         found,
         _interval(again, confidence),
@@ -208,7 +215,7 @@ def recovered_share(
     columns = times_by_dimension(times, sizes.size)
     shares = np.array([(c[:, None] <= grid).mean(axis=0) for c in columns])
     counts = np.array([c.size for c in columns], np.float64)[:, None]
-    errors = np.sqrt((shares * (1 - shares) + 1 / counts) / counts)
+    errors = binomial_error(shares, counts)
     axes = {"dimension": sizes, "time": grid}
     lost = np.zeros(shares.shape, np.int64)
     return Measurement(shares, errors, int(counts.min()), axes, lost, label)
@@ -241,7 +248,17 @@ def collapse(
 def times_by_dimension(
     times: ArrayLike | Sequence[ArrayLike], sizes: int, *, positive: bool = True
 ) -> list[Array]:
-    """One array per N, infinite where not recovered."""
+    """One array per N, infinite where not recovered.
+
+    Args:
+        times: shape (replicas, sizes), or one sequence of numbers for each N.
+        sizes: how many N there are.
+        positive: whether times at or below zero are refused.
+
+    Raises:
+        ValueError: if `times` has no replicas at an N, another number of N, or, where `positive`, a
+            time at or below zero.
+    """
     if isinstance(times, np.ndarray) and times.ndim == 2:
         times = list(times.T)
     columns = [real_array("times", column) for column in times]  # type: ignore[union-attr]
@@ -260,20 +277,18 @@ def _quantile(times: Array, level: float) -> Array:
     return np.asarray(np.partition(times, rank, axis=-1)[..., rank])
 
 
+def _middle(times: Array, levels: Array) -> Array:
+    """Geometric mean of order statistics along the last axis."""
+    if levels.size == 1:
+        return _quantile(times, float(levels[0]))
+    return np.asarray(np.exp(np.mean([np.log(_quantile(times, p)) for p in levels], axis=0)))
+
+
 def _resampled(columns: list[Array], draws: int, seed: int) -> list[tuple[Array, Integers]]:
     """Indices of bootstrap samples: the same for columns of the same length."""
     rng = np.random.default_rng(seed)
     drawn = {n: rng.integers(n, size=(draws, n)) for n in sorted({c.size for c in columns})}
     return [(c, drawn[c.size]) for c in columns]
-
-
-def _slopes(sizes: Array, logs: Array) -> Array:
-    """Least-squares slope against log N, then the local ones; (..., sizes) -> (..., sizes)."""
-    x = np.log(sizes)
-    weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
-    with np.errstate(invalid="ignore"):
-        local = np.diff(logs, axis=-1) / np.diff(x)
-        return np.concatenate([(logs @ weights)[..., None], local], axis=-1)
 
 
 def _interval(draws: Array, confidence: float) -> Array:

@@ -1,5 +1,7 @@
 """Figures of sample complexity: collapse of recovery times, and quantiles against N."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,7 @@ def plot_collapse(
     x_label: str = "n / N",
     symbol: str = "N",
     logx: bool = True,
-) -> "Figure":
+) -> Figure:
     """Draw the share of replicas recovered against scaled time: steps per N, lines for laws.
 
     Args:
@@ -73,7 +75,7 @@ def plot_samples(
     *,
     y_label: str = "samples to recovery n*",
     x_label: str = "dimension N",
-) -> "Figure":
+) -> Figure:
     """Draw quantiles of n* against N on logarithmic axes: markers per level, lines for laws.
 
     Args:

@@ -1,5 +1,7 @@
 """The search phase: the law of the time to weak recovery from a random start, without N."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import replace
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -10,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from learning_dynamics.model.problem import Learner, Problem, Sample
+from learning_dynamics.model.learner import Learner, Sample
+from learning_dynamics.model.problem import Problem
 from learning_dynamics.pytrees import configuration, static
 from learning_dynamics.validation import integers, reject
 
@@ -131,7 +133,7 @@ def alike(problem: Problem) -> bool:
     with jax.enable_x64(True):
         cast = problem.cast(jnp.float64)
         parameters = cast.initial_parameters(jnp.float64)
-        loss = jax.jit(lambda f, q, sample: cast.learner.loss(f, q, parameters, sample))
+        loss = partial(_loss, cast, parameters)
         for fields, norms, sample in _trials(cast):
             value = loss(fields, norms, sample)
             for k in range(1, problem.learner.neurons):
@@ -141,6 +143,14 @@ def alike(problem: Problem) -> bool:
                 if not jnp.allclose(value, swapped, rtol=1e-9, atol=1e-12):
                     return False
     return True
+
+
+@jax.jit
+def _loss(
+    problem: Problem, parameters: Any, fields: jax.Array, norms: jax.Array, sample: Any
+) -> jax.Array:
+    value: jax.Array = problem.learner.loss(fields, norms, parameters, sample)
+    return value
 
 
 def _trials(cast: Problem) -> list[tuple[Any, Any, Sample]]:

@@ -1,5 +1,7 @@
 """The sweep: one call that runs a measure over a grid and returns a labelled dataset."""
 
+from __future__ import annotations
+
 import tempfile
 import time
 import warnings
@@ -53,8 +55,8 @@ def sweep(
     code: str | None = None,
     units: Mapping[str, str] | None = None,
     tracker: Tracking = "auto",
-    check: "Callable[[xr.Dataset], object] | None" = None,
-) -> "xr.Dataset":
+    check: Callable[[xr.Dataset], object] | None = None,
+) -> xr.Dataset:
     """Evaluate `measure(**cell)` on a grid, and keep every result as soon as it is there.
 
     A cell whose result is in the store is not computed again, whatever stopped the sweep before,
@@ -171,7 +173,7 @@ class _Gathering:
         plan: Plan,
         store: Store,
         units: Mapping[str, str],
-        check: "Callable[[xr.Dataset], object] | None",
+        check: Callable[[xr.Dataset], object] | None,
     ) -> None:
         self.plan, self.store, self.units, self.trial = plan, store, units, check
         self.records: dict[int, Record] = {}
@@ -230,7 +232,7 @@ class _Gathering:
         at_once = self.worked / elapsed if self.worked and elapsed else 1.0
         return time_left(*remaining_seconds(labels, seconds, missing), at_once=at_once)
 
-    def result(self) -> "xr.Dataset":
+    def result(self) -> xr.Dataset:
         """Dataset of everything, with a warning about what is missing."""
         lost = [label for unit, _ in self.failures for label in unit.labels]
         if self.failures:

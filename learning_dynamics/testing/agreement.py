@@ -1,5 +1,7 @@
 """A simulation and a theory agree within errors; draws follow a law."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any

@@ -1,5 +1,7 @@
 """Exponents of power laws and orders of convergence, with their errors."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np

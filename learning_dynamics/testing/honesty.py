@@ -1,5 +1,7 @@
 """A reported numerical error covers the actual one."""
 
+from __future__ import annotations
+
 from fractions import Fraction
 from typing import Any
 

@@ -1,5 +1,7 @@
 """How a check ends: the numbers disagree, or they are too blunt to tell."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -2,7 +2,7 @@
 
 from learning_dynamics.training.batches import Minibatches, flip, flip_and_shift, shift
 from learning_dynamics.training.convolution import Convolution, convolve
-from learning_dynamics.training.curves import passing_steps
+from learning_dynamics.training.curves import recovery_steps
 from learning_dynamics.training.network import Training, log_steps, train
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     "flip",
     "flip_and_shift",
     "log_steps",
-    "passing_steps",
+    "recovery_steps",
     "shift",
     "train",
 ]

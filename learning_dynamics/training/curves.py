@@ -1,4 +1,6 @@
-"""What learning curves say: the step from which on a level is passed."""
+"""Recovery times of learning curves: the step from which on a level is exceeded."""
+
+from __future__ import annotations
 
 from typing import Any
 
@@ -7,10 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.validation import finite_array, integers, real_array, reject
 
-__all__ = ["passing_steps"]
+__all__ = ["recovery_steps"]
 
 
-def passing_steps(steps: ArrayLike, curves: ArrayLike, level: float) -> NDArray[np.float64]:
+def recovery_steps(steps: ArrayLike, curves: ArrayLike, level: float) -> NDArray[np.float64]:
     """Step from which on each curve stays above `level`.
 
     Interpolated linearly in log(1 + step) between the last observation that is not above and the
@@ -20,7 +22,7 @@ def passing_steps(steps: ArrayLike, curves: ArrayLike, level: float) -> NDArray[
     Args:
         steps: numbers of updates, increasing, shape (observations,).
         curves: shape (..., observations).
-        level: to be passed from below; negate curves to pass one from above.
+        level: to be exceeded; negate curves for one to stay below.
 
     Returns:
         Shape (...).

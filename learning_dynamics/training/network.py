@@ -1,5 +1,7 @@
 """One compiled loop for every flax network: update, average, observe."""
 
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping

@@ -101,7 +101,7 @@ def exact_divergences(
 @lru_cache(maxsize=2)
 def _pool(pixels: int, count: int, words: tuple[int, ...], equal_contrast: bool) -> EmpiricalLaw:
     key = jax.random.wrap_key_data(jnp.array(words, np.uint32))
-    return photograph_law(pixels, count, key, equal_contrast=equal_contrast)
+    return photograph_law(pixels, count, key=key, equal_contrast=equal_contrast)
 
 
 def pool(pixels: int, count: int, key: jax.Array, equal_contrast: bool = False) -> EmpiricalLaw:
@@ -132,10 +132,10 @@ def generated_patches(
     data_key, fresh_key, noise_key = jax.random.split(jax.random.fold_in(key, 301), 3)
     schedule = NoiseSchedule.linear(250, 4e-4, 8e-2)
     N = round(ratio * law.spectrum.size)
-    mean, covariance = draw_moments(law, data_key, N, dtype=np.float32)
+    mean, covariance = draw_moments(law, N, key=data_key, dtype=np.float32)
     denoiser = optimum(mean + jnp.asarray(law.mean, np.float32), covariance, schedule.alpha_bar)
-    made = generate(denoiser, schedule, noise_key, count=count)
-    found, _ = nearest_neighbours(made, draw(law, data_key, N), draw(law, fresh_key, N))
+    made = generate(denoiser, schedule, key=noise_key, count=count)
+    found, _ = nearest_neighbours(made, draw(law, N, key=data_key), draw(law, N, key=fresh_key))
     return {
         "patches": np.asarray(made[:shown]),
         "training_cosine": np.asarray(found.training_cosine),

@@ -1,12 +1,12 @@
 """What the claims share: spectra, laws, sizes and the finite-size bias they allow for."""
 
-from collections.abc import Callable
+from __future__ import annotations
 
 import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.evidence.comparison import Measurement, Prediction
+from learning_dynamics.evidence.comparison import Prediction
 from learning_dynamics.report.claims import Run
 from learning_dynamics.spectra import power_law
 from linear_diffusion.data import LatentLaw
@@ -19,9 +19,7 @@ __all__ = [
     "Dense",
     "finite_size",
     "image_spectrum",
-    "jackknife",
     "laws",
-    "stack",
 ]
 
 Array = NDArray[np.float64]
@@ -34,7 +32,7 @@ SPECTRA = (*(f"k = {k}" for k in EXPONENTS), "photographs")
 
 def image_spectrum(run: Run) -> Array:
     """Covariance spectrum of photograph patches, d = PATCH^2 - 1, trace d."""
-    return photograph_law(PATCH, 20_000, jax.random.fold_in(run.key, 77)).spectrum
+    return photograph_law(PATCH, 20_000, key=jax.random.fold_in(run.key, 77)).spectrum
 
 
 def laws(run: Run) -> dict[str, LatentLaw]:
@@ -54,33 +52,3 @@ def finite_size(prediction: Prediction, samples: ArrayLike, dimension: int) -> P
     return prediction.with_bias(
         10 / least**2 * np.abs(prediction.values), r"$10 / \min(N, d)^2$, relative"
     )
-
-
-def stack(predictions: list[Prediction]) -> Prediction:
-    """Stack predictions of equal shape along a new leading axis."""
-    first = predictions[0]
-    return Prediction(
-        np.stack([p.values for p in predictions]),
-        np.stack([p.numerical_error for p in predictions]),
-        np.stack([p.bias for p in predictions]),
-        first.bias_order,
-        first.label,
-    )
-
-
-def jackknife(
-    curves: Array, statistic: Callable[[Array], Array], coordinates: dict[str, Array]
-) -> Measurement:
-    """Measure a statistic of the mean curve, with the jackknife error over replicas.
-
-    Args:
-        curves: shape (replicas, ..., points).
-        statistic: maps a mean curve (..., points) to values (...).
-        coordinates: of the statistic.
-    """
-    replicas = curves.shape[0]
-    total = curves.sum(axis=0)
-    whole = statistic(total / replicas)
-    without = np.stack([statistic((total - curve) / (replicas - 1)) for curve in curves])
-    pseudo = replicas * whole - (replicas - 1) * without
-    return Measurement.from_replicas(pseudo, coordinates)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from linear_diffusion import theory
@@ -15,7 +16,7 @@ from linear_diffusion.claims.cells import (
     replicas_first,
     sources,
 )
-from linear_diffusion.claims.common import SOURCE, SPECTRA, Dense, finite_size, laws, stack
+from linear_diffusion.claims.common import SOURCE, SPECTRA, Dense, finite_size, laws
 from linear_diffusion.data import draw_moments
 from linear_diffusion.learners import optimum
 from linear_diffusion.patches import photograph_law
@@ -34,6 +35,7 @@ LEVELS = np.array([0.2, 0.5, 0.8, 0.95, 0.99])
         "models have explicit expressions."
     ),
     source=SOURCE,
+    seconds=18,
 )
 def exact_errors(run: Run) -> Evidence:
     """Exact KL at d = 20..200, the finite-T sampler law on patches, losses at five noise levels."""
@@ -115,10 +117,10 @@ def _generated_law(run: Run) -> tuple[Comparison, Comparison]:
     """Sample with both samplers from a denoiser trained on a few real patches."""
     schedule, ridge, samples = NoiseSchedule.linear(40, 5e-3, 0.2), 0.02, 60
     batches, count = (16, 512) if run.quick else (32, 4096)
-    law = photograph_law(8, 20_000, jax.random.fold_in(run.key, 1))
+    law = photograph_law(8, 20_000, key=jax.random.fold_in(run.key, 1))
     data_key, sample_key = jax.random.split(jax.random.fold_in(run.key, 2))
     with jax.enable_x64(True):
-        mean, covariance = draw_moments(law, data_key, samples)
+        mean, covariance = draw_moments(law, samples, key=data_key)
         denoiser = optimum(mean, covariance, schedule.alpha_bar, ridge=ridge)
         variance, vectors = (np.asarray(array) for array in jnp.linalg.eigh(covariance))
         kept = np.unique(np.rint(np.linspace(0, variance.size - 1, 16)).astype(int))[::-1]
@@ -127,7 +129,9 @@ def _generated_law(run: Run) -> tuple[Comparison, Comparison]:
         for sampler in ("ddpm", "ddim"):
             for batch in run.track(range(batches), f"sampling, {sampler}"):
                 key = jax.random.fold_in(sample_key, batch)
-                seen = np.asarray(generate(denoiser, schedule, key, count=count, sampler=sampler))
+                seen = np.asarray(
+                    generate(denoiser, schedule, key=key, count=count, sampler=sampler)
+                )
                 draws.append((seen @ kept_vectors).var(axis=0, ddof=1))
     shape = (2, batches, kept.size)
     coordinates = {"sampler": np.array(["DDPM", "DDIM"]), "mode": 1 + np.arange(kept.size)}

@@ -12,6 +12,7 @@ from learning_dynamics.evidence.figures import (
     legend_below,
     new_figure,
 )
+from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.spectra import power_law
 from linear_diffusion import theory
@@ -23,7 +24,7 @@ from linear_diffusion.claims.cells import (
     replicas_first,
     sources,
 )
-from linear_diffusion.claims.common import PATCH, SOURCE, SPECTRA, laws, stack
+from linear_diffusion.claims.common import PATCH, SOURCE, SPECTRA, laws
 from linear_diffusion.data import KURTOSIS, LATENTS, LatentLaw
 
 D = PATCH**2 - 1
@@ -39,6 +40,7 @@ NAMES = {"student": "Student t5"}
         "distribution approaches its optimum linearly in d/N, whatever the data distribution."
     ),
     source=SOURCE,
+    seconds=24,
 )
 def kl_linear(run: Run) -> Evidence:
     """Five laws on one curve, five spectra on one curve, and real patches on their own line."""

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.spectra import power_law
 from linear_diffusion import theory
-from linear_diffusion.claims.common import SOURCE, SPECTRA, Dense, finite_size, laws, stack
+from linear_diffusion.claims.common import SOURCE, SPECTRA, Dense, finite_size, laws
 from linear_diffusion.data import LatentLaw, draw
 from linear_diffusion.learners import online_sgd
 from linear_diffusion.patches import photograph_law
@@ -31,6 +32,7 @@ ALPHA_BAR = 0.9
         "optimum."
     ),
     source=SOURCE,
+    seconds=10,
 )
 def mode_dynamics(run: Run) -> Evidence:
     """Gains of single modes by gradient descent and by SGD, learning rates, KL along training."""
@@ -133,10 +135,10 @@ def _gains(run: Run) -> tuple[Comparison, Comparison]:
 
 def _sgd(run: Run) -> tuple[Comparison, Comparison]:
     """Online SGD on fixed patches; the mean over runs is gradient descent on the same patches."""
-    law = photograph_law(6, 20_000, jax.random.fold_in(run.key, 2))
+    law = photograph_law(6, 20_000, key=jax.random.fold_in(run.key, 2))
     d, samples, rate, replicas = law.spectrum.size, 100, 0.25, 64 if run.quick else 256
     steps = np.unique(np.rint(np.geomspace(4, 2000, 10)).astype(int))
-    data = draw(law, jax.random.fold_in(run.key, 3), samples)
+    data = draw(law, samples, key=jax.random.fold_in(run.key, 3))
     keys = jax.vmap(lambda r: jax.random.fold_in(jax.random.fold_in(run.key, 4), r))(
         jnp.arange(replicas, dtype=jnp.int32)
     )

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.statistics import jackknife, stack
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.spectra import power_law
 from linear_diffusion import theory
@@ -13,9 +14,7 @@ from linear_diffusion.claims.common import (
     SPECTRA,
     Dense,
     finite_size,
-    jackknife,
     laws,
-    stack,
 )
 from linear_diffusion.data import LatentLaw
 from linear_diffusion.simulation import SampleModes, draw_modes, kl_of_modes, losses_of_modes
@@ -33,6 +32,7 @@ Array = np.ndarray
         "regularisation, early stopping and a hierarchical covariance prevent this overfitting."
     ),
     source=SOURCE,
+    seconds=8,
 )
 def remedies(run: Run) -> Evidence:
     """KL against ridge, test loss against training time, and both optima, at N = d/2."""

@@ -13,6 +13,7 @@ from learning_dynamics.evidence.figures import (
     legend_below,
     new_figure,
 )
+from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from linear_diffusion import theory
 from linear_diffusion.claims.cells import (
@@ -23,7 +24,7 @@ from linear_diffusion.claims.cells import (
     replicas_first,
     sources,
 )
-from linear_diffusion.claims.common import PATCH, SOURCE, SPECTRA, Dense, finite_size, laws, stack
+from linear_diffusion.claims.common import PATCH, SOURCE, SPECTRA, Dense, finite_size, laws
 from linear_diffusion.data import draw
 from linear_diffusion.patches import from_coordinates
 
@@ -38,6 +39,7 @@ SIGMA2 = (1 - ALPHA_BAR) / ALPHA_BAR
         "number of samples N reaches the dimension d of the data."
     ),
     source=SOURCE,
+    seconds=28,
 )
 def transition(run: Run) -> Evidence:
     """Losses over two decades of N/d, similarity of two models, and generated patches."""
@@ -182,7 +184,7 @@ def _patches(run: Run) -> tuple[Figure, Figure]:
     )
     law = pool(PATCH, 20_000, jax.random.fold_in(run.key, 300))
     fresh_key = jax.random.split(jax.random.fold_in(run.key, 301), 3)[1]
-    rows = [from_coordinates(draw(law, fresh_key, shown))]
+    rows = [from_coordinates(draw(law, shown, key=fresh_key))]
     labels = ["photographs"]
     for ratio in (ratios[0], 1.0, ratios[-1]):
         rows.append(from_coordinates(seen["patches"].sel(ratio=ratio).values))

@@ -5,6 +5,8 @@ rho_N = N(mu_hat, Sigma_hat + c). "forward" is KL(rho || rho_N), which punishes 
 the model misses; "reverse" is KL(rho_N || rho). All values in nats, summed over dimensions.
 """
 
+from __future__ import annotations
+
 from typing import Literal, NamedTuple
 
 import numpy as np

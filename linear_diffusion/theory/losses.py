@@ -1,5 +1,7 @@
 """Training and test loss of the optimal linear denoiser at one noise level."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np

@@ -12,6 +12,8 @@ equation for general spectra; the trace formulas are written for any n and N, wh
 exact 1/N shift of an estimated mean.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import NamedTuple
 

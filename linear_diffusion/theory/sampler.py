@@ -14,6 +14,8 @@ The start is u_T ~ N(0, 1). Derived here from the samplers of Ho, Jain and Abbee
 Meng and Ermon (2021).
 """
 
+from __future__ import annotations
+
 from typing import Literal
 
 import numpy as np

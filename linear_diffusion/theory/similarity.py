@@ -1,5 +1,7 @@
 """How alike are two models trained on disjoint data when they start from the same noise?"""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

@@ -1,5 +1,7 @@
 """Early stopping: the training time of least test loss."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np

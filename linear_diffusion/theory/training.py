@@ -10,6 +10,8 @@ leading directions first. Gradient descent on the loss |W x - eps|^2 / d with le
 tau = 2 eta steps / d. All observables are functions of Sigma_hat alone: contour integrals.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 
 import numpy as np

@@ -1,5 +1,7 @@
 """KL between the data and what a partly trained model generates."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np

@@ -1,5 +1,7 @@
 """How far non-Gaussian data leave the universal curves."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

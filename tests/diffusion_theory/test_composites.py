@@ -59,6 +59,7 @@ def rates(inputs, learner, overlaps):
     return rate, error
 
 
+@pytest.mark.slow
 def test_a_single_part_has_the_flow_of_the_model():
     learner = TiedDenoiser("tanh", sign=-1)
     overlaps = np.array([[0.4, 0.3]])

@@ -15,20 +15,19 @@ from diffusion_theory import (
     Gaussian,
     MixedCumulant,
     Sign,
-    Student,
     ThreePoint,
     TiedDenoiser,
     TwoPoint,
 )
 from diffusion_theory.latents import BrokenNormal, joint_cumulants, latent_pair
-from diffusion_theory.laws import Law
+from diffusion_theory.laws import law_of_nu
 from tests.diffusion_theory.witness import draw_pair, noisy_samples
 
 PAIRS = {
     "rademacher": "rademacher",
     "three-point": ThreePoint(0.1),
     "two-point": TwoPoint(0.2),
-    "student": Student(12.0),
+    "student": ld.StudentT(12.0),
     "sign": "sign",
     "square": "square",
     "cube": "cube",
@@ -137,8 +136,8 @@ def test_known_cumulants():
     p = MixedCumulant(pair=TwoPoint(0.2)).cumulants()
     assert p[0, 3] == pytest.approx(0.6 / 0.4)
     assert p[0, 4] == pytest.approx(1 / 0.16 - 6)
-    assert MixedCumulant(pair=Student(8.0)).cumulants()[0, 4] == pytest.approx(1.5)
-    assert np.isnan(MixedCumulant(pair=Student(5.0)).cumulants()[0, 6])
+    assert MixedCumulant(pair=ld.StudentT(8.0)).cumulants()[0, 4] == pytest.approx(1.5)
+    assert np.isnan(MixedCumulant(pair=ld.StudentT(5.0)).cumulants()[0, 6])
     sign = MixedCumulant(1.0, pair="sign").cumulants()
     rho = np.sqrt(2 / np.pi)
     assert sign[1, 1] == pytest.approx(rho)
@@ -221,15 +220,15 @@ def test_broken_normal_rule_is_exact_on_pieces():
         (lambda: ThreePoint(0.0), "`mass`"),
         (lambda: ThreePoint(-0.1), "`mass`"),
         (lambda: TwoPoint(1.0), "`probability`"),
-        (lambda: Student(4.0), "fourth cumulant"),
-        (lambda: Student(3.0), "`freedom` must exceed 4"),
+        (lambda: MixedCumulant(pair=ld.StudentT(4.0)), "fourth cumulant"),
+        (lambda: MixedCumulant(pair=ld.Uniform(-1.0, 1.0)), "variance one"),
         (lambda: ThreePoint(0.7), "`mass`"),
-        (lambda: Student(np.nan), "`freedom`"),
+        (lambda: ld.StudentT(np.nan), "`freedom`"),
         (lambda: Dependent("fourth"), "`kind`"),
         (lambda: Coupling(0.8), "below 0.797885 in size"),
         (lambda: Coupling(-0.8), "`correlation`"),
         (lambda: Coupling(0.0), "nonzero"),
-        (lambda: Coupling(0.3, Student(8.0)), "finitely many"),
+        (lambda: Coupling(0.3, ld.StudentT(8.0)), "finitely many"),
         (lambda: Gaussian(1.0), "`correlation`"),
         (lambda: MixedCumulant(diffusion_time=0.0), "`diffusion_time` must be positive"),
         (lambda: MixedCumulant(diffusion_time=-1.0), "`diffusion_time`"),
@@ -250,7 +249,8 @@ def test_bad_input_is_named(make, message):
 
 
 def test_laws_are_of_the_common_type():
-    assert all(isinstance(x, Law) for x in (ThreePoint(), TwoPoint(), Student()))
+    assert all(map(law_of_nu, (ThreePoint(), TwoPoint(), ld.StudentT(8.0), ld.Normal())))
+    assert not law_of_nu(Coupling(0.4))
     assert isinstance(latent_pair("sign"), Sign)
 
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from diffusion_theory.networks import UNet, noise_levels, noisy
-from learning_dynamics.noise_schedule import NoiseSchedule
+from diffusion_theory.networks import UNet, noisy
+from learning_dynamics.noise_schedule import NoiseSchedule, noise_levels
 
-LEVELS = noise_levels(NoiseSchedule.linear(4, 0.1, 0.4))
+LEVELS = noise_levels(NoiseSchedule.linear(4, 0.1, 0.4).alpha_bar)
 
 
 def test_one_level_for_each_image():

@@ -19,13 +19,12 @@ from diffusion_theory.networks import (
     draw_along,
     draw_images,
     learn_denoiser,
-    noise_levels,
     noise_loss,
     noisy,
     photograph_patches,
 )
 from learning_dynamics.images import ImageSet
-from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.noise_schedule import NoiseSchedule, noise_levels
 from linear_diffusion import denoiser_losses, generate, optimum
 
 SCHEDULE = NoiseSchedule.linear(20, 1e-2, 0.5)
@@ -70,7 +69,7 @@ def photographs(count=3, side=40, seed=0):
 @pytest.mark.parametrize(
     ("shape", "widths"),
     [
-        ((8, 8), (4, 8)),
+        pytest.param((8, 8), (4, 8), marks=pytest.mark.slow),
         pytest.param((12, 8, 3), (4, 6, 8), marks=pytest.mark.slow),
         ((4, 4), (5,)),
     ],
@@ -114,7 +113,7 @@ def test_wrong_networks_are_refused(key, shape, options, message):
 
 
 def test_the_loss_of_known_denoisers(key):
-    levels = noise_levels(SCHEDULE)
+    levels = noise_levels(SCHEDULE.alpha_bar)
     spectrum = np.geomspace(2.0, 0.1, 16).reshape(4, 4)
     draws = jax.random.split(key, 2)
     clean = (
@@ -137,7 +136,7 @@ def test_the_optimum_is_that_of_linear_diffusion():
 
 
 def test_noise_is_mixed_in_by_the_schedule(key):
-    levels = noise_levels(SCHEDULE)
+    levels = noise_levels(SCHEDULE.alpha_bar)
     clean, noise = jnp.ones((2, 4, 4)), jnp.full((2, 4, 4), 2.0)
     found = noisy(clean, noise, levels, jnp.array([0, 19]))
     expected = np.sqrt(SCHEDULE.alpha_bar) + 2 * np.sqrt(SCHEDULE.noise_power)
@@ -150,9 +149,9 @@ def test_samples_are_those_of_linear_diffusion(key, sampler):
     spectrum = np.geomspace(2.0, 0.2, 16)
     covariance = jnp.diag(jnp.asarray(spectrum, jnp.float32))
     denoiser = optimum(jnp.zeros(16), covariance, SCHEDULE.alpha_bar)
-    theirs = generate(denoiser, SCHEDULE, key, count=50, sampler=sampler)
+    theirs = generate(denoiser, SCHEDULE, key=key, count=50, sampler=sampler)
     best = Best(spectrum.reshape(4, 4))
-    ours = draw_images(best, SCHEDULE, (50, 4, 4), key, sampler=sampler)
+    ours = draw_images(best, SCHEDULE, (50, 4, 4), key=key, sampler=sampler)
     np.testing.assert_allclose(ours.reshape(50, 16), theirs, rtol=1e-3, atol=1e-3)
 
 
@@ -217,6 +216,7 @@ def test_inexact_clones_agree_within_errors():
     assert np.all(np.abs(np.cov(found.T) - expected) < 5 * error)
 
 
+@pytest.mark.slow
 def test_an_affine_denoiser_cannot_tell_photographs_from_their_covariance_clone(key):
     """Exactly in its expectation over the noise; here within errors over networks and noise."""
     rng = np.random.default_rng(5)
@@ -249,7 +249,7 @@ def test_samples_along_training_use_the_parameters_of_that_step(key):
     assert first.shape == (10, 4, 4)
     assert not np.allclose(first, last)
     network = seen.training.network(1)
-    direct = jax.jit(lambda k: draw_images(network, SCHEDULE, (10, 4, 4), k))(key)
+    direct = jax.jit(lambda k: draw_images(network, SCHEDULE, (10, 4, 4), key=k))(key)
     np.testing.assert_allclose(last, direct, rtol=1e-4, atol=1e-4)
 
 

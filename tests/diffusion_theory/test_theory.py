@@ -11,8 +11,6 @@ from diffusion_theory import (
     Coupling,
     Gaussian,
     MixedCumulant,
-    Normal,
-    Student,
     ThreePoint,
     TiedDenoiser,
     TwoPoint,
@@ -43,7 +41,7 @@ SETTINGS = {
     "rademacher x0 +": ((2.0, 3.0, None, "rademacher", 0.5), ("tanh", 1, "x0"), [0.5, -0.6]),
     "three-point": ((1.0, 5.0, None, ThreePoint(0.1), 0.3), ("erf", 1, "eps"), [-0.3, 0.7]),
     "two-point": ((None, 5.0, 1.0, TwoPoint(0.2), 0.3), ("softplus", -1, "x0"), [0.7, 0.3]),
-    "student": ((None, np.inf, None, Student(9.0), 0.3), ("tanh", 1, "eps"), [0.9]),
+    "student": ((None, np.inf, None, ld.StudentT(9.0), 0.3), ("tanh", 1, "eps"), [0.9]),
     "sign": ((4.0, np.inf, None, "sign", 0.3), ("tanh", -1, "eps"), [0.6, 0.5]),
     "square": ((4.0, 3.0, 0.5, "square", 0.4), ("relu", 1, "x0"), [0.5, 0.4, -0.3]),
     "cube": ((4.0, np.inf, None, "cube", 0.2), ("erf", -1, "eps"), [0.5, 0.6]),
@@ -159,18 +157,18 @@ def test_expansion_leaves_out_the_fifth_order(name):
 
 EXPONENTS = {
     # eps: -tanh learns a Rademacher v and u; +tanh repels both
-    "eps -": (("tanh", -1, "eps"), "rademacher", ("attracted", 2), ("attracted", 4)),
+    "eps -": (("tanh", -1, "eps"), "rademacher", ("attractive", 2), ("attractive", 4)),
     "eps +": (("tanh", 1, "eps"), "rademacher", ("repelled", 2), ("repelled", 4)),
-    "eps + heavy": (("tanh", 1, "eps"), ThreePoint(0.1), ("repelled", 2), ("attracted", 4)),
-    "eps - heavy": (("tanh", -1, "eps"), ThreePoint(0.1), ("attracted", 2), ("repelled", 4)),
-    "eps + student": (("tanh", 1, "eps"), Student(6.0), ("repelled", 2), ("attracted", 4)),
-    "eps - erf": (("erf", -1, "eps"), "rademacher", ("attracted", 2), ("attracted", 4)),
+    "eps + heavy": (("tanh", 1, "eps"), ThreePoint(0.1), ("repelled", 2), ("attractive", 4)),
+    "eps - heavy": (("tanh", -1, "eps"), ThreePoint(0.1), ("attractive", 2), ("repelled", 4)),
+    "eps + student": (("tanh", 1, "eps"), ld.StudentT(6.0), ("repelled", 2), ("attractive", 4)),
+    "eps - erf": (("erf", -1, "eps"), "rademacher", ("attractive", 2), ("attractive", 4)),
     "x0 +": (("tanh", 1, "x0"), "rademacher", None, None),
     "x0 -": (("tanh", -1, "x0"), "rademacher", ("repelled", 2), ("repelled", 4)),
     "linear": (("linear", -1, "eps"), "rademacher", None, ("flat", None)),
     "relu": (("relu", 1, "eps"), "rademacher", ("repelled", 2), ("flat", None)),
-    "skewed": (("softplus", 1, "eps"), TwoPoint(0.2), ("repelled", 2), ("attracted", 3)),
-    "gaussian": (("tanh", -1, "eps"), Normal(), ("attracted", 2), ("flat", None)),
+    "skewed": (("softplus", 1, "eps"), TwoPoint(0.2), ("repelled", 2), ("attractive", 3)),
+    "gaussian": (("tanh", -1, "eps"), ld.Normal(), ("attractive", 2), ("flat", None)),
 }
 
 
@@ -199,7 +197,7 @@ def test_information_exponents(name):
         if verdict == "flat":
             assert np.abs(rise).max() < 1e-9
         else:
-            assert (min(rise) < 0) == (verdict == "attracted")
+            assert (min(rise) < 0) == (verdict == "attractive")
 
 
 def test_correlated_latents_attract_whatever_the_sign():
@@ -207,7 +205,7 @@ def test_correlated_latents_attract_whatever_the_sign():
         learner = TiedDenoiser("tanh", sign=sign)
         inputs = MixedCumulant(2.0, 3.0, None, "sign")
         found = information_exponents(inputs, learner)
-        assert found["uv"].verdict == "attracted"
+        assert found["uv"].verdict == "attractive"
         assert found["uv"].order == 2
         growing = growth(inputs, learner, 0.01)
         assert growing.rates[0] > 0
@@ -232,6 +230,7 @@ def test_growth_is_the_jacobian_of_the_flow(name):
     assert np.all(np.diff(found.rates) <= 0)
 
 
+@pytest.mark.slow
 def test_neurons_of_orthogonal_weights_grow_alone():
     """Right-hand side of the kernel for two neurons on the sphere, at small overlaps."""
     inputs = MixedCumulant(2.0, None)
@@ -278,7 +277,7 @@ def test_an_exponent_of_order_six():
     assert found.order == 6
     rise = population_loss(inputs, learner, [0.3]) - population_loss(inputs, learner, [0.0])
     assert rise == pytest.approx(found.coefficient * 0.3**6, rel=0.2)
-    assert (found.verdict == "attracted") == (rise < 0)
+    assert (found.verdict == "attractive") == (rise < 0)
 
 
 def flow_time(inputs, learner, delta, first, last):

@@ -40,7 +40,7 @@ def fields(inputs, m, s, samples, key, structured):
     at = inputs.tied()[0]
     own = np.stack([2 * at, 2 * at + 1], axis=-1).ravel()
     keys = jax.random.split(key)  # `draw` splits its own
-    x = np.asarray(draw(inputs, keys[0], samples, structured=structured, space="modes"))
+    x = np.asarray(draw(inputs, samples, key=keys[0], structured=structured, space="modes"))
     rest = s - np.asarray(inputs.signal_variances()) @ m**2
     noise = np.asarray(jax.random.normal(keys[1], (samples,)), np.float64)
     return x[:, own] @ m + np.sqrt(rest) * noise
@@ -135,7 +135,7 @@ def test_a_blind_network_warns_with_its_coefficients():
         network_problem(FourierInputs(18, quartet(1, 4, 2)), 2, "tanh", learning_rate=0.1)
 
 
-@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("normalised", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_network_on_the_kernel_and_by_hand(normalised, key):
     """In law the same as SGD written out in numpy: overlap chain, and all weights with blocks."""
     spectrum = power_law_spectrum(18, 0.5) if normalised else None
@@ -157,7 +157,7 @@ def test_network_on_the_kernel_and_by_hand(normalised, key):
     for step in range(steps):
         keys = [jax.random.fold_in(key, 100 + 2 * step + i) for i in (0, 1)]
         both = [
-            np.asarray(draw(inputs, k, replicas, structured=i == 0, space="modes"))
+            np.asarray(draw(inputs, replicas, key=k, structured=i == 0, space="modes"))
             for i, k in enumerate(keys)
         ]
         y = rng.choice([1.0, -1.0], replicas)

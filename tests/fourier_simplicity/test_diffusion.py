@@ -29,7 +29,8 @@ def _field_variance(trajectory, inputs, blocks):
     )[0].variances
 
 
-@pytest.mark.parametrize("normalised", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("normalised", [False, True])
 def test_it_follows_sgd_at_a_power_law_spectrum(key, normalised):
     n, times = POWER.dimension, np.array([2.0, 8.0, 16.0, 32.0])
     problem = phase_problem(POWER, "he3", learning_rate=0.06, normalised=normalised)

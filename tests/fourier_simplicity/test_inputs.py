@@ -78,7 +78,7 @@ def test_modes_are_orthonormal_cosines_and_sines(shape):
 @pytest.mark.parametrize("structured", [True, False])
 def test_mean_and_covariance_are_those_of_theory_in_both_classes(name, structured, key):
     inputs = MODELS[name]
-    x = np.asarray(draw(inputs, key, SAMPLES, structured=structured), np.float64)
+    x = np.asarray(draw(inputs, SAMPLES, key=key, structured=structured), np.float64)
     within_five_errors(x, np.zeros(inputs.shape))
     covariance = autocovariance(inputs)
     sites = list(np.ndindex(*inputs.shape))
@@ -104,7 +104,7 @@ def test_bispectrum_on_the_tie(name, key):
     exact = bispectrum(inputs, k, q)
     assert abs(exact) > 0.1
     for structured in (True, False):
-        z = fourier(draw(inputs, key, SAMPLES, structured=structured), inputs.shape)
+        z = fourier(draw(inputs, SAMPLES, key=key, structured=structured), inputs.shape)
         within_five_errors(z(k) * z(q) * np.conj(z(k + q)), exact if structured else 0)
 
 
@@ -115,7 +115,7 @@ def test_trispectrum_on_the_tie(name, key):
     exact = trispectrum(inputs, *QUADRUPLES[name])
     assert abs(exact) > 0.1
     for structured in (True, False):
-        z = fourier(draw(inputs, key, SAMPLES, structured=structured), inputs.shape)
+        z = fourier(draw(inputs, SAMPLES, key=key, structured=structured), inputs.shape)
         product = z(vectors[0]) * z(vectors[1]) * z(vectors[2]) * np.conj(z(total))
         within_five_errors(product, exact if structured else 0)
 
@@ -125,7 +125,7 @@ def test_trispectrum_of_a_single_mode_is_that_of_its_amplitude(key):
         inputs = MODELS[name]
         found = trispectrum(inputs, 5, 5, -5, structured=False)
         assert found == pytest.approx(exact)
-        z = fourier(draw(inputs, key, SAMPLES, structured=False), inputs.shape)
+        z = fourier(draw(inputs, SAMPLES, key=key, structured=False), inputs.shape)
         within_five_errors(np.abs(z(5)) ** 4, exact + 2)
 
 
@@ -152,7 +152,7 @@ def test_correlations_in_space_are_those_of_theory_at_every_site(inputs, lags, k
             exact += mode_moment(inputs, vectors) * np.exp(1j * phase)
     exact = exact / 10 ** ((len(lags) + 1) / 2)
     assert abs(exact.imag) < 1e-12
-    x = np.asarray(draw(inputs, key, SAMPLES), np.float64)
+    x = np.asarray(draw(inputs, SAMPLES, key=key), np.float64)
     within_five_errors(correlator(x, lags), np.full(10, exact.real))
 
 
@@ -197,7 +197,7 @@ def test_characters_of_the_ties(tie, key):
 def test_noise_with_rayleigh_amplitudes_is_gaussian_and_classes_share_all_else(key):
     inputs = MODELS["triad"]
     structured, noise = (
-        draw(inputs, key, 4000, structured=s, space="modes") for s in (True, False)
+        draw(inputs, 4000, key=key, structured=s, space="modes") for s in (True, False)
     )
     differ = ~np.all(np.asarray(structured) == np.asarray(noise), axis=0)
     assert np.flatnonzero(differ).tolist() == [6, 7]  # only the phase of k = 4
@@ -208,7 +208,7 @@ def test_noise_with_rayleigh_amplitudes_is_gaussian_and_classes_share_all_else(k
 
 def test_labels_name_the_class(key):
     inputs = FourierInputs((16,), triad(1, 3), amplitudes="deterministic")
-    x, y = draw_labelled(inputs, key, 2000)
+    x, y = draw_labelled(inputs, 2000, key=key)
     z = fourier(x, (16,))
     triple = z(1) * z(3) * np.conj(z(4))
     np.testing.assert_allclose(triple[np.asarray(y) > 0], 1.0, atol=1e-4)
@@ -238,8 +238,8 @@ BAD = [
     (lambda: Template(1), "`harmonics`"),
     (lambda: quartet(1, 2, 3, form="product"), "`form`"),
     (lambda: power_law_spectrum((16,), -1.0), "`exponent`"),
-    (lambda: draw(MODELS["triad"], jax.random.key(0), 0), "`samples`"),
-    (lambda: draw(MODELS["triad"], jax.random.key(0), 4, space="k"), "`space`"),
+    (lambda: draw(MODELS["triad"], 0, key=jax.random.key(0)), "`samples`"),
+    (lambda: draw(MODELS["triad"], 4, key=jax.random.key(0), space="k"), "`space`"),
     (lambda: MODELS["harmonic"].blocks(40), "`dimension`.*10"),
     (lambda: FourierInputs(16, triad(1, 2), [1, 1, 1e-20, 1, 1, 1, 1]), "`spectrum`.*tied"),
     (lambda: to_modes(8, np.ones((3, 5), np.float32)), r"`fields`.*8.*\(3, 5\)"),
@@ -252,8 +252,8 @@ BAD = [
 
 def test_inputs_are_drawn_inside_and_outside_of_double_precision(key):
     with jax.enable_x64(True):
-        inside = draw(MODELS["triad"], key, 3)
-    np.testing.assert_array_equal(inside, draw(MODELS["triad"], key, 3))
+        inside = draw(MODELS["triad"], 3, key=key)
+    np.testing.assert_array_equal(inside, draw(MODELS["triad"], 3, key=key))
 
 
 @pytest.mark.parametrize(("make", "message"), BAD)

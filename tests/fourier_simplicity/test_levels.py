@@ -52,7 +52,7 @@ def in_space(inputs, activation, rate, normalised, start, key):
 
     @jax.jit
     def step(w, key):
-        x, y = draw_labelled(inputs, key, REPLICAS)
+        x, y = draw_labelled(inputs, REPLICAS, key=key)
         x = x.reshape(REPLICAS, S)
 
         def loss(w, x, y):
@@ -73,7 +73,15 @@ def in_space(inputs, activation, rate, normalised, start, key):
     return np.asarray(modes)[:, columns]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in ("quartet", "harmonic, power law")
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in MODELS
+    ],
+)
 def test_kernel_against_sgd_on_fields_in_space(name, key):
     """Same law of all overlaps: sampler by FFT and signal coordinates are one input model."""
     inputs, activation, rate, normalised = MODELS[name]
@@ -108,17 +116,13 @@ def test_kernel_against_sgd_on_fields_in_space(name, key):
             assert stats.ks_2samp(norms[:, b], own[:, b]).pvalue > 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inputs", "activation", "rate", "normalised"),
     [
-        pytest.param(
-            FourierInputs(402, quartet(1, 4, 2)), "he4", 0.1, False, marks=pytest.mark.slow
-        ),
+        (FourierInputs(402, quartet(1, 4, 2)), "he4", 0.1, False),
         (FourierInputs(402, harmonic(1)), "relu", 1.0, True),
-        pytest.param(
-            FourierInputs(402, triad(1, 2), power_law_spectrum(402, 0.5)), "he3", 0.3, False,
-            marks=pytest.mark.slow,
-        ),
+        (FourierInputs(402, triad(1, 2), power_law_spectrum(402, 0.5)), "he3", 0.3, False),
     ],
 )  # fmt: skip
 def test_three_levels_agree(inputs, activation, rate, normalised, key):
@@ -199,3 +203,18 @@ def test_recovery_law_agrees_with_the_search_law_of_the_kernel(key):
     assert stats.ks_2samp(general.draws, own).pvalue > 1e-3
     with pytest.raises(ValueError, match="isotropic"):
         recovery_law(MODELS["harmonic, power law"][0], "he4", 0.4, key=key)
+
+
+@pytest.mark.parametrize("overlap", [0.3, 1.0])
+def test_even_starts_pass_transformations(overlap):
+    inputs, size = MODELS["triad"][0], 32
+    plain = even_start(inputs, overlap, size)
+    np.testing.assert_allclose(np.sum(plain.signal**2), overlap**2, rtol=1e-12)
+    np.testing.assert_allclose(plain.norms, 1, rtol=1e-12)
+    inside = jax.vmap(lambda m: even_start(inputs, m, size))(jnp.array([overlap, 0.1]))
+    np.testing.assert_allclose(inside.signal[0], plain.signal, atol=1e-7)
+    np.testing.assert_allclose(inside.blocks[0], plain.blocks, atol=1e-7)
+    slope = jax.jacfwd(lambda m: even_start(inputs, m, size).signal)(overlap)
+    np.testing.assert_allclose(slope * overlap, plain.signal, atol=1e-7)
+    with pytest.raises(ValueError, match=r"`overlap` must lie in \[0, 1\]"):
+        even_start(inputs, 1.1, size)

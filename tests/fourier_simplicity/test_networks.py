@@ -200,6 +200,7 @@ def test_no_second_order_rule_sees_phases(key):
     assert found["angular Gaussian"]["phase-only"] < 0.40
 
 
+@pytest.mark.slow
 def test_amplitudes_are_learned_where_only_they_differ(key):
     images = waves(400, np.random.default_rng(5))
     learning = learn_cues(

@@ -62,22 +62,22 @@ def test_periodic_images_are_their_own_periodic_component():
 
 
 def test_amplitude_only_keeps_every_cross_spectrum_of_the_colours(colour, key):
-    p, found = periodic_component(colour), amplitude_only(colour, key)
+    p, found = periodic_component(colour), amplitude_only(colour, key=key)
     X, Y = transform(p), transform(found)
     cross = [np.einsum("nyxc,nyxd->nyxcd", Z, Z.conj()) for Z in (X, Y)]
     np.testing.assert_allclose(cross[0], cross[1], atol=2e-3)
     turn = np.angle(Y / X)[..., 0]
     assert np.abs(turn).std() > 0.5
     assert np.abs(turn[0] - turn[1]).max() > 1  # each image has its own phases
-    again = amplitude_only(colour[:2], key)  # image i does not depend on the batch
+    again = amplitude_only(colour[:2], key=key)  # image i does not depend on the batch
     np.testing.assert_allclose(again, found[:2], atol=1e-6)
-    gray = amplitude_only(colour[..., 0], key)
+    gray = amplitude_only(colour[..., 0], key=key)
     np.testing.assert_allclose(gray, found[..., 0], atol=1e-5)
 
 
 def test_phases_of_amplitude_only_are_uniform(key):
     images = np.broadcast_to(np.random.default_rng(1).uniform(size=(8, 8)), (4000, 8, 8))
-    found = transform(amplitude_only(images, key)) / transform(periodic_component(images))
+    found = transform(amplitude_only(images, key=key)) / transform(periodic_component(images))
     moments = np.abs(np.stack([(found**q).mean(axis=0) for q in (1, 2, 3)]))
     own = np.zeros((8, 8), bool)
     own[::4, ::4] = True  # real modes: signs
@@ -140,14 +140,14 @@ def quadratic_accuracy(classes):
 @pytest.mark.parametrize("name", ["grass", "gravel"])
 def test_image_level_surrogates_have_no_quadratic_cue_and_patch_level_ones_leak(name, key):
     real = np.asarray(periodic_component(load_bundled(name).images[:1]))[0]
-    fake = np.asarray(amplitude_only(real[None], key, periodic=False))[0]
+    fake = np.asarray(amplitude_only(real[None], key=key, periodic=False))[0]
     left, right = slice(0, 256), slice(256, 512)
     cut = [(patches(x[:, left]), patches(x[:, right])) for x in (real, fake)]
     assert abs(quadratic_accuracy(cut) - 0.5) < 0.06
     # every patch randomised by itself
     leak = []
     for part in cut[0]:
-        own = amplitude_only(part.reshape(-1, 8, 8), key, periodic=False)
+        own = amplitude_only(part.reshape(-1, 8, 8), key=key, periodic=False)
         leak.append(np.asarray(own, np.float64).reshape(len(part), -1))
     assert quadratic_accuracy([cut[0], tuple(leak)]) > 0.7
 
@@ -155,7 +155,7 @@ def test_image_level_surrogates_have_no_quadratic_cue_and_patch_level_ones_leak(
 def test_radial_spectrum_and_fit_find_the_exponent_of_a_gaussian_field(key):
     for gamma in (1.0, 2.0):
         inputs = FourierInputs((64, 64), (), power_law_spectrum((64, 64), gamma))
-        fields = draw(inputs, key, 64, structured=False)
+        fields = draw(inputs, 64, key=key, structured=False)
         k, power = radial_spectrum(fields)
         assert k.shape == power.shape == (32,)
         fit = fit_power_law(k[2:], power[2:])
@@ -183,7 +183,7 @@ def test_sweep_of_real_textures_has_the_spectrum_asked_for(textures):
 GOOD = np.random.default_rng(0).uniform(size=(1, 8, 8))
 BAD = [
     (lambda: periodic_component(np.ones((8, 8))), "`images`"),
-    (lambda: amplitude_only(np.full((1, 8, 8), np.nan), jax.random.key(0)), "`images`.*finite"),
+    (lambda: amplitude_only(np.full((1, 8, 8), np.nan), key=jax.random.key(0)), "`images`.*finite"),
     (lambda: phase_only(GOOD, np.ones((8, 7))), r"`amplitude`.*\(8, 8\)"),
     (lambda: phase_only(GOOD, -np.ones((8, 8))), "`amplitude`.*negative"),
     (lambda: phase_only(GOOD, np.arange(64.0).reshape(8, 8)), "`amplitude`.*-k"),
@@ -205,15 +205,15 @@ def test_bad_input_is_refused_by_name(make, message):
 
 def test_surrogates_of_constant_images_are_constant(key):
     flat = np.full((2, 8, 8), 0.25)
-    for found in (amplitude_only(flat, key), swap(flat, flat), spectrum_sweep(flat, [1.0])[0]):
+    for found in (amplitude_only(flat, key=key), swap(flat, flat), spectrum_sweep(flat, [1.0])[0]):
         np.testing.assert_allclose(found, 0.25, atol=1e-6)
-    assert jnp.asarray(amplitude_only(flat, key)).dtype == jnp.float32
+    assert jnp.asarray(amplitude_only(flat, key=key)).dtype == jnp.float32
 
 
 def test_surrogates_are_the_same_inside_compiled_functions(colour):
     key, level = jax.random.key(3), np.asarray(mean_amplitude(colour))
     for make, given in (
-        (amplitude_only, (colour, key)),
+        (lambda images, key: amplitude_only(images, key=key), (colour, key)),
         (phase_only, (colour, level)),
         (mean_amplitude, (colour,)),
         (periodic_component, (colour,)),
@@ -226,7 +226,7 @@ def test_surrogates_are_the_same_inside_compiled_functions(colour):
     np.testing.assert_allclose(
         jax.jit(mean_amplitude)(bytes_), mean_amplitude(np.asarray(bytes_)), rtol=1e-5, atol=1e-5
     )
-    each = jax.vmap(lambda image, k: amplitude_only(image[None], k)[0])
+    each = jax.vmap(lambda image, k: amplitude_only(image[None], key=k)[0])
     assert each(jnp.asarray(colour), jax.random.split(key, 3)).shape == colour.shape
     slope = jax.grad(lambda image: jnp.sum(swap(image, colour) ** 2))(jnp.asarray(colour))
     assert np.all(np.isfinite(slope))

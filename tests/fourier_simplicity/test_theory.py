@@ -111,7 +111,7 @@ def test_relations_of_a_template_are_all_that_hold(key):
     """Every integer vector up to |n|_1 = 4 that the theory does not list has no moment."""
     inputs = FourierInputs(20, Template(3, jitter=0.3), amplitudes="deterministic")
     listed = dict(relations(inputs, 4))
-    x = np.asarray(draw(inputs, key, 20_000, space="modes"), np.float64)
+    x = np.asarray(draw(inputs, 20_000, key=key, space="modes"), np.float64)
     phi = np.angle(x[:, ::2] + 1j * x[:, 1::2])[:, inputs.tied()[0]]
     for n in np.ndindex(9, 9, 9):
         n = tuple(i - 4 for i in n)
@@ -242,7 +242,7 @@ def test_population_loss_by_drawing_inputs(tie, activation, key):
     untied = [k for k in range(1, 8) if k - 1 not in at]
     w = m @ basis + rest * np.sqrt(1 / 8) * np.cos(2 * np.pi * untied[0] * t / 16)
     for i in range(4):
-        x = np.asarray(draw(inputs, jax.random.fold_in(key, i), 20_000), np.float64)
+        x = np.asarray(draw(inputs, 20_000, key=jax.random.fold_in(key, i)), np.float64)
         seen.append(sigma(x @ w))
     seen = np.concatenate(seen) / 2  # the noise class has mean zero
     error = seen.std() / np.sqrt(seen.size)

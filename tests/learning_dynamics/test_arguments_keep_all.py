@@ -17,10 +17,10 @@ from learning_dynamics import hermite, images, spectra
 from learning_dynamics.evidence import drawing
 from learning_dynamics.evidence.comparison import Measurement, Prediction
 from learning_dynamics.model.overlaps import from_weights, order_parameters
-from learning_dynamics.noise_schedule import NoiseSchedule, forward_process
+from learning_dynamics.noise_schedule import NoiseSchedule, forward_process, noise_levels
 from learning_dynamics.search.sample_complexity import recovered_share
 from learning_dynamics.testing import assert_agrees, assert_same_law
-from learning_dynamics.training import Minibatches, passing_steps
+from learning_dynamics.training import Minibatches, recovery_steps
 from linear_diffusion import data, learners, patches
 
 RNG = np.random.default_rng(0)
@@ -40,8 +40,8 @@ CALLS = {
     "measured": (lambda v: assert_agrees(v, np.zeros(2), bias=9.0), ROWS),
     "predicted": (lambda v: assert_agrees(ROWS, v, bias=9.0), TWO),
     "two laws": (lambda v: assert_same_law(v, ROWS), ROWS),
-    "curves": (lambda v: passing_steps([0, 1], v, 0.5), TWO),
-    "passing level": (lambda v: passing_steps([0, 1], [0.0, 2.0], v), ONE),
+    "curves": (lambda v: recovery_steps([0, 1], v, 0.5), TWO),
+    "recovery level": (lambda v: recovery_steps([0, 1], [0.0, 2.0], v), ONE),
     "hermite": (lambda v: hermite.hermite(2, v), TWO),
     "exponent": (lambda v: spectra.power_law(3, v), ONE),
     "rows": (spectra.from_data, ROWS),
@@ -67,7 +67,7 @@ CALLS = {
     "distance": (lambda v: distances.covariance_distance(v, IMAGES), IMAGES),
     "spectrum": (data.LatentLaw, TWO),
     "pool": (data.EmpiricalLaw.of, ROWS),
-    "alpha_bar": (learners.noise_levels, TWO / 4),
+    "alpha_bar": (noise_levels, TWO / 4),
     "mean": (lambda v: learners.optimum(v, IDENTITY, [0.5]), TWO),
     "start": (
         lambda v: learners.gradient_descent(

@@ -114,18 +114,18 @@ def test_constant_patches_are_refused_or_dropped():
 def test_subsets_are_uniform_reproducible_and_without_repetition(key):
     all_patches = cut_patches([GRAY, COLOUR], 2, stride=1)
     drawn = cut_patches([GRAY, COLOUR], 2, stride=1, limit=40, key=key)
-    again = sample_patches([GRAY, COLOUR], 2, 40, key)
+    again = sample_patches([GRAY, COLOUR], 2, 40, key=key)
     np.testing.assert_array_equal(drawn.patches, again.patches)
     places = {(s, *p) for s, p in zip(drawn.sources, drawn.positions.tolist(), strict=True)}
     assert len(places) == 40
-    everything = sample_patches([GRAY, COLOUR], 2, len(all_patches), 5)
+    everything = sample_patches([GRAY, COLOUR], 2, len(all_patches), key=5)
     np.testing.assert_array_equal(everything.patches, all_patches.patches)
-    other = sample_patches([GRAY, COLOUR], 2, 40, jax.random.fold_in(key, 1))
+    other = sample_patches([GRAY, COLOUR], 2, 40, key=jax.random.fold_in(key, 1))
     assert not np.array_equal(drawn.positions, other.positions)
     counts = np.zeros(len(all_patches))
     width, first = GRAY.shape[1] - 1, np.count_nonzero(all_patches.sources == 0)
     for seed in range(400):
-        got = sample_patches([GRAY, COLOUR], 2, 40, seed)
+        got = sample_patches([GRAY, COLOUR], 2, 40, key=seed)
         columns = np.where(got.sources == 0, width, COLOUR.shape[1] - 1)
         counts[got.sources * first + got.positions[:, 0] * columns + got.positions[:, 1]] += 1
     share = 40 / len(all_patches)
@@ -133,12 +133,12 @@ def test_subsets_are_uniform_reproducible_and_without_repetition(key):
 
 
 def test_legacy_keys_and_seeds_are_keys():
-    raw = sample_patches([GRAY], 2, 9, jax.random.key_data(jax.random.key(4)))
-    typed = sample_patches([GRAY], 2, 9, jax.random.key(4))
+    raw = sample_patches([GRAY], 2, 9, key=jax.random.key_data(jax.random.key(4)))
+    typed = sample_patches([GRAY], 2, 9, key=jax.random.key(4))
     np.testing.assert_array_equal(raw.positions, typed.positions)
     for key in (-1, True, 0.5, "seed", jax.random.split(jax.random.key(0))):
         with pytest.raises(ValueError, match="`key`"):
-            sample_patches([GRAY], 2, 9, key)
+            sample_patches([GRAY], 2, 9, key=key)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ def overlap(state):
     return jnp.abs(state.signal[0, 0])
 
 
+@pytest.mark.slow
 def test_times_of_a_linear_search(key):
     """Oja's neuron: medians on the search law, slope one with the logarithm."""
     rate = 0.5

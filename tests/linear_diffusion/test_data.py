@@ -41,7 +41,7 @@ def deviation(draws, expected):
 @pytest.mark.parametrize("latents", LATENTS)
 def test_moments(latents, key):
     one = law(latents)
-    rows = draw(one, key, 100_000)
+    rows = draw(one, 100_000, key=key)
     assert rows.dtype == jnp.float32
     y = whitened(one, rows)
     assert np.all(deviation(y, 0) < 5)
@@ -67,7 +67,7 @@ def test_moments(latents, key):
 )
 def test_distribution_of_the_latents(latents, exact, key):
     """The whole law by a Kolmogorov-Smirnov test, and its kurtosis."""
-    rows = np.asarray(draw(LatentLaw([1.0], latents=latents), key, 20_000))[:, 0]
+    rows = np.asarray(draw(LatentLaw([1.0], latents=latents), 20_000, key=key))[:, 0]
     assert_same_law(rows, exact.cdf, false_alarm=1e-4)
     assert exact.var() == pytest.approx(1)
     assert exact.stats("k") + 3 == pytest.approx(KURTOSIS[latents])
@@ -78,45 +78,45 @@ def test_distribution_of_the_latents(latents, exact, key):
 def test_accumulated_moments_are_those_of_the_drawn_rows(samples, source, key):
     one = law("uniform") if source == "latent" else EmpiricalLaw.of(pool())
     with jax.enable_x64(True):
-        rows = np.asarray(draw(one, key, samples, dtype=np.float64))
-        mean, second = draw_moments(one, key, samples)
+        rows = np.asarray(draw(one, samples, key=key, dtype=np.float64))
+        mean, second = draw_moments(one, samples, key=key)
     assert rows.shape == (samples, D)
     np.testing.assert_allclose(mean, rows.mean(axis=0) - one.mean, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(second, np.cov(rows.T, bias=True), rtol=1e-9, atol=1e-12)
 
 
 def test_moments_in_single_precision(key):
-    mean, second = draw_moments(law(), key, 700, dtype=np.float32)
+    mean, second = draw_moments(law(), 700, key=key, dtype=np.float32)
     assert mean.dtype == second.dtype == jnp.float32
-    rows = np.asarray(draw(law(), key, 700), np.float64)
+    rows = np.asarray(draw(law(), 700, key=key), np.float64)
     np.testing.assert_allclose(mean, rows.mean(axis=0) - law().mean, atol=1e-5)
     np.testing.assert_allclose(second, np.cov(rows.T, bias=True), atol=1e-5)
 
 
 def test_smaller_set_is_the_beginning_of_the_larger(key):
-    long = draw(law(), key, 3 * BLOCK + 5)
+    long = draw(law(), 3 * BLOCK + 5, key=key)
     for samples in (BLOCK - 1, BLOCK + 1):
-        np.testing.assert_array_equal(draw(law(), key, samples), long[:samples])
+        np.testing.assert_array_equal(draw(law(), samples, key=key), long[:samples])
 
 
 def test_sample_size_and_law_do_not_recompile_the_moments(key):
-    draw_moments(law(), key, 10, dtype=np.float32)
+    draw_moments(law(), 10, key=key, dtype=np.float32)
     compiled = draw_moments.__wrapped__._cache_size()
     other = LatentLaw(power_law(D, 2.0))
     for samples in (11, 5000):
-        draw_moments(other, key, samples, dtype=np.float32)
+        draw_moments(other, samples, key=key, dtype=np.float32)
     assert draw_moments.__wrapped__._cache_size() == compiled
 
 
 @pytest.mark.parametrize("source", ["latent", "pool"])
 def test_keys_give_independent_sets(source, key):
     one = law() if source == "latent" else EmpiricalLaw.of(pool())
-    sets = [whitened(one, draw(one, jax.random.fold_in(key, r), 4000)) for r in range(2)]
+    sets = [whitened(one, draw(one, 4000, key=jax.random.fold_in(key, r))) for r in range(2)]
     assert not np.allclose(sets[0], sets[1])
     assert np.all(deviation(sets[0] * sets[1], 0) < 5)
     assert np.all(deviation(sets[0][1:] * sets[0][:-1], 0) < 5)  # rows of one set
     np.testing.assert_array_equal(
-        draw(one, jax.random.fold_in(key, 1), 50), draw(one, jax.random.fold_in(key, 1), 50)
+        draw(one, 50, key=jax.random.fold_in(key, 1)), draw(one, 50, key=jax.random.fold_in(key, 1))
     )
 
 
@@ -134,7 +134,7 @@ def test_empirical_moments_are_those_of_the_pool():
 def test_empirical_draws_are_rows_of_the_pool_drawn_uniformly(key):
     rows = pool(20)
     one = EmpiricalLaw.of(rows)
-    drawn = np.asarray(draw(one, key, 10_000), np.float64)
+    drawn = np.asarray(draw(one, 10_000, key=key), np.float64)
     distance = np.abs(drawn[:, None] - rows).max(axis=-1)
     chosen = distance.argmin(axis=1)
     assert distance.min(axis=1).max() < 1e-5
@@ -149,7 +149,7 @@ def test_image_patches_as_the_population(key):
     np.testing.assert_allclose(
         covariance(one), np.cov(patches.astype(np.float64).T, bias=True), atol=1e-12
     )
-    drawn = np.asarray(draw(one, key, 2000))
+    drawn = np.asarray(draw(one, 2000, key=key))
     known = {tuple(row) for row in np.round(patches, 4)}
     assert np.mean([tuple(row) in known for row in np.round(drawn, 4)]) > 0.9
     assert np.all(deviation(whitened(one, drawn), 0) < 5)
@@ -159,18 +159,18 @@ def test_image_patches_as_the_population(key):
 def test_double_precision(source, key):
     one = law("student") if source == "latent" else EmpiricalLaw.of(pool())
     with jax.enable_x64(True):
-        rows = draw(one, key, 10, dtype=np.float64)
+        rows = draw(one, 10, key=key, dtype=np.float64)
     assert rows.dtype == np.float64
     assert np.any(np.asarray(rows) != np.asarray(rows).astype(np.float32))
 
 
 def test_laws_pass_through_transformations(key):
     one = law()
-    shape = jax.eval_shape(lambda law: draw(law, key, 7), one)
+    shape = jax.eval_shape(lambda law: draw(law, 7, key=key), one)
     assert shape.shape == (7, D)
     keys = jax.random.split(key, 3)
-    many = jax.vmap(lambda key: draw(one, key, 7))(keys)
-    np.testing.assert_allclose(many[1], draw(one, keys[1], 7), rtol=1e-5, atol=1e-5)
+    many = jax.vmap(lambda key: draw(one, 7, key=key))(keys)
+    np.testing.assert_allclose(many[1], draw(one, 7, key=keys[1]), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_bad_law(arguments, name):
 @pytest.mark.parametrize("samples", [1, 0, -3, 2.5])
 def test_bad_sample_size(samples, key):
     with pytest.raises(ValueError, match="`samples` must"):
-        draw(law(), key, samples)
+        draw(law(), samples, key=key)
 
 
 @pytest.mark.parametrize(

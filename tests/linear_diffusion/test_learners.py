@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from learning_dynamics.noise_schedule import forward_process
+from learning_dynamics.noise_schedule import forward_process, noise_levels
 from learning_dynamics.testing import assert_agrees
 from linear_diffusion import (
     Denoiser,
@@ -12,7 +12,6 @@ from linear_diffusion import (
     online_sgd,
     optimum,
 )
-from linear_diffusion.learners import noise_levels
 
 D, N = 4, 7
 LEVELS = np.array([0.9999, 0.9, 0.5, 0.05])

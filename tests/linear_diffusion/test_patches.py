@@ -33,14 +33,14 @@ def test_bad_shapes_are_named():
 
 
 def test_law_of_photographs_has_trace_d_and_a_falling_spectrum():
-    law = photograph_law(6, 2000, jax.random.key(0))
+    law = photograph_law(6, 2000, key=jax.random.key(0))
     assert law.spectrum.sum() == pytest.approx(35)
     assert law.spectrum[0] > 10 * law.spectrum[-1]
 
 
 @pytest.mark.parametrize("equal_contrast", [False, True])
 def test_kl_of_real_patches_has_the_slope_of_their_fourth_moment(equal_contrast):
-    law = photograph_law(6, 8000, jax.random.key(1), equal_contrast=equal_contrast)
+    law = photograph_law(6, 8000, key=jax.random.key(1), equal_contrast=equal_contrast)
     d, samples = 35, 7000
     modes = draw_modes(law, [samples], replicas=24, key=jax.random.key(2))
     draws = kl_of_modes(modes, modes.variance, direction="reverse")[:, 0] * samples

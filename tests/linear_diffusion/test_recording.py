@@ -31,7 +31,7 @@ def run():
     key, N = jax.random.key(3), 30
     own = jax.random.fold_in(jax.random.fold_in(key, 0), N)
     with jax.enable_x64(True):
-        mean, covariance = draw_moments(law, own, N)
+        mean, covariance = draw_moments(law, N, key=own)
         weights = gradient_descent(covariance, SCHEDULE.alpha_bar, learning_rate=RATE, steps=STEPS)
         found = losses_along_training(
             weights,

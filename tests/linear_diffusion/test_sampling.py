@@ -3,10 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.noise_schedule import NoiseSchedule, noise_levels
 from learning_dynamics.testing import assert_agrees
 from linear_diffusion import Denoiser, generate, generated_moments, optimum, theory
-from linear_diffusion.learners import noise_levels
 
 D = 4
 SAMPLERS = ("ddpm", "ddim")
@@ -67,7 +66,7 @@ def test_samples_have_the_exact_moments(sampler, key):
     schedule = NoiseSchedule.linear(20, 1e-3, 0.2)
     denoiser = arbitrary(schedule)
     count = 20_000
-    rows = generate(denoiser, schedule, key, count=count, sampler=sampler)
+    rows = generate(denoiser, schedule, key=key, count=count, sampler=sampler)
     assert rows.shape == (count, D)
     assert rows.dtype == jnp.float32
     centre, spread = (
@@ -92,7 +91,7 @@ def test_samples_of_a_trained_denoiser(key):
     mean, covariance = data_moments(null=0)
     variance, vectors = np.linalg.eigh(covariance)
     denoiser = trained(schedule, dtype=np.float32, null=0)
-    rows = np.asarray(generate(denoiser, schedule, key, count=20_000), np.float64)
+    rows = np.asarray(generate(denoiser, schedule, key=key, count=20_000), np.float64)
     projected = rows @ vectors
     p = theory.generated_variance(variance, schedule).values
     share = theory.mean_factor(variance, schedule).values
@@ -106,23 +105,25 @@ def test_same_key_shares_the_noise(sampler, key):
     schedule = NoiseSchedule.linear(30, 1e-3, 0.2)
     first = arbitrary(schedule)
     second = first._replace(bias=first.bias + jnp.array([1.0, 0.0, -2.0, 3.0]))
-    rows = [generate(model, schedule, key, count=50, sampler=sampler) for model in (first, second)]
+    rows = [
+        generate(model, schedule, key=key, count=50, sampler=sampler) for model in (first, second)
+    ]
     shift = np.subtract(
         *(generated_moments(model, schedule, sampler=sampler)[0] for model in (second, first))
     )
     assert np.abs(shift).max() > 0.1
     np.testing.assert_allclose(rows[1] - rows[0], np.broadcast_to(shift, (50, D)), atol=2e-4)
-    other = generate(first, schedule, jax.random.fold_in(key, 1), count=50, sampler=sampler)
+    other = generate(first, schedule, key=jax.random.fold_in(key, 1), count=50, sampler=sampler)
     assert not np.allclose(other, rows[0], atol=0.1)
     np.testing.assert_array_equal(
-        rows[0], generate(first, schedule, key, count=50, sampler=sampler)
+        rows[0], generate(first, schedule, key=key, count=50, sampler=sampler)
     )
 
 
 def test_double_precision(key):
     schedule = NoiseSchedule.linear(10)
     with jax.enable_x64(True):
-        rows = generate(arbitrary(schedule, np.float64), schedule, key, count=3)
+        rows = generate(arbitrary(schedule, np.float64), schedule, key=key, count=3)
     assert rows.dtype == np.float64
 
 
@@ -130,7 +131,7 @@ def test_bad_arguments(key):
     schedule = NoiseSchedule.linear(10)
     denoiser = arbitrary(schedule)
     for function in (
-        lambda *a, **k: generate(*a, key, count=3, **k),
+        lambda *a, **k: generate(*a, key=key, count=3, **k),
         generated_moments,
     ):
         with pytest.raises(ValueError, match="`sampler` must be one of 'ddpm', 'ddim'"):
@@ -138,4 +139,4 @@ def test_bad_arguments(key):
         with pytest.raises(ValueError, match=r"`denoiser` must hold one matrix .* 11 steps"):
             function(denoiser, NoiseSchedule.linear(11))
     with pytest.raises(ValueError, match="`count` must"):
-        generate(denoiser, schedule, key, count=0)
+        generate(denoiser, schedule, key=key, count=0)

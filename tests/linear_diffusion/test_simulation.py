@@ -5,7 +5,7 @@ import pytest
 from scipy.linalg import expm, sqrtm
 from scipy.stats import ortho_group
 
-from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.noise_schedule import NoiseSchedule, noise_levels
 from learning_dynamics.spectra import power_law
 from linear_diffusion import (
     Denoiser,
@@ -22,7 +22,6 @@ from linear_diffusion import (
     root_overlap,
     trained_variance,
 )
-from linear_diffusion.learners import noise_levels
 
 D = 5
 SIZES = [3, 12]
@@ -54,7 +53,7 @@ def each():
         for i, N in enumerate(SIZES):
             key = jax.random.fold_in(jax.random.fold_in(KEY, r), N)
             with jax.enable_x64(True):
-                rows = np.asarray(draw(LAW, key, N, dtype=np.float64))
+                rows = np.asarray(draw(LAW, N, key=key, dtype=np.float64))
             yield (r, i), rows.mean(axis=0), np.cov(rows.T, bias=True)
 
 

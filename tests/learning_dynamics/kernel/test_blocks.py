@@ -52,13 +52,15 @@ def test_limit_with_blocks_follows_the_exact_process(learner, update, key):
     start = ld.Overlaps(signal, shares * np.eye(k) * (1 - signal[0, 0] ** 2), {})
     times = np.array([0.5, 1.5])
     options = {"times": times, "start": start, "observe": {"blocks": lambda o: o.blocks}}
-    limit = ld.integrate(problem, dimension=n, **options)
+    limit = ld.integrate(problem, dimension=n, points=2**12, **options)
     seen = ld.simulate(problem, dimension=n, replicas=200, key=key, level="overlaps", **options)
     wanted = ["signal", "norms", "blocks"]
     mean, theory = seen.measurement(wanted), limit.prediction(wanted)
     scale = np.hypot(mean.standard_error, theory.numerical_error)
     assert np.all(np.abs(mean.values - theory.values) < 5 * scale + 3 / n)
     assert np.max(np.abs(theory.values[-1] - theory.values[0])) > 0.05
+    if update == "spherical":  # the control below compiles another limit
+        return
     wrong = ld.Problem(
         Bands(np.array([1.0]), shares=(0.2, 0.3, 0.5), variances=(0.2, 1.0, 2.0)),
         learner, 1.0, update=update,

@@ -156,30 +156,39 @@ def test_rotating_the_signal_space_rotates_the_linear_velocity():
     np.testing.assert_allclose(found[1].blocks + 0.0, found[0].blocks, atol=1e-12)
 
 
-def test_skip_strength_is_fast_and_held_at_its_fixed_point(key):
-    """Order 1: the skip relaxes within O(1) updates to cov(x, z) / var(x) = 0.6; order 2: slow."""
-    start = ld.order_parameters([[0.5]], [[1.0]], {"skip": 0.3})
-    options = {"start": start, "times": [0.5, 1.0]}
-    fast = ld.Problem(Spike(), Denoiser(1), 0.4, parameter_rates={"skip": 0.2})
-    limit = ld.integrate(fast, **options)
-    np.testing.assert_allclose(limit.values["skip"], 0.6, atol=1e-9)
-    slow = ld.Problem(
-        Spike(), Denoiser(1), 0.4, parameter_rates={"skip": 0.2}, parameter_orders={"skip": 2}
-    )
-    relaxing = ld.integrate(slow, **options)
-    exact = 0.6 - 0.3 * np.exp(-0.4 * np.array([0.5, 1.0]))  # d s / d tau = -2 rate (s - b)
-    np.testing.assert_allclose(relaxing.values["skip"], exact, rtol=1e-7)
-    assert_follows(slow, relaxing, options, key)
+SKIP = {
+    "start": ld.order_parameters([[0.5]], [[1.0]], {"skip": 0.3}),
+    "times": [0.5, 1.0],
+}
+FAST = ld.Problem(Spike(), Denoiser(1), 0.4, parameter_rates={"skip": 0.2})
+SLOW = ld.Problem(
+    Spike(), Denoiser(1), 0.4, parameter_rates={"skip": 0.2}, parameter_orders={"skip": 2}
+)
+
+
+@pytest.mark.slow
+def test_a_fast_skip_is_held_at_its_fixed_point():
+    """Order 1: it relaxes within O(1) updates to cov(x, z) / var(x) = 0.6."""
+    np.testing.assert_allclose(ld.integrate(FAST, **SKIP).values["skip"], 0.6, atol=1e-9)
+
+
+def test_a_slow_skip_relaxes_with_the_overlaps():
+    """Order 2: d s / d tau = -2 rate (s - 0.6)."""
+    limit = ld.integrate(SLOW, **SKIP, points=2**10)
+    exact = 0.6 - 0.3 * np.exp(-0.4 * np.array([0.5, 1.0]))
+    np.testing.assert_allclose(limit.values["skip"], exact, rtol=1e-7)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("level", ["ambient", "overlaps"])
 def test_fast_skip_follows_the_limit_that_holds_it(level, key):
-    start = ld.order_parameters([[0.5]], [[1.0]], {"skip": 0.3})
-    options = {"start": start, "times": [0.5, 1.0]}
-    fast = ld.Problem(Spike(), Denoiser(1), 0.4, parameter_rates={"skip": 0.2})
     count = 24 if level == "ambient" else 300
-    assert_follows(fast, ld.integrate(fast, **options), options, key, level, count)
+    assert_follows(FAST, ld.integrate(FAST, **SKIP), SKIP, key, level, count)
+
+
+@pytest.mark.slow
+def test_slow_skip_follows_its_limit(key):
+    assert_follows(SLOW, ld.integrate(SLOW, **SKIP), SKIP, key)
 
 
 def assert_follows(problem, theory, options, key, level="overlaps", count=300):

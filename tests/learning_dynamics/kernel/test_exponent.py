@@ -77,7 +77,9 @@ def agree(one, two):
         assert np.all(np.abs(a.coefficients - b.coefficients) < 5 * (a.errors + b.errors))
 
 
-@pytest.mark.parametrize("name", ["teacher", "relu", "denoiser"])
+@pytest.mark.parametrize(
+    "name", ["teacher", "relu", pytest.param("denoiser", marks=pytest.mark.slow)]
+)
 def test_hermite_and_law_route_agree(name):
     problem, points, size = {
         "teacher": (ld.Problem(Teacher(np.array([1.0, 0.5])), Committee(1), 1.0), 2**11, 1e-3),
@@ -93,6 +95,7 @@ def test_hermite_and_law_route_agree(name):
     assert max(form.errors.max() for form in found[0]) < 1e-2 * size + 1e-9
 
 
+@pytest.mark.slow
 def test_forms_against_the_loss_at_finite_overlap():
     """L(m) - L(0) by `expected_loss` at norm one against the sum of the forms, ReLU label."""
     problem = ld.Problem(Polynomial(2, lambda x: relu(x[0]) + x[1] ** 2), Correlation(relu), 1.0)

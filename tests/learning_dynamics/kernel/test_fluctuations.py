@@ -129,6 +129,7 @@ def test_spread_and_shift_of_the_exact_process(case, key):
     assert jax.config.jax_enable_x64 is False
 
 
+@pytest.mark.slow
 def test_bias_of_a_limit_is_worked_out_when_asked_for(monkeypatch, key):
     """`integrate` does not pay for it; `prediction` does, once."""
     from learning_dynamics.limit import fluctuations as module

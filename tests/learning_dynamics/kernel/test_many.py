@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 import learning_dynamics as ld
+from learning_dynamics.process.draws import draw_samples
+from learning_dynamics.process.layout import layout_of
 from learning_dynamics.process.reduced_noise import compress
-from learning_dynamics.process.update import draw_samples, layout, random_start, update
+from learning_dynamics.process.starts import random_start
+from learning_dynamics.process.update import update
 from tests.learning_dynamics.kernel.models import Committee, Denoiser, Spike, Teacher
 
 KEY = jax.random.key(0)
@@ -15,13 +18,13 @@ KEY = jax.random.key(0)
 
 def equations(problem, dimension=10_000, level="overlaps"):
     """Number of operations that are compiled for one update and its draws."""
-    plan = layout(problem, dimension, level)
+    layout = layout_of(problem, dimension, level)
     cast = problem.cast(jnp.float32)
 
     def one(key):
-        state = random_start(cast, plan, key, jnp.float32)
-        rows = draw_samples(cast, plan, key, jnp.float32)
-        return update(cast, plan, state, jax.tree.map(lambda leaf: leaf[0], rows))
+        state = random_start(cast, layout, key, jnp.float32)
+        rows = draw_samples(cast, layout, key, jnp.float32)
+        return update(cast, layout, state, jax.tree.map(lambda leaf: leaf[0], rows))
 
     def count(jaxpr):
         inner = [

@@ -8,8 +8,10 @@ import pytest
 from scipy.special import erf
 
 import learning_dynamics as ld
+from learning_dynamics.process.draws import draw_samples
+from learning_dynamics.process.layout import layout_of
 from learning_dynamics.process.replicas import replica_keys, split
-from learning_dynamics.process.update import draw_samples, layout, random_start
+from learning_dynamics.process.starts import random_start
 from tests.learning_dynamics.kernel import test_options
 from tests.learning_dynamics.kernel.models import Committee, Teacher
 
@@ -61,16 +63,16 @@ def test_unit_descent_is_the_plain_step(update, key):
 
 def draws(problem, key, replica, dimension, updates):
     """Random inputs of each update of a replica, and its start, in float64."""
-    plan = layout(problem, dimension, "ambient")
+    layout = layout_of(problem, dimension, "ambient")
 
     @jax.jit
     def drawn(key):
         own = split(replica_keys(key, jnp.arange(replica + 1))[replica])
-        chunks = jnp.arange(-(-updates // plan.chunk))
+        chunks = jnp.arange(-(-updates // layout.chunk))
         keys = jax.vmap(lambda chunk: jax.random.fold_in(own[1], chunk))(chunks)
-        rows = jax.vmap(lambda key: draw_samples(problem, plan, key, jnp.float64))(keys)
+        rows = jax.vmap(lambda key: draw_samples(problem, layout, key, jnp.float64))(keys)
         rows = jax.tree.map(lambda a: a.reshape(a.shape[0] * a.shape[1], *a.shape[2:]), rows)
-        return random_start(problem, plan, own[0], jnp.float64), rows
+        return random_start(problem, layout, own[0], jnp.float64), rows
 
     start, rows = jax.tree.map(np.asarray, drawn(key))
     return start, [jax.tree.map(lambda a, j=j: a[j], rows) for j in range(updates)]

@@ -300,7 +300,7 @@ def check_fluctuations(combination):
         spread = draws.std(0) * LARGE**0.5
         allowed = 0.05 * theory.spread[name][0] + 4e-3 + theory.spread_error[name][0]
         predicted = theory.spread[name][0]
-        if name == "skip" and not is_fast(one):  # its spread is of the next order
+        if name in one.parameter_rates and one.order(name) == 2:  # its spread is of the next order
             predicted = gram_spread(one) / LARGE**0.5
         assert np.all(np.abs(spread - predicted) < allowed), name
         value = limit.values[name][0] + theory.shift[name][0] / LARGE
@@ -311,11 +311,10 @@ def check_fluctuations(combination):
 def check_exponent(combination):
     """The forms add up to the population loss along a ray, at fixed norms of the rows."""
     one = problem(combination)
-    if {"neurons", "vectors", "norm"} <= combination.options:  # eight fields in the law route
-        with pytest.raises(ld.InaccurateError, match="information_exponent"):
-            ld.information_exponent(one, dimension=dimension_of(one), max_points=2**16)
-        return
-    found = ld.information_exponent(one, dimension=dimension_of(one))
+    # many fields, or steep ones: the default of 1e-3 is refused, and says so
+    many = "neurons" in combination.options and {"vectors", "normaliser"} & combination.options
+    accuracy = 0.02 if many else None
+    found = ld.information_exponent(one, dimension=dimension_of(one), accuracy=accuracy)
     K = one.learner.neurons
     fractions = [g.size / LARGE for g in one.inputs.blocks(LARGE)] if dimension_of(one) else [1.0]
     fractions = np.array(fractions) / np.sum(fractions)

@@ -77,6 +77,7 @@ def test_pairs_give_what_all_neurons_together_give(readout):
         assert np.all(np.abs(a.coefficients - b.coefficients) < a.errors + b.errors + 1e-9)
 
 
+@pytest.mark.slow
 def test_forms_of_two_neurons_against_the_loss_at_finite_overlap():
     two = problem(hidden=2, readout=(1.0, -0.5))
     forms = loss_forms(Population(two), highest=6)

@@ -21,10 +21,12 @@ def exact(m, q):
 
 
 def test_loss_is_observed_at_every_level(key):
-    run = {"dimension": 300, "times": [1.0, 4.0], "observe": LOSSES, "key": key}
+    run = {"dimension": 100, "times": [1.0, 4.0], "observe": LOSSES, "key": key}
     start = ld.order_parameters([[0.2]], [[0.5]])
-    ambient = ld.simulate(PROBLEM, replicas=64, start=start, **run)
-    overlaps = ld.simulate(PROBLEM, replicas=256, level="overlaps", start=start, **run)
+    ambient, overlaps = (
+        ld.simulate(PROBLEM, replicas=16, level=level, start=start, **run)
+        for level in ("ambient", "overlaps")
+    )
     for seen in (ambient, overlaps):
         clean = exact(seen.values["signal"][..., 0, 0], seen.values["norms"][..., 0, 0])
         np.testing.assert_allclose(seen.values["clean"], clean, atol=2e-3)
@@ -35,6 +37,15 @@ def test_loss_is_observed_at_every_level(key):
     limit = ld.integrate(PROBLEM, start=ambient, observe=LOSSES)
     clean = exact(limit.values["signal"][:, 0, 0], limit.values["norms"][:, 0, 0])
     np.testing.assert_allclose(limit.values["clean"], clean, atol=2e-3)
+
+
+@pytest.mark.slow
+def test_losses_of_all_levels_agree(key):
+    run = {"dimension": 300, "times": [1.0, 4.0], "observe": LOSSES, "key": key}
+    start = ld.order_parameters([[0.2]], [[0.5]])
+    ambient = ld.simulate(PROBLEM, replicas=64, start=start, **run)
+    overlaps = ld.simulate(PROBLEM, replicas=256, level="overlaps", start=start, **run)
+    limit = ld.integrate(PROBLEM, start=ambient, observe=LOSSES)
     result = ld.compare_each(ambient, overlaps, limit, quantities=["loss", "clean"])
     assert all(item.verdict == "pass" for item in result)
 

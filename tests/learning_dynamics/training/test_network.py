@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from learning_dynamics.pytrees import configuration
-from learning_dynamics.training import Minibatches, log_steps, passing_steps, train
+from learning_dynamics.training import Minibatches, log_steps, recovery_steps, train
 
 RATE = 0.1
 SGD = optax.sgd(RATE)
@@ -221,13 +221,13 @@ def test_wrong_arguments_are_refused(key, change, message):
         train(Line, squares, **{**options, **change})
 
 
-def test_passing_is_the_last_crossing_in_the_logarithm():
+def test_recovery_is_the_last_crossing_in_the_logarithm():
     steps = [0, 1, 3, 7]  # log(1 + step) = 0, 1, 2, 3 in units of log 2
     rows = [
         [0.5, 0.9, 0.5, 0.7], [0.7, 0.7, 0.7, 0.7], [0.5, 0.7, 0.7, 0.5], [0.5, np.nan, 0.7, 0.7]
     ]  # fmt: skip
     expected = [2**2.5 - 1, 0, np.inf, 1]
-    np.testing.assert_allclose(passing_steps(steps, rows, 0.6), expected)
+    np.testing.assert_allclose(recovery_steps(steps, rows, 0.6), expected)
     for wrong in (([1, 1], [[0, 0]]), ([0, 1], [[0, 0, 0]])):
         with pytest.raises(ValueError, match="must"):
-            passing_steps(*wrong, 0.5)
+            recovery_steps(*wrong, 0.5)

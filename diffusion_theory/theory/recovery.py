@@ -1,60 +1,31 @@
 """Law of the time to weak recovery of one spike at finite d, as a one-dimensional diffusion."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import special, stats
-from scipy.integrate import solve_ivp
 
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.theory.contrast import contrast, smooth_nodes
-from diffusion_theory.theory.crossing import overshoot, sustained_delay
 from diffusion_theory.theory.exponent import information_exponents
 from diffusion_theory.theory.loss import loss_terms, pair_nodes
+from learning_dynamics.search.crossing import overshoot, sustained_delay
+from learning_dynamics.search.recovery_diffusion import RecoveryLaw, diffusion_law
 from learning_dynamics.validation import (
     between,
     finite_array,
     positive_integer,
     positive_number,
-    real_array,
     reject,
 )
 
-__all__ = ["PassageLaw", "noise_along", "passage_law", "search_passage_law"]
+__all__ = ["explosion_law", "noise_along", "recovery_law"]
 
 Array = NDArray[np.float64]
-_ACROSS, _CHEBYSHEV, _CELLS = 5, 40, 1000
+_ACROSS, _CHEBYSHEV = 5, 40
 _FAR = 60.0  # sqrt(d) |alpha| beyond which the explosion is deterministic
-
-
-@dataclass(frozen=True, eq=False)
-class PassageLaw:
-    """Distribution of the number of updates n* until |alpha| reaches a threshold.
-
-    Attributes:
-        times: grid of n*, increasing; of n*/d^(k-1) for the limit law.
-        share: P(n* <= time), same shape.
-        error: change of the share on half as many cells.
-    """
-
-    times: Array
-    share: Array
-    error: float
-
-    def probability(self, times: ArrayLike) -> Array:
-        """P(n* <= time) at any times; the last value of the grid beyond it."""
-        return np.interp(real_array("times", times), self.times, self.share, left=0.0)
-
-    def quantile(self, level: ArrayLike) -> Array:
-        """Times by which given shares have recovered, infinite beyond the grid."""
-        p = finite_array("level", level)
-        if np.any((p <= 0) | (p >= 1)):
-            raise reject("level", "lie strictly between 0 and 1", p.tolist())
-        found = np.interp(p, self.share, self.times)
-        return np.where(p > self.share[-1], np.inf, found)
 
 
 def noise_along(inputs: MixedCumulant, learner: TiedDenoiser, overlap: float) -> float:
@@ -118,7 +89,7 @@ def _along_spike(inputs: MixedCumulant) -> tuple[Array, Array, float]:
     return a * v * nu, masses, float(np.sqrt(1 - (a * v) ** 2))
 
 
-def passage_law(
+def recovery_law(
     inputs: MixedCumulant,
     learner: TiedDenoiser,
     learning_rate: float,
@@ -127,7 +98,7 @@ def passage_law(
     longest: float,
     batch: int = 1,
     sustained: int = 1,
-) -> PassageLaw:
+) -> RecoveryLaw:
     """Time for one spherical neuron to reach |alpha| = threshold from a random start, at finite d.
 
     The event is that of `learning_dynamics.Stop` with the same `threshold` and `sustained`.
@@ -148,7 +119,7 @@ def passage_law(
     that is to last begins later by `sustained_delay`. What is left out is relative of order
     (delta / d)^2: at most 0.01 of the share at d = 50. Solved as a Fokker-Planck equation.
 
-    Equation: :eq:`eq:mcm-passage`.
+    Equation: :eq:`eq:mcm-recovery`.
 
     Args:
         inputs: a model with one spike.
@@ -198,7 +169,7 @@ def passage_law(
         return np.asarray((1 + np.sign(alpha) * share) / 2)
 
     scale = np.sqrt(d)
-    law = _law(
+    law = diffusion_law(
         lambda mu: scale * smooth_drift(mu / scale),
         lambda mu: d * smooth_half(mu / scale),
         lambda mu: start(mu / scale),
@@ -210,7 +181,7 @@ def passage_law(
     if walk[0] <= 0:
         demand = "be 1 where the overlap is pushed back at the threshold"
         raise reject("sustained", demand, lasting)
-    return PassageLaw(law.times + sustained_delay(*walk, lasting), law.share, law.error)
+    return RecoveryLaw(law.times + sustained_delay(*walk, lasting), law.share, law.error)
 
 
 def _step_at(
@@ -223,9 +194,9 @@ def _step_at(
     return float(drift), float(step * (noise / batch) ** 0.5)
 
 
-def search_passage_law(
+def explosion_law(
     inputs: MixedCumulant, learner: TiedDenoiser, rate: float, longest: float, batch: int = 1
-) -> PassageLaw:
+) -> RecoveryLaw:
     """Limit law of n*/d^(k-1), one spike of information exponent k >= 3, step delta' d^(-(k-2)/2).
 
         d mu = -delta' k L_k mu^(k-1) ds - (delta'^2 V / (2 B)) mu ds + delta' (S0 / B)^(1/2) dB
@@ -248,78 +219,18 @@ def search_passage_law(
     """
     norm = loss_terms(inputs, learner, np.zeros(inputs.directions)).norm
     noise = noise_along(inputs, learner, 0.0)  # also checks that there is one spike
-    (found,) = information_exponents(inputs, learner).values()
-    if found.verdict != "attracted" or found.order is None or found.order < 3:
-        raise reject("inputs", "attract at order three or more", found)
-    k, size = found.order, positive_integer("batch", batch)
+    (exponent,) = information_exponents(inputs, learner).values()
+    if exponent.verdict != "attractive" or exponent.order is None or exponent.order < 3:
+        raise reject("inputs", "attract at order three or more", exponent)
+    k, size = exponent.order, positive_integer("batch", batch)
     for name, number in (("rate", rate), ("longest", longest)):
         if not (np.isfinite(number) and number > 0):
             raise reject(name, "be positive", number)
-    pull, shrink = rate * k * found.coefficient, rate**2 * norm / (2 * size)
-    return _law(
+    pull, shrink = rate * k * exponent.coefficient, rate**2 * norm / (2 * size)
+    return diffusion_law(
         lambda mu: -pull * mu ** (k - 1) - shrink * mu,
         lambda mu: np.full(mu.shape, rate**2 * noise / (2 * size)),
         lambda mu: np.asarray(stats.norm.cdf(mu)),
         _FAR,
         float(longest),
     )
-
-
-Coefficient = Callable[[Array], Array]
-
-
-def _law(
-    drift: Coefficient, half: Coefficient, start: Coefficient, end: float, longest: float
-) -> PassageLaw:
-    """P(passage of |mu| = end by t) for d mu = drift dt + (2 half)^(1/2) dB."""
-    times = np.concatenate([[0.0], np.geomspace(longest * 1e-4, longest, 400)])
-    fine, coarse = (_absorbed(drift, half, start, end, times, n) for n in (_CELLS, _CELLS // 2))
-    return PassageLaw(times, fine, float(np.max(np.abs(fine - coarse))))
-
-
-def _absorbed(
-    drift: Coefficient, half: Coefficient, start: Coefficient, end: float, times: Array, cells: int
-) -> Array:
-    """Birth-death chain on even cells in y = arsinh(mu), rates exponentially fitted.
-
-    Absorbing beyond both ends. Rates up and down are (D/h^2) B(-+ v h / D), B(x) = x / (e^x - 1),
-    which have the drift v exactly and the diffusion D up to order h^2.
-    """
-    top = np.arcsinh(end)
-    width = 2 * top / cells
-    edges = np.linspace(-top, top, cells + 1)
-    mu = np.sinh((edges[:-1] + edges[1:]) / 2)
-    slope = 1 / np.sqrt(1 + mu**2)  # dy/dmu, and -mu slope^3 is the second derivative
-    D = half(mu) * slope**2
-    v = drift(mu) * slope - half(mu) * mu * slope**3
-    x = v * width / D
-    up, down = (D / width**2 * _bernoulli(s * x) for s in (-1.0, 1.0))
-    out = up + down
-    first = np.diff(np.concatenate([[0.0], start(np.sinh(edges[1:-1])), [1.0]]))
-
-    def rate(_: float, p: Array) -> Array:
-        change = -out * p
-        change[1:] += (up * p)[:-1]
-        change[:-1] += (down * p)[1:]
-        return change
-
-    def jacobian(_: float, __: Array) -> Array:
-        banded = np.zeros((3, cells))
-        banded[0, 1:], banded[1], banded[2, :-1] = down[1:], -out, up[:-1]
-        return banded
-
-    # mass that starts beyond the ends counts as absorbed at once
-    outside = start(np.array([-end]))[0] + 1 - start(np.array([end]))[0]
-    first[0] -= start(np.array([-end]))[0]
-    first[-1] -= 1 - start(np.array([end]))[0]
-    found = solve_ivp(
-        rate, (0.0, times[-1]), first, "LSODA", times, rtol=1e-7, atol=1e-10,
-        jac=jacobian, lband=1, uband=1,
-    )  # fmt: skip
-    share = 1 - found.y.sum(axis=0)
-    share[0] = outside
-    return np.maximum.accumulate(np.clip(share, 0.0, 1.0))
-
-
-def _bernoulli(x: Array) -> Array:
-    return np.asarray(1 / special.exprel(x))

@@ -1,4 +1,4 @@
-"""The one-dimensional diffusion of a single spike: moments of a step, laws of the passage."""
+"""The one-dimensional diffusion of a single spike: moments of a step, laws of the recovery time."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +10,6 @@ from diffusion_theory import (
     Coupling,
     MixedCumulant,
     Rademacher,
-    Student,
     ThreePoint,
     TiedDenoiser,
     TwoPoint,
@@ -19,13 +18,13 @@ from diffusion_theory.latents import latent_pair
 from diffusion_theory.theory import (
     contrast,
     escape_law,
+    explosion_law,
     gradient_covariance,
     noise_along,
-    passage_law,
-    search_passage_law,
+    recovery_law,
 )
-from diffusion_theory.theory.crossing import overshoot, sustained_delay
-from diffusion_theory.theory.passage import _law
+from learning_dynamics.search.crossing import overshoot, sustained_delay
+from learning_dynamics.search.recovery_diffusion import diffusion_law
 from learning_dynamics.search.recovery_times import recovery_times
 from tests.diffusion_theory.witness import draw_pair, noisy_samples
 
@@ -36,7 +35,7 @@ SETTINGS = {
     "u, x0": (MixedCumulant(2.0, None), TiedDenoiser("tanh", target="x0", skip=0.2), 0.6),
     "mean": (MixedCumulant(None, None, 2.0), TiedDenoiser("softplus", sign=-1), 0.5),
     "skewed": (MixedCumulant(pair=TwoPoint(0.2)), TiedDenoiser("relu", kappa=1.0), 0.3),
-    "student": (MixedCumulant(pair=Student(12.0)), TiedDenoiser("tanh", target="x0"), 0.8),
+    "student": (MixedCumulant(pair=ld.StudentT(12.0)), TiedDenoiser("tanh", target="x0"), 0.8),
 }
 
 
@@ -76,9 +75,9 @@ def test_noise_at_zero_is_the_gradient_covariance():
             assert noise_along(inputs, learner, 0.0) == pytest.approx(exact, rel=1e-9)
 
 
-def test_passage_of_a_drifting_brownian_motion():
+def test_recovery_of_a_drifting_brownian_motion():
     """From -1 at speed 1: inverse Gaussian time to 3; the other end is reached once in e^4."""
-    law = _law(
+    law = diffusion_law(
         lambda mu: np.ones(mu.shape),
         lambda mu: np.full(mu.shape, 0.5),
         lambda mu: (mu > -1.0).astype(np.float64),
@@ -90,9 +89,9 @@ def test_passage_of_a_drifting_brownian_motion():
     assert law.error < 5e-3
 
 
-def test_passage_without_noise_to_speak_of_is_the_flow():
+def test_recovery_without_noise_to_speak_of_is_the_flow():
     """mu' = mu^3 from mu(0) = N(0, 1): the time to the end is 1/(2 mu0^2) - 1/(2 end^2)."""
-    law = _law(
+    law = diffusion_law(
         lambda mu: mu**3, lambda mu: np.full(mu.shape, 1e-4),
         lambda mu: np.asarray(stats.norm.cdf(mu)), 20.0, 3.0,
     )  # fmt: skip
@@ -107,7 +106,7 @@ def test_limit_law_is_what_the_kernel_draws(key):
     learner = TiedDenoiser("tanh")
     problem = ld.Problem(HEAVY, learner, 2.5, update="spherical")
     drawn = ld.search_law(problem, key=key, draws=1500, points=2**12, longest=4.0)
-    law = search_passage_law(HEAVY, learner, 2.5, 4.0)
+    law = explosion_law(HEAVY, learner, 2.5, 4.0)
     assert law.error < 2e-3
     grid = law.quantile([0.05, 0.2, 0.4, 0.6, 0.8, 0.95])
     share = (drawn.draws[:, None] <= grid).mean(axis=0)
@@ -116,10 +115,10 @@ def test_limit_law_is_what_the_kernel_draws(key):
 
 
 def test_quantiles_approach_the_limit():
-    learner, limit = TiedDenoiser("tanh"), search_passage_law(HEAVY, TiedDenoiser("tanh"), 3.0, 5.0)
+    learner, limit = TiedDenoiser("tanh"), explosion_law(HEAVY, TiedDenoiser("tanh"), 3.0, 5.0)
     away = []
     for d in (100, 400, 1600):
-        law = passage_law(HEAVY, learner, 3.0 / d, d, 0.6, 5.0 * d**3)
+        law = recovery_law(HEAVY, learner, 3.0 / d, d, 0.6, 5.0 * d**3)
         away.append(float(law.quantile(0.5) / d**3 / limit.quantile(0.5)) - 1)
     assert 0 < away[2] < away[1] < away[0] < 0.08
     assert away[2] < 0.012
@@ -129,23 +128,16 @@ def _size(state):
     return jnp.abs(state.signal[0, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inputs", "learner", "rate", "d", "replicas", "longest"),
     [
         (HEAVY, TiedDenoiser("tanh"), 2.0 / 20, 20, 1500, 0.3 * 20**3),
-        pytest.param(
-            MixedCumulant(4.0, None),
-            TiedDenoiser("tanh", sign=-1),
-            0.3,
-            60,
-            2000,
-            60 * 3,
-            marks=SLOW,
-        ),
-        pytest.param(HEAVY, TiedDenoiser("erf"), 4.0 / 20, 20, 1000, 600.0, marks=SLOW),
+        (MixedCumulant(4.0, None), TiedDenoiser("tanh", sign=-1), 0.3, 60, 2000, 60 * 3),
+        (HEAVY, TiedDenoiser("erf"), 4.0 / 20, 20, 1000, 600.0),
     ],
 )
-def test_the_chain_has_the_law_of_the_passage(inputs, learner, rate, d, replicas, longest, key):
+def test_the_chain_has_the_recovery_law(inputs, learner, rate, d, replicas, longest, key):
     seen = recovery_times(
         lambda _: ld.Problem(inputs, learner, rate, update="spherical"),
         dimensions=[d],
@@ -154,7 +146,7 @@ def test_the_chain_has_the_law_of_the_passage(inputs, learner, rate, d, replicas
         stop=lambda _: ld.Stop(_size, 0.6),
         key=key,
     )
-    law = passage_law(inputs, learner, rate, d, 0.6, longest)
+    law = recovery_law(inputs, learner, rate, d, 0.6, longest)
     times = np.where(np.isfinite(seen.samples[:, 0]), seen.samples[:, 0], np.inf)
     grid = law.quantile(law.share[-1] * np.array([0.2, 0.4, 0.6, 0.8, 0.99]))
     share = (times[:, None] <= grid).mean(axis=0)
@@ -162,7 +154,7 @@ def test_the_chain_has_the_law_of_the_passage(inputs, learner, rate, d, replicas
     allowed = min(rate**2 / 2, 0.01)  # the law leaves out the square of a step
     assert np.all(np.abs(share - law.probability(grid)) < 4 * error + law.error + allowed)
     wrong = TiedDenoiser(learner.activation, sign=-learner.sign)
-    repelled = passage_law(inputs, wrong, rate, d, 0.6, longest)
+    repelled = recovery_law(inputs, wrong, rate, d, 0.6, longest)
     assert np.max(np.abs(share - repelled.probability(grid)) / error) > 10
 
 
@@ -171,7 +163,7 @@ def test_covariance_spike_approaches_the_escape_law():
     limit = escape_law(inputs, learner, 0.4, 0.4)
     away = []
     for d in (400, 6400):
-        law = passage_law(inputs, learner, 0.4, d, 0.4, 8.0 * d)
+        law = recovery_law(inputs, learner, 0.4, d, 0.4, 8.0 * d)
         away.append(abs(float(law.quantile(0.5)) / d - float(limit.quantile(0.5, d))))
     assert away[1] < 0.02
 
@@ -181,24 +173,22 @@ def test_covariance_spike_approaches_the_escape_law():
     [
         (lambda: noise_along(MixedCumulant(2.0), TiedDenoiser(), 0.1), "exactly one spike"),
         (lambda: noise_along(HEAVY, TiedDenoiser(), 1.0), "`overlap`"),
-        (lambda: passage_law(HEAVY, TiedDenoiser(), 0.1, 20, 1.0, 10.0), "`threshold`"),
-        (lambda: passage_law(HEAVY, TiedDenoiser(), -0.1, 20, 0.5, 10.0), "`learning_rate`"),
-        (lambda: passage_law(HEAVY, TiedDenoiser(), 0.1, 20, 0.5, np.inf), "`longest`"),
-        (lambda: passage_law(HEAVY, TiedDenoiser(), 0.1, 0, 0.5, 1.0), "`dimension`"),
-        (lambda: search_passage_law(HEAVY, TiedDenoiser(), 0.0, 1.0), "`rate`"),
+        (lambda: recovery_law(HEAVY, TiedDenoiser(), 0.1, 20, 1.0, 10.0), "`threshold`"),
+        (lambda: recovery_law(HEAVY, TiedDenoiser(), -0.1, 20, 0.5, 10.0), "`learning_rate`"),
+        (lambda: recovery_law(HEAVY, TiedDenoiser(), 0.1, 20, 0.5, np.inf), "`longest`"),
+        (lambda: recovery_law(HEAVY, TiedDenoiser(), 0.1, 0, 0.5, 1.0), "`dimension`"),
+        (lambda: explosion_law(HEAVY, TiedDenoiser(), 0.0, 1.0), "`rate`"),
         (
-            lambda: search_passage_law(
-                MixedCumulant(pair=Rademacher()), TiedDenoiser("tanh"), 1.0, 1.0
-            ),
+            lambda: explosion_law(MixedCumulant(pair=Rademacher()), TiedDenoiser("tanh"), 1.0, 1.0),
             "attract at order three or more",
         ),
         (
-            lambda: search_passage_law(
+            lambda: explosion_law(
                 MixedCumulant(1.0, pair=Coupling(0.3)), TiedDenoiser("tanh"), 1.0, 1.0
             ),
             "exactly one spike",
         ),
-        (lambda: search_passage_law(HEAVY, TiedDenoiser(), 1.0, 1.0).quantile(0.0), "`level`"),
+        (lambda: explosion_law(HEAVY, TiedDenoiser(), 1.0, 1.0).quantile(0.0), "`level`"),
     ],
 )
 def test_bad_input_is_named(make, message):
@@ -207,16 +197,16 @@ def test_bad_input_is_named(make, message):
 
 
 def test_quantiles_beyond_the_grid_are_infinite():
-    law = search_passage_law(HEAVY, TiedDenoiser("tanh"), 3.0, 0.05)
+    law = explosion_law(HEAVY, TiedDenoiser("tanh"), 3.0, 0.05)
     assert law.share[-1] < 0.5
     assert law.quantile(0.9) == np.inf
     assert law.probability(1e9) == law.share[-1]
 
 
 def test_the_step_of_a_batch_has_less_noise():
-    law = search_passage_law(HEAVY, TiedDenoiser("tanh"), 3.0, 5.0, batch=4)
+    law = explosion_law(HEAVY, TiedDenoiser("tanh"), 3.0, 5.0, batch=4)
     # one pass in units of the noise: (delta', B, s) -> (delta'/B, 1, B s) is the same diffusion
-    other = search_passage_law(HEAVY, TiedDenoiser("tanh"), 0.75, 20.0)
+    other = explosion_law(HEAVY, TiedDenoiser("tanh"), 0.75, 20.0)
     assert law.quantile(0.3) * 4 == pytest.approx(float(other.quantile(0.3)), rel=1e-2)
 
 
@@ -256,7 +246,7 @@ def test_the_law_of_a_step_that_is_not_small(sustained, key):
         stop=lambda _: ld.Stop(_size, 0.5, sustained=sustained),
         key=key,
     )
-    law = passage_law(inputs, learner, 0.2, d, 0.5, 12.0 * d, sustained=sustained)
+    law = recovery_law(inputs, learner, 0.2, d, 0.5, 12.0 * d, sustained=sustained)
     grid = np.array([45.0, 60.0, 75.0, 100.0, 130.0])
     share = (seen.samples[:, 0][:, None] <= grid).mean(axis=0)
     error = np.sqrt(share * (1 - share) / 4096)

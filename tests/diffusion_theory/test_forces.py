@@ -1,4 +1,4 @@
-"""The claims at quick size, and what they are made of."""
+"""Forces on the overlaps, as the claim of the information exponent measures them."""
 
 import jax
 import numpy as np
@@ -8,38 +8,6 @@ from diffusion_theory import MixedCumulant, TiedDenoiser
 from diffusion_theory.claims.common import measured_force, predicted_force
 from diffusion_theory.claims.information_exponent import PAIRS, PLACES, QUICK
 from diffusion_theory.theory import information_exponents, loss_terms
-from learning_dynamics.report.claims import load_claims, run_claim
-
-IDS = (
-    "diffusion/correlated-latents-are-linear",
-    "diffusion/covariance-is-linear",
-    "diffusion/cumulant-is-cubic",
-    "diffusion/images-pairwise-first",
-    "diffusion/information-exponent",
-    "diffusion/mixed-cumulant-pairwise-first",
-)
-
-
-def test_claims_are_registered_through_the_entry_point():
-    claims = load_claims()
-    assert set(IDS) <= set(claims)
-    assert all(claims[i].package == "diffusion_theory" for i in IDS)
-
-
-@pytest.mark.slow
-def test_a_claim_holds_and_its_control_fails():
-    outcome = run_claim(load_claims()["diffusion/covariance-is-linear"])
-    assert outcome.holds
-    assert len(outcome.evidence.panels) == 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", IDS)
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_claims_hold_for_several_seeds(name, seed):
-    outcome = run_claim(load_claims()[name], seed=seed)
-    assert outcome.verdict == "pass"
-    assert outcome.control_verdict == "fail"
 
 
 def test_predicted_force_is_the_gradient_of_the_loss():
@@ -72,4 +40,4 @@ def test_forces_of_the_claim_have_the_signs_of_the_exponents():
                 if found.verdict == "flat":
                     assert abs(value) < 1e-6
                 elif found.order is not None and found.order % 2 == 0:
-                    assert (value > 0) == (found.verdict == "attracted")
+                    assert (value > 0) == (found.verdict == "attractive")

@@ -1,0 +1,125 @@
+"""Statistics that claims share: shares of runs, slopes in N, jackknife, stacked predictions."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from learning_dynamics.evidence.measurement import Measurement, Prediction
+from learning_dynamics.validation import increasing_integers, real_array, reject
+
+__all__ = ["binomial_error", "jackknife", "shares", "slopes", "slopes_of_law", "stack"]
+
+Array = NDArray[np.float64]
+
+
+def binomial_error(share: ArrayLike, replicas: ArrayLike) -> Array:
+    """Standard error sqrt((p (1 - p) + 1/R) / R) of a share p of R runs.
+
+    The term 1/R gives a share of zero or one an error too: a single run in all has the weight 1/R.
+
+    Args:
+        share: p, any shape.
+        replicas: R, broadcasts against it.
+    """
+    p, count = real_array("share", share), real_array("replicas", replicas)
+    return np.asarray(np.sqrt((p * (1 - p) + 1 / count) / count))
+
+
+def shares(
+    happened: ArrayLike,
+    coordinates: Mapping[str, ArrayLike],
+    *,
+    lost: ArrayLike = 0,
+    label: str = "simulation",
+) -> Measurement:
+    """Share of runs for which something is true, with its binomial error.
+
+    Args:
+        happened: truth values, shape (replicas, *coordinate lengths).
+        coordinates: axis name -> values along that axis.
+        lost: number of runs that diverged; they count as false.
+        label: name for legends and tables.
+
+    Raises:
+        ValueError: if these are no truth values.
+    """
+    truth = np.asarray(happened)
+    if truth.dtype != np.bool_:
+        raise reject("happened", "hold truth values", truth.dtype)
+    share = truth.mean(axis=0)
+    error = binomial_error(share, len(truth))
+    return Measurement(share, error, len(truth), coordinates, lost, label)
+
+
+def stack(predictions: Sequence[Prediction]) -> Prediction:
+    """Stack predictions of equal shape along a new leading axis; label and order of the first."""
+    first = predictions[0]
+    return Prediction(
+        np.stack([p.values for p in predictions]),
+        np.stack([p.numerical_error for p in predictions]),
+        np.stack([p.bias for p in predictions]),
+        first.bias_order,
+        first.label,
+    )
+
+
+def jackknife(
+    curves: Array, statistic: Callable[[Array], Array], coordinates: Mapping[str, ArrayLike]
+) -> Measurement:
+    """Measure a statistic of the mean curve, with the jackknife error over replicas.
+
+    Args:
+        curves: shape (replicas, ..., points).
+        statistic: maps a mean curve (..., points) to values (...).
+        coordinates: of the statistic.
+    """
+    replicas = curves.shape[0]
+    total = curves.sum(axis=0)
+    whole = statistic(total / replicas)
+    without = np.stack([statistic((total - curve) / (replicas - 1)) for curve in curves])
+    pseudo = replicas * whole - (replicas - 1) * without
+    return Measurement.from_replicas(pseudo, coordinates)
+
+
+def slopes(dimensions: ArrayLike, logs: ArrayLike) -> Array:
+    """Least-squares slope of logarithms against log N, then the slopes between neighbouring N.
+
+    Args:
+        dimensions: N, increasing, shape (sizes,).
+        logs: shape (..., sizes).
+
+    Returns:
+        Shape (..., sizes): the overall slope and sizes - 1 local ones.
+    """
+    x = np.log(increasing_integers("dimensions", dimensions).astype(np.float64))
+    values = np.asarray(logs, np.float64)
+    weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
+    with np.errstate(invalid="ignore"):  # infinite where too few runs recovered
+        local = np.diff(values, axis=-1) / np.diff(x)
+        return np.concatenate([(values @ weights)[..., None], local], axis=-1)
+
+
+def slopes_of_law(
+    dimensions: ArrayLike,
+    quantiles: ArrayLike,
+    *,
+    left_out: ArrayLike = 0.0,
+    order: str = "",
+    label: str = "law at the same N",
+) -> Prediction:
+    """Exponents of a law's quantile of n* in N, as `ExponentFit.measurement` lists measured ones.
+
+    Args:
+        dimensions: N, increasing, shape (sizes,).
+        quantiles: n* at each N, shape (sizes,).
+        left_out: relative bias of the quantiles, shape (sizes,).
+        order: that bias as a formula.
+        label: name for legends and tables.
+    """
+    logs = np.log(real_array("quantiles", quantiles))
+    exponents = slopes(dimensions, logs)
+    moved = slopes(dimensions, logs + np.log1p(real_array("left_out", left_out)))
+    count = 1 if logs.size == 2 else logs.size  # two N have one slope
+    law = Prediction(exponents[:count], label=label)
+    return law.with_bias(np.abs(moved - exponents)[:count], order) if order else law

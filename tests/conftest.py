@@ -29,6 +29,17 @@ def key():
     return jax.random.key(20241)
 
 
+@pytest.fixture
+def as_users_compile():
+    """Compile with all optimisations, for tests of the last bit."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+    jax.clear_caches()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def forget_programs():
     """Drop compiled programs after a file where they fill the memory of the process."""

@@ -1,5 +1,7 @@
 """Statistics that claims share: shares of runs, slopes in N, jackknife, stacked predictions."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np

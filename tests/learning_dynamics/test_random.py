@@ -211,7 +211,7 @@ def test_shapes(draw, shape):
 
 
 @pytest.mark.parametrize("count", [999, 9999])
-def test_same_numbers_however_they_are_drawn(count, monkeypatch):
+def test_same_numbers_however_they_are_drawn(count, monkeypatch, as_users_compile):
     def draw(key):
         return random.normal(key, (count,))
 

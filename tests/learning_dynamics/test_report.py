@@ -102,7 +102,7 @@ def test_page_json_figures_and_data_of_a_claim(tmp_path, quiet):
     for key, kind in REQUIRED.items():
         assert isinstance(entry[key], kind), key
     assert (entry["verdict"], entry["control_verdict"], entry["seed"]) == ("pass", "fail", 3)
-    summary = outcome.evidence.comparisons[0].summary()
+    summary = json.loads(strict_json(outcome.evidence.comparisons[0].summary()))
     assert summary.items() <= entry["comparisons"][0].items()
     assert entry["residual"] == summary["residual"]
 

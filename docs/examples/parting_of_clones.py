@@ -6,22 +6,24 @@ import numpy as np
 import optax
 
 import learning_dynamics as ld
-from diffusion_theory import MixedCumulant, TiedDenoiser, clone_losses, linear_optimum, train
+from diffusion_theory import MixedCumulant, TiedDenoiser, clone_losses, linear_optimum
 from learning_dynamics.evidence.figures import draw_simulation, draw_theory, new_figure, save_figure
 
 d, K, steps = 100, 12, np.unique(np.geomspace(4, 1200, 12).astype(int))
 inputs = MixedCumulant(covariance=4.0, pair="sign")
 learner = TiedDenoiser(sign=np.repeat([-1, 1], K // 2), neurons=K, learn_skip=True, skip=0.67)
-seen = train(
-    inputs, learner, optax.adam(optax.cosine_decay_schedule(0.008, 1200)),
-    dimension=d, steps=steps, replicas=2, key=jax.random.key(0), initial_norm=0.5,
+problem = ld.Problem(  # rates of d: the optimiser's rate is the change of a weight per update
+    inputs, learner, float(d), parameter_rates={"skip": float(d)}, batch=64, initial_norm=0.5
+)
+seen = ld.simulate(
+    problem, dimension=d, times=steps / d, replicas=2, key=jax.random.key(0),
+    optimiser=optax.adam(optax.cosine_decay_schedule(0.008, 1200)),
 )  # fmt: skip
 
 # %% Losses of the same networks on three laws, less that of the best skip connection alone
 overlaps = ld.order_parameters(
     seen.values["signal"], seen.values["norms"], {"skip": seen.values["skip"]}
 )
-problem = ld.Problem(inputs, learner, 1.0)
 losses = clone_losses(problem, overlaps, dimension=d, points=2**12).values
 figure, axes = new_figure(width=5.6, height=3.8)
 for i, (name, loss) in enumerate(losses.items()):

@@ -11,7 +11,8 @@ from scipy.special import stdtrit
 
 from learning_dynamics import short_text
 from learning_dynamics.evidence.comparison_text import about_comparison, about_comparisons, bundle
-from learning_dynamics.evidence.measurement import Measurement, Prediction
+from learning_dynamics.evidence.measurement import Measurement as Measurement
+from learning_dynamics.evidence.measurement import Prediction as Prediction
 from learning_dynamics.netcdf import attributes_of
 from learning_dynamics.validation import between, reject
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:  # imported where they are used: the command line must start f
 __all__ = [
     "Comparison",
     "Comparisons",
-    "Measurement",
-    "Prediction",
     "Verdict",
     "compare",
     "compare_each",
@@ -81,7 +80,8 @@ class Comparison:
         """Least relative error of the theory, the same at all points, that is caught for sure.
 
         A simulation that lies exactly on the right theory p fails a theory (1 + x) p as soon as
-        |x p| > b + critical * error at one point: the least |x|. Infinite where p is zero.
+        abs(x p) exceeds bias + critical * error at one point. The least such abs(x); infinite
+        where p is zero everywhere.
         """
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             scale = np.hypot(self.measured.standard_error, self.predicted.numerical_error)

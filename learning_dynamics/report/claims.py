@@ -236,7 +236,7 @@ class BrokenPlugin:
 
 
 def load_plugins() -> tuple[dict[str, Claim], list[BrokenPlugin]]:
-    """Import every module of the entry-point group `learning_dynamics.claims`.
+    """Import every module of the entry-point group "learning_dynamics.claims".
 
     Returns:
         Claims by id, and the plug-ins that raised an error. Of these no claim is kept, since

@@ -27,7 +27,7 @@ class Forecast:
 
     waiting: list[Claim]
     workers: int = 1
-    clock: Callable[[], float] = time.perf_counter
+    clock: Callable[[], float] = field(default_factory=lambda: time.perf_counter)
     _started: dict[str, tuple[Claim, float]] = field(default_factory=dict)
     _recorded: float = 0.0
     _taken: float = 0.0

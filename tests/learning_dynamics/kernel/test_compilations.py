@@ -1,6 +1,5 @@
 """Public entries compile once: other rates, strengths, times, starts and keys share the program."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-__all__ = ["Progressing", "say", "track"]
+__all__ = ["Progressing"]
 
 T = TypeVar("T")
 
@@ -63,23 +63,3 @@ class Progressing:
             if self._open == 0:
                 bars.stop()
                 self._bars = None
-
-
-_default: list[Progressing] = []
-
-
-def _standard() -> Progressing:
-    # made on first use: a console keeps the stream and the terminal it finds when it is made
-    if not _default:
-        _default.append(Progressing())
-    return _default[0]
-
-
-def track(items: Iterable[T], description: str) -> Iterator[T]:
-    """Iterate over `items` with a bar on standard error, if that is a terminal."""
-    return _standard().track(items, description)
-
-
-def say(line: str) -> None:
-    """Write one plain line to standard error."""
-    _standard().say(line)

@@ -300,12 +300,12 @@ def _prefactors(
     errors = np.array([_error(np.log(measured[c])) for c in cases]) * values
     finite = FINITE / 2 / np.array([c.effective for c in cases])
     theory = np.array([predicted[c][0] for c in cases]) / scale * (1 - finite)
-    error = np.hypot([_error(np.log(predicted[c])) for c in cases], STEP_ERROR) * theory
+    drawn = np.array([_error(np.log(predicted[c])) for c in cases])
+    error = np.hypot(drawn, STEP_ERROR) * theory
     bias = theory * finite
     axes = {"case": np.array([c.label for c in cases])}
     lost = np.array([int(seen[c].lost) for c in cases])
     few = min(c.replicas for c in cases)
-    drawn = np.array([_error(np.log(predicted[c])) for c in cases])
     common = np.exp(np.mean(np.log(values / theory)))
     factor = Measurement(
         [common], common * np.linalg.norm(errors / values) / len(cases), few,

@@ -98,7 +98,6 @@ def test_other_numbers_compile_nothing(name):
 
 @pytest.mark.slow
 def test_a_batch_of_rates_is_the_loop_and_is_traced_once():
-    rates = jnp.asarray(np.linspace(0.2, 1.0, 32))
     with jax.enable_x64(True):
         traces = []
 

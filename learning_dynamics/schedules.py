@@ -206,7 +206,7 @@ def _warm_up(tau: jax.Array, then: Any, time: Any) -> jax.Array:
 
 
 def piecewise_linear(times: ArrayLike, values: ArrayLike) -> Schedule:
-    """Straight lines between the values at some times; constant before the first and after the last.
+    """Straight lines between values at some times; constant before the first and after the last.
 
     Args:
         times: increasing, shape (times,).
@@ -236,10 +236,7 @@ def piecewise_constant(times: ArrayLike, values: ArrayLike) -> Schedule:
 
 
 def _piecewise_constant(tau: jax.Array, times: Any, values: Any) -> jax.Array:
-    times = jnp.asarray(times)
-    early = 4 * jnp.finfo(times.dtype).eps * jnp.abs(times)  # j / N is rounded, as the times are
-    index = jnp.searchsorted(times - early, tau, side="right")
-    return jnp.asarray(values)[index]
+    return jnp.asarray(values)[jnp.searchsorted(jnp.asarray(times), tau, side="right")]
 
 
 def _table(times: Any, values: Any, more: int) -> dict[str, Any]:

@@ -46,6 +46,7 @@ LEVELS = {
 OPTIONS = {
     "bare": "no option",
     "batch": "`batch`",
+    "schedule": "rates that depend on the time",
     "decay": "`weight_decay`",
     "noise": "`label_noise`",
     "norm": "`initial_norm`",
@@ -86,8 +87,8 @@ COMBINATIONS = (
     Combination.of("plain"),
     Combination.of("spherical"),
     Combination.of("projected"),
-    Combination.of("spherical", "order 2", "vectors"),
-    Combination.of("projected", "order 1", "normaliser"),
+    Combination.of("spherical", "schedule", "order 2", "vectors"),
+    Combination.of("projected", "schedule", "order 1", "normaliser"),
     Combination.of("projected", "noise", "sum"),
     Combination.of("plain", "norm", "blocks", "sum"),
     Combination.of("spherical", "batch", "order 0", "sum"),
@@ -96,12 +97,14 @@ COMBINATIONS = (
     Combination.of("projected", "noise", "order 0", "blocks", "sum"),
     Combination.of("projected", "batch", "fast", "blocks", "vectors"),
     Combination.of("plain", "decay", "noise", "norm", "order 1", "sum"),
-    Combination.of("plain", "decay", "norm", "fast", "blocks", "vectors"),
-    Combination.of("plain", "decay", "norm", "order 2", "vectors", "neurons"),
+    Combination.of("plain", "schedule", "decay", "norm", "fast", "blocks", "vectors"),
+    Combination.of("plain", "schedule", "decay", "norm", "order 2", "vectors", "neurons"),
     Combination.of("plain", "batch", "decay", "blocks", "vectors", "neurons"),
-    Combination.of("spherical", "batch", "noise", "order 1", "blocks", "sum"),
+    Combination.of("spherical", "schedule", "batch", "noise", "order 1", "blocks", "sum"),
     Combination.of("projected", "batch", "order 2", "blocks", "vectors", "neurons"),
-    Combination.of("plain", "batch", "decay", "norm", "order 0", "normaliser", "neurons"),
+    Combination.of(
+        "plain", "schedule", "batch", "decay", "norm", "order 0", "normaliser", "neurons"
+    ),
     Combination.of(
         "plain", "batch", "decay", "noise", "norm", "order 1", "normaliser", "blocks", "neurons"
     ),
@@ -146,6 +149,9 @@ _FAST = Refusal(
     "a parameter of order 1 with a gram fluctuates within a few updates, which is not followed",
 )
 _SLOW = Refusal("problem.parameter_rates", "the parameter moves while the search goes on")
+_CLOCK = Refusal(
+    "problem.learning_rate", "the law has no N, but a rate changes by an amount that depends on N"
+)
 _COUPLED = Refusal("problem.learner", "the law is that of one neuron")
 
 # options that exclude each other by what they mean; a sample of several vectors has no label
@@ -175,7 +181,8 @@ def refusal(option: str, update: str, level: str) -> Refusal | None:
     if option == "fast" and level == "fluctuations":
         return _FAST
     if level == "search":
-        return {"order 1": _SLOW, "order 2": _SLOW, "neurons": _COUPLED}.get(option)
+        refused = {"order 1": _SLOW, "order 2": _SLOW, "neurons": _COUPLED, "schedule": _CLOCK}
+        return refused.get(option)
     return None
 
 

@@ -47,10 +47,13 @@ def at_update(problem: Problem, number: jax.Array, dimension: int, dtype: Any) -
 
 def with_mean_rates(problem: Problem, end: Any, dtype: Any = jnp.float64) -> Problem:
     """The problem with averages of its rates over [0, end] as numbers, to judge a quadrature by."""
-    times = (jnp.arange(_TIMES) + 0.5).astype(dtype) * (jnp.asarray(end, dtype) / _TIMES)
-    return _with_values(
-        problem, lambda rate: jnp.mean(jax.vmap(lambda tau: value_at(rate, tau, dtype))(times))
-    )
+
+    def average(rate: Any) -> jax.Array:
+        shares = (np.arange(_TIMES) + 0.5) / _TIMES
+        times = jnp.asarray(shares, dtype) * jnp.asarray(end, dtype)
+        return jnp.mean(jax.vmap(lambda tau: value_at(rate, tau, dtype))(times))
+
+    return _with_values(problem, average)
 
 
 def from_time(problem: Problem, tau: Any) -> Problem:
@@ -101,7 +104,8 @@ def value_of_update(rate: Any, number: jax.Array, dimension: int, dtype: Any) ->
     if hasattr(rate, "of_update"):
         with lenient():
             return jnp.asarray(rate.of_update(number, dimension), dtype)
-    return value_at(rate, number.astype(dtype) / dimension, dtype)
+    tau = number.astype(dtype) / dimension
+    return value_at(rate, tau * (1 + 4 * jnp.finfo(dtype).eps), dtype)  # a jump at j / N is met
 
 
 def check_values(argument: str, schedule: Any, end: float) -> None:

@@ -61,30 +61,29 @@ def sgd(problem, dimension, weights, parameters, replicas, key, steps):
     """Final order parameters of independent runs; from random weights if None are given."""
     cast = problem.cast(jnp.float32)
     n = float(dimension)
-    rates = {
-        name: rate / n ** problem.order(name) for name, rate in problem.parameter_rates.items()
-    }
+
+    def value(rate, number):
+        return jnp.float32(rate(number.astype(jnp.float32) / n) if callable(rate) else rate)
 
     def mean_loss(w, parameters, vectors, label):
         one = partial(sample_loss, cast, dimension, w, parameters)
         return jnp.mean(jax.vmap(one)(vectors, label))
 
-    def step(carry, key):
-        w, parameters = carry
+    def step(carry, numbered):
+        (w, parameters), (key, number) = carry, numbered
         keys = jax.random.split(key, problem.batch)
         vectors, label = jax.vmap(partial(draw_sample, cast, dimension))(keys)
         slope, slopes = jax.grad(mean_loss, (0, 1))(w, parameters, vectors, label)
         if problem.weight_decay is not None:
-            slope = slope + jnp.float32(problem.weight_decay) * w
+            slope = slope + value(cast.weight_decay, number) * w
         if problem.update == "spherical":
             slope = slope - jnp.sum(slope * w, axis=1, keepdims=True) * w
-        w = w - jnp.float32(problem.learning_rate / n) * slope
+        w = w - value(cast.learning_rate, number) / n * slope
         if problem.update != "plain":
             w = w / jnp.linalg.norm(w, axis=1, keepdims=True)
-        parameters = {
-            name: value - jnp.float32(rates.get(name, 0.0)) * slopes[name]
-            for name, value in parameters.items()
-        }
+        for name, rate in cast.parameter_rates.items():
+            size = value(rate, number) / n ** problem.order(name)
+            parameters = {**parameters, name: parameters[name] - size * slopes[name]}
         return (w, parameters), None
 
     def run(key):
@@ -96,7 +95,7 @@ def sgd(problem, dimension, weights, parameters, replicas, key, steps):
             w = jnp.asarray(weights, jnp.float32)
         first = cast.initial_parameters(jnp.float32)
         carry = w, {**first, **{name: jnp.float32(v) for name, v in parameters.items()}}
-        return jax.lax.scan(step, carry, jax.random.split(key, steps))[0]
+        return jax.lax.scan(step, carry, (jax.random.split(key, steps), jnp.arange(steps)))[0]
 
     w, parameters = jax.jit(jax.vmap(run))(jax.random.split(key, replicas))
     seen = order_parameters(problem, np.asarray(w, np.float64), dimension)

@@ -100,7 +100,9 @@ def _holds_tracer(thing: Any, known: set[int]) -> bool:
     return is_traced(leaves) or any(_holds_tracer(part, known) for part in leaves if callable(part))
 
 
-def transformed(problem: Problem, run: Run, key: jax.Array, start: Overlaps | None) -> Trajectory:
+def transformed(
+    problem: Problem, run: Run, key: jax.Array, start: Overlaps | None, begins: float = 0.0
+) -> Trajectory:
     """A run whose numbers may be traced, as arithmetic alone.
 
     Replicas are advanced by the same code as those of a compiled run, in groups one after another.
@@ -138,7 +140,7 @@ def transformed(problem: Problem, run: Run, key: jax.Array, start: Overlaps | No
         first,
         last,
         None if watch is None else watch.stopped,
-        {"precision": run.precision},
+        {"precision": run.precision, **({"begins": begins} if begins else {})},
     )
 
 

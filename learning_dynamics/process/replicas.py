@@ -17,6 +17,7 @@ from learning_dynamics.process.draws import draw_samples
 from learning_dynamics.process.layout import Layout
 from learning_dynamics.process.optimiser import Optimiser, descend, fresh_memory
 from learning_dynamics.process.starts import random_start
+from learning_dynamics.process.steps import at_rest
 from learning_dynamics.process.stopping import Stop, start_watch, watch
 from learning_dynamics.process.update import update
 
@@ -36,7 +37,7 @@ class Particle(NamedTuple):
     Attributes:
         state: weights and parameters.
         watch: what its stop condition has seen, None without one.
-        memory: of its optimiser, None without one.
+        memory: of its optimiser, or V of a momentum; None without one.
     """
 
     state: State
@@ -45,11 +46,17 @@ class Particle(NamedTuple):
 
 
 def start_particles(
-    problem: Problem, states: State, stop: Stop | None, optimiser: Optimiser | None
+    problem: Problem,
+    layout: Layout,
+    states: State,
+    stop: Stop | None,
+    optimiser: Optimiser | None,
 ) -> Particle:
     """Particles before the first update, from states with a leading replica axis."""
     fresh = None if stop is None else start_watch(states.signal.shape[0])
-    return Particle(states, fresh, fresh_memory(optimiser, problem, states))
+    states, velocity = at_rest(problem, layout, states)
+    memory = velocity if optimiser is None else fresh_memory(optimiser, problem, states)
+    return Particle(states, fresh, memory)
 
 
 def group_size(layout: Layout) -> int:
@@ -117,7 +124,7 @@ def motion(
     def step(particle: Particle, inputs: Any) -> Particle:
         before = particle.state, particle.memory
         if optimiser is None:
-            after = update(problem, layout, particle.state, inputs), None
+            after = update(problem, layout, particle.state, inputs, particle.memory)
         else:
             after = descend(problem, layout, optimiser, *before, inputs)
         if stop is None:

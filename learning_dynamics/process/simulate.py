@@ -205,7 +205,7 @@ def _simulate(
             states = begin(layout, dtype, mesh)(problem, keys)
         else:
             states = pad(place(problem, layout, start, count, dtype), full)
-        particles = start_particles(problem.cast(dtype), states, stop, optimiser)
+        particles = start_particles(problem.cast(dtype), layout, states, stop, optimiser)
         particles = jax.device_put(particles, apart)
         first = order_parameters_of(particles, count)
         go = partial(advance(layout, own, stop, group, dtype, mesh, optimiser), problem)

@@ -13,14 +13,17 @@ from learning_dynamics.model.problem import Problem
 from learning_dynamics.process.draws import drawn_noise, reduced_normals
 from learning_dynamics.process.layout import Layout
 from learning_dynamics.process.reduced_noise import gram_factor
+from learning_dynamics.process.steps import constrained, orthonormal
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import reject
 
-__all__ = ["normalise", "place", "random_start"]
+__all__ = ["place", "random_start"]
 
 
 def random_start(problem: Problem, layout: Layout, key: jax.Array, dtype: Any) -> State:
     """Independent N(0, initial_norm^2 / N) weights; uniform on the sphere where rows have norm one.
+
+    Orthonormal rows are uniform as well.
 
     On the overlaps level a lower trapezoid with the same Wishart law stands for the weights.
     """
@@ -35,17 +38,9 @@ def random_start(problem: Problem, layout: Layout, key: jax.Array, dtype: Any) -
     drawn, _ = drawn_noise(layout, random.fold_in(key, 1), below, freedoms, *sizes, dtype)
     noise = tuple(scale * weights for weights in drawn)
     state = State(signal, noise, problem.initial_parameters(dtype))
-    return normalise(state) if problem.update != "plain" else state
-
-
-def normalise(state: State) -> State:
-    """Scale every row of W to norm one."""
-    square = jnp.sum(state.signal * state.signal, axis=-1)
-    for weights in state.noise:
-        square = square + jnp.sum(weights * weights, axis=(0, 2))
-    shrink = jax.lax.rsqrt(square)
-    noise = tuple(weights * shrink[None, :, None] for weights in state.noise)
-    return State(state.signal * shrink[:, None], noise, state.parameters)
+    if problem.update == "orthogonal":  # nearly dependent rows take a second pass
+        return orthonormal(orthonormal(state))
+    return constrained(problem, state)
 
 
 def place(problem: Problem, layout: Layout, overlaps: Overlaps, replicas: int, dtype: Any) -> State:

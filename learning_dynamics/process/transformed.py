@@ -124,7 +124,7 @@ def transformed(problem: Problem, run: Run, key: jax.Array, start: Overlaps | No
     else:
         states = place(problem, layout, start, run.replicas, dtype)
     first = jax.vmap(overlaps_of)(states)
-    particles = start_particles(cast, states, run.stop, run.optimiser)
+    particles = start_particles(cast, layout, states, run.stop, run.optimiser)
     last, seen, watch = _in_groups(partial(_together, cast, run, dtype), particles, keys, layout)
     values = jax.vmap(lambda overlaps: jax.lax.map(partial(observed, run.observables), overlaps))(
         seen

@@ -14,7 +14,7 @@ from learning_dynamics.limit.velocity import observed, velocity
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 
-__all__ = ["Run", "solve_along", "solve_path", "units_of"]
+__all__ = ["Run", "solve_along", "solve_path", "solve_transformable", "units_of"]
 
 
 def units_of(start: Overlaps) -> Overlaps:
@@ -132,3 +132,60 @@ def solve_path(
         )
 
     return jax.lax.map(one, starts)
+
+
+def solve_transformable(
+    nodes: Nodes,
+    starts: Overlaps,
+    problem: Problem,
+    noise: LimitNoise,
+    times: jax.Array,
+    tolerances: jax.Array,
+    first_steps: jax.Array,
+    *,
+    law: bool,
+    **static: Any,
+) -> dict[str, jax.Array]:
+    """Observables by `solve_path` under several rules, leading axis of `nodes`.
+
+    A loop that both modes of differentiation pass makes all its steps for every element of a batch
+    until the slowest is done. Values alone need no such loop: a batch of them is solved one after
+    the other, each with its own steps. Derivatives are those of the other loop.
+    """
+
+    def solve(differentiable: bool, nodes: Nodes, *given: Any) -> dict[str, jax.Array]:
+        *shared, tolerances, first_steps = given
+
+        def one(rule: tuple[Nodes, jax.Array, jax.Array]) -> dict[str, jax.Array]:
+            return solve_path(
+                rule[0], *shared, *rule[1:], differentiable=differentiable, law=law, **static
+            ).observed
+
+        return jax.lax.map(one, (nodes, tolerances, first_steps))
+
+    def derivative(primals: Any, tangents: Any) -> Any:
+        """In the numbers that move alone: others may sit where a derivative does not exist."""
+        leaves, structure = jax.tree.flatten(primals)
+        directions = jax.tree.leaves(tangents, is_leaf=_is_zero)
+        moving = [i for i, direction in enumerate(directions) if not _is_zero(direction)]
+
+        def of_moving(*numbers: Any) -> dict[str, jax.Array]:
+            values = leaves.copy()
+            for place, number in zip(moving, numbers, strict=True):
+                values[place] = number
+            return solve(True, *jax.tree.unflatten(structure, values))
+
+        chosen = [leaves[i] for i in moving], [directions[i] for i in moving]
+        return jax.jvp(of_moving, *chosen)
+
+    values = jax.custom_jvp(jax.custom_batching.sequential_vmap(partial(solve, False)))
+    values.defjvp(derivative, symbolic_zeros=True)
+    observed: dict[str, jax.Array] = values(
+        nodes, starts, problem, noise, times, tolerances, first_steps
+    )
+    return observed
+
+
+def _is_zero(tangent: Any) -> bool:
+    """Whether a tangent is known to vanish."""
+    return isinstance(tangent, jax.custom_derivatives.SymbolicZero)

@@ -13,7 +13,7 @@ from learning_dynamics.limit.accuracy import Estimate, Target, combine, excess
 from learning_dynamics.limit.adaptive import best_method
 from learning_dynamics.limit.kinks import has_kinks
 from learning_dynamics.limit.nodes import Nodes, same_length
-from learning_dynamics.limit.paths import Run, solve_path
+from learning_dynamics.limit.paths import Run, solve_path, solve_transformable
 from learning_dynamics.limit.population import Population, Rules, chunked
 from learning_dynamics.limit.quadrature import expectation_nodes
 from learning_dynamics.model.overlaps import Overlaps
@@ -279,15 +279,11 @@ def solve_traced(
     count = rules.nodes.weights.shape[0]
     tolerances = np.append(np.full(count, tolerance), looser * tolerance)
     first_steps = np.append(np.full(count, _FIRST), _FIRST_LOOSER)
-
-    def one(given: tuple[Nodes, jax.Array, jax.Array]) -> dict[str, jax.Array]:
-        return solve_path(
-            given[0], setting.starts, population.cast, population.noise, times, *given[1:],
-            held=setting.held, watched=setting.watched, max_steps=setting.max_steps,
-            differentiable=True, law=law,
-        ).observed  # fmt: skip
-
-    paths = jax.lax.map(one, (nodes, jnp.asarray(tolerances), jnp.asarray(first_steps)))
+    paths = solve_transformable(
+        nodes, setting.starts, population.cast, population.noise, times,
+        jnp.asarray(tolerances), jnp.asarray(first_steps),
+        held=setting.held, watched=setting.watched, max_steps=setting.max_steps, law=law,
+    )  # fmt: skip
     means = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=1), paths)
     mean = rules.combined(jax.tree.map(lambda leaf: leaf[:-1], means))
     integrator = jax.tree.map(lambda leaf: jnp.abs(leaf[-1] - leaf[0]), means)

@@ -21,8 +21,8 @@ from learning_dynamics.process.steps import at_rest
 from learning_dynamics.process.stopping import Stop, start_watch, watch
 from learning_dynamics.process.update import update
 
-__all__ = ["Observables", "Particle", "advance", "begin", "group_size", "motion", "observed"]
-__all__ += ["replica_keys", "split", "start_particles"]
+__all__ = ["Observables", "Particle", "advance", "begin", "group_size", "memory_of"]
+__all__ += ["motion", "observed", "replica_keys", "split", "start_particles"]
 
 _LANES = 32  # measured: 16 to 64 are alike, more needs more memory than the cache has
 _WIDE = 64  # components of a weight vector in one block that fill the lanes by themselves
@@ -51,12 +51,26 @@ def start_particles(
     states: State,
     stop: Stop | None,
     optimiser: Optimiser | None,
+    velocity: State | None = None,
 ) -> Particle:
     """Particles before the first update, from states with a leading replica axis."""
     fresh = None if stop is None else start_watch(states.signal.shape[0])
-    states, velocity = at_rest(problem, layout, states)
+    if velocity is None:
+        states, velocity = at_rest(problem, layout, states)
     memory = velocity if optimiser is None else fresh_memory(optimiser, problem, states)
     return Particle(states, fresh, memory)
+
+
+def memory_of(particles: Particle) -> Overlaps | None:
+    """Order parameters of the rows of W and of the memory V of a momentum, leading axis replicas.
+
+    The parameters are the velocities of those that move.
+    """
+    state, velocity = particles.state, particles.memory
+    if not isinstance(velocity, State):
+        return None
+    both = jax.tree.map(lambda w, v: jnp.concatenate([w, v], axis=-2), state[:2], velocity[:2])
+    return jax.vmap(overlaps_of)(State(*both, velocity.parameters))
 
 
 def group_size(layout: Layout) -> int:

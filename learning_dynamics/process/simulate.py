@@ -35,12 +35,13 @@ from learning_dynamics.process.replicas import (
     advance,
     begin,
     group_size,
+    memory_of,
     pad,
     replica_keys,
     replica_mesh,
     start_particles,
 )
-from learning_dynamics.process.starts import place
+from learning_dynamics.process.starts import place, place_moving
 from learning_dynamics.process.stopping import Stop, check_stop
 from learning_dynamics.process.trajectory import Trajectory
 from learning_dynamics.process.transformed import (
@@ -99,8 +100,8 @@ def simulate(
         level: "ambient" holds all K N weights, O(K N) per update; "overlaps" draws the process
             of M and Q, equal in law at every N, O(K^2 + K r) per update.
         start: order parameters at time zero, one set or one per replica, or a trajectory, whose
-            last ones are taken (with another key: an equal one draws equal samples again); random
-            weights if None.
+            last ones are taken, with the memory of a momentum (with another key: an equal one
+            draws equal samples again); random weights if None.
         observe: name -> function of `Overlaps`, recorded besides "signal", "norms", parameters;
             `ld.loss` is the population loss.
         stop: condition under which a replica is frozen.
@@ -126,7 +127,6 @@ def simulate(
     run = checked(
         problem, dimension, times, replicas, key, level, observe, stop, optimiser, precision
     )
-    start = start.last if isinstance(start, Trajectory) else start
     if not is_transformed(problem, start, key, observe, stop, optimiser):
         return _simulate(problem, run, key, start, devices, checkpoint, code)
     shown = tracker if callable(tracker) else None
@@ -183,7 +183,7 @@ def _simulate(
     problem: Problem,
     run: Run,
     key: jax.Array,
-    start: Overlaps | None,
+    start: Overlaps | Trajectory | None,
     devices: Sequence[jax.Device] | None,
     checkpoint: str | Path | None,
     code: str | None,
@@ -201,11 +201,15 @@ def _simulate(
         full = -(-count // (group * mesh.size)) * group * mesh.size
         apart = NamedSharding(mesh, PartitionSpec("replicas"))
         keys = jax.device_put(replica_keys(key, jnp.arange(full)), apart)
+        velocity = None
         if start is None:
             states = begin(layout, dtype, mesh)(problem, keys)
+        elif isinstance(start, Trajectory):
+            states, velocity = pad(place_moving(problem, layout, start, count, dtype), full)
         else:
             states = pad(place(problem, layout, start, count, dtype), full)
-        particles = start_particles(problem.cast(dtype), layout, states, stop, optimiser)
+        cast = problem.cast(dtype)
+        particles = start_particles(cast, layout, states, stop, optimiser, velocity)
         particles = jax.device_put(particles, apart)
         first = order_parameters_of(particles, count)
         go = partial(advance(layout, own, stop, group, dtype, mesh, optimiser), problem)
@@ -229,6 +233,9 @@ def _simulate(
             for name in parts[0]
         }
         last = order_parameters_of(particles, count)
+        memory = jax.tree.map(
+            lambda a: np.asarray(a[:count], np.float64), _batched_memory(particles)
+        )
         stopped = None if stop is None else np.asarray(particles.watch.stopped[:count], np.int64)
     attributes = {
         **saved.provenance(problem, key),
@@ -249,6 +256,7 @@ def _simulate(
         last,
         stopped,
         attributes,
+        memory,
     )
 
 
@@ -279,6 +287,9 @@ def random_starts(problem: Problem, *, dimension: int, replicas: int, key: jax.A
 @jax.jit
 def _batched_overlaps(particles: Particle) -> Overlaps:
     return jax.vmap(overlaps_of)(particles.state)
+
+
+_batched_memory = jax.jit(memory_of)
 
 
 def order_parameters_of(particles: Particle, count: int) -> Overlaps:

@@ -79,10 +79,19 @@ def rows_gram(state: State) -> jax.Array:
 
 
 def orthonormal(state: State) -> State:
-    """W with its rows orthonormalised one after another (Gram and Schmidt), for any rows."""
-    factor = jnp.linalg.cholesky(rows_gram(state))
-    unit = jnp.eye(factor.shape[-1], dtype=factor.dtype)
-    return _transformed(jax.scipy.linalg.solve_triangular(factor, unit, lower=True), state)
+    """W with its rows orthonormalised one after another, also if they are nearly dependent."""
+    neurons = state.signal.shape[0]
+    parts = [jnp.moveaxis(weights, 0, 1) for weights in state.noise]
+    rows = jnp.concatenate([part.reshape(neurons, -1) for part in (state.signal, *parts)], axis=1)
+    columns, triangle = jnp.linalg.qr(rows.T)
+    rows = (columns * jnp.where(jnp.diagonal(triangle) < 0, -1.0, 1.0).astype(rows.dtype)).T
+    first, noise = state.signal.shape[1], []
+    signal = rows[:, :first]
+    for part in parts:
+        size = part.shape[1] * part.shape[2]
+        noise.append(jnp.moveaxis(rows[:, first : first + size].reshape(part.shape), 1, 0))
+        first += size
+    return State(signal, tuple(noise), state.parameters)
 
 
 def _transformed(matrix: jax.Array, state: State) -> State:

@@ -27,7 +27,7 @@ from tests.learning_dynamics.kernel.models import Bands, Committee, Denoiser, Sp
 
 SMALL, STEPS, REPLICAS = 10, 15, 6000  # against SGD on the weights
 LARGE, MANY = 400, 10_000  # the limit and what surrounds it
-TIMES = np.array([1 / LARGE, 1.0])
+FIRST, LATER = 1 / LARGE, 30 / LARGE  # a momentum is under way after 30 updates
 ALLOWED = 5.0  # standard errors
 
 
@@ -187,11 +187,15 @@ def weights_after(combination):
 
 @lru_cache(maxsize=1)
 def process(combination):
-    """The exact process at a large N: after one update, and at tau = 1."""
+    """The exact process at a large N: after one update, and at tau = 1.
+
+    With a momentum before and after one update once it is under way, and at tau = 1.
+    """
     one = problem(combination)
+    times = [FIRST, 1.0] if one.momentum is None else [LATER, LATER + FIRST, 1.0]
     options = {"start": overlaps(one, LARGE), "level": "overlaps", "observe": {"blocks": blocks}}
     return ld.simulate(
-        one, dimension=LARGE, times=TIMES, replicas=MANY, key=jax.random.key(3), **options
+        one, dimension=LARGE, times=times, replicas=MANY, key=jax.random.key(3), **options
     )
 
 
@@ -249,21 +253,26 @@ def check_limit(combination):
     )  # fmt: skip
     for name, draws in seen.values.items():
         error = limit.quadrature_error[name][0] + limit.integrator_error[name][0]
-        assert_theory_agrees(draws[:, 1], limit.values[name][0], error, 4 / LARGE, name)
+        bias = 4 / LARGE / (1 - (one.momentum or 0.0))
+        assert_theory_agrees(draws[:, -1], limit.values[name][0], error, bias, name)
 
 
 def check_velocity(combination):
     """N times the mean change in one update."""
     one, seen = problem(combination), process(combination)
-    rate, error = ld.right_hand_side(
-        one, overlaps(one, LARGE), dimension=dimension_of(one), **rule(one)
-    )
     held = {"skip"} if is_fast(one) else set()
     initial = {"signal": seen.start.signal, "blocks": seen.start.blocks, **seen.start.parameters}
+    where, after = overlaps(one, LARGE), 0
+    if one.momentum is not None:
+        initial, after = {name: values[:, 0] for name, values in seen.values.items()}, 1
+        mean = {name: initial[name].mean(axis=0) for name in initial}
+        known = {name: mean[name] for name in seen.start.parameters}
+        where = ld.Overlaps(mean["signal"], mean["blocks"], known)
+    rate, error = ld.right_hand_side(one, where, dimension=dimension_of(one), **rule(one))
     for name, expected in {"signal": rate.signal, "blocks": rate.blocks, **rate.parameters}.items():
         if name in held:
             continue
-        change = LARGE * (seen.values[name][:, 0] - initial[name])
+        change = LARGE * (seen.values[name][:, after] - initial[name])
         wrong = getattr(error, name, None)
         wrong = error.parameters[name] if wrong is None else wrong
         assert_theory_agrees(change, expected, wrong, 8 / LARGE, name)

@@ -5,6 +5,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from learning_dynamics import schedules
     from learning_dynamics.evidence.comparison import (
         Comparison,
         Comparisons,
@@ -154,6 +155,7 @@ __all__ = [
     "right_hand_side",
     "save",
     "saved_as",
+    "schedules",
     "search_law",
     "simulate",
     "static",
@@ -162,6 +164,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "schedules":
+        return import_module(f"{__name__}.schedules")
     if name == "__version__":
         return version("learning-dynamics")
     if name not in _HOME:

@@ -77,7 +77,7 @@ def observed_scan(
 
 def observed_chunks(
     draw: Callable[[jax.Array], Any],
-    update: Callable[[State, Any], State],
+    update: Callable[[State, Any, jax.Array], State],
     observe: Callable[[State], Any],
     state: State,
     targets: jax.Array,
@@ -91,7 +91,7 @@ def observed_chunks(
 
     Args:
         draw: inputs of one chunk, a pytree with leading axis `chunk`.
-        update: one step of training, given one row of the chunk.
+        update: one step of training, given one row of the chunk and the number of the update.
         observe: what to record.
         state: pytree of arrays.
         targets: int32, shape (observations,), not decreasing: updates made at each observation.
@@ -113,7 +113,7 @@ def observed_chunks(
 
 def advance_chunks(
     draw: Callable[[jax.Array], Any],
-    update: Callable[[State, Any], State],
+    update: Callable[[State, Any, jax.Array], State],
     state: State,
     now: jax.Array,
     target: jax.Array,
@@ -124,7 +124,7 @@ def advance_chunks(
 
     Args:
         draw: inputs of one chunk, as in `observed_chunks`.
-        update: one step of training, given one row of the chunk.
+        update: one step of training, given one row of the chunk and the number of the update.
         state: pytree of arrays.
         now: int32 scalar, number of updates already made.
         target: int32 scalar, number of updates wanted.
@@ -145,7 +145,7 @@ def advance_chunks(
 
         def one(step: jax.Array, state: State) -> State:
             row = step - index * chunk
-            return update(state, jax.tree.map(lambda a: a[row], rows))
+            return update(state, jax.tree.map(lambda a: a[row], rows), step)
 
         return lax.fori_loop(now, end, one, state), end
 
@@ -174,7 +174,7 @@ def schedule(targets: np.ndarray, chunk: int) -> tuple[np.ndarray, np.ndarray]:
 
 def scheduled_chunks(
     draw: Callable[[jax.Array], Any],
-    update: Callable[[State, Any], State],
+    update: Callable[[State, Any, jax.Array], State],
     observe: Callable[[State], Any],
     state: State,
     targets: np.ndarray,
@@ -189,7 +189,7 @@ def scheduled_chunks(
 
     Args:
         draw: inputs of one chunk, as in `observed_chunks`.
-        update: one step of training, given one row of the chunk.
+        update: one step of training, given one row of the chunk and the number of the update.
         observe: what to record; it is evaluated at the end of every piece.
         state: pytree of arrays.
         targets: shape (observations,), increasing update numbers of the observations, on the host.
@@ -207,7 +207,8 @@ def scheduled_chunks(
         def one(state: State, numbered: tuple[jax.Array, Any]) -> tuple[State, None]:
             number, row = numbered
             inside = (number >= first) & (number < end)
-            return lax.cond(inside, update, lambda state, row: state, state, row), None
+            step = index * chunk + number
+            return lax.cond(inside, update, lambda state, row, step: state, state, row, step), None
 
         return lax.scan(one, state, (jnp.arange(chunk, dtype=jnp.int32), draw(index)))[0]
 

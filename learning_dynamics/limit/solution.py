@@ -138,7 +138,9 @@ def solve_limit(setting: Setting, times: Array, tolerance: float | None) -> Solu
     best_size = np.inf
     points: int | None = target.first(problem)
     while points is not None:
-        method, error = _choose(setting, points, states, kinks, always=jumps and best is None)
+        method, error = _choose(
+            setting, points, states, float(times[-1]), kinks, always=jumps and best is None
+        )
         jumps = jumps and error > 1e-3  # else the kinks are none, or resolved
         if jumps and best is None:
             points = target.more(points, error / _SHARE, least=0) or points
@@ -162,14 +164,14 @@ def solve_limit(setting: Setting, times: Array, tolerance: float | None) -> Solu
 
 
 def _choose(
-    setting: Setting, points: int, states: list[Overlaps], kinks: bool, *, always: bool
+    setting: Setting, points: int, states: list[Overlaps], end: float, kinks: bool, *, always: bool
 ) -> tuple[Any, float]:
     """Method with the smaller error of the right-hand side, and this error over the target."""
     population = setting.population
 
     def rates(rule: Nodes) -> Any:
         nodes = chunked(rule)
-        return [population.velocity(nodes, state, setting.held) for state in states]
+        return [population.velocity(nodes, state, setting.held, end) for state in states]
 
     with jax.enable_x64(True):
         return best_method(
@@ -243,7 +245,7 @@ def _why(
     if not size < _LARGE * (1 + before):
         return True, f"the limit diverges {where}, where it has grown by a factor {_LARGE:g}"
     with jax.enable_x64(True):
-        rate = setting.population.velocity(nodes, state, setting.held)
+        rate = setting.population.velocity(nodes, state, setting.held, end)
     if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(rate)):
         return True, f"the limit ends {where}: its right-hand side is not finite there"
     few = f"its {setting.max_steps} steps at tolerance {tolerance:g} do not suffice"

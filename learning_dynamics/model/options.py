@@ -46,6 +46,7 @@ LEVELS = {
 OPTIONS = {
     "bare": "no option",
     "batch": "`batch`",
+    "schedule": "rates that depend on the time",
     "decay": "`weight_decay`",
     "noise": "`label_noise`",
     "norm": "`initial_norm`",
@@ -92,8 +93,8 @@ COMBINATIONS = (
     Combination.of("plain"),
     Combination.of("spherical"),
     Combination.of("projected"),
-    Combination.of("spherical", "order 2", "vectors"),
-    Combination.of("projected", "order 1", "normaliser"),
+    Combination.of("spherical", "schedule", "order 2", "vectors"),
+    Combination.of("projected", "schedule", "order 1", "normaliser"),
     Combination.of("projected", "noise", "sum"),
     Combination.of("plain", "norm", "blocks", "sum"),
     Combination.of("spherical", "batch", "order 0", "sum"),
@@ -102,12 +103,14 @@ COMBINATIONS = (
     Combination.of("projected", "noise", "order 0", "blocks", "sum"),
     Combination.of("projected", "batch", "fast", "blocks", "vectors"),
     Combination.of("plain", "decay", "noise", "norm", "order 1", "sum"),
-    Combination.of("plain", "decay", "norm", "fast", "blocks", "vectors"),
-    Combination.of("plain", "decay", "norm", "order 2", "vectors", "neurons"),
+    Combination.of("plain", "schedule", "decay", "norm", "fast", "blocks", "vectors"),
+    Combination.of("plain", "schedule", "decay", "norm", "order 2", "vectors", "neurons"),
     Combination.of("plain", "batch", "decay", "blocks", "vectors", "neurons"),
-    Combination.of("spherical", "batch", "noise", "order 1", "blocks", "sum"),
+    Combination.of("spherical", "schedule", "batch", "noise", "order 1", "blocks", "sum"),
     Combination.of("projected", "batch", "order 2", "blocks", "vectors", "neurons"),
-    Combination.of("plain", "batch", "decay", "norm", "order 0", "normaliser", "neurons"),
+    Combination.of(
+        "plain", "schedule", "batch", "decay", "norm", "order 0", "normaliser", "neurons"
+    ),
     Combination.of(
         "plain", "batch", "decay", "noise", "norm", "order 1", "normaliser", "blocks", "neurons"
     ),
@@ -149,6 +152,10 @@ COMBINATIONS = (
     Combination.of(
         "orthogonal", "fast", "blocks", "vectors", "neurons", "repeats", "clip", "momentum"
     ),
+    Combination.of("projected", "schedule", "normalise"),
+    Combination.of("orthogonal", "schedule", "order 1", "repeated batch"),
+    Combination.of("projected", "schedule", "order 2", "vectors", "clipped batch"),
+    Combination.of("orthogonal", "schedule", "order 2", "vectors", "repeats", "clip", "momentum"),
 )  # fmt: skip
 
 # those of losses with a search phase; plain updates of a loss that leaves the norm free have decay
@@ -206,6 +213,9 @@ _FAST = Refusal(
     "a parameter of order 1 with a gram fluctuates within a few updates, which is not followed",
 )
 _SLOW = Refusal("problem.parameter_rates", "the parameter moves while the search goes on")
+_CLOCK = Refusal(
+    "problem.learning_rate", "the law has no N, but a rate changes by an amount that depends on N"
+)
 _COUPLED = Refusal("problem.learner", "the law is that of one neuron")
 _PUSHED = Refusal("problem.update", "orthonormal rows of several neurons push each other")
 _JOINT = Refusal("problem.batch", "the norm of the gradient holds all samples of a batch jointly")
@@ -250,7 +260,8 @@ def refusal(option: str, update: str, level: str) -> Refusal | None:
     if level == "search":
         if update == "orthogonal" and option in ("neurons", "sum"):
             return _PUSHED
-        return {"order 1": _SLOW, "order 2": _SLOW, "neurons": _COUPLED}.get(option)
+        refused = {"order 1": _SLOW, "order 2": _SLOW, "neurons": _COUPLED, "schedule": _CLOCK}
+        return refused.get(option)
     return None
 
 

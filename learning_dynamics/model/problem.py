@@ -15,6 +15,7 @@ from learning_dynamics.model.latent import Latent
 from learning_dynamics.model.latents import Normal
 from learning_dynamics.model.learner import Learner, Sample
 from learning_dynamics.pytrees import configuration, is_traced, require_configuration, static
+from learning_dynamics.schedules import as_schedule, check_shape
 from learning_dynamics.validation import (
     finite_array,
     integers,
@@ -43,7 +44,9 @@ class Problem:
     Attributes:
         inputs: input model.
         learner: learner with its loss.
-        learning_rate: eta.
+        learning_rate: eta, a number or a function of tau (`learning_dynamics.schedules`): update j,
+            counted from zero, uses eta(j / N), the limit eta(tau). So do the rates of parameters
+            and the weight decay.
         update: "plain"; "projected" (plain step, then every row is scaled to norm one);
             "spherical" (component of the gradient orthogonal to each row, step, rows scaled to
             norm one); "orthogonal" (plain step, then W <- (W W^T)^(-1/2) W: orthonormal rows).
@@ -99,7 +102,10 @@ class Problem:
         for order in orders.values():
             if integers("parameter_orders", order, least=0) > 2:  # a gram is of order N at most
                 raise reject("parameter_orders", "be 0, 1 or 2: beyond, nothing moves", orders)
+        rates = {n: as_schedule(f"parameter_rates[{n!r}]", rate) for n, rate in rates.items()}
         object.__setattr__(self, "parameter_rates", rates)
+        for name in ("learning_rate", "weight_decay"):
+            object.__setattr__(self, name, as_schedule(name, getattr(self, name)))
         object.__setattr__(self, "parameter_orders", tuple(sorted(orders.items())))
         for name in ("weight_decay", "initial_norm"):
             if getattr(self, name) is not None and self.update != "plain":
@@ -122,7 +128,9 @@ class Problem:
             **{f"parameter_rates[{name!r}]": rate for name, rate in self.parameter_rates.items()},
         }
         for name, value in numbers.items():
-            if value is None or is_traced(value):
+            if callable(value):
+                check_shape(name, value)
+            if value is None or callable(value) or is_traced(value):
                 continue
             number = finite_array(name, value, ndim=0)
             if name == "momentum" and not 0 <= number < 1:

@@ -13,6 +13,7 @@ from learning_dynamics import random
 from learning_dynamics.loop import advance_chunks, observed_chunks
 from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.model.rates import at_update
 from learning_dynamics.process.draws import draw_samples
 from learning_dynamics.process.layout import Layout
 from learning_dynamics.process.optimiser import Optimiser, descend, fresh_memory
@@ -119,12 +120,16 @@ def motion(
     lanes: int,
     dtype: Any,
     optimiser: Optimiser | None = None,
-) -> tuple[Callable[[jax.Array], Callable[[jax.Array], Any]], Callable[[Particle, Any], Particle]]:
+) -> tuple[
+    Callable[[jax.Array], Callable[[jax.Array], Any]],
+    Callable[[Particle, Any, jax.Array], Particle],
+]:
     """Random inputs and update of `lanes` replicas at once: the code of every run.
 
     Returns:
         Function of the keys of the lanes, giving one of the number of a chunk, giving its inputs
-        with leading axes (updates, lanes); and update of the particles with one row of them.
+        with leading axes (updates, lanes); and update of the particles with one row of them, given
+        the number of the update.
     """
 
     def draw(keys: jax.Array, index: jax.Array) -> Any:
@@ -135,12 +140,15 @@ def motion(
             return jax.tree.map(lambda leaf: leaf[:, None], one(keys[0]))
         return jax.vmap(one, out_axes=1)(keys)
 
-    def step(particle: Particle, inputs: Any) -> Particle:
-        before = particle.state, particle.memory
+    def step(particle: Particle, inputs: Any, number: jax.Array) -> Particle:
+        before, now = (
+            (particle.state, particle.memory),
+            at_update(problem, number, layout.dimension, dtype),
+        )
         if optimiser is None:
-            after = update(problem, layout, particle.state, inputs, particle.memory)
+            after = update(now, layout, particle.state, inputs, particle.memory)
         else:
-            after = descend(problem, layout, optimiser, *before, inputs)
+            after = descend(now, layout, optimiser, *before, inputs)
         if stop is None:
             return Particle(after[0], None, after[1])
         stopped = particle.watch.stopped != -1
@@ -150,7 +158,7 @@ def motion(
     def inputs_of(keys: jax.Array) -> Callable[[jax.Array], Any]:
         return partial(draw, jax.vmap(lambda key: split(key)[1])(keys))
 
-    return inputs_of, jax.vmap(step)
+    return inputs_of, jax.vmap(step, (0, 0, None))
 
 
 @lru_cache(maxsize=64)
@@ -237,7 +245,7 @@ def _each_group(function: Callable[[Any], Any], replicas: Any, group: int, start
 
 def _in_rounds(
     inputs_of: Callable[[jax.Array], Callable[[jax.Array], Any]],
-    step: Callable[[Particle, Any], Particle],
+    step: Callable[[Particle, Any, jax.Array], Particle],
     observe: Callable[[Particle], Any],
     particles: Particle,
     keys: jax.Array,

@@ -114,6 +114,11 @@ class Trajectory:
     memory: Overlaps | None = None
 
     @property
+    def begins(self) -> float:
+        """Time on the clock of the rates before the first update: zero unless a run goes on."""
+        return float(self.attributes.get("begins", 0.0))
+
+    @property
     def replicas(self) -> int:
         """Number of replicas."""
         return int(self.start.signal.shape[-3])
@@ -211,12 +216,12 @@ class Trajectory:
 def _flatten(item: Trajectory) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     leaves = (*item.values.values(), item.start, item.last, item.stopped, item.memory)
     times, updates = (tuple(np.asarray(a).tolist()) for a in (item.times, item.updates))
-    precision = item.attributes.get("precision")
-    return leaves, (item.level, item.dimension, times, updates, tuple(item.values), precision)
+    kept = tuple((n, item.attributes[n]) for n in ("precision", "begins") if n in item.attributes)
+    return leaves, (item.level, item.dimension, times, updates, tuple(item.values), kept)
 
 
 def _rebuild(structure: tuple[Any, ...], leaves: tuple[Any, ...]) -> Trajectory:
-    level, dimension, times, updates, names, precision = structure
+    level, dimension, times, updates, names, kept = structure
     *values, start, last, stopped, memory = leaves
     return Trajectory(
         level,
@@ -227,7 +232,7 @@ def _rebuild(structure: tuple[Any, ...], leaves: tuple[Any, ...]) -> Trajectory:
         start,
         last,
         stopped,
-        {} if precision is None else {"precision": precision},
+        dict(kept),
         memory,
     )
 

@@ -102,7 +102,11 @@ def _holds_tracer(thing: Any, known: set[int]) -> bool:
 
 
 def transformed(
-    problem: Problem, run: Run, key: jax.Array, start: Overlaps | Trajectory | None
+    problem: Problem,
+    run: Run,
+    key: jax.Array,
+    start: Overlaps | Trajectory | None,
+    begins: float = 0.0,
 ) -> Trajectory:
     """A run whose numbers may be traced, as arithmetic alone.
 
@@ -146,7 +150,7 @@ def transformed(
         first,
         last,
         None if watch is None else watch.stopped,
-        {"precision": run.precision},
+        {"precision": run.precision, **({"begins": begins} if begins else {})},
         memory,
     )
 

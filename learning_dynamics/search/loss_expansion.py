@@ -19,6 +19,7 @@ from learning_dynamics.limit.sample_step import follows_gradient, sample_step
 from learning_dynamics.model.learner import Sample
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem, mixing_matrix
+from learning_dynamics.model.rates import at_time
 from learning_dynamics.process.steps import inverse_root
 from learning_dynamics.search.forms import Form
 from learning_dynamics.search.polynomials import powers_of
@@ -73,7 +74,8 @@ def expanded_forms(
         dL/dt = E[ p_t(F) / p_0(F) ( sum A dF/dt + sum (D + D^T) dW/dt W^T ) ]
 
     is what drives the overlaps along the ray: L_k(m) = m.v_k(m) / k, with the part -eta v_k of
-    order k - 1 of the drift. It is a potential of the drift for one neuron and one vector.
+    order k - 1 of the drift, at the learning rate of time zero. It is a potential of the drift for
+    one neuron and one vector.
 
     L(t) is analytic; its Taylor coefficients come from the polynomial through 16 Chebyshev points,
     the forms from random rays U. Derived here.
@@ -109,7 +111,7 @@ def expanded_forms(
     cut = {name: np.zeros(len(p)) for name, p in zip(names, powers, strict=True)}
     blocks, signal = np.asarray(state.blocks), np.asarray(state.signal)
     with jax.enable_x64(True):
-        noise, cast = population.noise, population.cast
+        noise, cast = population.noise, at_time(population.cast, 0.0)
         covariance = np.einsum("b,bkl->kl", np.asarray(noise.variances), blocks)
         if np.linalg.eigvalsh(covariance).min() < 1e-10 * np.trace(covariance):
             raise reject("around", "have independent rows in the noise", covariance.tolist())

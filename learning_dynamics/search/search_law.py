@@ -16,6 +16,7 @@ from learning_dynamics.limit.quadrature import Method
 from learning_dynamics.limit.sample_step import follows_gradient
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.model.rates import schedules_of
 from learning_dynamics.random import check_key
 from learning_dynamics.search.escape_time import escape_constant
 from learning_dynamics.search.explosion_time import moving_explosion_times
@@ -124,6 +125,12 @@ def search_law(
     count = positive_integer("draws", draws)
     if not 0 < threshold < 1:
         raise reject("threshold", "lie strictly between 0 and 1", threshold)
+    for name in schedules_of(problem):
+        demand = (
+            "be a number: the law is one without N, and in the time that a search takes (log N or "
+            "N^(k-2) units of tau) the rate changes with N. Integrate from `random_starts` instead"
+        )
+        raise reject(f"problem.{name}", demand, "one that depends on the time")
     _check_steps(problem)
     single = one_neuron(problem, neuron)
     target = Target(accuracy, points, max_points, method, allow_inaccurate)

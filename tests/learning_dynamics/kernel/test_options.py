@@ -1,5 +1,6 @@
 """Every cell of `model.options`: it agrees with SGD on the weights, or is refused by name."""
 
+from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import combinations, pairwise, permutations
 
@@ -129,8 +130,30 @@ def numbers(combination):
     return {"update": combination.update, **given}
 
 
+def in_time(tau):
+    """A factor of rates that depend on the time."""
+    return 1.4 / (1 + tau)
+
+
+def scheduled(one):
+    """The problem with all its rates falling in time: by a schedule, a function and both."""
+    falling = ld.schedules.power(1.4 * one.learning_rate, 1.0)
+    changes = {"learning_rate": falling}
+    if "v" in one.parameter_rates:
+        changes["parameter_rates"] = {"v": ld.schedules.exponential(0.6, 0.7, 0.1)}
+    if one.weight_decay is not None:
+        changes["weight_decay"] = in_time
+    return replace(one, **changes)
+
+
 def problem(combination):
     """The problem of a combination."""
+    one = constant_problem(combination)
+    return scheduled(one) if "schedule" in combination.options else one
+
+
+def constant_problem(combination):
+    """The problem of a combination with constant rates."""
     options, given = combination.options, numbers(combination)
     neurons = 2 if {"neurons", "sum"} & options else 1
     if {"vectors", "fast", "order 2"} & options:
@@ -414,7 +437,8 @@ def search_problem(combination):
         given["parameter_orders"] = {"v": 0} if "order 0" in options else {}
     kinds = {"sum": (EvenApart, 2), "normaliser": (EvenNormalised, 1), "neurons": (Even, 2)}
     learner, neurons = next((kinds[name] for name in kinds if name in options), (Even, 1))
-    return ld.Problem(Square("blocks" in options), learner(neurons), 0.5, **given)
+    one = ld.Problem(Square("blocks" in options), learner(neurons), 0.5, **given)
+    return scheduled(one) if "schedule" in options else one
 
 
 def overlap(o):

@@ -1,6 +1,5 @@
 """Theory under `jit`, `vmap`, `grad` and `jacfwd`: against difference quotients and loops."""
 
-import time
 from functools import partial
 
 import chex
@@ -150,31 +149,6 @@ def test_a_limit_inside_is_the_limit_outside():
     inside.prediction()
     with pytest.raises(ValueError, match="ask `integrate`"):
         inside.at([0.1])
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("as_users_compile")
-def test_a_batch_is_the_loop_and_costs_no_more():
-    """32 rates in one program: each makes its own steps."""
-    rates = jnp.linspace(0.0, 0.3, 32)
-    value = partial(value_of, "second layer")
-    one = jax.jit(chex.assert_max_traces(lambda x: value(x), n=1))
-    batch = jax.jit(
-        jax.vmap(
-            chex.assert_max_traces(lambda x: value(x), n=1),
-        )
-    )
-    calls = {
-        "batch": lambda: np.array(batch(rates)),
-        "loop": lambda: [float(one(x)) for x in rates],
-    }
-    np.testing.assert_allclose(calls["batch"](), calls["loop"](), rtol=1e-10)
-    seconds = {name: [] for name in calls}
-    for name, call in [*calls.items()] * 7:
-        before = time.process_time()
-        call()
-        seconds[name].append(time.process_time() - before)
-    assert np.median(seconds["batch"]) < 1.1 * np.median(seconds["loop"])
 
 
 @pytest.mark.slow

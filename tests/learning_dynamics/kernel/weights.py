@@ -98,16 +98,16 @@ def sgd(problem, dimension, weights, parameters, replicas, key, steps):
     """Final order parameters of independent runs; from random weights if None are given."""
     cast = problem.cast(jnp.float32)
     n = float(dimension)
-    rates = {
-        name: rate / n ** problem.order(name) for name, rate in problem.parameter_rates.items()
-    }
+
+    def value(rate, number):
+        return jnp.float32(rate(number.astype(jnp.float32) / n) if callable(rate) else rate)
 
     def mean_loss(w, parameters, vectors, label):
         one = partial(sample_loss, cast, dimension, w, parameters)
         return jnp.mean(jax.vmap(one)(vectors, label))
 
-    def step(carry, key):
-        w, parameters, v, velocities = carry
+    def step(carry, numbered):
+        (w, parameters, v, velocities), (key, number) = carry, numbered
         keys = jax.random.split(key, problem.batch)
         vectors, label = jax.vmap(partial(draw_sample, cast, dimension))(keys)
         memory = jnp.float32(0.0 if problem.momentum is None else problem.momentum)
@@ -117,19 +117,19 @@ def sgd(problem, dimension, weights, parameters, replicas, key, steps):
             if problem.update == "spherical":
                 slope = slope - jnp.sum(slope * w, axis=1, keepdims=True) * w
             if problem.weight_decay is not None:
-                slope = slope + jnp.float32(problem.weight_decay) * w
-            v = memory * v - jnp.float32(problem.learning_rate / n) * slope
+                slope = slope + value(cast.weight_decay, number) * w
+            v = memory * v - value(cast.learning_rate, number) / n * slope
             w = w + v
             if problem.update == "orthogonal":
                 left, _, right = jnp.linalg.svd(w, full_matrices=False)
                 w = jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
             elif problem.update != "plain":
                 w = w / jnp.linalg.norm(w, axis=1, keepdims=True)
-            velocities = {
-                name: memory * velocities[name] - jnp.float32(rates.get(name, 0.0)) * slopes[name]
-                for name in parameters
-            }
-            parameters = {name: value + velocities[name] for name, value in parameters.items()}
+            for name, rate in cast.parameter_rates.items():
+                size = value(rate, number) / n ** problem.order(name)
+                change = memory * velocities[name] - size * slopes[name]
+                velocities = {**velocities, name: change}
+                parameters = {**parameters, name: parameters[name] + change}
         return (w, parameters, v, velocities), None
 
     def run(key):
@@ -142,7 +142,8 @@ def sgd(problem, dimension, weights, parameters, replicas, key, steps):
         first = cast.initial_parameters(jnp.float32)
         known = {**first, **{name: jnp.float32(v) for name, v in parameters.items()}}
         carry = w, known, jnp.zeros_like(w), jax.tree.map(jnp.zeros_like, known)
-        return jax.lax.scan(step, carry, jax.random.split(key, steps))[0][:2]
+        keys = jax.random.split(key, steps)
+        return jax.lax.scan(step, carry, (keys, jnp.arange(steps)))[0][:2]
 
     w, parameters = jax.jit(jax.vmap(run))(jax.random.split(key, replicas))
     seen = order_parameters(problem, np.asarray(w, np.float64), dimension)

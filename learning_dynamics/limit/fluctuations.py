@@ -25,6 +25,7 @@ from learning_dynamics.limit.linear_noise import (
 from learning_dynamics.limit.nodes import Nodes, joined, same_length
 from learning_dynamics.limit.population import Population, chunked
 from learning_dynamics.limit.quadrature import Method, expectation_nodes
+from learning_dynamics.limit.sample_step import beyond_order_one
 from learning_dynamics.limit.solution import IncompleteError
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
@@ -109,7 +110,8 @@ def fluctuations(
         tracker: progress bar, as of `simulate`.
 
     Raises:
-        ValueError: with several starts, or shapes that do not fit.
+        ValueError: with several starts, or shapes that do not fit; with a momentum, or repeats of
+            a batch of several samples.
         InaccurateError: if the accuracy is not reached; its `result` holds what was.
         IncompleteError: if the solution diverges or the steps do not suffice; it names the time,
             and its `result` is the part before.
@@ -117,6 +119,9 @@ def fluctuations(
     if np.ndim(start.signal) != 2:
         raise reject("start.signal", "have shape (K, r)", f"shape {np.shape(start.signal)}")
     one_of("derivatives", derivatives, ("auto", "fields", "law"))
+    obstacle = beyond_order_one(problem)
+    if obstacle is not None:
+        raise reject(*obstacle)
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
     population = Population(problem, dimension, target, beside=(start, times, start_covariance))
     array: Any = times if is_traced(times) else increasing_times(times)

@@ -20,6 +20,7 @@ from learning_dynamics.limit.limit import Limit
 from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.population import Population
 from learning_dynamics.limit.quadrature import Method
+from learning_dynamics.limit.sample_step import beyond_order_one
 from learning_dynamics.limit.solution import IncompleteError, Setting, solve_limit, solve_traced
 from learning_dynamics.model.overlaps import Overlaps, checked_overlaps
 from learning_dynamics.model.problem import Problem
@@ -89,8 +90,8 @@ def integrate(
         max_steps: bound on the time steps per start.
         finite_size: whether comparisons allow 1.5 times the shift b / N of `fluctuations` as
             bias of the limit; it is worked out when a comparison asks for it, and takes a
-            simulation with equal replicas as start. By default, whenever that is given and there
-            are at most 8 noise blocks.
+            simulation with equal replicas as start. By default, whenever that is given, there are
+            at most 8 noise blocks and `fluctuations` accepts the problem.
         allow_inaccurate: warn instead of raising where the accuracy is not reached.
         allow_incomplete: warn instead of raising where the solution ends early, and return the
             part before.
@@ -129,8 +130,11 @@ def integrate(
         check_rates(problem, array[-1])
     population = Population(problem, dimension, target, beside=(start, times))
     corrected = False if traced else finite_size
+    obstacle = beyond_order_one(problem)
+    if finite_size and obstacle is not None:
+        raise reject(*obstacle)
     if corrected is None:
-        corrected = _has_shift(simulated, 8)
+        corrected = obstacle is None and _has_shift(simulated, 8)
     if (corrected or finite_size) and (traced or not _has_shift(simulated)):
         demand = "be left out unless a simulation with equal starts is given"
         raise reject("finite_size", demand, finite_size)

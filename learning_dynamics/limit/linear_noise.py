@@ -24,6 +24,7 @@ from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.model.rates import at_time, corners, schedules_of, with_mean_rates
 from learning_dynamics.process.layout import Layout
+from learning_dynamics.process.steps import inverse_root
 
 __all__ = ["Fluctuations", "LinearNoise", "derivatives_agree", "solve"]
 
@@ -127,10 +128,16 @@ def _slopes(
 
 
 def unit_rows(problem: Problem, x: jax.Array, unravel: Any) -> jax.Array:
-    """Flattened order parameters with rows of W scaled to norm one, unless updates are plain."""
+    """Flattened order parameters with rows of norm one, or orthonormal, as updates keep them."""
     if problem.update == "plain":
         return x
     overlaps = unravel(x)
+    if problem.update == "orthogonal":
+        exact = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+        root = inverse_root(overlaps.norms)
+        blocks = exact(exact(root, overlaps.blocks), root)
+        turned = Overlaps(exact(root, overlaps.signal), blocks, overlaps.parameters)
+        return ravel_pytree(turned)[0]
     scale = jax.lax.rsqrt(jnp.diagonal(overlaps.norms))
     blocks = overlaps.blocks * (scale[:, None] * scale[None])[None]
     scaled = Overlaps(overlaps.signal * scale[:, None], blocks, overlaps.parameters)

@@ -39,11 +39,11 @@ def draw_samples(problem: Problem, layout: Layout, key: jax.Array, dtype: Any) -
     All normal variables but the full noise vectors come from one call of the generator.
     """
     lead = (layout.chunk, problem.batch)
-    neurons, q = problem.learner.neurons, mixing_shape(problem)[1]
+    q = mixing_shape(problem)[1]
     variables = sorted(problem.all_latents().items())
     normal = [(name, v) for name, v in variables if isinstance(v, Normal)]
     sizes = {name: math.prod(v.shape) for name, v in normal}
-    along, freedoms = reduced_normals(layout, neurons, problem.batch * q, layout.rows)
+    along, freedoms = reduced_normals(layout, layout.columns, problem.batch * q, layout.rows)
     own = problem.batch * sum(sizes.values())
     pool = random.normal(random.fold_in(key, 0), (layout.chunk, own + along), dtype)
     latents, first = {}, 0
@@ -62,9 +62,8 @@ def draw_samples(problem: Problem, layout: Layout, key: jax.Array, dtype: Any) -
             lambda leaf: jnp.broadcast_to(leaf, (*lead, *leaf.shape)), constant
         )
     noise_key = random.fold_in(key, 1)
-    noise, rest = drawn_noise(
-        layout, noise_key, pool[:, own:], freedoms, neurons, problem.batch * q, layout.rows, dtype
-    )
+    sizes_of_frame = (layout.columns, problem.batch * q, layout.rows)
+    noise, rest = drawn_noise(layout, noise_key, pool[:, own:], freedoms, *sizes_of_frame, dtype)
     return Draw(signal, label, noise, rest)
 
 

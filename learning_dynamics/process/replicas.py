@@ -18,11 +18,12 @@ from learning_dynamics.process.draws import draw_samples
 from learning_dynamics.process.layout import Layout
 from learning_dynamics.process.optimiser import Optimiser, descend, fresh_memory
 from learning_dynamics.process.starts import random_start
+from learning_dynamics.process.steps import at_rest
 from learning_dynamics.process.stopping import Stop, start_watch, watch
 from learning_dynamics.process.update import update
 
-__all__ = ["Observables", "Particle", "advance", "begin", "group_size", "motion", "observed"]
-__all__ += ["replica_keys", "split", "start_particles"]
+__all__ = ["Observables", "Particle", "advance", "begin", "group_size", "memory_of"]
+__all__ += ["motion", "observed", "replica_keys", "split", "start_particles"]
 
 _LANES = 32  # measured: 16 to 64 are alike, more needs more memory than the cache has
 _WIDE = 64  # components of a weight vector in one block that fill the lanes by themselves
@@ -37,7 +38,7 @@ class Particle(NamedTuple):
     Attributes:
         state: weights and parameters.
         watch: what its stop condition has seen, None without one.
-        memory: of its optimiser, None without one.
+        memory: of its optimiser, or V of a momentum; None without one.
     """
 
     state: State
@@ -46,11 +47,31 @@ class Particle(NamedTuple):
 
 
 def start_particles(
-    problem: Problem, states: State, stop: Stop | None, optimiser: Optimiser | None
+    problem: Problem,
+    layout: Layout,
+    states: State,
+    stop: Stop | None,
+    optimiser: Optimiser | None,
+    velocity: State | None = None,
 ) -> Particle:
     """Particles before the first update, from states with a leading replica axis."""
     fresh = None if stop is None else start_watch(states.signal.shape[0])
-    return Particle(states, fresh, fresh_memory(optimiser, problem, states))
+    if velocity is None:
+        states, velocity = at_rest(problem, layout, states)
+    memory = velocity if optimiser is None else fresh_memory(optimiser, problem, states)
+    return Particle(states, fresh, memory)
+
+
+def memory_of(particles: Particle) -> Overlaps | None:
+    """Order parameters of the rows of W and of the memory V of a momentum, leading axis replicas.
+
+    The parameters are the velocities of those that move.
+    """
+    state, velocity = particles.state, particles.memory
+    if not isinstance(velocity, State):
+        return None
+    both = jax.tree.map(lambda w, v: jnp.concatenate([w, v], axis=-2), state[:2], velocity[:2])
+    return jax.vmap(overlaps_of)(State(*both, velocity.parameters))
 
 
 def group_size(layout: Layout) -> int:
@@ -125,7 +146,7 @@ def motion(
             at_update(problem, number, layout.dimension, dtype),
         )
         if optimiser is None:
-            after = update(now, layout, particle.state, inputs), None
+            after = update(now, layout, particle.state, inputs, particle.memory)
         else:
             after = descend(now, layout, optimiser, *before, inputs)
         if stop is None:

@@ -98,6 +98,8 @@ class Trajectory:
         stopped: update at which each replica met the stop condition, -1 if it did not, -2 if it
             diverged; None without a stop condition. Shape (replicas,).
         attributes: configuration, versions, generator, wall and compile seconds.
+        memory: of a momentum after the last update: order parameters of the 2 K rows of W and V,
+            and the velocities of the parameters; None without a momentum.
     """
 
     level: str
@@ -109,6 +111,7 @@ class Trajectory:
     last: Overlaps
     stopped: NDArray[np.int64] | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    memory: Overlaps | None = None
 
     @property
     def begins(self) -> float:
@@ -211,7 +214,7 @@ class Trajectory:
 
 
 def _flatten(item: Trajectory) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    leaves = (*item.values.values(), item.start, item.last, item.stopped)
+    leaves = (*item.values.values(), item.start, item.last, item.stopped, item.memory)
     times, updates = (tuple(np.asarray(a).tolist()) for a in (item.times, item.updates))
     kept = tuple((n, item.attributes[n]) for n in ("precision", "begins") if n in item.attributes)
     return leaves, (item.level, item.dimension, times, updates, tuple(item.values), kept)
@@ -219,7 +222,7 @@ def _flatten(item: Trajectory) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 
 def _rebuild(structure: tuple[Any, ...], leaves: tuple[Any, ...]) -> Trajectory:
     level, dimension, times, updates, names, kept = structure
-    *values, start, last, stopped = leaves
+    *values, start, last, stopped, memory = leaves
     return Trajectory(
         level,
         dimension,
@@ -230,6 +233,7 @@ def _rebuild(structure: tuple[Any, ...], leaves: tuple[Any, ...]) -> Trajectory:
         last,
         stopped,
         dict(kept),
+        memory,
     )
 
 

@@ -19,6 +19,7 @@ from learning_dynamics.process.replicas import (
     Observables,
     Particle,
     group_size,
+    memory_of,
     motion,
     observed,
     pad,
@@ -26,7 +27,7 @@ from learning_dynamics.process.replicas import (
     split,
     start_particles,
 )
-from learning_dynamics.process.starts import place, random_start
+from learning_dynamics.process.starts import place, place_moving, random_start
 from learning_dynamics.process.stopping import Stop
 from learning_dynamics.process.trajectory import Trajectory
 from learning_dynamics.pytrees import is_traced
@@ -101,7 +102,11 @@ def _holds_tracer(thing: Any, known: set[int]) -> bool:
 
 
 def transformed(
-    problem: Problem, run: Run, key: jax.Array, start: Overlaps | None, begins: float = 0.0
+    problem: Problem,
+    run: Run,
+    key: jax.Array,
+    start: Overlaps | Trajectory | None,
+    begins: float = 0.0,
 ) -> Trajectory:
     """A run whose numbers may be traced, as arithmetic alone.
 
@@ -121,13 +126,18 @@ def transformed(
         )
     layout, cast = run.layout, problem.cast(dtype)
     keys = _keys_of(key, run.replicas)
+    velocity = None
     if start is None:
         states = jax.vmap(lambda key: random_start(cast, layout, split(key)[0], dtype))(keys)
+    elif isinstance(start, Trajectory):
+        states, velocity = place_moving(problem, layout, start, run.replicas, dtype)
     else:
         states = place(problem, layout, start, run.replicas, dtype)
     first = jax.vmap(overlaps_of)(states)
-    particles = start_particles(cast, states, run.stop, run.optimiser)
-    last, seen, watch = _in_groups(partial(_together, cast, run, dtype), particles, keys, layout)
+    particles = start_particles(cast, layout, states, run.stop, run.optimiser, velocity)
+    last, memory, seen, watch = _in_groups(
+        partial(_together, cast, run, dtype), particles, keys, layout
+    )
     values = jax.vmap(lambda overlaps: jax.lax.map(partial(observed, run.observables), overlaps))(
         seen
     )
@@ -141,6 +151,7 @@ def transformed(
         last,
         None if watch is None else watch.stopped,
         {"precision": run.precision, **({"begins": begins} if begins else {})},
+        memory,
     )
 
 
@@ -167,8 +178,8 @@ def _keys_of(key: jax.Array, replicas: int) -> jax.Array:
 
 def _together(
     problem: Problem, run: Run, dtype: Any, particles: Particle, keys: jax.Array
-) -> tuple[Overlaps, Overlaps, Any]:
-    """Last and observed order parameters, and watches, of some replicas advanced together."""
+) -> tuple[Overlaps, Overlaps | None, Overlaps, Any]:
+    """Last order parameters and memory, observed ones, and watches of replicas run together."""
     size = keys.shape[0]
     inputs_of, step = motion(problem, run.layout, run.stop, size, dtype, run.optimiser)
     observe = jax.vmap(lambda particle: overlaps_of(particle.state))
@@ -181,7 +192,7 @@ def _together(
         None if run.stop is None else running,
     )  # fmt: skip
     seen = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1), seen)
-    return observe(particles), seen, particles.watch
+    return observe(particles), memory_of(particles), seen, particles.watch
 
 
 def _in_groups(

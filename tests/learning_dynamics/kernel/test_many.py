@@ -24,7 +24,7 @@ def equations(problem, dimension=10_000, level="overlaps"):
     def one(key):
         state = random_start(cast, layout, key, jnp.float32)
         rows = draw_samples(cast, layout, key, jnp.float32)
-        return update(cast, layout, state, jax.tree.map(lambda leaf: leaf[0], rows))
+        return update(cast, layout, state, jax.tree.map(lambda leaf: leaf[0], rows))[0]
 
     def count(jaxpr):
         inner = [

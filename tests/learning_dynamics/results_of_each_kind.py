@@ -78,6 +78,13 @@ def fluctuations():
     return ld.Fluctuations(TIMES, RNG.normal(size=(3, 3, 3)), one, one, one, one, "fields")
 
 
+def optimum():
+    rates = {"learning_rate": RNG.normal(size=7), "parameter_rates.v": np.asarray(0.5)}
+    return ld.Optimum(
+        rates, 0.1, 1e-9, 0.2, 0.3, 1e-5, 12, RNG.normal(size=12), trajectory().start, limit()
+    )
+
+
 def form():
     return Form(2, np.array([[2, 0], [1, 1], [0, 2]]), RNG.normal(size=3), np.full(3, 1e-9))
 
@@ -145,6 +152,7 @@ KINDS = {
     "Overlaps": lambda: trajectory().start,
     "Limit": limit,
     "Fluctuations": fluctuations,
+    "Optimum": optimum,
     "Estimate": estimates,
     "InformationExponent": exponent,
     "SearchLaw": law,

@@ -93,7 +93,7 @@ def error_at_constant_rate(rate: float) -> float:
         "rate that falls once the direction is found. Simulations at finite N gain what it says."
     ),
     source="Derived here; optimal schedules of committees: Mori, Mignacco and others, 2025.",
-    seconds=30,
+    seconds=40,
 )
 def optimal_schedule(run: Run) -> Evidence:
     """Two optimal schedules, their gain over the best constant, and simulations of both."""

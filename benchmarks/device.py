@@ -18,10 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -131,7 +133,7 @@ FULL = Sizes(
 )  # fmt: skip
 SMALL = Sizes(
     (10, 100), (1, 2), ((100, 16), (200, 8)), 200, 2**20, 0.02, 200,
-    (("unet", 8, (8, 16), 4), ("resnet", (4, 8), 4)), 3,
+    (("unet", 8, (8, 16), 4), ("resnet", (4, 4, 8, 8), 4)), 3,
 )  # fmt: skip
 
 
@@ -142,6 +144,7 @@ class Record:
         self.began, self.budget = time.perf_counter(), budget
         self.folders, self.small = folders, small
         self.rows: list[Row] = []
+        self.lock = Lock()
 
     def left(self) -> float:
         """Seconds of the budget that are left."""
@@ -150,15 +153,18 @@ class Record:
     def add(self, row: Row) -> None:
         """Keep one row."""
         row = {**row, "at_s": round(time.perf_counter() - self.began, 1)}
-        self.rows.append(row)
-        print(json.dumps({k: _short(v) for k, v in row.items()}), flush=True)
         devices = [str(device) for device in jax.devices()]
-        for folder in self.folders:
-            write("device", self.rows, folder, devices=devices, small=self.small)
+        with self.lock:
+            self.rows.append(row)
+            print(json.dumps({k: _short(v) for k, v in row.items()}), flush=True)
+            for folder in self.folders:
+                write("device", self.rows, folder, devices=devices, small=self.small)
 
     def attempt(self, labels: Row, measure: Callable[[], Row]) -> None:
-        """Measure one row; an error is kept as its text."""
+        """Measure one row, if time is left; an error is kept as its text."""
         try:
+            if self.left() <= 0:
+                raise TimeoutError("the budget is spent")
             row = measure()
         except Exception as error:
             row = {"error": f"{type(error).__name__}: {error}"[:600]}
@@ -173,14 +179,20 @@ def accelerator() -> jax.Device:
     return jax.devices()[0]
 
 
+CHOSEN: ContextVar[Pace | None] = ContextVar("CHOSEN", default=None)  # of the running thread
+
+
 @contextmanager
 def paced(pace: Pace | None) -> Iterator[None]:
     """Runs at a pace of our choice instead of the one that the package takes."""
-    if pace is None:
-        yield
-    else:
-        with mock.patch.object(simulation, "pace_of", lambda *_: pace):
-            yield
+    token = CHOSEN.set(pace)
+    yield
+    CHOSEN.reset(token)
+
+
+def our_pace(*structure: Any) -> Pace:
+    """What replaces `pace_of` while this script runs."""
+    return CHOSEN.get() or pace_of(*structure)
 
 
 def run(
@@ -192,20 +204,34 @@ def run(
     )  # fmt: skip
 
 
-def speed(
-    problem: ld.Problem,
-    dimension: int,
-    replicas: int,
-    level: str,
-    seconds: float,
-    pace: Pace | None = None,
-) -> Row:
+class Timed(NamedTuple):
+    """A run whose speed is measured."""
+
+    units: int
+    dimension: int
+    replicas: int
+    level: str
+    pace: Pace | None = None
+
+    def run(self, updates: int) -> Any:
+        """The run up to one observation."""
+        problem = committee(self.units)
+        return run(problem, self.dimension, self.replicas, updates, self.level).values
+
+    def labels(self) -> Row:
+        """What tells it from others."""
+        chosen = self.pace._asdict() if self.pace else {}
+        return {"K": self.units, "N": self.dimension, "R": self.replicas, **chosen}
+
+
+def speed(timed_run: Timed, seconds: float) -> Row:
     """Replica-updates per second, from runs of two lengths; and what a call costs beside."""
+    replicas = timed_run.replicas
 
     def timed(updates: int) -> float:
-        return first_call(lambda: run(problem, dimension, replicas, updates, level))[0]
+        return first_call(lambda: timed_run.run(updates))[0]
 
-    with paced(pace):
+    with paced(timed_run.pace):
         first = timed(1)
         least, few = min(timed(16) for _ in range(2)), 16
         more, taken = 256, timed(256)
@@ -236,8 +262,9 @@ def agreement(sizes: Sizes) -> Iterator[tuple[Row, Callable[[], Row]]]:
 
             def measure(
                 level: str = level, precision: str = precision, bound: float = bound,
-                problem: ld.Problem = committee(units, batch), dimension: int = dimension,
+                units: int = units, batch: int = batch, dimension: int = dimension,
             ) -> Row:  # fmt: skip
+                problem = committee(units, batch)
                 options = {
                     "dimension": dimension, "times": [16 / dimension, 40 / dimension],
                     "replicas": 70, "key": KEY, "level": level, "precision": precision,
@@ -319,33 +346,60 @@ def memory(sizes: Sizes) -> Iterator[tuple[Row, Callable[[], Row]]]:
     yield {"what": "copy"}, copy
 
 
-def overlaps(sizes: Sizes) -> Iterator[tuple[Row, Callable[[], Row]]]:
-    """Replica-updates per second of the overlaps level."""
-    for units in sizes.units:
-        # each size compiles anew: all of them for one unit only
-        counts = sizes.replicas if units == 1 else sizes.replicas[-3::2]
-        for replicas in counts:
-            yield (
-                {"K": units, "R": replicas},
-                lambda u=units, r=replicas: speed(committee(u), 1000, r, "overlaps", sizes.seconds),
-            )
+def overlaps(sizes: Sizes) -> list[Timed]:
+    """Replica-updates per second of the overlaps level; all R for one unit only."""
+    return [
+        Timed(units, 1000, replicas, "overlaps")
+        for units in sizes.units
+        for replicas in (sizes.replicas if units == 1 else sizes.replicas[-3::2])
+    ]
 
 
-def overlap_choices(sizes: Sizes) -> Iterator[tuple[Row, Callable[[], Row]]]:
+def overlap_choices(sizes: Sizes) -> list[Timed]:
     """The same for several groups, chunks, and loops or unrolled updates."""
     wide = sizes.wide
-    groups = sorted({min(g, wide) for g in (256, 4096, wide // 4)})
-    paces = [Pace(group, 16, True, 2) for group in groups]
-    paces += [Pace(wide, chunk, True, 2) for chunk in (1, 4, 8, 16, 32)]
-    paces += [Pace(wide, 16, True, 1), Pace(wide, 16, True, 4)]
-    paces += [Pace(wide, 256, False, 2), Pace(256, 256, False, 1)]
-    for pace in paces:
-        # whole groups only, so that no pace works on padding
-        count = wide // pace.group * pace.group
-        yield (
-            {"K": 1, "R": count, **pace._asdict()},
-            lambda p=pace, r=count: speed(committee(1), 1000, r, "overlaps", sizes.seconds, p),
-        )
+    paces = [Pace(group, 16, True, 2, True) for group in sorted({min(256, wide), min(4096, wide)})]
+    paces += [Pace(wide, chunk, True, 2, True) for chunk in (4, 8, 16, 32)]
+    paces += [Pace(wide, 16, True, 2, False), Pace(wide, 16, True, 1, True)]
+    paces += [Pace(wide, 256, False, 2, True), Pace(wide, 64, False, 4, True)]
+    # whole groups only, so that no pace works on padding
+    return [Timed(1, 1000, wide // p.group * p.group, "overlaps", p) for p in paces]
+
+
+def ambient_choices(sizes: Sizes) -> list[Timed]:
+    """Groups that fit into the device's cache, and chunks."""
+    dimension, replicas = sizes.ambient[1]
+    groups = sorted({min(g, replicas) for g in (64, 256, 1024, replicas)})
+    paces = [Pace(group, 4, True) for group in groups]
+    paces += [Pace(replicas, chunk, True) for chunk in (1, 2, 8)]
+    paces += [Pace(replicas, 8, False)]
+    return [Timed(2, dimension, replicas // p.group * p.group, "ambient", p) for p in paces]
+
+
+def ambient(sizes: Sizes) -> list[Timed]:
+    """All N weights."""
+    return [Timed(2, dimension, replicas, "ambient") for dimension, replicas in sizes.ambient]
+
+
+def speeds(
+    runs: list[Timed], sizes: Sizes, record: Record
+) -> Iterator[tuple[Row, Callable[[], Row]]]:
+    """Rates of some runs; those of all weights beside the memory limit and PyTorch's loop."""
+    for timed_run in runs:
+
+        def measure(timed_run: Timed = timed_run) -> Row:
+            row = speed(timed_run, sizes.seconds)
+            if timed_run.level == "overlaps":
+                return row
+            return beside_memory(row, timed_run.dimension, timed_run.units, record)
+
+        def theirs(timed_run: Timed = timed_run) -> Row:
+            row = torch_speed(timed_run.dimension, timed_run.replicas, sizes.seconds)
+            return beside_memory(row, timed_run.dimension, 2, record)
+
+        yield timed_run.labels(), measure
+        if torch is not None and timed_run.level == "ambient" and timed_run.pace is None:
+            yield {**timed_run.labels(), "with": "PyTorch"}, theirs
 
 
 def bandwidth(record: Record) -> float | None:
@@ -360,24 +414,6 @@ def beside_memory(row: Row, dimension: int, units: int, record: Record) -> Row:
         return row
     limit = measured / (2 * units * dimension * 4)
     return {**row, "memory_limit": limit, "of_limit": row["rate"] / limit}
-
-
-def ambient(sizes: Sizes, record: Record) -> Iterator[tuple[Row, Callable[[], Row]]]:
-    """All N weights, beside the memory limit and PyTorch's batched loop."""
-    for dimension, replicas in sizes.ambient:
-
-        def measure(dimension: int = dimension, replicas: int = replicas) -> Row:
-            row = speed(committee(2), dimension, replicas, "ambient", sizes.seconds)
-            return beside_memory(row, dimension, 2, record)
-
-        yield {"N": dimension, "R": replicas, "K": 2}, measure
-        if torch is not None:
-            yield (
-                {"N": dimension, "R": replicas, "K": 2, "with": "PyTorch"},
-                lambda n=dimension, r=replicas: beside_memory(
-                    torch_speed(n, r, sizes.seconds), n, 2, record
-                ),
-            )
 
 
 def torch_speed(dimension: int, replicas: int, seconds: float) -> Row:
@@ -399,32 +435,15 @@ def torch_speed(dimension: int, replicas: int, seconds: float) -> Row:
     steps(w, chunk)
     count = chunk
     while True:
-        taken = first_call(lambda: steps(w, count))[0]
+        taken = first_call(lambda n=count: steps(w, n))[0]
         if taken > seconds or count >= 2**14:
             return {"rate": replicas * count / taken, "us_per_update": 1e6 * taken / count}
         count *= 4
 
 
-def ambient_choices(sizes: Sizes, record: Record) -> Iterator[tuple[Row, Callable[[], Row]]]:
-    """Groups that fit into the device's cache, and chunks."""
-    dimension, replicas = sizes.ambient[1]
-    groups = sorted({min(g, replicas) for g in (64, 256, 1024, replicas)})
-    paces = [Pace(group, 4, True) for group in groups]
-    paces += [Pace(replicas, chunk, True) for chunk in (1, 2, 8)]
-    paces += [Pace(replicas, 8, False)]
-    for pace in paces:
-        count = replicas // pace.group * pace.group
-
-        def measure(pace: Pace = pace, count: int = count) -> Row:
-            row = speed(committee(2), dimension, count, "ambient", sizes.seconds, pace)
-            return beside_memory(row, dimension, 2, record)
-
-        yield {"N": dimension, "R": count, "K": 2, **pace._asdict()}, measure
-
-
 def theories(sizes: Sizes) -> Iterator[tuple[Row, Callable[[], Row]]]:
     """The limit from many starts and the search law, on the device and on the host."""
-    count = 20 if sizes is SMALL else 1000
+    count = 2 if sizes is SMALL else 8
     draws = np.random.default_rng(0)
     signal = draws.uniform(-0.3, 0.3, (count, 2, 1))
     norms = np.broadcast_to(np.array([[1.0, 0.2], [0.2, 0.8]]), (count, 2, 2))
@@ -516,27 +535,27 @@ def claims(sizes: Sizes, record: Record) -> Iterator[tuple[Row, Callable[[], Row
 # -------------------------------------------------------------------------------- all of it
 
 
-def compile_side_by_side(sizes: Sizes, record: Record) -> None:
-    """Compile the runs that are timed later, in threads: a GPU waits for its host's compiler."""
-    jobs: list[tuple[ld.Problem, int, int, str]] = []
-    for units in sizes.units:
-        counts = sizes.replicas if units == 1 else sizes.replicas[-3::2]
-        jobs += [(committee(units), 1000, r, "overlaps") for r in counts]
-    jobs += [(committee(2), n, r, "ambient") for n, r in sizes.ambient]
+def side_by_side(calls: Iterable[Callable[[], Any]], threads: int) -> list[str]:
+    """Make calls in threads, for what they compile: a GPU waits for its host's compiler.
 
-    def one(job: tuple[ld.Problem, int, int, str]) -> str:
-        problem, dimension, replicas, level = job
+    Returns:
+        Texts of their errors.
+    """
+
+    def one(call: Callable[[], Any]) -> str:
         try:
-            run(problem, dimension, replicas, 1, level)
+            call()
         except Exception as error:
             return f"{type(error).__name__}: {error}"[:200]
         return ""
 
-    begin = time.perf_counter()
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        errors = [error for error in pool.map(one, jobs) if error]
-    seconds = time.perf_counter() - begin
-    record.add({"section": "compile", "runs": len(jobs), "seconds": seconds, "errors": errors[:3]})
+    with ThreadPoolExecutor(threads) as pool:
+        return [error for error in pool.map(one, calls) if error]
+
+
+def first_run(timed_run: Timed) -> None:
+    with paced(timed_run.pace):
+        timed_run.run(1)
 
 
 def main() -> None:
@@ -549,40 +568,56 @@ def main() -> None:
     sizes = SMALL if options.small else FULL
     folders = [*([] if options.small else [RESULTS]), *([options.out] if options.out else [])]
     record = Record(options.budget, folders, options.small)
+    threads = max(1, min(8, (os.cpu_count() or 1) // 2))
+    timed: dict[str, list[Timed]] = {
+        "overlaps": overlaps(sizes),
+        "overlap-choices": overlap_choices(sizes),
+        "ambient": ambient(sizes),
+        "ambient-choices": ambient_choices(sizes),
+    }
     sections: dict[str, Callable[[], Iterator[tuple[Row, Callable[[], Row]]]]] = {
         "memory": lambda: memory(sizes),
         "agreement": lambda: agreement(sizes),
-        "overlaps": lambda: overlaps(sizes),
-        "overlap choices": lambda: overlap_choices(sizes),
-        "ambient": lambda: ambient(sizes, record),
-        "ambient choices": lambda: ambient_choices(sizes, record),
+        **{n: lambda runs=r: speeds(runs, sizes, record) for n, r in timed.items()},
         "training": lambda: training(sizes),
         "laws": lambda: laws(sizes),
         "theory": lambda: theories(sizes),
         "claims": lambda: claims(sizes, record),
     }
-    layout = layout_of(committee(1), 1000, "overlaps")
+    untimed = ("agreement", "laws", "claims")
+    chosen = options.only or list(sections)
     platform = accelerator().platform
+    layout = layout_of(committee(1), 1000, "overlaps")
     shown = pace_of(layout, platform, sizes.wide)._asdict()
     device = {"device": accelerator().device_kind, "jax": jax.__version__, **shown}
     record.add({"section": "start", "platform": platform, **device})
-    if options.only is None or "overlaps" in options.only:
-        compile_side_by_side(sizes, record)
-    for name, rows in sections.items():
-        if options.only is not None and name not in options.only:
-            continue
-        try:
-            for labels, measure in rows():
-                if record.left() <= 0:
-                    record.add({"section": name, **labels, "error": "no time left"})
-                    continue
-                record.attempt({"section": name, **labels}, measure)
-        except Exception as error:
-            record.add({"section": name, "error": f"{type(error).__name__}: {error}"[:600]})
+    with mock.patch.object(simulation, "pace_of", our_pace):
+        for name in [name for name in sections if name in chosen]:
+            try:
+                if name in timed:
+                    begin = time.perf_counter()
+                    # all weights of several runs at once may not fit into the device
+                    together = threads if name.startswith("overlap") else min(2, threads)
+                    calls = [lambda r=r: first_run(r) for r in timed[name]]
+                    errors = side_by_side(calls, together)[:3]
+                    seconds = time.perf_counter() - begin
+                    record.add({"section": name, "compile_s": seconds, "errors": errors})
+                rows = list(sections[name]())
+                calls = [
+                    lambda labels={"section": name, **labels}, m=measure: record.attempt(labels, m)
+                    for labels, measure in rows
+                ]
+                if name in untimed:
+                    side_by_side(calls, threads)
+                else:
+                    for call in calls:
+                        call()
+            except Exception as error:
+                record.add({"section": name, "error": f"{type(error).__name__}: {error}"[:600]})
     for name in sections:
-        found = [row for row in record.rows if row.get("section") == name]
-        if found:
-            show(name, found)
+        rows = [row for row in record.rows if row.get("section") == name]
+        if rows:
+            show(name, rows)
 
 
 if __name__ == "__main__":

@@ -124,9 +124,11 @@ def fold_in(key: jax.Array, number: Any) -> jax.Array:
 def _block(data: jax.Array, low: jax.Array) -> jax.Array:
     """Both words of the block that `fold_in` uses, shape (2,).
 
-    A loop, of which the second turn is wasted: XLA would otherwise encipher the key once more
-    for every number that is drawn with it.
+    On a CPU a loop, of which the second turn is wasted: XLA would otherwise encipher the key once
+    more for every number that is drawn with it.
     """
+    if jax.default_backend() != "cpu":
+        return jnp.stack(threefry2x32((data[0], data[1]), (jnp.zeros_like(low), low)))
 
     def turn(_: None, high: jax.Array) -> tuple[None, jax.Array]:
         return None, jnp.stack(threefry2x32((data[0], data[1]), (high, low)))

@@ -20,12 +20,14 @@ class Pace(NamedTuple):
         chunk: updates whose inputs are drawn together.
         unrolled: whether the updates of a chunk are compiled one after another, without a loop.
         tries: attempts at chi variables between two looks at whether they succeeded.
+        added: whether short sums are written as additions.
     """
 
     group: int
     chunk: int
     unrolled: bool = False
     tries: int = 1
+    added: bool = False
 
 
 def pace_of(layout: Layout, platform: str, replicas: int) -> Pace:
@@ -36,7 +38,7 @@ def pace_of(layout: Layout, platform: str, replicas: int) -> Pace:
     same instructions whatever the number of replicas and devices.
     """
     if platform != "cpu":
-        return Pace(replicas, 16, True, 2)
+        return Pace(replicas, 16, True, 2, True)
     whole = [n for n, small in zip(layout.sizes, layout.reduced, strict=True) if not small]
     chunk = max(1, min(_CHUNK, _DRAWN // max(layout.drawn, 1)))
     chunk -= chunk % 2 if chunk > 1 else 0  # the generator's two halves then meet between updates

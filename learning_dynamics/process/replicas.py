@@ -17,6 +17,7 @@ from learning_dynamics.process.draws import draw_samples
 from learning_dynamics.process.layout import Layout
 from learning_dynamics.process.optimiser import Optimiser, descend, fresh_memory
 from learning_dynamics.process.pace import Pace
+from learning_dynamics.process.short_sums import with_short_sums_added
 from learning_dynamics.process.starts import random_start
 from learning_dynamics.process.stopping import Stop, start_watch, watch
 from learning_dynamics.process.update import update
@@ -139,6 +140,7 @@ def advance(
     ) -> Any:
         problem = problem.cast(dtype)
         inputs_of, step = motion(problem, layout, stop, pace, dtype, optimiser)
+        step = with_short_sums_added(step) if pace.added else step
 
         def observe(particle: Particle) -> dict[str, jax.Array]:
             return observed(observables, overlaps_of(particle.state))

@@ -1,11 +1,11 @@
 """An accelerator beside its own host: correctness, speed, and what the choices of a run cost.
 
-Run as `python -m benchmarks.device [--budget SECONDS] [--out DIR] [--only SECTION ...] [--small]`
-on a machine with a GPU, JAX for it, this package and its dependencies; PyTorch is optional. Rows
-are printed as they come and kept in `benchmarks/results/device.json` and in DIR, so that a run
-that is cut short loses nothing. An error of a row is a row. `--small` rehearses every line on any
-machine. Rates are replica-updates per second from the difference of two runs, so that starting
-and compiling, which are stated apart, are left out.
+Run as `python -m benchmarks.device --budget 450 --out DIR` in the repository on a machine with a
+GPU, JAX for it, and this package with what it depends on; PyTorch is optional. `--only SECTION ...`
+takes a part, `--small` rehearses every line on any machine. Rows are printed as they come and kept
+in `benchmarks/results/device.json` and in DIR, so that a run that is cut short loses nothing; an
+error of a row is a row. Rates are replica-updates per second from the difference of two runs: a
+call's start and its compilation are stated apart.
 """
 
 import os

@@ -68,10 +68,7 @@ def draws(problem, key, replica, dimension, updates):
     @jax.jit
     def drawn(key):
         own = split(replica_keys(key, jnp.arange(replica + 1))[replica])
-        chunks = jnp.arange(-(-updates // layout.chunk))
-        keys = jax.vmap(lambda chunk: jax.random.fold_in(own[1], chunk))(chunks)
-        rows = jax.vmap(lambda key: draw_samples(problem, layout, key, jnp.float64))(keys)
-        rows = jax.tree.map(lambda a: a.reshape(a.shape[0] * a.shape[1], *a.shape[2:]), rows)
+        rows = draw_samples(problem, layout, own[1], jnp.float64, jnp.int32(0), updates)
         return random_start(problem, layout, own[0], jnp.float64), rows
 
     start, rows = jax.tree.map(np.asarray, drawn(key))

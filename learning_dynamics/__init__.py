@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from learning_dynamics.process.simulate import random_starts, simulate
     from learning_dynamics.process.stopping import Stop
     from learning_dynamics.process.trajectory import Trajectory, log_times
+    from learning_dynamics.protocols.optimise import optimise
+    from learning_dynamics.protocols.optimum import Optimum
     from learning_dynamics.pytrees import configuration, static
     from learning_dynamics.saved_results import load, save, saved_as
     from learning_dynamics.search.information_exponent import (
@@ -66,6 +68,8 @@ _HOMES = {
         "compare",
         "compare_each",
     ),
+    "protocols.optimise": ("optimise",),
+    "protocols.optimum": ("Optimum",),
     "pytrees": ("configuration", "static"),
     "limit.accuracy": ("InaccurateError",),
     "saved_results": ("load", "save", "saved_as"),
@@ -117,6 +121,7 @@ __all__ = [
     "MissingCells",
     "NoiseBlocks",
     "Normal",
+    "Optimum",
     "Overlaps",
     "Phase",
     "PopulationLoss",
@@ -145,6 +150,7 @@ __all__ = [
     "load",
     "log_times",
     "loss",
+    "optimise",
     "order_parameters",
     "plot_collapse",
     "plot_samples",

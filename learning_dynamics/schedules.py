@@ -194,6 +194,8 @@ def warm_up(then: Any, time: Any) -> Schedule:
     Raises:
         ValueError: if `time` is not positive, or `then` no schedule.
     """
+    if not callable(then):
+        then = _number("then", then, least=0.0)
     numbers = {
         "then": as_schedule("then", then),
         "time": _number("time", time, least=0.0, open_end=True),
@@ -343,7 +345,7 @@ def corners_of(schedule: Any) -> list[Any]:
     if not isinstance(schedule, Schedule):
         return []
     numbers = schedule.numbers or {}
-    if schedule.formula in (_piecewise_linear, _piecewise_constant):
+    if is_table(schedule):
         return [numbers["times"]]
     if schedule.formula is _cosine:
         return [numbers["time"]]
@@ -372,3 +374,9 @@ def check_shape(argument: str, schedule: Any) -> None:
     if shape.shape != () or not real:
         got = f"{shape.dtype} of shape {shape.shape}"
         raise reject(argument, demand, f"one that gives {got}")
+
+
+def is_table(schedule: Any) -> bool:
+    """Whether a schedule is a table of times and values."""
+    tables = (_piecewise_linear, _piecewise_constant)
+    return isinstance(schedule, Schedule) and schedule.formula in tables

@@ -1,5 +1,5 @@
-"""Claims about protocols, which are claims about the kernel itself."""
+"""Claims about protocols: what the way one trains changes, each with controls that must fail."""
 
-from learning_dynamics.protocols.claims import optimal_schedule
+from learning_dynamics.protocols.claims import momentum, optimal_schedule, reuse
 
-__all__ = ["optimal_schedule"]
+__all__ = ["momentum", "optimal_schedule", "reuse"]

@@ -89,14 +89,15 @@ def observed_chunks(
     """Like `observed_scan`, with the random inputs of `chunk` updates drawn at a time.
 
     Args:
-        draw: inputs of the updates first .. first + chunk - 1, counted from zero, a pytree with
-            leading axis `chunk`. Those of an update must depend on its number alone.
+        draw: inputs of the updates first + `random.row_numbers(chunk)`, counted from zero, a
+            pytree with leading axis `chunk`; `first` is even. Those of an update must depend on
+            its number alone.
         update: one step of training, given one row of the chunk and the number of the update.
         observe: what to record.
         state: pytree of arrays.
         targets: int32, shape (observations,), not decreasing: updates made at each observation.
         start: int32 scalar, number of updates already made.
-        chunk: updates per draw.
+        chunk: updates per draw, even.
         unrolled: as in `advance_chunks`.
 
     Returns:
@@ -134,7 +135,8 @@ def advance_chunks(
         running: whether anything is left to do (boolean scalar), asked before each chunk; all
             else is skipped if not.
         unrolled: whether the updates of a chunk follow each other without a loop, for devices that
-            wait for the host at every turn of one; those beyond `target` are made in vain.
+            wait for the host at every turn of one; those before `now` and beyond `target` are made
+            in vain.
     """
 
     def unfinished(carry: tuple[State, jax.Array]) -> jax.Array:
@@ -148,17 +150,21 @@ def advance_chunks(
         end = jnp.minimum(target, first + chunk)
 
         def one(step: jax.Array, state: State) -> State:
-            return update(state, jax.tree.map(lambda a: a[step - first], rows), step)
+            row = random.row_place(step - first, chunk)
+            return update(state, jax.tree.map(lambda a: a[row], rows), step)
 
         return lax.fori_loop(now, end, one, state), end
 
     def advance_at_once(carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
         state, now = carry
-        rows = draw(now)
-        for row in range(chunk):
-            after = update(state, jax.tree.map(lambda a, row=row: a[row], rows), now + row)
-            state = jax.tree.map(partial(jnp.where, now + row < target), after, state)
-        return state, jnp.minimum(target, now + chunk)
+        first = now // 2 * 2
+        rows = draw(first)
+        for number in range(chunk):
+            row, step = random.row_place(number, chunk), first + number
+            after = update(state, jax.tree.map(lambda a, row=row: a[row], rows), step)
+            inside = (now <= step) & (step < target)
+            state = jax.tree.map(partial(jnp.where, inside), after, state)
+        return state, jnp.minimum(target, first + chunk)
 
     body = advance_at_once if unrolled else advance
     state, _ = lax.while_loop(unfinished, body, (state, now))
@@ -222,7 +228,9 @@ def scheduled_chunks(
             step = index * chunk + number
             return lax.cond(inside, update, lambda state, row, step: state, state, row, step), None
 
-        return lax.scan(one, state, (jnp.arange(chunk, dtype=jnp.int32), draw(index * chunk)))[0]
+        numbers = np.arange(chunk, dtype=np.int32)
+        rows = jax.tree.map(lambda a: a[random.row_place(numbers, chunk)], draw(index * chunk))
+        return lax.scan(one, state, (numbers, rows))[0]
 
     def advance(state: State, piece: jax.Array) -> tuple[State, Any]:
         if running is None:

@@ -24,7 +24,7 @@ from scipy import special
 
 from learning_dynamics.validation import reject
 
-__all__ = ["check_key", "fold_in", "normal", "rademacher"]
+__all__ = ["check_key", "fold_in", "normal", "rademacher", "row_numbers", "row_place"]
 __all__ += ["threefry2x32", "threefry_key", "uniform"]
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -155,9 +155,10 @@ def normal(
             float32 and float64, go to `jax.random`.
         shape: shape of the result.
         dtype: floating-point type.
-        first: number of the first row, int32 scalar below 2^31 - shape[0]. Row i along the first
-            axis then depends on (key, first + i) alone, on no other row. A key that draws rows
-            draws nothing else.
+        first: number of the first row, even, int32 scalar below 2^31 - shape[0]. The rows along
+            the first axis, an even number, are then those of the numbers first + `row_numbers`,
+            each a function of the key and its number alone. A key that draws rows draws nothing
+            else.
 
     Raises:
         ValueError: if `key` is no single typed key.
@@ -208,8 +209,21 @@ def _drawn(
         return _pairs(transforms, key, shape, kind, first)
     if first is None:
         return other(key, shape, dtype)
-    rows = first + lax.iota(jnp.int32, shape[0])
+    rows = first + row_numbers(shape[0])
     return jax.vmap(lambda row: other(fold_in(key, row), shape[1:], dtype))(rows)
+
+
+def row_numbers(rows: int) -> NDArray[np.int32]:
+    """Numbers of rows in the order in which they are drawn: 0, 2, 4, ..., then 1, 3, 5, ...
+
+    A pair of random numbers stands in rows 2 m and 2 m + 1, and all first ones come first.
+    """
+    return np.concatenate([np.arange(0, rows, 2), np.arange(1, rows, 2)]).astype(np.int32)
+
+
+def row_place(number: Any, rows: int) -> Any:
+    """Place of a row with a number among rows in the order of `row_numbers`."""
+    return number % 2 * (rows // 2) + number // 2
 
 
 def _own_type(key: jax.Array, dtype: Any) -> np.dtype | None:
@@ -230,47 +244,45 @@ def _pairs(
     """Array made of a block, or two for float64, per pair of numbers.
 
     Without rows the high word of a counter numbers the blocks of a pair, the low word the pairs.
-    With rows the high word numbers the rows, the low word the pairs of a row, and its upper half
-    their second blocks. The first half of the numbers (of a row) are the first ones of the pairs.
+    The first half of the numbers are the first ones of the pairs. With rows a pair stands in two
+    rows, of numbers 2 m and 2 m + 1; the high word of a counter is m, the low word the place in the
+    row, and its upper half holds the second blocks.
 
     A loop that returns each pair as one complex number keeps XLA on a CPU from enciphering every
     block twice, once for each half of the result.
     """
-    single = first is None
-    rows, count = (1, math.prod(shape)) if single else (shape[0], math.prod(shape[1:]))
+    if first is not None and shape[0] % 2:
+        raise reject("shape", "begin with an even number of rows", shape)
+    count = math.prod(shape)
     half = -(-count // 2)
-    if half > (2**32 if single else 2**31):
-        demand = "hold at most 2^33 numbers, or 2^32 in a row"
-        raise reject("shape", demand, shape)
+    width = half if first is None else count // max(shape[0], 1)
+    if width > (2**32 if first is None else 2**31):
+        raise reject("shape", "hold at most 2^33 numbers, or 2^31 in a row", shape)
     data, blocks = jax.random.key_data(key), dtype.itemsize // 4
+    row = jnp.uint32(0) if first is None else jnp.uint32(first) // 2
 
-    def draw(row: jax.Array, pair: jax.Array) -> Pair:
+    def draw(start: jax.Array, size: tuple[int, int]) -> Pair:
+        """Some rows of pairs, from row and place `start` on."""
         words: list[jax.Array] = []
+        high = lax.broadcasted_iota(np.uint32, size, 0) + (row + start[0] + np.uint32(OWN_COUNTERS))
+        low = lax.broadcasted_iota(np.uint32, size, 1) + start[1]
         for block in range(blocks):
-            later = np.uint32(block if single else block * SECOND_BLOCKS)
-            high, low = (row + later, pair) if single else (row, pair + later)
-            words += threefry2x32((data[0], data[1]), (high, low))
+            later = np.uint32(block if first is None else block * SECOND_BLOCKS)
+            counter = (high + later, low) if first is None else (high, low + later)
+            words += threefry2x32((data[0], data[1]), counter)
         x, y = transforms[blocks - 1](*words)
         return x.astype(dtype), y.astype(dtype)
 
-    def counters(size: tuple[int, int], row: jax.Array, pair: jax.Array) -> Pair:
-        high = lax.broadcasted_iota(np.uint32, size, 0) + row
-        return high, lax.broadcasted_iota(np.uint32, size, 1) + pair
-
-    start = jnp.uint32(OWN_COUNTERS) + (jnp.uint32(0) if first is None else jnp.uint32(first))
-    if rows * count < SCANNED or jax.default_backend() != "cpu":
-        x, y = draw(*counters((rows, half), start, jnp.uint32(0)))
+    rows = 1 if first is None else shape[0] // 2
+    if count < SCANNED or jax.default_backend() != "cpu":
+        x, y = draw(np.zeros(2, np.uint32), (rows, width))
     else:
-        size = (-(-rows // 2), half) if rows > 1 else (1, -(-half // 2))
-        second = (size[0], 0) if rows > 1 else (0, size[1])
-        firsts = jnp.asarray([(0, 0), second], np.uint32)
-
-        def turn(_: None, first: jax.Array) -> tuple[None, jax.Array]:
-            return None, lax.complex(*draw(*counters(size, start + first[0], first[1])))
-
-        both = lax.scan(turn, None, firsts)[1].reshape(-1)[: rows * half].reshape(rows, half)
+        size = (-(-rows // 2), width) if rows > 1 else (1, -(-width // 2))
+        starts = np.array([(0, 0), (size[0], 0) if rows > 1 else (0, size[1])], np.uint32)
+        both = lax.scan(lambda _, s: (None, lax.complex(*draw(s, size))), None, starts)[1]
+        both = both.reshape(-1)[: rows * width]
         x, y = both.real, both.imag
-    return jnp.concatenate([x, y], axis=1)[:, :count].reshape(shape)
+    return jnp.concatenate([x.reshape(-1), y.reshape(-1)])[:count].reshape(shape)
 
 
 def _polynomial(coefficients: NDArray[np.float64], x: jax.Array) -> jax.Array:

@@ -5,7 +5,6 @@ from inspect import signature
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,8 +44,9 @@ class Latent(Protocol):
         """Draw an array of shape (*shape, *self.shape).
 
         A function of the key and the shape. In a simulation it is called with a key for each
-        update; if it takes a fourth argument `first`, once for many updates: entry i along the
-        first axis must then depend on (key, first + i) alone, as in `random.normal`.
+        update; if it takes a fourth argument `first`, once for many updates, in the order of
+        `random.row_numbers`: their numbers must then depend on the key and the update alone, as
+        those of `random.normal`.
         """
         ...
 
@@ -75,15 +75,15 @@ def draw_updates(
     shape: tuple[int, ...],
     dtype: Any,
 ) -> jax.Array:
-    """Variables of the updates with numbers first, first + 1, ...
+    """Variables of the updates with numbers first + `random.row_numbers(updates)`.
 
     Those of an update depend on the key and its number alone.
 
     Args:
         latent: law of the variables.
         key: typed random key.
-        first: number of the first update, int32 scalar.
-        updates: number of updates.
+        first: number of the first update, even, int32 scalar.
+        updates: number of updates, even.
         shape: shape of the draw of one update.
         dtype: floating-point type.
 
@@ -94,6 +94,6 @@ def draw_updates(
     if "first" in signature(draw).parameters:
         drawn: jax.Array = draw(key, (updates, *shape), dtype, first=first)
         return drawn
-    numbers = first + jnp.arange(updates, dtype=jnp.int32)
+    numbers = first + random.row_numbers(updates)
     keys = jax.vmap(partial(random.fold_in, key))(numbers)
     return jax.vmap(lambda own: draw(own, shape, dtype))(keys)

@@ -48,7 +48,7 @@ def draw_samples(
     updates: int,
     tries: int = 1,
 ) -> Draw:
-    """Inputs of the updates of one replica with numbers first, first + 1, ...
+    """Inputs of the updates of one replica with numbers first + `random.row_numbers(updates)`.
 
     Those of an update depend on the key and its number alone. All normal variables but the full
     noise vectors come from one call of the generator.
@@ -58,8 +58,8 @@ def draw_samples(
         layout: structure of the draws.
         key: typed random key of the replica.
         dtype: floating-point type.
-        first: number of the first update, int32 scalar.
-        updates: number of updates.
+        first: number of the first update, even, int32 scalar.
+        updates: number of updates, even.
         tries: as in `chi`.
 
     Returns:

@@ -17,7 +17,7 @@ class Pace(NamedTuple):
 
     Attributes:
         group: replicas advanced together by one vectorised update.
-        chunk: updates whose inputs are drawn together.
+        chunk: updates whose inputs are drawn together, even.
         unrolled: whether the updates of a chunk are compiled one after another, without a loop.
         tries: attempts at chi variables between two looks at whether they succeeded.
         added: whether short sums are written as additions.
@@ -40,6 +40,5 @@ def pace_of(layout: Layout, platform: str, replicas: int) -> Pace:
     if platform != "cpu":
         return Pace(replicas, 16, True, 2, True)
     whole = [n for n, small in zip(layout.sizes, layout.reduced, strict=True) if not small]
-    chunk = max(1, min(_CHUNK, _DRAWN // max(layout.drawn, 1)))
-    chunk -= chunk % 2 if chunk > 1 else 0  # the generator's two halves then meet between updates
+    chunk = max(1, min(_CHUNK // 2, _DRAWN // 2 // max(layout.drawn, 1))) * 2
     return Pace(_LANES if max(whole, default=0) < _WIDE else 1, chunk)

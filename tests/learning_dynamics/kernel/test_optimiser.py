@@ -12,6 +12,7 @@ from learning_dynamics.process.draws import draw_samples
 from learning_dynamics.process.layout import layout_of
 from learning_dynamics.process.replicas import replica_keys, split
 from learning_dynamics.process.starts import random_start
+from learning_dynamics.random import row_place
 from tests.learning_dynamics.kernel import test_options
 from tests.learning_dynamics.kernel.models import Committee, Teacher
 
@@ -69,6 +70,8 @@ def draws(problem, key, replica, dimension, updates):
     def drawn(key):
         own = split(replica_keys(key, jnp.arange(replica + 1))[replica])
         rows = draw_samples(problem, layout, own[1], jnp.float64, jnp.int32(0), updates)
+        order = np.array([row_place(j, updates) for j in range(updates)])
+        rows = jax.tree.map(lambda a: a[order], rows)
         return random_start(problem, layout, own[0], jnp.float64), rows
 
     start, rows = jax.tree.map(np.asarray, drawn(key))

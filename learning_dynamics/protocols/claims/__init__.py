@@ -1,5 +1,5 @@
-"""Claims about protocols: what the way one trains changes, each with controls that must fail."""
+"""Claims about protocols, which are claims about the kernel itself."""
 
-from learning_dynamics.protocols.claims import momentum, reuse
+from learning_dynamics.protocols.claims import momentum, optimal_schedule, reuse
 
-__all__ = ["momentum", "reuse"]
+__all__ = ["momentum", "optimal_schedule", "reuse"]

@@ -72,7 +72,8 @@ def drive(problem, dimension, weights, parameters, way, samples, key):
     cast = problem.cast(jnp.float32)
     given = {name: jnp.float32(v) for name, v in parameters.items()}
     known = {**cast.initial_parameters(jnp.float32), **given}
-    rate = jnp.float32(problem.learning_rate / dimension)
+    first = problem.learning_rate
+    rate = jnp.float32((first(0.0) if callable(first) else first) / dimension)
 
     def one(key):
         keys = jax.random.split(key, problem.batch)

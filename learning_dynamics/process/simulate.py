@@ -31,11 +31,11 @@ from learning_dynamics.process.observables import (
     whole_updates,
 )
 from learning_dynamics.process.optimiser import checked_optimiser
+from learning_dynamics.process.pace import pace_of
 from learning_dynamics.process.replicas import (
     Particle,
     advance,
     begin,
-    group_size,
     memory_of,
     pad,
     replica_keys,
@@ -208,8 +208,8 @@ def _simulate(
     with wide:
         dtype = jnp.dtype(precision)
         mesh = replica_mesh(devices if devices is not None else jax.local_devices())
-        group = group_size(layout)
-        full = -(-count // (group * mesh.size)) * group * mesh.size
+        pace = pace_of(layout, mesh.devices.flat[0].platform, -(-count // mesh.size))
+        full = -(-count // (pace.group * mesh.size)) * pace.group * mesh.size
         apart = NamedSharding(mesh, PartitionSpec("replicas"))
         keys = jax.device_put(replica_keys(key, jnp.arange(full)), apart)
         velocity, whence = None, start
@@ -225,7 +225,7 @@ def _simulate(
         particles = start_particles(cast, layout, states, stop, optimiser, velocity)
         particles = jax.device_put(particles, apart)
         first = order_parameters_of(particles, count)
-        go = partial(advance(layout, own, stop, group, dtype, mesh, optimiser), problem)
+        go = partial(advance(layout, own, stop, pace, dtype, mesh, optimiser), problem)
         go(particles, keys, jnp.zeros(blocks(updates).shape[1], jnp.int32), jnp.int32(0))
         compiled = time.perf_counter() - clock
         identity = saved.fingerprint(

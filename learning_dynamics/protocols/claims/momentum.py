@@ -78,12 +78,11 @@ def momentum_is_a_larger_rate(run: Run) -> Evidence:
         problem, dimension=DIMENSION, times=times, replicas=40 if run.quick else 600,
         key=run.key, level="overlaps", start=start,
     )  # fmt: skip
-    options = {"times": times, "start": start, "points": 2**11}
     names = ["signal", "norms"]
     measured = seen.measurement(names)
 
     def limit(problem: ld.Problem, label: str) -> Prediction:
-        found = ld.integrate(problem, **options).prediction(names)
+        found = ld.integrate(problem, times=times, start=start, points=2**11).prediction(names)
         return Prediction(found.values, found.numerical_error, label=label)
 
     right = limit(problem, "limit at rate eta / (1 - beta)")

@@ -71,8 +71,13 @@ def memory_of(particles: Particle) -> Overlaps | None:
     state, velocity = particles.state, particles.memory
     if not isinstance(velocity, State):
         return None
-    both = jax.tree.map(lambda w, v: jnp.concatenate([w, v], axis=-2), state[:2], velocity[:2])
-    return jax.vmap(overlaps_of)(State(*both, velocity.parameters))
+    signal, noise = jax.tree.map(
+        lambda w, v: jnp.concatenate([w, v], axis=-2),
+        (state.signal, state.noise),
+        (velocity.signal, velocity.noise),
+    )
+    joint: Overlaps = jax.vmap(overlaps_of)(State(signal, noise, velocity.parameters))
+    return joint
 
 
 def replica_keys(key: jax.Array, replicas: jax.Array) -> jax.Array:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from numpy.typing import ArrayLike
 
 from learning_dynamics.identity.session import sees_edits
-from learning_dynamics.model.overlaps import Overlaps, overlaps_of
+from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.model.rates import check_rates, from_time, schedules_of
 from learning_dynamics.process import checkpoint as saved
@@ -225,7 +225,8 @@ def _simulate(
         full = -(-count // (pace.group * mesh.size)) * pace.group * mesh.size
         apart = NamedSharding(mesh, PartitionSpec("replicas"))
         keys = jax.device_put(replica_keys(key, jnp.arange(full)), apart)
-        velocity, whence = None, start
+        velocity: State | None = None
+        whence: Any = start
         if isinstance(start, Trajectory):
             whence = start.last if start.memory is None else (start.last, start.memory)
         if start is None:

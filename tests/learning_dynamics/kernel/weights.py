@@ -72,8 +72,8 @@ def drive(problem, dimension, weights, parameters, way, samples, key):
     cast = problem.cast(jnp.float32)
     given = {name: jnp.float32(v) for name, v in parameters.items()}
     known = {**cast.initial_parameters(jnp.float32), **given}
-    first = problem.learning_rate
-    rate = jnp.float32((first(0.0) if callable(first) else first) / dimension)
+    rate = problem.learning_rate(0.0) if callable(problem.learning_rate) else problem.learning_rate
+    rate = jnp.float32(rate / dimension)
 
     def one(key):
         keys = jax.random.split(key, problem.batch)

@@ -62,17 +62,18 @@ class MeanClone(ld.InputModel):
         return 2
 
     def _levels(self, dtype: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Deviations of the signal a x0, of the noise b z and of their sum."""
         time = jnp.asarray(self.diffusion_time, dtype)
-        a, b = jnp.exp(-time), jnp.sqrt(-jnp.expm1(-2 * time))
-        return a, b, jnp.sqrt(a * a * jnp.asarray(self.variance, dtype) + b * b)
+        b = jnp.sqrt(-jnp.expm1(-2 * time))
+        clean = jnp.exp(-time) * jnp.sqrt(jnp.asarray(self.variance, dtype))
+        return clean, b, jnp.sqrt(clean * clean + b * b)
 
     def mixing(self) -> Any:
         """Matrix with x = D n_1 and z = (b / D) n_1 + ..., D the deviation of x."""
         numbers = (self.variance, self.diffusion_time)
         if any(isinstance(x, jax.Array) for x in numbers):
-            _, b, deviation = self._levels(jnp.result_type(*numbers))
-            shared = b / deviation
-            rows = [[deviation, jnp.zeros_like(b)], [shared, jnp.sqrt(1 - shared * shared)]]
+            clean, b, deviation = self._levels(jnp.result_type(*numbers))
+            rows = [[deviation, jnp.zeros_like(b)], [b / deviation, clean / deviation]]
             return jnp.stack([jnp.stack(row) for row in rows])
         variance, time = float(self.variance), float(self.diffusion_time)
         b2, a2 = -np.expm1(-2 * time), np.exp(-2 * time)
@@ -87,10 +88,10 @@ class MeanClone(ld.InputModel):
     def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, NoiseLevel]:
         """Coordinates of x and z along the spikes, shape (2, r), and the noise level."""
         inner, added = latents["inner"], latents["added"]
-        a, b, deviation = self._levels(inner.dtype)
-        shared = b / deviation
+        clean, b, deviation = self._levels(inner.dtype)
+        a = jnp.exp(-jnp.asarray(self.diffusion_time, inner.dtype))
         noisy = a * jnp.asarray(self.strengths, inner.dtype) + deviation * inner
-        noise = shared * inner + jnp.sqrt(1 - shared * shared) * added
+        noise = (b * inner + clean * added) / deviation
         return jnp.stack([noisy, noise]), NoiseLevel(a, b)
 
 

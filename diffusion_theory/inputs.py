@@ -148,45 +148,47 @@ class MixedCumulant(ld.InputModel):
         return known
 
     def _given_latents(
-        self, latents: Mapping[str, jax.Array], a: jax.Array
+        self, latents: Mapping[str, jax.Array], dtype: Any
     ) -> tuple[jax.Array, jax.Array]:
-        """Mean and deviation of a x0 + (1 - a^2)^(1/2) z along the spikes, given the latents."""
-        dtype, one = a.dtype, jnp.ones_like(a)
+        """Mean and deviation w of x0 along the spikes, given the latents."""
+        one = jnp.ones((), dtype)
         means, deviations = [], []
-        lam: Any = jnp.zeros_like(a)
-        nu: Any = jnp.zeros_like(a)
+        lam: Any = jnp.zeros((), dtype)
+        nu: Any = jnp.zeros((), dtype)
         if self.pair.independent:
             nu = latents.get("nu", nu)
         else:
             lam, nu = self.pair.pair(latents)
         if self.covariance is not None:
             beta = jnp.asarray(self.covariance, dtype)
-            means.append(a * jnp.sqrt(beta) * lam)
-            deviations.append(jnp.sqrt(1 + a * a * beta) if self.pair.independent else one)
+            means.append(jnp.sqrt(beta) * lam)
+            deviations.append(jnp.sqrt(1 + beta) if self.pair.independent else one)
         if self.cumulant is not None:
-            gamma = 1 / jnp.sqrt(1 + 1 / jnp.asarray(self.cumulant, dtype))
-            means.append(a * gamma * nu)
-            deviations.append(jnp.sqrt(jnp.maximum(1 - a * a * gamma * gamma, 0)))
+            strength = jnp.asarray(self.cumulant, dtype)
+            means.append(nu / jnp.sqrt(1 + 1 / strength))
+            deviations.append(jax.lax.rsqrt(1 + strength))
         if self.mean is not None:
-            means.append(a * jnp.sqrt(jnp.asarray(self.mean, dtype)))
+            means.append(jnp.sqrt(jnp.asarray(self.mean, dtype)))
             deviations.append(one)
         return jnp.stack(means), jnp.stack(deviations)
 
     def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, NoiseLevel]:
-        """Coordinates of x and z along the spikes, shape (2, r), and the noise level."""
+        """Coordinates of x and z along the spikes, shape (2, r), and the noise level.
+
+        With s^2 = a^2 w^2 + b^2 they are a E[x0] + s n_1 and (b n_1 + a w n_2) / s.
+        """
         inner, added = latents["inner"], latents["added"]
         time = jnp.asarray(self.diffusion_time, inner.dtype)
         a, b = jnp.exp(-time), jnp.sqrt(-jnp.expm1(-2 * time))
-        mean, deviation = self._given_latents(latents, a)
-        shared = b / deviation
-        rest = jnp.sqrt(jnp.maximum(1 - shared * shared, 0))
-        noisy = mean + deviation * inner
-        return jnp.stack([noisy, shared * inner + rest * added]), NoiseLevel(a, b)
+        mean, clean = self._given_latents(latents, inner.dtype)
+        deviation = jnp.sqrt(a * a * clean * clean + b * b)
+        noisy = a * mean + deviation * inner
+        return jnp.stack([noisy, (b * inner + a * clean * added) / deviation]), NoiseLevel(a, b)
 
     def clean_signal(self, latents: Mapping[str, jax.Array]) -> jax.Array:
         """Coordinates of x0 along the spikes, shape (r,)."""
         inner = latents["inner"]
-        mean, deviation = self._given_latents(latents, jnp.ones((), inner.dtype))
+        mean, deviation = self._given_latents(latents, inner.dtype)
         return mean + deviation * inner
 
     def latents(self) -> dict[str, Latent]:

@@ -5,6 +5,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from learning_dynamics import schedules
     from learning_dynamics.evidence.comparison import (
         Comparison,
         Comparisons,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from learning_dynamics.process.simulate import random_starts, simulate
     from learning_dynamics.process.stopping import Stop
     from learning_dynamics.process.trajectory import Trajectory, log_times
+    from learning_dynamics.protocols.optimise import optimise
+    from learning_dynamics.protocols.optimum import Optimum
     from learning_dynamics.pytrees import configuration, static
     from learning_dynamics.saved_results import load, save, saved_as
     from learning_dynamics.search.information_exponent import (
@@ -65,6 +68,8 @@ _HOMES = {
         "compare",
         "compare_each",
     ),
+    "protocols.optimise": ("optimise",),
+    "protocols.optimum": ("Optimum",),
     "pytrees": ("configuration", "static"),
     "limit.accuracy": ("InaccurateError",),
     "saved_results": ("load", "save", "saved_as"),
@@ -116,6 +121,7 @@ __all__ = [
     "MissingCells",
     "NoiseBlocks",
     "Normal",
+    "Optimum",
     "Overlaps",
     "Phase",
     "PopulationLoss",
@@ -144,6 +150,7 @@ __all__ = [
     "load",
     "log_times",
     "loss",
+    "optimise",
     "order_parameters",
     "plot_collapse",
     "plot_samples",
@@ -154,6 +161,7 @@ __all__ = [
     "right_hand_side",
     "save",
     "saved_as",
+    "schedules",
     "search_law",
     "simulate",
     "static",
@@ -162,6 +170,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "schedules":
+        return import_module(f"{__name__}.schedules")
     if name == "__version__":
         return version("learning-dynamics")
     if name not in _HOME:

@@ -78,7 +78,7 @@ def observed_scan(
 
 def observed_chunks(
     draw: Callable[[jax.Array], Any],
-    update: Callable[[State, Any], State],
+    update: Callable[[State, Any, jax.Array], State],
     observe: Callable[[State], Any],
     state: State,
     targets: jax.Array,
@@ -92,7 +92,7 @@ def observed_chunks(
         draw: inputs of the updates first + `random.row_numbers(chunk)`, counted from zero, a
             pytree with leading axis `chunk`; `first` is even. Those of an update must depend on
             its number alone.
-        update: one step of training, given one row of the chunk.
+        update: one step of training, given one row of the chunk and the number of the update.
         observe: what to record.
         state: pytree of arrays.
         targets: int32, shape (observations,), not decreasing: updates made at each observation.
@@ -115,7 +115,7 @@ def observed_chunks(
 
 def advance_chunks(
     draw: Callable[[jax.Array], Any],
-    update: Callable[[State, Any], State],
+    update: Callable[[State, Any, jax.Array], State],
     state: State,
     now: jax.Array,
     target: jax.Array,
@@ -127,7 +127,7 @@ def advance_chunks(
 
     Args:
         draw: inputs of `chunk` updates, as in `observed_chunks`.
-        update: one step of training, given one row of the chunk.
+        update: one step of training, given one row of the chunk and the number of the update.
         state: pytree of arrays.
         now: int32 scalar, number of updates already made.
         target: int32 scalar, number of updates wanted.
@@ -151,7 +151,7 @@ def advance_chunks(
 
         def one(step: jax.Array, state: State) -> State:
             row = random.row_place(step - first, chunk)
-            return update(state, jax.tree.map(lambda a: a[row], rows))
+            return update(state, jax.tree.map(lambda a: a[row], rows), step)
 
         return lax.fori_loop(now, end, one, state), end
 
@@ -161,8 +161,8 @@ def advance_chunks(
         rows = draw(first)
         for number in range(chunk):
             row = random.row_place(number, chunk)
-            after = update(state, jax.tree.map(lambda a, row=row: a[row], rows))
             step = first + number
+            after = update(state, jax.tree.map(lambda a, row=row: a[row], rows), step)
             inside = (now <= step) & (step < target)
             state = jax.tree.map(partial(jnp.where, inside), after, state)
         return state, jnp.minimum(target, first + chunk)
@@ -193,7 +193,7 @@ def schedule(targets: np.ndarray, chunk: int) -> tuple[np.ndarray, np.ndarray]:
 
 def scheduled_chunks(
     draw: Callable[[jax.Array], Any],
-    update: Callable[[State, Any], State],
+    update: Callable[[State, Any, jax.Array], State],
     observe: Callable[[State], Any],
     state: State,
     targets: np.ndarray,
@@ -208,7 +208,7 @@ def scheduled_chunks(
 
     Args:
         draw: inputs of `chunk` updates, as in `observed_chunks`.
-        update: one step of training, given one row of the chunk.
+        update: one step of training, given one row of the chunk and the number of the update.
         observe: what to record; it is evaluated at the end of every piece.
         state: pytree of arrays.
         targets: shape (observations,), increasing update numbers of the observations, on the host.
@@ -226,7 +226,8 @@ def scheduled_chunks(
         def one(state: State, numbered: tuple[jax.Array, Any]) -> tuple[State, None]:
             number, row = numbered
             inside = (number >= first) & (number < end)
-            return lax.cond(inside, update, lambda state, row: state, state, row), None
+            step = index * chunk + number
+            return lax.cond(inside, update, lambda state, row, step: state, state, row, step), None
 
         numbers = np.arange(chunk, dtype=np.int32)
         rows = jax.tree.map(lambda a: a[random.row_place(numbers, chunk)], draw(index * chunk))

@@ -64,6 +64,10 @@ def _training(fields: dict[str, Any]) -> Any:
     return Training(**{**fields, "states": State(**fields["states"])}, graph=None)
 
 
+def _optimum_fields(optimum: Any) -> dict[str, Any]:
+    return _plain_fields(optimum) | {"problem": None, "objective": None}  # they are code
+
+
 _TIME = {"times": ("time",)}
 _KINDS: dict[str, Kind] = {
     "Trajectory": Kind(
@@ -95,6 +99,7 @@ _KINDS: dict[str, Kind] = {
             ("times", "covariance", "spread", "shift", "spread_error", "shift_error"), ("time",)
         ),
     ),
+    "Optimum": Kind("protocols.optimum", {}, _optimum_fields),
     "Estimate": Kind("limit.accuracy"),
     "Form": Kind(
         "search.forms", dict.fromkeys(("powers", "coefficients", "errors"), ("monomial",))

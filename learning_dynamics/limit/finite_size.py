@@ -5,15 +5,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from learning_dynamics.limit.moments import Moments, field_factor, mean, moments, over_chunks
 from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.noise import LimitNoise
+from learning_dynamics.limit.sample_step import follows_gradient
 from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
 from learning_dynamics.model.problem import Problem, changed
 from learning_dynamics.process.draws import Draw
 from learning_dynamics.process.layout import Layout
+from learning_dynamics.process.steps import inverse_root
 from learning_dynamics.process.update import update
 
 __all__ = ["drift_of_one_update", "residual_noise"]
@@ -67,8 +70,10 @@ def drift_of_one_update(
     """Mean change in one update times N, minus the limit: f_1 / N at N = `layout.dimension`.
 
     Read off from `update` itself. The noise outside the weights enters by the mean of its Gram
-    matrix alone, which is exact to this order. The change is quadratic in the batch's means g (the
-    norm of the noise part, E[A Gamma A^T] / b, counted as one of them), so that a batch of b has
+    matrix alone, which is exact to this order where a step is linear in that matrix; where it is
+    not (`follows_gradient`), by its variance as well, see `_grams`. The change of a single step is
+    quadratic in the batch's means g (the norm of the noise part, E[A Gamma A^T] / b, counted as one
+    of them), so that a batch of b has
 
         E Q(mean g, mean g) = (1 / b) E Q(g, g) + (1 - 1 / b) Q(E g, E g).
     """
@@ -103,32 +108,74 @@ def _mean_change(
         lambda factor: jax.scipy.linalg.solve_triangular(whole, factor, lower=True).T
     )(factors)
     left = neurons - jnp.sum(given**2, axis=(1, 2))  # and what is not fixed by zeta
-    conditional, factor, first = [], [], 0
+    conditional, factor, grams, first = [], [], [], 0
     for size, count in zip(layout.sizes, layout.counts, strict=True):
         own = slice(first, first + count)
         first += count
         factor.append(factors[own])
-        conditional.append((given[own], jnp.sqrt((size - neurons) / batch + left[own])))
+        conditional.append(given[own])
+        grams.append(jnp.full((count,), (size - neurons) / batch) + left[own])
     state = State(overlaps.signal, tuple(factor), overlaps.parameters)
 
-    def moved(signal: Any, label: Any, zeta: Any) -> Any:
-        unit = jnp.eye(zeta.shape[1], dtype=zeta.dtype)
+    def moved(beyond: Any, signal: Any, label: Any, zeta: Any) -> Any:
         drawn = []
-        for matrices, rest in conditional:
+        for matrices, rest in zip(conditional, beyond, strict=True):
             along = _exact("bkl,lq->bqk", matrices, zeta)
-            drawn.append(jnp.concatenate([along, rest[:, None, None] * unit[None]], axis=-1))
+            drawn.append(jnp.concatenate([along, rest], axis=-1))
         first = jax.tree.map(lambda leaf: leaf[None], label)
         none = tuple(jnp.zeros((each.shape[0], 0, 0), each.dtype) for each in drawn)
         draw = Draw(signal[None], first, tuple(drawn), none)
-        after = overlaps_of(update(one, layout, state, draw))
+        after = overlaps_of(update(one, layout, state, draw)[0])
         return jax.tree.map(lambda a, b: a - b, after, overlaps)
 
     def total(part: Nodes) -> Overlaps:
         latents: Any = part.latents
         signal, label = jax.vmap(problem.signal)(latents)
-        return mean(part, jax.vmap(moved)(signal, label, part.zeta))
+
+        def under(beyond: Any) -> Overlaps:
+            return mean(part, jax.vmap(partial(moved, beyond))(signal, label, part.zeta))
+
+        factors, weights = _grams(problem, layout, grams, nodes.zeta.shape[-1])
+        each = jax.lax.map(under, factors)
+        return jax.tree.map(partial(jnp.tensordot, weights, axes=1), each)
 
     return over_chunks(total, nodes)
+
+
+def _grams(
+    problem: Problem, layout: Layout, means: list[jax.Array], vectors: int
+) -> tuple[tuple[jax.Array, ...], jax.Array]:
+    """Factors of the Gram matrices of q noise vectors outside the weights, and their weights.
+
+    The mean alone where a step is linear in them. Else the mean of any smooth function to order
+    1/N: with S_ij the entries of Z Z^T in n dimensions, Var S_ii = 2 n and Var S_ij = n,
+
+        E f(S) = f(E S) + (1/2) sum_(i<=j) (f(E S + sd S_ij) + f(E S - sd S_ij) - 2 f(E S)).
+
+    Returns:
+        Per group arrays of shape (cases, blocks, q, q), and weights, shape (cases,).
+    """
+    unit = jnp.eye(vectors)
+    centre = [mean[:, None, None] * unit for mean in means]
+    cases, weights = [centre], [1.0]
+    if not follows_gradient(problem):
+        for group, mean in enumerate(means):
+            freedom = float(layout.sizes[group] - problem.learner.neurons)
+            for block in range(mean.shape[0]):
+                for i, j in zip(*np.triu_indices(vectors), strict=True):
+                    deviation = (freedom * (2.0 if i == j else 1.0)) ** 0.5
+                    entry = np.zeros((mean.shape[0], vectors, vectors))
+                    entry[block, i, j] = entry[block, j, i] = deviation
+                    for sign in (1.0, -1.0):
+                        case = list(centre)
+                        case[group] = centre[group] + sign * entry
+                        cases.append(case)
+                        weights.append(0.5)
+        weights[0] = 1.0 - 0.5 * (len(cases) - 1)
+    factors = tuple(
+        jax.vmap(jnp.linalg.cholesky)(jnp.stack(groups)) for groups in zip(*cases, strict=True)
+    )
+    return factors, jnp.asarray(weights)
 
 
 def _average_update(
@@ -162,7 +209,10 @@ def _average_update(
     square = _exact("b,bkl,ml->bkm", noise.variances, along, regression)
     new = _exact("bkl,blm,bnm->bkn", shrink, blocks, shrink)
     new = new - rate * (cross + jnp.swapaxes(cross, 1, 2)) + rate**2 * (square + spread)
-    if problem.update != "plain":
+    if problem.update == "orthogonal":
+        root = inverse_root(_exact("kr,lr->kl", after, after) + jnp.sum(new, axis=0))
+        after, new = _exact("kl,lr->kr", root, after), _exact("kl,blm,nm->bkn", root, new, root)
+    elif problem.update != "plain":
         size = jnp.sum(after**2, axis=-1) + jnp.sum(jnp.diagonal(new, axis1=1, axis2=2), axis=0)
         scale = jax.lax.rsqrt(size)
         after, new = scale[:, None] * after, (scale[:, None] * scale[None])[None] * new

@@ -25,9 +25,11 @@ from learning_dynamics.limit.linear_noise import (
 from learning_dynamics.limit.nodes import Nodes, joined, same_length
 from learning_dynamics.limit.population import Population, chunked
 from learning_dynamics.limit.quadrature import Method, expectation_nodes
+from learning_dynamics.limit.sample_step import beyond_order_one
 from learning_dynamics.limit.solution import IncompleteError
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.model.rates import check_rates
 from learning_dynamics.process.layout import layout_of
 from learning_dynamics.process.observables import observables
 from learning_dynamics.pytrees import checked_if_concrete, is_traced
@@ -69,10 +71,11 @@ def fluctuations(
 
         d Sigma / d tau = J Sigma + Sigma J^T + Cov[u],
 
-        d b / d tau     = J b + (1/2) d^2 f : Sigma + f_1 - (1/2) J f,
+        d b / d tau     = J b + (1/2) d^2 f : Sigma + f_1 - (1/2) (J f + df/dtau),
 
     covariance = Sigma / N, mean = x + b / N. f_1 / N is what one update of finite N adds to the
-    drift, read off from the update itself; the last term turns a map with steps 1/N into a flow.
+    drift, read off from the update itself; the last term turns a map with steps 1/N into a flow
+    (df/dtau is that of the rates).
     (van Kampen's expansion in the system size; f_1 for these learners: derived here.) Given the
     fields, the shares of the noise blocks in them fluctuate on; see `residual_noise`. A batch b
     divides Cov[u] by b.
@@ -107,7 +110,8 @@ def fluctuations(
         tracker: progress bar, as of `simulate`.
 
     Raises:
-        ValueError: with several starts, or shapes that do not fit.
+        ValueError: with several starts, or shapes that do not fit; with a momentum, or repeats of
+            a batch of several samples.
         InaccurateError: if the accuracy is not reached; its `result` holds what was.
         IncompleteError: if the solution diverges or the steps do not suffice; it names the time,
             and its `result` is the part before.
@@ -115,9 +119,14 @@ def fluctuations(
     if np.ndim(start.signal) != 2:
         raise reject("start.signal", "have shape (K, r)", f"shape {np.shape(start.signal)}")
     one_of("derivatives", derivatives, ("auto", "fields", "law"))
+    obstacle = beyond_order_one(problem)
+    if obstacle is not None:
+        raise reject(*obstacle)
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
     population = Population(problem, dimension, target, beside=(start, times, start_covariance))
     array: Any = times if is_traced(times) else increasing_times(times)
+    if not is_traced(times):
+        check_rates(problem, array[-1])
     several = population.noise.variances.shape[0] > 1
     large = dimension if several else problem.inputs.directions + _LARGE
     layout = layout_of(problem, int(large or 0), "overlaps")
@@ -173,7 +182,7 @@ def _search(
     best_size = np.inf
     points: int | None = target.first(problem, least=_FIRST_POINTS)
     while points is not None:
-        method, error = _choose(equation, points, kinks)
+        method, error = _choose(equation, points, float(times[-1]), kinks)
         rules, kind = expectation_nodes(problem, points=points, method=method, kinks=kinks)
         if kind == "tensor" and not kinks:
             rules = rules[:2]  # of n and n - 1 nodes
@@ -181,7 +190,9 @@ def _search(
             pair = rules[:2]
             if kind == "sobol":
                 pair = [joined(rules[::2]), joined(rules[1::2])]
-            agree = not kinks or derivatives_agree(equation, *same_length(pair))
+            agree = not kinks or derivatives_agree(
+                equation, *same_length(pair), end=float(times[-1])
+            )
             derivatives = "fields" if agree else "law"
         rough = kinks and (derivatives == "law" or error > 1e-3)
         used = (target.aim / 100 if rough else _FINE) if tolerance is None else tolerance
@@ -228,12 +239,12 @@ def _result(times: Array, mean: Estimate, derivatives: str) -> Fluctuations:
     return Fluctuations(times, covariance, spread, shift, mean.error[1], mean.error[2], derivatives)
 
 
-def _choose(equation: LinearNoise, points: int, kinks: bool) -> tuple[Any, float]:
+def _choose(equation: LinearNoise, points: int, end: float, kinks: bool) -> tuple[Any, float]:
     """Method with the smaller error of the velocity, and this error over the target."""
     population = equation.population
 
     def rate(rule: Nodes) -> Overlaps:
-        return population.velocity(rule, equation.start, equation.held)
+        return population.velocity(rule, equation.start, equation.held, end)
 
     return best_method(population.problem, rate, population.target, points, kinks=kinks)
 

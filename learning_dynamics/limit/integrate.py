@@ -20,9 +20,11 @@ from learning_dynamics.limit.limit import Limit
 from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.population import Population
 from learning_dynamics.limit.quadrature import Method
+from learning_dynamics.limit.sample_step import beyond_order_one
 from learning_dynamics.limit.solution import IncompleteError, Setting, solve_limit, solve_traced
 from learning_dynamics.model.overlaps import Overlaps, checked_overlaps
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.model.rates import at_time, check_rates, from_time
 from learning_dynamics.process.layout import layout_of
 from learning_dynamics.process.observables import observables, whole_updates
 from learning_dynamics.process.trajectory import Trajectory
@@ -30,6 +32,7 @@ from learning_dynamics.pytrees import is_traced
 from learning_dynamics.tracking import Tracking, tracked
 from learning_dynamics.validation import (
     increasing_times,
+    non_negative,
     positive_integer,
     reject,
 )
@@ -71,7 +74,8 @@ def integrate(
         times: tau, increasing; rounded to whole updates as in `simulate` if `start` is one, whose
             times are taken if left out.
         start: order parameters (one set, or several along a leading axis), or a simulation, whose
-            replicas' starts are then all integrated and averaged.
+            replicas' starts are then all integrated and averaged; rates that depend on the time
+            are read from when it began.
         dimension: N that fixes the noise blocks; the simulation's when `start` is one. A single
             noise block needs none.
         observe: further functions of the order parameters.
@@ -86,8 +90,8 @@ def integrate(
         max_steps: bound on the time steps per start.
         finite_size: whether comparisons allow 1.5 times the shift b / N of `fluctuations` as
             bias of the limit; it is worked out when a comparison asks for it, and takes a
-            simulation with equal replicas as start. By default, whenever that is given and there
-            are at most 8 noise blocks.
+            simulation with equal replicas as start. By default, whenever that is given, there are
+            at most 8 noise blocks and `fluctuations` accepts the problem.
         allow_inaccurate: warn instead of raising where the accuracy is not reached.
         allow_incomplete: warn instead of raising where the solution ends early, and return the
             part before.
@@ -112,6 +116,7 @@ def integrate(
     simulated = start if isinstance(start, Trajectory) else None
     if isinstance(start, Trajectory):
         dimension = start.dimension if dimension is None else dimension
+        problem = from_time(problem, start.begins) if start.begins else problem
         start = start.start
     if times is None:
         if simulated is None:
@@ -121,10 +126,15 @@ def integrate(
     array: Any = times if is_traced(times) else increasing_times(times)
     if simulated is not None and not is_traced(times):
         array = whole_updates(times, simulated.dimension) / simulated.dimension
+    if not is_traced(times):
+        check_rates(problem, array[-1])
     population = Population(problem, dimension, target, beside=(start, times))
     corrected = False if traced else finite_size
+    obstacle = beyond_order_one(problem)
+    if finite_size and obstacle is not None:
+        raise reject(*obstacle)
     if corrected is None:
-        corrected = _has_shift(simulated, 8)
+        corrected = obstacle is None and _has_shift(simulated, 8)
     if (corrected or finite_size) and (traced or not _has_shift(simulated)):
         demand = "be left out unless a simulation with equal starts is given"
         raise reject("finite_size", demand, finite_size)
@@ -205,6 +215,7 @@ def right_hand_side(
     problem: Problem,
     overlaps: Overlaps,
     *,
+    time: Any = 0.0,
     dimension: int | None = None,
     accuracy: float | None = None,
     points: int | None = None,
@@ -214,13 +225,19 @@ def right_hand_side(
 ) -> tuple[Overlaps, Overlaps]:
     """Time derivatives of the order parameters in the limit, and bounds on their error.
 
-    Shapes as in `Overlaps` without leading axes. Accuracy and points are those of `integrate`.
+    Shapes as in `Overlaps` without leading axes. Rates that depend on the time have their values at
+    `time`. Accuracy and points are those of `integrate`.
 
     Raises:
         ValueError: on shapes that do not fit, or if a parameter has no limit at its order.
         InaccurateError: if the accuracy is not reached; its `result` holds what was.
     """
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
+    if not is_traced(time):
+        time = float(non_negative("time", time, ndim=0))
+        check_rates(problem, time)
+    with jax.enable_x64(True):
+        problem = at_time(problem, time)
     population = Population(problem, dimension, target, beside=overlaps)
     held, state = population.complete_one(overlaps)
 

@@ -9,6 +9,7 @@ from jax.extend import core
 from learning_dynamics.identity.session import fixed_by_structure
 from learning_dynamics.model.learner import Sample
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.process.steps import limits_gradient
 
 __all__ = ["has_kinks"]
 
@@ -23,7 +24,7 @@ _LOOPS = frozenset({"scan", "while", "cond"})
 
 @fixed_by_structure
 def has_kinks(problem: Problem, *, fields_only: bool = False) -> bool:
-    """Whether loss or label may have a kink or jump as functions of latents and fields.
+    """Whether loss, label or step may have a kink or jump as functions of latents and fields.
 
     True if their trace holds `abs`, `sign`, `max`, a comparison or the like that depends on latents
     or fields. Where these only guard a smooth function (`softplus`, a safe division), or a root is
@@ -33,6 +34,8 @@ def has_kinks(problem: Problem, *, fields_only: bool = False) -> bool:
         problem: any.
         fields_only: whether the loss as a function of the fields alone is meant.
     """
+    if limits_gradient(problem):  # what is averaged has one where the norm of the gradient does
+        return True
     with jax.enable_x64(False):  # traced in single precision, whatever the caller's setting
         cast = problem.cast(jnp.float32)
         neurons, vectors = problem.learner.neurons, problem.inputs.vectors

@@ -22,7 +22,9 @@ from learning_dynamics.limit.population import Population, chunked
 from learning_dynamics.limit.velocity import flow, observed, velocity
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.model.rates import at_time, corners, schedules_of, with_mean_rates
 from learning_dynamics.process.layout import Layout
+from learning_dynamics.process.steps import inverse_root
 
 __all__ = ["Fluctuations", "LinearNoise", "derivatives_agree", "solve"]
 
@@ -92,10 +94,11 @@ class LinearNoise(NamedTuple):
     layout: Layout
 
 
-def derivatives_agree(equation: LinearNoise, rule: Nodes, other: Nodes) -> bool:
+def derivatives_agree(equation: LinearNoise, rule: Nodes, other: Nodes, end: float) -> bool:
     """Whether first and second derivatives of the velocity are the same in both ways."""
     population, held = equation.population, equation.held
-    slopes = partial(_slopes, population.cast, population.noise, equation.start, held=held)
+    average = with_mean_rates(population.cast, end)
+    slopes = partial(_slopes, average, population.noise, equation.start, held=held)
     nodes = chunked(rule)
     fields, one = slopes(nodes, law=False), slopes(nodes, law=True)
     two = slopes(chunked(other), law=True)
@@ -125,10 +128,16 @@ def _slopes(
 
 
 def unit_rows(problem: Problem, x: jax.Array, unravel: Any) -> jax.Array:
-    """Flattened order parameters with rows of W scaled to norm one, unless updates are plain."""
+    """Flattened order parameters with rows of norm one, or orthonormal, as updates keep them."""
     if problem.update == "plain":
         return x
     overlaps = unravel(x)
+    if problem.update == "orthogonal":
+        exact = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+        root = inverse_root(overlaps.norms)
+        blocks = exact(exact(root, overlaps.blocks), root)
+        turned = Overlaps(exact(root, overlaps.signal), blocks, overlaps.parameters)
+        return ravel_pytree(turned)[0]
     scale = jax.lax.rsqrt(jnp.diagonal(overlaps.norms))
     blocks = overlaps.blocks * (scale[:, None] * scale[None])[None]
     scaled = Overlaps(overlaps.signal * scale[:, None], blocks, overlaps.parameters)
@@ -173,18 +182,18 @@ def _solve(
     dot = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     axes = jnp.eye(x0.size, dtype=x0.dtype)
 
-    def f(x: jax.Array) -> jax.Array:
-        return ravel_pytree(velocity(problem, noise, nodes, unravel(x), held, law))[0]
+    def velocity_of(now: Problem, x: jax.Array) -> jax.Array:
+        return ravel_pytree(velocity(now, noise, nodes, unravel(x), held, law))[0]
 
-    def step_covariance(x: jax.Array, drift: jax.Array) -> jax.Array:
+    def step_covariance(now: Problem, x: jax.Array, drift: jax.Array) -> jax.Array:
         """Covariance of N times the change in one update, whose mean is the drift."""
         overlaps = unravel(x)
 
         def total(part: Nodes) -> tuple[jax.Array, jax.Array]:
-            each = samples(problem, noise, part, overlaps)
+            each = samples(now, noise, part, overlaps)
 
             def change(one: Any) -> jax.Array:
-                moved = flow(problem, noise, overlaps, one._replace(factor=each.factor), held)
+                moved = flow(now, noise, overlaps, one._replace(factor=each.factor), held)
                 return ravel_pytree(moved)[0]
 
             u = jax.vmap(change)(each._replace(factor=each.loss))  # the factor is common to all
@@ -193,11 +202,13 @@ def _solve(
 
         covariance, step = over_chunks(total, nodes)
         if overlaps.blocks.shape[0] > 1:
-            covariance = covariance + residual_noise(problem, noise, overlaps, step)
+            covariance = covariance + residual_noise(now, noise, overlaps, step)
         return covariance / problem.batch
 
-    def rate(_: Any, y: Any, __: Any) -> Any:
+    def rate(tau: Any, y: Any, _: Any) -> Any:
         x, sigma, b = y
+        now = at_time(problem, tau)
+        f = partial(velocity_of, now)
         change = f(x)
 
         def column(axis: jax.Array) -> jax.Array:
@@ -214,12 +225,17 @@ def _solve(
         there = unit_rows(problem, x, unravel)
         still = change if problem.update == "plain" else f(there)
         extra = layout.dimension * drift_of_one_update(
-            problem, noise, layout, nodes, unravel(there), held, still
+            now, noise, layout, nodes, unravel(there), held, still
         )
+        if schedules_of(problem):  # (1/2) df/dtau of the map with steps 1/N, beside (1/2) J f
+            _, moved = jax.jvp(
+                lambda t: velocity_of(at_time(problem, t), x), (tau,), (tau * 0 + 1,)
+            )
+            extra = extra - moved / 2
         spread = dot(jacobian, sigma)
         return (
             change,
-            spread + spread.T + step_covariance(x, change),
+            spread + spread.T + step_covariance(now, x, change),
             dot(jacobian, b - change / 2) + curvature + extra,
         )
 
@@ -227,8 +243,9 @@ def _solve(
     unit = ravel_pytree(units_of(start))[0]
     units = (unit, unit[:, None] * unit[None], unit)
     solution = solve_along(
-        rate, state, times, tolerance, 1e-3, MOST_STEPS, differentiable, units=units
-    )
+        rate, state, times, tolerance, 1e-3, MOST_STEPS, differentiable, units=units,
+        jumps=corners(problem),
+    )  # fmt: skip
     path, last = solution.ys
 
     def look(x: jax.Array, sigma: jax.Array, b: jax.Array) -> Any:

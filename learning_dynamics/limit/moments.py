@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 from learning_dynamics.limit.nodes import CHUNK, Nodes
 from learning_dynamics.limit.noise import LimitNoise
+from learning_dynamics.limit.sample_step import sample_step
 from learning_dynamics.model.learner import Sample
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem, mixing_matrix
-from learning_dynamics.process.update import gradient
 
 __all__ = ["Moments", "field_factor", "mean", "moments", "over_chunks", "samples"]
 
@@ -20,7 +20,7 @@ Sums = TypeVar("Sums")
 
 
 class Moments(NamedTuple):
-    """Expectations over one sample.
+    """Expectations over one sample; A, D and the slopes of theta are those of `sample_step`.
 
     Attributes:
         signal: E[A C], shape (K, r).
@@ -167,21 +167,17 @@ def samples(
             shift = exact("kr,pr->kp", signal, coordinates)
             fields, zeta, weight = _frozen(fields, zeta, shift, factor, mixing, inverse)
 
-        def slopes(gram: jax.Array) -> Any:
-            return gradient(problem, fields, norms, parameters, Sample(label, gram))
-
-        nothing = jnp.zeros_like(gram)
-        slope, change = jax.jvp(slopes, (nothing,), (gram,))
-        a = slope.fields
-        loss = problem.learner.loss(fields, norms, parameters, Sample(label, nothing))
+        step = sample_step(problem, fields, norms, parameters, label, gram)
+        a, sample = step.fields, Sample(label, jnp.zeros_like(gram))
+        loss = problem.learner.loss(fields, norms, parameters, sample)
         values = Moments(
             exact("kp,pr->kr", a, coordinates),
             exact("kp,pq,lq->kl", a, mixing, zeta),
             exact("kp,lp->kl", a, fields),
-            slope.norms + slope.norms.T,
+            step.pull,
             exact("kp,ps,ls->kl", a, gamma, a),
-            slope.parameters,
-            change.parameters,
+            step.parameters,
+            step.stiff,
             loss,
             loss,
         )

@@ -13,8 +13,9 @@ from learning_dynamics.limit.noise import LimitNoise
 from learning_dynamics.limit.velocity import observed, velocity
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.model.rates import at_time, corners
 
-__all__ = ["Run", "solve_along", "solve_path", "units_of"]
+__all__ = ["Run", "solve_along", "solve_path", "solve_transformable", "units_of"]
 
 
 def units_of(start: Overlaps) -> Overlaps:
@@ -50,6 +51,7 @@ def solve_along(
     differentiable: bool,
     *,
     units: Any,
+    jumps: jax.Array | None = None,
 ) -> Any:
     """Adaptive solution of dy/dtau = rate(tau, y, None) from zero, at the times and at its end.
 
@@ -62,6 +64,7 @@ def solve_along(
         first_step: over the last time.
         max_steps: bound on the steps; the solution is not finite from where they end.
         differentiable: whether both modes of differentiation must pass.
+        jumps: times at which the right-hand side is not smooth; steps end there.
     """
     span = jnp.maximum(times[-1], 1e-12)
 
@@ -69,6 +72,10 @@ def solve_along(
         moved = rate(tau, jax.tree.map(jnp.multiply, y, units), args)
         return jax.tree.map(jnp.divide, moved, units)
 
+    controller: Any = diffrax.PIDController(rtol=tolerance, atol=tolerance)
+    if jumps is not None:
+        jumps = jax.lax.stop_gradient(jumps.astype(times.dtype))
+        controller = diffrax.ClipStepSizeController(controller, jump_ts=jumps)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(scaled),
         diffrax.Tsit5(),
@@ -76,7 +83,7 @@ def solve_along(
         t1=span,
         dt0=first_step * span,
         y0=jax.tree.map(jnp.divide, start, units),
-        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+        stepsize_controller=controller,
         saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
         max_steps=max_steps,
         throw=False,
@@ -108,8 +115,8 @@ def solve_path(
     twice the time.
     """
 
-    def field(_: Any, overlaps: Overlaps, __: Any) -> Overlaps:
-        return velocity(problem, noise, nodes, overlaps, held, law)
+    def field(tau: Any, overlaps: Overlaps, _: Any) -> Overlaps:
+        return velocity(at_time(problem, tau), noise, nodes, overlaps, held, law)
 
     def look(overlaps: Overlaps) -> dict[str, jax.Array]:
         return {
@@ -119,7 +126,7 @@ def solve_path(
     def one(start: Overlaps) -> Run:
         solution = solve_along(
             field, start, times, tolerance, first_step, max_steps, differentiable,
-            units=units_of(start),
+            units=units_of(start), jumps=corners(problem),
         )  # fmt: skip
         path, last = solution.ys
         return Run(
@@ -132,3 +139,60 @@ def solve_path(
         )
 
     return jax.lax.map(one, starts)
+
+
+def solve_transformable(
+    nodes: Nodes,
+    starts: Overlaps,
+    problem: Problem,
+    noise: LimitNoise,
+    times: jax.Array,
+    tolerances: jax.Array,
+    first_steps: jax.Array,
+    *,
+    law: bool,
+    **static: Any,
+) -> dict[str, jax.Array]:
+    """Observables by `solve_path` under several rules, leading axis of `nodes`.
+
+    A loop that both modes of differentiation pass makes all its steps for every element of a batch
+    until the slowest is done. Values alone need no such loop: a batch of them is solved one after
+    the other, each with its own steps. Derivatives are those of the other loop.
+    """
+
+    def solve(differentiable: bool, nodes: Nodes, *given: Any) -> dict[str, jax.Array]:
+        *shared, tolerances, first_steps = given
+
+        def one(rule: tuple[Nodes, jax.Array, jax.Array]) -> dict[str, jax.Array]:
+            return solve_path(
+                rule[0], *shared, *rule[1:], differentiable=differentiable, law=law, **static
+            ).observed
+
+        return jax.lax.map(one, (nodes, tolerances, first_steps))
+
+    def derivative(primals: Any, tangents: Any) -> Any:
+        """In the numbers that move alone: others may sit where a derivative does not exist."""
+        leaves, structure = jax.tree.flatten(primals)
+        directions = jax.tree.leaves(tangents, is_leaf=_is_zero)
+        moving = [i for i, direction in enumerate(directions) if not _is_zero(direction)]
+
+        def of_moving(*numbers: Any) -> dict[str, jax.Array]:
+            values = leaves.copy()
+            for place, number in zip(moving, numbers, strict=True):
+                values[place] = number
+            return solve(True, *jax.tree.unflatten(structure, values))
+
+        chosen = [leaves[i] for i in moving], [directions[i] for i in moving]
+        return jax.jvp(of_moving, *chosen)
+
+    values = jax.custom_jvp(jax.custom_batching.sequential_vmap(partial(solve, False)))
+    values.defjvp(derivative, symbolic_zeros=True)
+    observed: dict[str, jax.Array] = values(
+        nodes, starts, problem, noise, times, tolerances, first_steps
+    )
+    return observed
+
+
+def _is_zero(tangent: Any) -> bool:
+    """Whether a tangent is known to vanish."""
+    return isinstance(tangent, jax.custom_derivatives.SymbolicZero)

@@ -22,6 +22,7 @@ from learning_dynamics.limit.starts import starting_points
 from learning_dynamics.limit.velocity import velocity
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.model.rates import at_time, with_mean_rates
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import reject
 
@@ -113,7 +114,8 @@ class Population:
     def complete(self, start: Overlaps, *, moving: bool = True) -> tuple[frozenset[str], Overlaps]:
         """Names of the fast parameters, and starts with a leading axis; see `starting_points`."""
         with jax.enable_x64(True):
-            return starting_points(self.cast, self.noise, self.few_nodes(), start, moving=moving)
+            first, few = at_time(self.cast, 0.0), self.few_nodes()
+            return starting_points(first, self.noise, few, start, moving=moving)
 
     def few_nodes(self) -> Nodes:
         """A small rule: enough to see which parameters are fast, and how fast anything moves."""
@@ -184,9 +186,12 @@ class Population:
             search = partial(estimate, problem, target=self.target, caller=caller, fields=fields)
             return _relative(search, evaluate) if relative else search(evaluate)
 
-    def velocity(self, nodes: Nodes, overlaps: Overlaps, held: frozenset[str]) -> Overlaps:
-        """Right-hand side of the limit under one rule; see `velocity`."""
-        return velocity_at(self.cast, self.noise, chunked(nodes), overlaps, held=held)
+    def velocity(
+        self, nodes: Nodes, overlaps: Overlaps, held: frozenset[str], end: Any = 0.0
+    ) -> Overlaps:
+        """Right-hand side of the limit under one rule, of rates averaged over [0, end]."""
+        average = with_mean_rates(self.cast, end)
+        return velocity_at(average, self.noise, chunked(nodes), overlaps, held=held)
 
     def losses(self, nodes: Nodes, overlaps: Overlaps) -> jax.Array:
         """Mean losses under one rule, at order parameters with a leading axis."""

@@ -15,6 +15,7 @@ from learning_dynamics.identity.session import fixed_by_structure
 from learning_dynamics.limit.degrees import degrees_of, single_precision
 from learning_dynamics.limit.kinks import has_kinks
 from learning_dynamics.limit.nodes import Nodes
+from learning_dynamics.limit.sample_step import follows_gradient
 from learning_dynamics.model.latent import Latent
 from learning_dynamics.model.latents import Normal
 from learning_dynamics.model.learner import Sample
@@ -135,7 +136,7 @@ def _variables(problem: Problem, fields: bool) -> tuple[dict[str, Latent], list[
     variables: dict[str, Latent] = {**dict(sorted(problem.all_latents().items()))}
     if "" in variables:
         raise reject("inputs.latents", "not use an empty name", sorted(variables))
-    if problem.label_noise is not None and _low_degree(problem):
+    if problem.label_noise is not None and follows_gradient(problem) and _low_degree(problem):
         variables["label noise"] = Normal(nodes=3)
     variables[""] = Normal(shape if fields else (1, 0))
     single = [v for v in variables.values() for _ in range(math.prod(v.shape))]
@@ -197,6 +198,8 @@ def noise_nodes(problem: Problem) -> tuple[int | None, ...]:
     declared = tuple(problem.inputs.noise_nodes() or (None,) * count)
     if len(declared) != count:
         raise reject("inputs.noise_nodes()", f"have {count} entries", declared)
+    if not follows_gradient(problem):  # they are declared for the degree of the loss
+        return (None,) * count
     return tuple(None if n is None else positive_integer("noise_nodes", n) for n in declared)
 
 

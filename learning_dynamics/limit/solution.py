@@ -13,7 +13,7 @@ from learning_dynamics.limit.accuracy import Estimate, Target, combine, excess
 from learning_dynamics.limit.adaptive import best_method
 from learning_dynamics.limit.kinks import has_kinks
 from learning_dynamics.limit.nodes import Nodes, same_length
-from learning_dynamics.limit.paths import Run, solve_path
+from learning_dynamics.limit.paths import Run, solve_path, solve_transformable
 from learning_dynamics.limit.population import Population, Rules, chunked
 from learning_dynamics.limit.quadrature import expectation_nodes
 from learning_dynamics.model.overlaps import Overlaps
@@ -138,7 +138,9 @@ def solve_limit(setting: Setting, times: Array, tolerance: float | None) -> Solu
     best_size = np.inf
     points: int | None = target.first(problem)
     while points is not None:
-        method, error = _choose(setting, points, states, kinks, always=jumps and best is None)
+        method, error = _choose(
+            setting, points, states, float(times[-1]), kinks, always=jumps and best is None
+        )
         jumps = jumps and error > 1e-3  # else the kinks are none, or resolved
         if jumps and best is None:
             points = target.more(points, error / _SHARE, least=0) or points
@@ -162,14 +164,14 @@ def solve_limit(setting: Setting, times: Array, tolerance: float | None) -> Solu
 
 
 def _choose(
-    setting: Setting, points: int, states: list[Overlaps], kinks: bool, *, always: bool
+    setting: Setting, points: int, states: list[Overlaps], end: float, kinks: bool, *, always: bool
 ) -> tuple[Any, float]:
     """Method with the smaller error of the right-hand side, and this error over the target."""
     population = setting.population
 
     def rates(rule: Nodes) -> Any:
         nodes = chunked(rule)
-        return [population.velocity(nodes, state, setting.held) for state in states]
+        return [population.velocity(nodes, state, setting.held, end) for state in states]
 
     with jax.enable_x64(True):
         return best_method(
@@ -243,7 +245,7 @@ def _why(
     if not size < _LARGE * (1 + before):
         return True, f"the limit diverges {where}, where it has grown by a factor {_LARGE:g}"
     with jax.enable_x64(True):
-        rate = setting.population.velocity(nodes, state, setting.held)
+        rate = setting.population.velocity(nodes, state, setting.held, end)
     if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(rate)):
         return True, f"the limit ends {where}: its right-hand side is not finite there"
     few = f"its {setting.max_steps} steps at tolerance {tolerance:g} do not suffice"
@@ -279,15 +281,11 @@ def solve_traced(
     count = rules.nodes.weights.shape[0]
     tolerances = np.append(np.full(count, tolerance), looser * tolerance)
     first_steps = np.append(np.full(count, _FIRST), _FIRST_LOOSER)
-
-    def one(given: tuple[Nodes, jax.Array, jax.Array]) -> dict[str, jax.Array]:
-        return solve_path(
-            given[0], setting.starts, population.cast, population.noise, times, *given[1:],
-            held=setting.held, watched=setting.watched, max_steps=setting.max_steps,
-            differentiable=True, law=law,
-        ).observed  # fmt: skip
-
-    paths = jax.lax.map(one, (nodes, jnp.asarray(tolerances), jnp.asarray(first_steps)))
+    paths = solve_transformable(
+        nodes, setting.starts, population.cast, population.noise, times,
+        jnp.asarray(tolerances), jnp.asarray(first_steps),
+        held=setting.held, watched=setting.watched, max_steps=setting.max_steps, law=law,
+    )  # fmt: skip
     means = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=1), paths)
     mean = rules.combined(jax.tree.map(lambda leaf: leaf[:-1], means))
     integrator = jax.tree.map(lambda leaf: jnp.abs(leaf[-1] - leaf[0]), means)

@@ -12,6 +12,7 @@ from scipy import optimize
 from learning_dynamics.limit.moments import moments
 from learning_dynamics.limit.nodes import Nodes, device_nodes
 from learning_dynamics.limit.noise import LimitNoise
+from learning_dynamics.limit.sample_step import require_single_samples
 from learning_dynamics.model.overlaps import Overlaps, checked_overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.pytrees import is_traced, stand_in
@@ -38,8 +39,8 @@ def starting_points(
     are traced, which parameters are fast is decided at stand-ins for them.
 
     Raises:
-        ValueError: as `checked_overlaps`; on a moving parameter of order 0, or a fast one whose
-            rate is too large to settle.
+        ValueError: as `checked_overlaps` and `require_single_samples`; on a moving parameter of
+            order 0, or a fast one whose rate is too large to settle.
     """
     given = checked_overlaps(problem, start, noise.variances.shape[0], moving=moving)
     lead = given.signal.ndim - 2
@@ -49,6 +50,7 @@ def starting_points(
     whole: Overlaps = jax.tree.map(
         lambda leaf: jnp.asarray(leaf if lead else leaf[None], jnp.float64), given
     )
+    require_single_samples(problem)
     for name in problem.parameter_rates:
         if problem.order(name) == 0:
             raise reject("parameter_orders", "be at least 1 for a limit to exist", {name: 0})
@@ -136,8 +138,12 @@ def _fixed_point(
     rates = np.concatenate(
         [np.full(int(np.prod(shapes[n])), float(problem.parameter_rates[n])) for n in names]
     )
-    # one update near the fixed point: theta' - theta* = (1 - rate J) (theta - theta*)
-    step = np.eye(rates.size) - rates[:, None] * np.asarray(jacobian(jnp.asarray(found.x)))
+    # one step near the fixed point: theta' - theta* = (1 - rate J) (theta - theta*) + beta v,
+    # v' = beta v - rate J (theta - theta*); J is summed over the repeats
+    unit = np.eye(rates.size)
+    push = -rates[:, None] * np.asarray(jacobian(jnp.asarray(found.x))) / problem.repeats
+    memory = (0.0 if problem.momentum is None else float(problem.momentum)) * unit
+    step = np.block([[unit + push, memory], [push, memory]])
     largest = float(np.max(np.abs(np.linalg.eigvals(step))))
     if largest >= 1:
         demand = "let fast parameters settle (one update must shrink their distance)"

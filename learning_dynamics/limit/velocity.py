@@ -12,7 +12,7 @@ from learning_dynamics.limit.noise import LimitNoise
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 
-__all__ = ["flow", "observed", "velocity"]
+__all__ = ["flow", "lasting_share", "observed", "velocity"]
 
 
 def observed(
@@ -43,10 +43,36 @@ def velocity(
 
     with the weight decay w and S = E[A B zeta^T] L^-1, the regression of A B on the noise fields
     L zeta: by Gaussian integration by parts E[A B h_b^T] = S lambda_b R_b for the share h_b of
-    every block. Rows of norm one lose their radial velocity. Parameters of order 2 feel the
-    part linear in the gram, those of order 1 the rest.
+    every block. Rows of norm one lose their radial velocity, orthonormal ones S M and
+    S R_b + R_b S with S = (1/2) dQ/dtau. Parameters of order 2 feel the part linear in the gram,
+    those of order 1 the rest. With `repeats`, A and D are sums over the steps of a batch
+    (`sample_step`), and so is the decay. A momentum beta multiplies eta, and the rates of the
+    parameters, by 1 / (1 - beta).
     """
     return flow(problem, noise, overlaps, moments(problem, noise, nodes, overlaps, law), held)
+
+
+def lasting_share(problem: Problem, dtype: Any) -> jax.Array:
+    """1 / (1 - beta): what a step adds in the end, in units of what it adds at once."""
+    memory = 0.0 if problem.momentum is None else problem.momentum
+    return 1 / (1 - jnp.asarray(memory, dtype))
+
+
+def _keeping_orthonormal(
+    signal: jax.Array, blocks: jax.Array, d_signal: jax.Array, d_blocks: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Velocities without the symmetric part that changes Q: S Q + Q S = dQ/dtau.
+
+    To second order in Q - 1, so that it is conserved off one as well and rounding does not grow.
+    """
+    exact = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    off = exact(signal, signal.T) + jnp.sum(blocks, axis=0) - jnp.eye(signal.shape[0])
+    cross = exact(d_signal, signal.T)
+    d_norms = cross + cross.T + jnp.sum(d_blocks, axis=0)
+    product = exact(off, d_norms)
+    pull = (d_norms - (product + product.T) / 2) / 2
+    turned = exact(pull, blocks)
+    return d_signal - exact(pull, signal), d_blocks - turned - jnp.swapaxes(turned, -1, -2)
 
 
 def flow(
@@ -55,7 +81,8 @@ def flow(
     """Velocity from moments; linear in them, so from those of one sample N times its step."""
     signal, blocks, parameters = overlaps
     exact = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-    eta = jnp.asarray(problem.learning_rate, signal.dtype)
+    lasting = lasting_share(problem, signal.dtype)
+    eta = jnp.asarray(problem.learning_rate, signal.dtype) * lasting
     neurons = signal.shape[0]
     if blocks.shape[0] == 1:
         along = exact(m.noise, m.factor.T)[None]  # S lambda R = E[A B zeta^T] L^T
@@ -68,13 +95,16 @@ def flow(
         regression = jax.scipy.linalg.solve_triangular(m.factor.T, m.noise.T, lower=False).T
         along = exact(regression[None], noise.variances[:, None, None] * blocks)
     decay = jnp.asarray(0.0 if problem.weight_decay is None else problem.weight_decay, signal.dtype)
+    decay = decay * problem.repeats
     pull = noise.block_weights[:, None, None] * m.pull[None]
     half = along + exact(pull, blocks) + decay * blocks
     spread = (noise.fractions * noise.variances)[:, None, None] * m.step[None] / problem.batch
     d_blocks = -eta * (half + jnp.swapaxes(half, -1, -2)) + eta**2 * spread
     pulled = exact(m.pull, noise.signal_weights[None] * signal)
     d_signal = -eta * (m.signal + pulled + decay * signal)
-    if problem.update != "plain":
+    if problem.update == "orthogonal":
+        d_signal, d_blocks = _keeping_orthonormal(signal, blocks, d_signal, d_blocks)
+    elif problem.update != "plain":
         radial = jnp.sum(d_signal * signal, axis=-1)
         radial = radial + jnp.sum(jnp.diagonal(d_blocks, axis1=-2, axis2=-1), axis=0) / 2
         size = jnp.sum(signal * signal, axis=-1)
@@ -87,5 +117,5 @@ def flow(
         if name in held:
             continue
         drift = m.stiff[name] if problem.order(name) == 2 else m.parameters[name]
-        d_parameters[name] = -jnp.asarray(rate, signal.dtype) * drift
+        d_parameters[name] = -jnp.asarray(rate, signal.dtype) * lasting * drift
     return Overlaps(d_signal, d_blocks, d_parameters)

@@ -28,7 +28,7 @@ __all__ = [
     "table",
 ]
 
-UPDATES = ("plain", "spherical", "projected")
+UPDATES = ("plain", "spherical", "projected", "orthogonal")
 
 # name of a level in the table -> the call behind it
 LEVELS = {
@@ -46,6 +46,7 @@ LEVELS = {
 OPTIONS = {
     "bare": "no option",
     "batch": "`batch`",
+    "schedule": "rates that depend on the time",
     "decay": "`weight_decay`",
     "noise": "`label_noise`",
     "norm": "`initial_norm`",
@@ -58,6 +59,12 @@ OPTIONS = {
     "vectors": "several vectors per sample ($p>1$)",
     "neurons": "several coupled neurons ($K>1$)",
     "sum": "several neurons whose losses add up",
+    "repeats": "`repeats`",
+    "repeated batch": "`repeats` of a `batch`",
+    "clip": "`clip`",
+    "normalise": "`normalise`",
+    "clipped batch": "`clip` or `normalise` of a `batch`",
+    "momentum": "`momentum`",
 }
 
 
@@ -86,8 +93,8 @@ COMBINATIONS = (
     Combination.of("plain"),
     Combination.of("spherical"),
     Combination.of("projected"),
-    Combination.of("spherical", "order 2", "vectors"),
-    Combination.of("projected", "order 1", "normaliser"),
+    Combination.of("spherical", "schedule", "order 2", "vectors"),
+    Combination.of("projected", "schedule", "order 1", "normaliser"),
     Combination.of("projected", "noise", "sum"),
     Combination.of("plain", "norm", "blocks", "sum"),
     Combination.of("spherical", "batch", "order 0", "sum"),
@@ -96,15 +103,59 @@ COMBINATIONS = (
     Combination.of("projected", "noise", "order 0", "blocks", "sum"),
     Combination.of("projected", "batch", "fast", "blocks", "vectors"),
     Combination.of("plain", "decay", "noise", "norm", "order 1", "sum"),
-    Combination.of("plain", "decay", "norm", "fast", "blocks", "vectors"),
-    Combination.of("plain", "decay", "norm", "order 2", "vectors", "neurons"),
+    Combination.of("plain", "schedule", "decay", "norm", "fast", "blocks", "vectors"),
+    Combination.of("plain", "schedule", "decay", "norm", "order 2", "vectors", "neurons"),
     Combination.of("plain", "batch", "decay", "blocks", "vectors", "neurons"),
-    Combination.of("spherical", "batch", "noise", "order 1", "blocks", "sum"),
+    Combination.of("spherical", "schedule", "batch", "noise", "order 1", "blocks", "sum"),
     Combination.of("projected", "batch", "order 2", "blocks", "vectors", "neurons"),
-    Combination.of("plain", "batch", "decay", "norm", "order 0", "normaliser", "neurons"),
+    Combination.of(
+        "plain", "schedule", "batch", "decay", "norm", "order 0", "normaliser", "neurons"
+    ),
     Combination.of(
         "plain", "batch", "decay", "noise", "norm", "order 1", "normaliser", "blocks", "neurons"
     ),
+    Combination.of("orthogonal"),
+    Combination.of("projected", "clipped batch"),
+    Combination.of("spherical", "normalise"),
+    Combination.of("plain", "repeated batch", "momentum"),
+    Combination.of("projected", "normaliser", "normalise"),
+    Combination.of("spherical", "order 1", "clipped batch"),
+    Combination.of("orthogonal", "order 0", "normalise"),
+    Combination.of("orthogonal", "repeats", "normalise", "momentum"),
+    Combination.of("orthogonal", "normaliser", "repeats", "clip"),
+    Combination.of("orthogonal", "order 2", "vectors", "repeated batch"),
+    Combination.of("spherical", "sum", "repeats", "clip"),
+    Combination.of("orthogonal", "order 0", "repeats", "clip"),
+    Combination.of("projected", "sum", "repeated batch", "momentum"),
+    Combination.of("spherical", "order 2", "vectors", "clipped batch"),
+    Combination.of("orthogonal", "batch", "fast", "vectors", "momentum"),
+    Combination.of("orthogonal", "batch", "order 2", "vectors", "neurons"),
+    Combination.of("projected", "noise", "order 1", "sum", "clip", "momentum"),
+    Combination.of("orthogonal", "fast", "vectors", "neurons", "repeated batch", "clipped batch"),
+    Combination.of("orthogonal", "noise", "order 1", "blocks", "sum", "repeats", "normalise"),
+    Combination.of("plain", "norm", "order 2", "vectors", "neurons", "repeats", "normalise"),
+    Combination.of(
+        "spherical", "noise", "order 1", "normaliser", "neurons", "repeated batch", "momentum"
+    ),
+    Combination.of("plain", "decay", "norm", "order 2", "vectors", "clip", "momentum"),
+    Combination.of(
+        "projected", "order 0", "blocks", "sum", "repeated batch", "clipped batch", "momentum"
+    ),
+    Combination.of(
+        "plain", "decay", "noise", "norm", "normaliser", "repeated batch", "clipped batch"
+    ),
+    Combination.of("plain", "decay", "norm", "fast", "vectors", "repeats", "normalise"),
+    Combination.of("projected", "order 2", "blocks", "vectors", "neurons", "repeats", "clip"),
+    Combination.of("plain", "decay", "norm", "fast", "blocks", "vectors", "repeated batch"),
+    Combination.of("plain", "decay", "noise", "norm", "order 1", "normaliser", "clip"),
+    Combination.of("plain", "decay", "noise", "norm", "order 1", "repeats", "normalise"),
+    Combination.of(
+        "orthogonal", "fast", "blocks", "vectors", "neurons", "repeats", "clip", "momentum"
+    ),
+    Combination.of("projected", "schedule", "normalise"),
+    Combination.of("orthogonal", "schedule", "order 1", "repeated batch"),
+    Combination.of("projected", "schedule", "order 2", "vectors", "clipped batch"),
+    Combination.of("orthogonal", "schedule", "order 2", "vectors", "repeats", "clip", "momentum"),
 )  # fmt: skip
 
 # those of losses with a search phase; plain updates of a loss that leaves the norm free have decay
@@ -120,6 +171,22 @@ SEARCHES = (
     Combination.of("plain", "batch", "noise", "norm", "blocks"),
     Combination.of("spherical", "batch", "noise", "blocks", "sum"),
     Combination.of("plain", "batch", "decay", "noise", "norm", "normaliser", "blocks"),
+    Combination.of("orthogonal"),
+    Combination.of("projected", "repeated batch"),
+    Combination.of("projected", "clip"),
+    Combination.of("spherical", "repeated batch", "momentum"),
+    Combination.of("orthogonal", "batch", "momentum"),
+    Combination.of("orthogonal", "normaliser", "repeated batch"),
+    Combination.of("projected", "repeats", "normalise", "momentum"),
+    Combination.of("spherical", "normaliser", "repeats", "clip"),
+    Combination.of("spherical", "sum", "repeats", "normalise"),
+    Combination.of("plain", "decay", "blocks", "repeated batch"),
+    Combination.of("plain", "norm", "normaliser", "repeats", "normalise"),
+    Combination.of("plain", "decay", "sum", "repeats", "normalise"),
+    Combination.of("orthogonal", "noise", "blocks", "repeats", "clip", "momentum"),
+    Combination.of("plain", "decay", "norm", "sum", "clip", "momentum"),
+    Combination.of("plain", "noise", "norm", "blocks", "sum", "repeated batch"),
+    Combination.of("orthogonal", "noise", "normaliser", "blocks", "normalise", "momentum"),
 )
 
 UNTRIED = {("vectors", "search"), ("fast", "search")}
@@ -146,7 +213,17 @@ _FAST = Refusal(
     "a parameter of order 1 with a gram fluctuates within a few updates, which is not followed",
 )
 _SLOW = Refusal("problem.parameter_rates", "the parameter moves while the search goes on")
+_CLOCK = Refusal(
+    "problem.learning_rate", "the law has no N, but a rate changes by an amount that depends on N"
+)
 _COUPLED = Refusal("problem.learner", "the law is that of one neuron")
+_PUSHED = Refusal("problem.update", "orthonormal rows of several neurons push each other")
+_JOINT = Refusal("problem.batch", "the norm of the gradient holds all samples of a batch jointly")
+_CROSSED = Refusal(
+    "problem.batch", "samples of a batch move each other's fields between the steps by N^(-1/2)"
+)
+_MEMORY = Refusal("problem.momentum", "a step remembers earlier samples, of order 1/N")
+_THEORY = ("limit", "velocity", "fluctuations", "exponent", "search")
 
 # options that exclude each other by what they mean; a sample of several vectors has no label
 _ALTERNATIVES = [
@@ -157,6 +234,10 @@ _ALTERNATIVES = [
     *({"sum", "vectors"}, {"sum", "fast"}, {"sum", "order 2"}),
     *({"noise", "vectors"}, {"noise", "fast"}, {"noise", "order 2"}),
     *({"order 0", "vectors"}, {"order 1", "vectors"}),
+    {"batch", "repeats", "repeated batch"},
+    {"clip", "normalise", "clipped batch"},
+    *({"batch", "clip"}, {"batch", "normalise"}, {"batch", "clipped batch"}),
+    *({"repeated batch", "clip"}, {"repeated batch", "normalise"}, {"repeats", "clipped batch"}),
 ]
 
 
@@ -172,10 +253,15 @@ def refusal(option: str, update: str, level: str) -> Refusal | None:
         return Refusal({"decay": "weight_decay", "norm": "initial_norm"}[option], _UNIT_ROWS)
     if option == "order 0" and level not in ("ambient", "overlaps", "loss"):
         return _NO_LIMIT
-    if option == "fast" and level == "fluctuations":
-        return _FAST
+    if option == "clipped batch" and level in _THEORY:
+        return _JOINT
+    if level == "fluctuations":
+        return {"fast": _FAST, "repeated batch": _CROSSED, "momentum": _MEMORY}.get(option)
     if level == "search":
-        return {"order 1": _SLOW, "order 2": _SLOW, "neurons": _COUPLED}.get(option)
+        if update == "orthogonal" and option in ("neurons", "sum"):
+            return _PUSHED
+        refused = {"order 1": _SLOW, "order 2": _SLOW, "neurons": _COUPLED, "schedule": _CLOCK}
+        return refused.get(option)
     return None
 
 

@@ -175,7 +175,7 @@ def checked_overlaps(
 
     Raises:
         ValueError: on shapes that do not fit, unknown parameters, numbers that are not finite,
-            R_b with negative eigenvalues, or rows that must have norm one.
+            R_b with negative eigenvalues, or rows that must have norm one or be orthonormal.
     """
     neurons, r = problem.learner.neurons, problem.inputs.directions
     shapes = {"signal": (neurons, r), "blocks": (max(blocks, 1), neurons, neurons)}
@@ -204,12 +204,16 @@ def checked_overlaps(
         arrays[name] = stretch(array, (*lead, *shapes[name]))
     signal, gram = arrays.pop("signal"), arrays.pop("blocks")
     if moving and problem.update != "plain" and not is_traced((signal, gram)):
-        square = np.sum(signal**2, axis=-1) + np.einsum("...bkk->...k", gram)
+        norms = _gram(signal) + gram.sum(axis=-3)
+        square = np.einsum("...kk->...k", norms)
         if np.max(np.abs(square - 1)) > 1e-4:
             demand = f"have rows of norm one for {problem.update} updates"
             raise reject(
                 "start", demand, f"squared norms {square.reshape(-1, neurons)[0].tolist()}"
             )
+        if problem.update == "orthogonal" and np.max(np.abs(norms - np.eye(neurons))) > 1e-4:
+            shown = norms.reshape(-1, neurons, neurons)[0].tolist()
+            raise reject("start", "have orthonormal rows for orthogonal updates", f"Q = {shown}")
     if is_traced((signal, gram)):
         return Overlaps(signal, gram, arrays)
     return Overlaps(signal, semidefinite(gram, np.sum(signal**2, axis=-1)), arrays)

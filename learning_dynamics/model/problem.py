@@ -15,6 +15,7 @@ from learning_dynamics.model.latent import Latent
 from learning_dynamics.model.latents import Normal
 from learning_dynamics.model.learner import Learner, Sample
 from learning_dynamics.pytrees import configuration, is_traced, require_configuration, static
+from learning_dynamics.schedules import as_schedule, check_shape
 from learning_dynamics.validation import (
     finite_array,
     integers,
@@ -27,7 +28,9 @@ from learning_dynamics.validation import (
 
 __all__ = ["Problem", "Update"]
 
-Update = Literal["plain", "spherical", "projected"]
+Update = Literal["plain", "spherical", "projected", "orthogonal"]
+
+_POSITIVE = ("learning_rate", "initial_norm", "clip")
 
 
 @configuration
@@ -35,21 +38,31 @@ class Problem:
     """Online SGD of a learner on an input model; the one definition behind every level.
 
     W' = W - (learning_rate / N) (dl/dW + weight_decay W), averaged over `batch` fresh samples,
-    theta' = theta - (rate / N^order) dl/dtheta. Time is tau = updates / N.
+    theta' = theta - (rate / N^order) dl/dtheta. Time is tau = updates / N, or batches / N where the
+    same batch is used repeatedly.
 
     Attributes:
         inputs: input model.
         learner: learner with its loss.
-        learning_rate: eta.
+        learning_rate: eta, a number or a function of tau (`learning_dynamics.schedules`): update j,
+            counted from zero, uses eta(j / N), the limit eta(tau). So do the rates of parameters
+            and the weight decay.
         update: "plain"; "projected" (plain step, then every row is scaled to norm one);
             "spherical" (component of the gradient orthogonal to each row, step, rows scaled to
-            norm one).
+            norm one); "orthogonal" (plain step, then W <- (W W^T)^(-1/2) W: orthonormal rows).
         batch: samples per update.
         parameter_rates: name -> learning rate of a parameter; parameters left out stay fixed.
         parameter_orders: name -> power of 1/N of that rate, 0, 1 or 2; 1 unless given.
         weight_decay: only for plain updates.
         label_noise: standard deviation of Gaussian noise added to a real label, None for none.
         initial_norm: rows of W start as N(0, initial_norm^2 / N) vectors; plain updates only.
+        repeats: updates with the same batch, one after another; tau counts batches.
+        clip: c, bound on the norm of the gradient of each neuron in units of N^(1/2): row k of
+            G = dl/dW, averaged over the batch and without weight decay, becomes
+            G_k min(1, c N^(1/2) / |G_k|).
+        normalise: whether it becomes G_k N^(1/2) / |G_k|, of norm N^(1/2) whatever the loss.
+        momentum: beta in V' = beta V - (eta/N) (G + weight_decay W), W' = W + V', V = 0 at time
+            zero; parameters likewise.
 
     Raises:
         ValueError: on values outside their range and options that would be ignored.
@@ -65,6 +78,10 @@ class Problem:
     weight_decay: Any = None
     label_noise: Any = None
     initial_norm: Any = None
+    repeats: int = static(default=1, kw_only=True)
+    clip: Any = None
+    normalise: bool = static(default=False, kw_only=True)
+    momentum: Any = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.inputs, InputModel):
@@ -73,8 +90,9 @@ class Problem:
             raise reject("learner", "be a Learner", repr(self.learner))
         for part in ("inputs", "learner"):
             require_configuration(part, getattr(self, part))
-        one_of("update", self.update, ("plain", "spherical", "projected"))
+        one_of("update", self.update, ("plain", "spherical", "projected", "orthogonal"))
         positive_integer("batch", self.batch)
+        positive_integer("repeats", self.repeats)
         rates, names = dict(self.parameter_rates or {}), set(self.learner.parameters())
         orders = dict(self.parameter_orders)
         for argument, given in (("parameter_rates", rates), ("parameter_orders", orders)):
@@ -84,11 +102,18 @@ class Problem:
         for order in orders.values():
             if integers("parameter_orders", order, least=0) > 2:  # a gram is of order N at most
                 raise reject("parameter_orders", "be 0, 1 or 2: beyond, nothing moves", orders)
+        rates = {n: as_schedule(f"parameter_rates[{n!r}]", rate) for n, rate in rates.items()}
         object.__setattr__(self, "parameter_rates", rates)
+        for name in ("learning_rate", "weight_decay"):
+            object.__setattr__(self, name, as_schedule(name, getattr(self, name)))
         object.__setattr__(self, "parameter_orders", tuple(sorted(orders.items())))
         for name in ("weight_decay", "initial_norm"):
             if getattr(self, name) is not None and self.update != "plain":
                 raise reject(name, "be left out, rows have norm one", f"update={self.update!r}")
+        if not isinstance(self.normalise, bool | np.bool_):
+            raise reject("normalise", "be True or False", repr(self.normalise))
+        if self.normalise and self.clip is not None:
+            raise reject("clip", "be left out for normalised gradients", self.clip)
         self._check_numbers()
         self._check_shapes()
 
@@ -98,13 +123,19 @@ class Problem:
             "weight_decay": self.weight_decay,
             "label_noise": self.label_noise,
             "initial_norm": self.initial_norm,
+            "clip": self.clip,
+            "momentum": self.momentum,
             **{f"parameter_rates[{name!r}]": rate for name, rate in self.parameter_rates.items()},
         }
         for name, value in numbers.items():
-            if value is None or is_traced(value):
+            if callable(value):
+                check_shape(name, value)
+            if value is None or callable(value) or is_traced(value):
                 continue
             number = finite_array(name, value, ndim=0)
-            if number < 0 or (number == 0 and name in ("learning_rate", "initial_norm")):
+            if name == "momentum" and not 0 <= number < 1:
+                raise reject(name, "lie in [0, 1)", value)
+            if number < 0 or (number == 0 and name in _POSITIVE):
                 raise reject(name, "be positive", value)
         for part in ("inputs", "learner"):
             for path, leaf in jax.tree_util.tree_leaves_with_path(getattr(self, part)):

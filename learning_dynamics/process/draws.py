@@ -66,11 +66,11 @@ def draw_samples(
         Arrays as in `Draw` with a leading axis of length `updates`.
     """
     lead = (updates, problem.batch)
-    neurons, q = problem.learner.neurons, mixing_shape(problem)[1]
+    q = mixing_shape(problem)[1]
     variables = sorted(problem.all_latents().items())
     normal = [(name, v) for name, v in variables if getattr(type(v), "draw", None) is Normal.draw]
     sizes = {name: math.prod(v.shape) for name, v in normal}
-    along, freedoms = reduced_normals(layout, neurons, problem.batch * q, layout.rows)
+    along, freedoms = reduced_normals(layout, layout.columns, problem.batch * q, layout.rows)
     own = problem.batch * sum(sizes.values())
     count = own + along + ATTEMPT * len(freedoms)
     pool = random.normal(random.fold_in(key, 0), (updates, count), dtype, first=first)
@@ -90,11 +90,10 @@ def draw_samples(
         signal, label = jax.tree.map(
             lambda leaf: jnp.broadcast_to(leaf, (*lead, *leaf.shape)), constant
         )
-    vectors = problem.batch * q
+    sizes_of_frame = (layout.columns, problem.batch * q, layout.rows)
     noise, rest = drawn_noise(
-        layout, random.fold_in(key, 1), pool[:, own:], freedoms, neurons, vectors, layout.rows,
-        first, tries,
-    )  # fmt: skip
+        layout, random.fold_in(key, 1), pool[:, own:], freedoms, *sizes_of_frame, first, tries
+    )
     return Draw(signal, label, noise, rest)
 
 

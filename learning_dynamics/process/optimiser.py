@@ -11,7 +11,8 @@ from learning_dynamics.model.problem import Problem
 from learning_dynamics.optimisers import extra_arguments, lenient
 from learning_dynamics.process.draws import Draw
 from learning_dynamics.process.layout import Layout
-from learning_dynamics.process.starts import normalise, random_start
+from learning_dynamics.process.starts import random_start
+from learning_dynamics.process.steps import constrained
 from learning_dynamics.process.update import sample_arguments
 from learning_dynamics.validation import reject
 
@@ -43,6 +44,10 @@ def checked_optimiser(problem: Problem, layout: Layout, optimiser: Any) -> Optim
     """
     if optimiser is None:
         return None
+    for name in ("clip", "normalise", "momentum"):
+        if getattr(problem, name) not in (None, False):
+            demand = "be left out beside an optimiser, which optax can chain with one of that kind"
+            raise reject(f"problem.{name}", demand, getattr(problem, name))
     if layout.level != "ambient":
         demand = (
             "be left out unless level='ambient': M and Q alone do not fix what it does to N weights"
@@ -117,7 +122,7 @@ def fresh_memory(optimiser: Optimiser | None, problem: Problem, states: State) -
 def descend(
     problem: Problem, layout: Layout, optimiser: Optimiser, state: State, memory: Any, draw: Draw
 ) -> tuple[State, Any]:
-    """One update of W, theta and the memory of the optimiser.
+    """One update of W, theta and the memory of the optimiser; `repeats` of them with one batch.
 
     With G = dl/dW + weight_decay W and g = dl/dtheta, means over the batch, and (U, u) what the
     optimiser makes of (G, g),
@@ -125,8 +130,17 @@ def descend(
         W' = W + (eta/N) U,     theta' = theta + (rate/N^order) u,
 
     so that U = -G is the plain step. For spherical updates G is orthogonal to each row of W;
-    spherical and projected updates finally scale each row to norm one.
+    spherical and projected updates finally scale each row to norm one, orthogonal ones restore
+    orthonormal rows.
     """
+    for _ in range(problem.repeats):
+        state, memory = _descend(problem, layout, optimiser, state, memory, draw)
+    return state, memory
+
+
+def _descend(
+    problem: Problem, layout: Layout, optimiser: Optimiser, state: State, memory: Any, draw: Draw
+) -> tuple[State, Any]:
     dtype, size = state.signal.dtype, float(layout.dimension)
 
     def loss(tree: dict[str, Any]) -> jax.Array:
@@ -156,5 +170,4 @@ def descend(
         },
     }
     moved = jax.tree.map(lambda a, s, u: a + s * u.astype(dtype), tree, scales, changes)
-    state = _state(state, moved)
-    return (normalise(state) if problem.update != "plain" else state), memory
+    return constrained(problem, _state(state, moved)), memory

@@ -13,17 +13,19 @@ from learning_dynamics import random
 from learning_dynamics.loop import advance_chunks, observed_chunks
 from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.model.rates import at_update
 from learning_dynamics.process.draws import draw_samples
 from learning_dynamics.process.layout import Layout
 from learning_dynamics.process.optimiser import Optimiser, descend, fresh_memory
 from learning_dynamics.process.pace import Pace
 from learning_dynamics.process.short_sums import with_short_sums_added
 from learning_dynamics.process.starts import random_start
+from learning_dynamics.process.steps import at_rest
 from learning_dynamics.process.stopping import Stop, start_watch, watch
 from learning_dynamics.process.update import update
 
-__all__ = ["Observables", "Particle", "advance", "begin", "motion", "observed"]
-__all__ += ["replica_keys", "split", "start_particles"]
+__all__ = ["Observables", "Particle", "advance", "begin", "memory_of"]
+__all__ += ["motion", "observed", "replica_keys", "split", "start_particles"]
 
 _ROUND = 64  # least updates between two sortings of stopped replicas
 
@@ -36,7 +38,7 @@ class Particle(NamedTuple):
     Attributes:
         state: weights and parameters.
         watch: what its stop condition has seen, None without one.
-        memory: of its optimiser, None without one.
+        memory: of its optimiser, or V of a momentum; None without one.
     """
 
     state: State
@@ -45,11 +47,31 @@ class Particle(NamedTuple):
 
 
 def start_particles(
-    problem: Problem, states: State, stop: Stop | None, optimiser: Optimiser | None
+    problem: Problem,
+    layout: Layout,
+    states: State,
+    stop: Stop | None,
+    optimiser: Optimiser | None,
+    velocity: State | None = None,
 ) -> Particle:
     """Particles before the first update, from states with a leading replica axis."""
     fresh = None if stop is None else start_watch(states.signal.shape[0])
-    return Particle(states, fresh, fresh_memory(optimiser, problem, states))
+    if velocity is None:
+        states, velocity = at_rest(problem, layout, states)
+    memory = velocity if optimiser is None else fresh_memory(optimiser, problem, states)
+    return Particle(states, fresh, memory)
+
+
+def memory_of(particles: Particle) -> Overlaps | None:
+    """Order parameters of the rows of W and of the memory V of a momentum, leading axis replicas.
+
+    The parameters are the velocities of those that move.
+    """
+    state, velocity = particles.state, particles.memory
+    if not isinstance(velocity, State):
+        return None
+    both = jax.tree.map(lambda w, v: jnp.concatenate([w, v], axis=-2), state[:2], velocity[:2])
+    return jax.vmap(overlaps_of)(State(*both, velocity.parameters))
 
 
 def replica_keys(key: jax.Array, replicas: jax.Array) -> jax.Array:
@@ -85,13 +107,16 @@ def motion(
     pace: Pace,
     dtype: Any,
     optimiser: Optimiser | None = None,
-) -> tuple[Callable[[jax.Array], Callable[[jax.Array], Any]], Callable[[Particle, Any], Particle]]:
+) -> tuple[
+    Callable[[jax.Array], Callable[[jax.Array], Any]],
+    Callable[[Particle, Any, jax.Array], Particle],
+]:
     """Random inputs and update of a group of replicas: the code of every run.
 
     Returns:
         Function of the keys of the group, giving one of the number of an update, giving the inputs
         of a chunk of updates from there on with leading axes (updates, replicas); and update of
-        the particles with one row of them.
+        the particles with one row of them, given the number of the update.
     """
 
     def draw(keys: jax.Array, first: jax.Array) -> Any:
@@ -102,12 +127,15 @@ def motion(
             return jax.tree.map(lambda leaf: leaf[:, None], one(keys[0]))
         return jax.vmap(one, out_axes=1)(keys)
 
-    def step(particle: Particle, inputs: Any) -> Particle:
-        before = particle.state, particle.memory
+    def step(particle: Particle, inputs: Any, number: jax.Array) -> Particle:
+        before, now = (
+            (particle.state, particle.memory),
+            at_update(problem, number, layout.dimension, dtype),
+        )
         if optimiser is None:
-            after = update(problem, layout, particle.state, inputs), None
+            after = update(now, layout, particle.state, inputs, particle.memory)
         else:
-            after = descend(problem, layout, optimiser, *before, inputs)
+            after = descend(now, layout, optimiser, *before, inputs)
         if stop is None:
             return Particle(after[0], None, after[1])
         stopped = particle.watch.stopped != -1
@@ -117,7 +145,7 @@ def motion(
     def inputs_of(keys: jax.Array) -> Callable[[jax.Array], Any]:
         return partial(draw, jax.vmap(lambda key: split(key)[1])(keys))
 
-    return inputs_of, jax.vmap(step)
+    return inputs_of, jax.vmap(step, (0, 0, None))
 
 
 @lru_cache(maxsize=64)
@@ -207,7 +235,7 @@ def _each_group(function: Callable[[Any], Any], replicas: Any, pace: Pace, start
 
 def _in_rounds(
     inputs_of: Callable[[jax.Array], Callable[[jax.Array], Any]],
-    step: Callable[[Particle, Any], Particle],
+    step: Callable[[Particle, Any, jax.Array], Particle],
     observe: Callable[[Particle], Any],
     particles: Particle,
     keys: jax.Array,

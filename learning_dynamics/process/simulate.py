@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.model.overlaps import Overlaps, overlaps_of
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.model.rates import check_rates, from_time, schedules_of
 from learning_dynamics.process import checkpoint as saved
 from learning_dynamics.process.layout import layout_of
 from learning_dynamics.process.observables import (
@@ -35,12 +36,13 @@ from learning_dynamics.process.replicas import (
     Particle,
     advance,
     begin,
+    memory_of,
     pad,
     replica_keys,
     replica_mesh,
     start_particles,
 )
-from learning_dynamics.process.starts import place
+from learning_dynamics.process.starts import place, place_moving
 from learning_dynamics.process.stopping import Stop, check_stop
 from learning_dynamics.process.trajectory import Trajectory
 from learning_dynamics.process.transformed import (
@@ -99,8 +101,9 @@ def simulate(
         level: "ambient" holds all K N weights, O(K N) per update; "overlaps" draws the process
             of M and Q, equal in law at every N, O(K^2 + K r) per update.
         start: order parameters at time zero, one set or one per replica, or a trajectory, whose
-            last ones are taken (with another key: an equal one draws equal samples again); random
-            weights if None.
+            last ones are taken, with the memory of a momentum (with another key: an equal one
+            draws equal samples again); random weights if None. After a trajectory the clock of
+            rates that depend on the time goes on.
         observe: name -> function of `Overlaps`, recorded besides "signal", "norms", parameters;
             `ld.loss` is the population loss.
         stop: condition under which a replica is frozen.
@@ -126,16 +129,23 @@ def simulate(
     run = checked(
         problem, dimension, times, replicas, key, level, observe, stop, optimiser, precision
     )
-    start = start.last if isinstance(start, Trajectory) else start
+    begins = 0.0
+    if isinstance(start, Trajectory):
+        begins = start.begins + float(start.times[-1])
+        if start.stopped is not None and schedules_of(problem):
+            demand = "be a run without `stop`, or order parameters, where rates depend on the time"
+            raise reject("start", demand, "one whose replicas ended at times of their own")
+        problem = from_time(problem, begins)
+    check_rates(problem, run.updates[-1] / run.layout.dimension)
     if not is_transformed(problem, start, key, observe, stop, optimiser):
-        return _simulate(problem, run, key, start, devices, checkpoint, code)
+        return _simulate(problem, run, key, start, begins, devices, checkpoint, code)
     shown = tracker if callable(tracker) else None
     for name, value in (
         ("checkpoint", checkpoint), ("code", code), ("tracker", shown), ("devices", devices),
     ):  # fmt: skip
         if value is not None:
             raise reject(name, "be left out under jax.jit, jax.vmap and jax.grad", repr(value))
-    return transformed(problem, run, key, start)
+    return transformed(problem, run, key, start, begins)
 
 
 def checked(
@@ -183,7 +193,8 @@ def _simulate(
     problem: Problem,
     run: Run,
     key: jax.Array,
-    start: Overlaps | None,
+    start: Overlaps | Trajectory | None,
+    begins: float,
     devices: Sequence[jax.Device] | None,
     checkpoint: str | Path | None,
     code: str | None,
@@ -201,11 +212,17 @@ def _simulate(
         full = -(-count // (pace.group * mesh.size)) * pace.group * mesh.size
         apart = NamedSharding(mesh, PartitionSpec("replicas"))
         keys = jax.device_put(replica_keys(key, jnp.arange(full)), apart)
+        velocity, whence = None, start
+        if isinstance(start, Trajectory):
+            whence = start.last if start.memory is None else (start.last, start.memory)
         if start is None:
             states = begin(layout, dtype, mesh)(problem, keys)
+        elif isinstance(start, Trajectory):
+            states, velocity = pad(place_moving(problem, layout, start, count, dtype), full)
         else:
             states = pad(place(problem, layout, start, count, dtype), full)
-        particles = start_particles(problem.cast(dtype), states, stop, optimiser)
+        cast = problem.cast(dtype)
+        particles = start_particles(cast, layout, states, stop, optimiser, velocity)
         particles = jax.device_put(particles, apart)
         first = order_parameters_of(particles, count)
         go = partial(advance(layout, own, stop, pace, dtype, mesh, optimiser), problem)
@@ -214,7 +231,7 @@ def _simulate(
         identity = saved.fingerprint(
             checkpoint, code, simulate=simulate, problem=problem, dimension=layout, times=updates,
             replicas=(count, full), key=key, observe=(own, later), stop=stop, precision=precision,
-            start=start, optimiser=optimiser,
+            start=whence, optimiser=optimiser,
         )  # fmt: skip
         done, particles, parts = saved.restore(checkpoint, identity, particles, apart)
         made = int(blocks(updates)[done - 1, -1]) if done else 0
@@ -229,11 +246,15 @@ def _simulate(
             for name in parts[0]
         }
         last = order_parameters_of(particles, count)
+        memory = jax.tree.map(
+            lambda a: np.asarray(a[:count], np.float64), _batched_memory(particles)
+        )
         stopped = None if stop is None else np.asarray(particles.watch.stopped[:count], np.int64)
     attributes = {
         **saved.provenance(problem, key),
         "replicas": count,
         "precision": precision,
+        **({"begins": begins} if begins else {}),
         **({"optimiser": optimiser.name} if optimiser else {}),
         "devices": mesh.size,
         "wall_seconds": time.perf_counter() - clock,
@@ -249,6 +270,7 @@ def _simulate(
         last,
         stopped,
         attributes,
+        memory,
     )
 
 
@@ -279,6 +301,9 @@ def random_starts(problem: Problem, *, dimension: int, replicas: int, key: jax.A
 @jax.jit
 def _batched_overlaps(particles: Particle) -> Overlaps:
     return jax.vmap(overlaps_of)(particles.state)
+
+
+_batched_memory = jax.jit(memory_of)
 
 
 def order_parameters_of(particles: Particle, count: int) -> Overlaps:

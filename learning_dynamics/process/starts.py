@@ -13,14 +13,18 @@ from learning_dynamics.model.problem import Problem
 from learning_dynamics.process.draws import drawn_noise, reduced_normals
 from learning_dynamics.process.layout import Layout
 from learning_dynamics.process.reduced_noise import ATTEMPT, gram_factor
+from learning_dynamics.process.steps import constrained, orthonormal
+from learning_dynamics.process.trajectory import Trajectory
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import reject
 
-__all__ = ["normalise", "place", "random_start"]
+__all__ = ["place", "place_moving", "random_start"]
 
 
 def random_start(problem: Problem, layout: Layout, key: jax.Array, dtype: Any) -> State:
     """Independent N(0, initial_norm^2 / N) weights; uniform on the sphere where rows have norm one.
+
+    Orthonormal rows are uniform as well.
 
     On the overlaps level a lower trapezoid with the same Wishart law stands for the weights.
     """
@@ -36,17 +40,9 @@ def random_start(problem: Problem, layout: Layout, key: jax.Array, dtype: Any) -
     drawn, _ = drawn_noise(layout, random.fold_in(key, 1), below, freedoms, *sizes)
     noise = tuple(scale * weights for weights in drawn)
     state = State(signal, noise, problem.initial_parameters(dtype))
-    return normalise(state) if problem.update != "plain" else state
-
-
-def normalise(state: State) -> State:
-    """Scale every row of W to norm one."""
-    square = jnp.sum(state.signal * state.signal, axis=-1)
-    for weights in state.noise:
-        square = square + jnp.sum(weights * weights, axis=(0, 2))
-    shrink = jax.lax.rsqrt(square)
-    noise = tuple(weights * shrink[None, :, None] for weights in state.noise)
-    return State(state.signal * shrink[:, None], noise, state.parameters)
+    if problem.update == "orthogonal":
+        return orthonormal(state)
+    return constrained(problem, state)
 
 
 def place(problem: Problem, layout: Layout, overlaps: Overlaps, replicas: int, dtype: Any) -> State:
@@ -58,7 +54,6 @@ def place(problem: Problem, layout: Layout, overlaps: Overlaps, replicas: int, d
     Raises:
         ValueError: on shapes that do not fit the problem, or rows that must have norm one.
     """
-    neurons = problem.learner.neurons
     given = checked_overlaps(problem, overlaps, sum(layout.counts))
     lead = given.signal.shape[:-2]
     if lead not in ((), (replicas,)):
@@ -66,11 +61,44 @@ def place(problem: Problem, layout: Layout, overlaps: Overlaps, replicas: int, d
     gram = jnp.asarray(given.blocks, dtype) if is_traced(given.blocks) else given.blocks
     if not layout.counts and not is_traced(gram) and np.max(gram) > ROUNDING:
         raise reject("start.blocks", "be zero where N = r leaves no noise", np.max(gram))
-    noise, first = [], 0
+    given = given._replace(blocks=gram)
+    return _state(layout, given, None if lead else replicas, dtype)
+
+
+def place_moving(
+    problem: Problem, layout: Layout, start: Trajectory, replicas: int, dtype: Any
+) -> tuple[State, State | None]:
+    """States where a trajectory ended, with the memory V of a momentum if it had one."""
+    states = place(problem, layout, start.last, replicas, dtype)
+    if problem.momentum is None or start.memory is None:
+        return states, None
+    neurons = problem.learner.neurons
+    moving = {*start.memory.parameters} == {*problem.parameter_rates}
+    if start.memory.signal.shape[-2] != 2 * neurons or not moving:
+        given = f"{start.memory.signal.shape[-2]} rows, {sorted(start.memory.parameters)}"
+        raise reject("start", "come from a problem of the same neurons and parameters", given)
+    both = _state(layout, start.memory, None, dtype)
+    halves = [
+        State(
+            both.signal[..., rows, :],
+            tuple(part[..., rows, :] for part in both.noise),
+            parameters,
+        )
+        for rows, parameters in (
+            (slice(None, neurons), states.parameters),
+            (slice(neurons, None), both.parameters),
+        )
+    ]
+    return halves[0], halves[1]
+
+
+def _state(layout: Layout, overlaps: Overlaps, replicas: int | None, dtype: Any) -> State:
+    """Weights with given order parameters, repeated for all replicas unless these lead them."""
+    noise, first, gram = [], 0, overlaps.blocks
     for width, count, small in zip(layout.sizes, layout.counts, layout.reduced, strict=True):
         group = gram[..., first : first + count, :, :]
         first += count
-        full = small or width >= neurons
+        full = small or width >= gram.shape[-1]
         part = gram_factor(group) if full else _thin(group, gram, width)
         noise.append((part, part.shape[-1] if small else width))
 
@@ -79,10 +107,12 @@ def place(problem: Problem, layout: Layout, overlaps: Overlaps, replicas: int, d
         if width is not None:
             missing = jnp.zeros((*array.shape[:-1], width - array.shape[-1]), dtype)
             array = jnp.concatenate([array, missing], axis=-1)
-        return jnp.broadcast_to(array, array.shape if lead else (replicas, *array.shape))
+        return jnp.broadcast_to(
+            array, array.shape if replicas is None else (replicas, *array.shape)
+        )
 
-    parameters = {name: spread(value) for name, value in given.parameters.items()}
-    return State(spread(given.signal), tuple(starmap(spread, noise)), parameters)
+    parameters = {name: spread(value) for name, value in overlaps.parameters.items()}
+    return State(spread(overlaps.signal), tuple(starmap(spread, noise)), parameters)
 
 
 def _thin(group: Any, gram: Any, width: int) -> Any:

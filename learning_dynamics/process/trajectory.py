@@ -98,6 +98,8 @@ class Trajectory:
         stopped: update at which each replica met the stop condition, -1 if it did not, -2 if it
             diverged; None without a stop condition. Shape (replicas,).
         attributes: configuration, versions, generator, wall and compile seconds.
+        memory: of a momentum after the last update: order parameters of the 2 K rows of W and V,
+            and the velocities of the parameters; None without a momentum.
     """
 
     level: str
@@ -109,6 +111,12 @@ class Trajectory:
     last: Overlaps
     stopped: NDArray[np.int64] | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    memory: Overlaps | None = None
+
+    @property
+    def begins(self) -> float:
+        """Time on the clock of the rates before the first update: zero unless a run goes on."""
+        return float(self.attributes.get("begins", 0.0))
 
     @property
     def replicas(self) -> int:
@@ -206,15 +214,15 @@ class Trajectory:
 
 
 def _flatten(item: Trajectory) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    leaves = (*item.values.values(), item.start, item.last, item.stopped)
+    leaves = (*item.values.values(), item.start, item.last, item.stopped, item.memory)
     times, updates = (tuple(np.asarray(a).tolist()) for a in (item.times, item.updates))
-    precision = item.attributes.get("precision")
-    return leaves, (item.level, item.dimension, times, updates, tuple(item.values), precision)
+    kept = tuple((n, item.attributes[n]) for n in ("precision", "begins") if n in item.attributes)
+    return leaves, (item.level, item.dimension, times, updates, tuple(item.values), kept)
 
 
 def _rebuild(structure: tuple[Any, ...], leaves: tuple[Any, ...]) -> Trajectory:
-    level, dimension, times, updates, names, precision = structure
-    *values, start, last, stopped = leaves
+    level, dimension, times, updates, names, kept = structure
+    *values, start, last, stopped, memory = leaves
     return Trajectory(
         level,
         dimension,
@@ -224,7 +232,8 @@ def _rebuild(structure: tuple[Any, ...], leaves: tuple[Any, ...]) -> Trajectory:
         start,
         last,
         stopped,
-        {} if precision is None else {"precision": precision},
+        dict(kept),
+        memory,
     )
 
 

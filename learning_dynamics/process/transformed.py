@@ -19,6 +19,7 @@ from learning_dynamics.process.pace import Pace, pace_of
 from learning_dynamics.process.replicas import (
     Observables,
     Particle,
+    memory_of,
     motion,
     observed,
     pad,
@@ -26,7 +27,7 @@ from learning_dynamics.process.replicas import (
     split,
     start_particles,
 )
-from learning_dynamics.process.starts import place, random_start
+from learning_dynamics.process.starts import place, place_moving, random_start
 from learning_dynamics.process.stopping import Stop
 from learning_dynamics.process.trajectory import Trajectory
 from learning_dynamics.pytrees import is_traced
@@ -100,7 +101,13 @@ def _holds_tracer(thing: Any, known: set[int]) -> bool:
     return is_traced(leaves) or any(_holds_tracer(part, known) for part in leaves if callable(part))
 
 
-def transformed(problem: Problem, run: Run, key: jax.Array, start: Overlaps | None) -> Trajectory:
+def transformed(
+    problem: Problem,
+    run: Run,
+    key: jax.Array,
+    start: Overlaps | Trajectory | None,
+    begins: float = 0.0,
+) -> Trajectory:
     """A run whose numbers may be traced, as arithmetic alone.
 
     Replicas are advanced by the same code as those of a compiled run, in groups one after another.
@@ -119,15 +126,18 @@ def transformed(problem: Problem, run: Run, key: jax.Array, start: Overlaps | No
         )
     layout, cast = run.layout, problem.cast(dtype)
     keys = _keys_of(key, run.replicas)
+    velocity = None
     if start is None:
         states = jax.vmap(lambda key: random_start(cast, layout, split(key)[0], dtype))(keys)
+    elif isinstance(start, Trajectory):
+        states, velocity = place_moving(problem, layout, start, run.replicas, dtype)
     else:
         states = place(problem, layout, start, run.replicas, dtype)
     first = jax.vmap(overlaps_of)(states)
-    particles = start_particles(cast, states, run.stop, run.optimiser)
+    particles = start_particles(cast, layout, states, run.stop, run.optimiser, velocity)
     pace = pace_of(layout, jax.default_backend(), run.replicas)
     together = partial(_together, cast, run, dtype, pace)
-    last, seen, watch = _in_groups(together, particles, keys, pace.group)
+    last, memory, seen, watch = _in_groups(together, particles, keys, pace.group)
     values = jax.vmap(lambda overlaps: jax.lax.map(partial(observed, run.observables), overlaps))(
         seen
     )
@@ -140,7 +150,8 @@ def transformed(problem: Problem, run: Run, key: jax.Array, start: Overlaps | No
         first,
         last,
         None if watch is None else watch.stopped,
-        {"precision": run.precision},
+        {"precision": run.precision, **({"begins": begins} if begins else {})},
+        memory,
     )
 
 
@@ -167,8 +178,8 @@ def _keys_of(key: jax.Array, replicas: int) -> jax.Array:
 
 def _together(
     problem: Problem, run: Run, dtype: Any, pace: Pace, particles: Particle, keys: jax.Array
-) -> tuple[Overlaps, Overlaps, Any]:
-    """Last and observed order parameters, and watches, of some replicas advanced together."""
+) -> tuple[Overlaps, Overlaps | None, Overlaps, Any]:
+    """Last order parameters and memory, observed ones, and watches of replicas run together."""
     inputs_of, step = motion(problem, run.layout, run.stop, pace, dtype, run.optimiser)
     observe = jax.vmap(lambda particle: overlaps_of(particle.state))
 
@@ -180,7 +191,7 @@ def _together(
         None if run.stop is None else running,
     )  # fmt: skip
     seen = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1), seen)
-    return observe(particles), seen, particles.watch
+    return observe(particles), memory_of(particles), seen, particles.watch
 
 
 def _in_groups(

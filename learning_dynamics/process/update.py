@@ -11,12 +11,12 @@ from learning_dynamics.model.overlaps import State
 from learning_dynamics.model.problem import Problem, mixing_matrix, noise_blocks
 from learning_dynamics.process.draws import Draw
 from learning_dynamics.process.layout import Layout
-from learning_dynamics.process.reduced_noise import (
-    compress,
-)
+from learning_dynamics.process.reduced_noise import compress
+from learning_dynamics.process.steps import constrained, gradient_factor, limits_gradient
 
 __all__ = ["Gradient", "gradient", "sample_arguments", "update", "weigh"]
 
+UNROLLED = 4  # steps with one batch up to which they are compiled one by one
 FEW = 16  # inner terms up to which a product is written as multiply and add
 
 
@@ -86,25 +86,94 @@ def _scales(groups: tuple[Any, ...], dtype: Any) -> list[jax.Array]:
     return [jnp.sqrt(jnp.asarray(g.variances, dtype))[:, None, None] for g in groups]
 
 
-def update(problem: Problem, layout: Layout, state: State, draw: Draw) -> State:
-    """One update W -> W', theta -> theta'.
+def update(
+    problem: Problem, layout: Layout, state: State, draw: Draw, velocity: State | None = None
+) -> tuple[State, State | None]:
+    """One update W -> W', theta -> theta', with the memory V of a momentum.
 
-    With A_s, D_s the derivatives of sample s, means over the batch, P = 1 - (eta/N)(D + D^T),
+    With A_s, D_s the derivatives of sample s, means over the batch, G = A X + (D + D^T) W in a
+    basis of signal directions and noise,
 
-        M' = P M - (eta/N) A C,     W_b' = P W_b - (eta/N) sqrt(lambda_b) A B z_b.
+        M' = M - (eta/N) (A C + (D + D^T) M),
+        W_b' = W_b - (eta/N) (sqrt(lambda_b) A B z_b + (D + D^T) W_b).
 
     On the overlaps level the rows of W_b are written in a frame that begins with their own span,
     in which z_b has K + q components (`reduced_noise`), and afterwards compressed to a
     factor of R_b again. For more noise vectors than neurons, and a loss that reads no gram, A B Z
     outside the span is replaced by L_A T, L_A L_A^T = A B B^T A^T, T T^T ~ Wishart_K(N_b - K),
-    which has the same law. Spherical updates first take the part of the gradient orthogonal to each
-    row; spherical and projected updates finally scale each row to norm one.
+    which has the same law. Rows of G are clipped or normalised where the problem says so
+    (`gradient_factor`); spherical updates then take the part orthogonal to each row; `constrained`
+    finally restores rows of norm one, or orthonormal ones. With a momentum,
+
+        V' = beta V - (eta/N) G,     W' = W + V',
+
+    and the frame spans the rows of V as well. `repeats` steps use the same samples.
+
+    Returns:
+        State and V, None without a momentum.
     """
+    one = partial(_step, problem, layout, draw)
+    state, velocity = one(state, _in_frame(state, draw), _in_frame(velocity, draw))
+    if problem.repeats > UNROLLED:
+
+        def again(_: Any, pair: tuple[State, State | None]) -> tuple[State, State | None]:
+            return one(pair[0], *pair)
+
+        pair = (state, velocity)
+        state, velocity = jax.lax.fori_loop(1, problem.repeats, again, pair)
+    else:
+        for _ in range(1, problem.repeats):
+            state, velocity = one(state, state, velocity)
+    return _compressed(layout, state, velocity)
+
+
+def _in_frame(state: Any, draw: Draw) -> Any:
+    """Rows written in the frame that spans the sample's noise as well; None stays None."""
+    if state is None:
+        return None
+    noise = []
+    for weights, z, rest in zip(state.noise, draw.noise, draw.rest, strict=True):
+        more = z.shape[-1] + rest.shape[-1] - weights.shape[-1]
+        if more:
+            zeros = jnp.zeros((*weights.shape[:-1], more), weights.dtype)
+            weights = jnp.concatenate([weights, zeros], axis=-1)
+        noise.append(weights)
+    return state._replace(noise=tuple(noise))
+
+
+def _step(
+    problem: Problem, layout: Layout, draw: Draw, state: State, framed: State, velocity: Any
+) -> tuple[State, Any]:
+    """One step from `state`, which is `framed` in the frame of the sample."""
+    dtype = state.signal.dtype
+    descent = _descent(problem, layout, draw, state, framed)
+    rate = jnp.asarray(problem.learning_rate, dtype) / float(layout.dimension)
+    sizes = {
+        name: jnp.asarray(size, dtype) / float(layout.dimension) ** problem.order(name)
+        for name, size in problem.parameter_rates.items()
+    }
+    change = State(
+        -rate * descent.signal,
+        tuple(-rate * part for part in descent.noise),
+        {name: -size * descent.parameters[name] for name, size in sizes.items()},
+    )
+    if velocity is not None:
+        memory = jnp.asarray(problem.momentum, dtype)
+        change = jax.tree.map(lambda v, step: memory * v + step, velocity, change)
+    parameters = {**framed.parameters}
+    for name, step in change.parameters.items():
+        parameters[name] = parameters[name] + step
+    noise = tuple(w + step for w, step in zip(framed.noise, change.noise, strict=True))
+    moved = State(framed.signal + change.signal, noise, parameters)
+    return constrained(problem, moved), None if velocity is None else change
+
+
+def _descent(problem: Problem, layout: Layout, draw: Draw, state: State, framed: State) -> State:
+    """What a step follows: means over the batch of dl/dW, in the frame, and of dl/dtheta."""
     dtype = state.signal.dtype
     groups = noise_blocks(problem, layout.dimension)
     mixing = mixing_matrix(problem, dtype)
     b, q = problem.batch, mixing.shape[1]
-    rate = jnp.asarray(problem.learning_rate, dtype) / float(layout.dimension)
     scales = _scales(groups, dtype)
     signal_weight, block_weights = weigh(problem, groups, dtype)
     neurons = state.signal.shape[0]
@@ -114,61 +183,59 @@ def update(problem: Problem, layout: Layout, state: State, draw: Draw) -> State:
         fields, norms, state.parameters, sample
     )
     pull = jnp.mean(slope.norms + jnp.swapaxes(slope.norms, -1, -2), axis=0)  # D + D^T
-    along = jnp.mean(_times(slope.fields, draw.signal), axis=0)  # A C, (K, r)
     noise_slope = jnp.moveaxis(_times(slope.fields, mixing[None]), 0, 1).reshape(neurons, b * q)
-
-    tangent = jnp.zeros((neurons,), dtype)
-    if problem.update == "spherical":
-        radial = jnp.mean(jnp.sum(slope.fields * fields, axis=-1), axis=0)
-        tangent = radial + (jnp.sum(pull * norms, axis=-1) if layout.norms else 0)
-    if problem.weight_decay is not None:
-        tangent = tangent - jnp.asarray(problem.weight_decay, dtype)
-    keep = 1 + rate * tangent[:, None]
-
-    signal = keep * state.signal - rate * along
+    signal = jnp.mean(_times(slope.fields, draw.signal), axis=0)  # A C, (K, r)
     if layout.norms:
-        signal = signal - rate * _times(pull, signal_weight[None] * state.signal)
+        signal = signal + _times(pull, signal_weight[None] * framed.signal)
     noise, root = [], None
     if any(rest.shape[-1] for rest in draw.rest):
         root = compress(noise_slope)  # root root^T = A B B^T A^T
     for weights, z, rest, scale, weight in zip(
-        state.noise, draw.noise, draw.rest, scales, block_weights, strict=True
+        framed.noise, draw.noise, draw.rest, scales, block_weights, strict=True
     ):
-        moved = keep[None] * weights
-        if layout.norms:
-            moved = moved - rate * weight[:, None, None] * _times(pull[None], weights)
-        grow = z.shape[-1] - weights.shape[-1]
-        if grow:
-            moved = jnp.concatenate([moved, jnp.zeros((*moved.shape[:-1], grow), dtype)], axis=-1)
-        moved = moved - (rate / b) * scale * _times(noise_slope[None], z)
+        steep = scale / b * _times(noise_slope[None], z)
         if rest.shape[-1] and root is not None:
-            beyond = -(rate / b) * scale * _times(root[None], rest)
-            moved = jnp.concatenate([moved, beyond], axis=-1)
-        noise.append(moved)
-    if problem.update != "plain":
+            steep = jnp.concatenate([steep, scale / b * _times(root[None], rest)], axis=-1)
+        if layout.norms:
+            steep = steep + weight[:, None, None] * _times(pull[None], weights)
+        noise.append(steep)
+
+    factor = jnp.ones((neurons,), dtype)
+    if limits_gradient(problem):
         square = jnp.sum(signal * signal, axis=-1)
-        for moved in noise:
-            square = square + jnp.sum(moved * moved, axis=(0, 2))
-        shrink = jax.lax.rsqrt(square)
-        signal = signal * shrink[:, None]
-        noise = [moved * shrink[None, :, None] for moved in noise]
-    compressed = tuple(
-        compress(moved) if small else moved
-        for moved, small in zip(noise, layout.reduced, strict=True)
-    )
-    return State(signal, compressed, _parameters(problem, layout, state, slope))
+        for steep in noise:
+            square = square + jnp.sum(steep * steep, axis=(0, 2))
+        factor = gradient_factor(problem, square / float(layout.dimension))
+        signal = factor[:, None] * signal
+        noise = [factor[None, :, None] * steep for steep in noise]
+    tangent = jnp.zeros((neurons,), dtype)
+    if problem.update == "spherical":
+        radial = jnp.mean(jnp.sum(slope.fields * fields, axis=-1), axis=0)
+        tangent = factor * (radial + (jnp.sum(pull * norms, axis=-1) if layout.norms else 0))
+    if problem.weight_decay is not None:
+        tangent = tangent - jnp.asarray(problem.weight_decay, dtype)
+    if problem.update == "spherical" or problem.weight_decay is not None:
+        signal = signal - tangent[:, None] * framed.signal
+        noise = [
+            steep - tangent[None, :, None] * weights
+            for steep, weights in zip(noise, framed.noise, strict=True)
+        ]
+    slopes = {name: jnp.mean(slope.parameters[name], axis=0) for name in problem.parameter_rates}
+    return State(signal, tuple(noise), slopes)
 
 
-def _parameters(
-    problem: Problem, layout: Layout, state: State, slope: Gradient
-) -> dict[str, jax.Array]:
-    moved = dict(state.parameters)
-    for name, rate in problem.parameter_rates.items():
-        size = jnp.asarray(rate, state.signal.dtype) / float(layout.dimension) ** problem.order(
-            name
-        )
-        moved[name] = moved[name] - size * jnp.mean(slope.parameters[name], axis=0)
-    return moved
+def _compressed(layout: Layout, state: State, velocity: Any) -> tuple[State, Any]:
+    """Rows of W, and of V, by factors of their joint Gram matrices where these are the state."""
+    neurons, weights, memories = state.signal.shape[0], [], []
+    pasts = (None,) * len(state.noise) if velocity is None else velocity.noise
+    for moved, past, small in zip(state.noise, pasts, layout.reduced, strict=True):
+        if small:
+            rows = compress(moved if past is None else jnp.concatenate([moved, past], axis=-2))
+            moved, past = rows[..., :neurons, :], rows[..., neurons:, :]
+        weights.append(moved)
+        memories.append(past)
+    state = state._replace(noise=tuple(weights))
+    return state, None if velocity is None else velocity._replace(noise=tuple(memories))
 
 
 def _times(left: jax.Array, right: jax.Array) -> jax.Array:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from learning_dynamics.hermite import trapezoid
 from learning_dynamics.limit.accuracy import Estimate
 from learning_dynamics.limit.nodes import Nodes
+from learning_dynamics.limit.sample_step import sample_step
 from learning_dynamics.model.learner import Sample
 from learning_dynamics.model.problem import Problem, mixing_matrix
 
@@ -72,6 +73,7 @@ def latent_averages(
     parameters: dict[str, Any],
     of: Literal["loss", "gradient"] = "loss",
     norms: float = 1.0,
+    gram: Array | None = None,
 ) -> tuple[Array, Array, Estimate]:
     """Averages over the fields at zero overlap, for every value of the latents.
 
@@ -86,8 +88,10 @@ def latent_averages(
         projector: grid for g, shape (points, p), and its weights -> weights of several averages,
             shape (projections, points).
         parameters: theta by name.
-        of: the loss, or the products A_a A_b of its derivatives (p * p columns).
+        of: the loss, or the products A_a A_b of what a step follows (p * p columns), see
+            `sample_step`.
         norms: second argument of the loss.
+        gram: Gamma times the mean variance of the noise, for the gradient.
 
     Returns:
         Weights of the distinct latents, shape (nodes,); C, (nodes, p, r); the averages, (nodes,
@@ -120,6 +124,7 @@ def latent_averages(
                     jnp.asarray(fields),
                     jnp.asarray(matrix),
                     distinct,
+                    jnp.zeros((p, p)) if gram is None else jnp.asarray(gram),
                     of=of,
                     batch=min(batch, 128, count),
                     labelled=given_label,
@@ -145,6 +150,7 @@ def _field_averages(
     fields: jax.Array,
     matrix: jax.Array,
     labels: Any,
+    gram: jax.Array,
     *,
     of: Literal["loss", "gradient"],
     batch: int,
@@ -160,7 +166,9 @@ def _field_averages(
     def integrand(field: jax.Array, label: Any) -> jax.Array:
         if of == "loss":
             return loss(field, label)[None]
-        slope = jax.grad(loss)(field, label)
+        given = label if labelled else None
+        step = sample_step(problem, field[None], norms, parameters, given, gram)
+        slope = step.fields[0]
         return (slope[:, None] * slope[None, :]).ravel()
 
     def one(label: Any) -> jax.Array:

@@ -10,11 +10,19 @@ from learning_dynamics.limit.linear_latents import without_linear_latents
 from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.population import Population
 from learning_dynamics.model.overlaps import Overlaps
+from learning_dynamics.model.problem import Problem
 from learning_dynamics.search.forms import Form
 from learning_dynamics.search.latent_averages import latent_averages, noise_factor
 from learning_dynamics.search.loss_forms import loss_forms
 
-__all__ = ["LeadingOrder", "forms_at", "leading_form", "leading_order", "starts_stay"]
+__all__ = [
+    "LeadingOrder",
+    "forms_at",
+    "lasting_rate",
+    "leading_form",
+    "leading_order",
+    "starts_stay",
+]
 
 Array = NDArray[np.float64]
 
@@ -28,6 +36,12 @@ def forms_at(population: Population, state: Overlaps, highest: int) -> tuple[For
     """L_1 .. L_highest around a state without overlap."""
     around = None if starts_stay(population) else state
     return loss_forms(population, around=around, highest=highest)
+
+
+def lasting_rate(problem: Problem) -> float:
+    """Eta / (1 - beta), the rate of a momentum beta in the limit."""
+    memory = 0.0 if problem.momentum is None else float(problem.momentum)
+    return float(problem.learning_rate) / (1 - memory)
 
 
 def leading_form(population: Population, state: Overlaps, order: int) -> Form:
@@ -80,10 +94,12 @@ def leading_order(population: Population, state: Overlaps, order: int) -> Leadin
     p, (centred, factor) = mixing.shape[0], without_linear_latents(problem)
     bounds = {"covariance": 0.0, "norm": 0.0}  # on the averages over the fields
 
+    mean_variance = float(np.sum(fractions * variances))
+
     def moments(rule: Nodes) -> dict[str, Array]:
         weights, signal, square = latent_averages(
             centred, rule, mixing, lambda _, mass: mass[None], dict(state.parameters),
-            of="gradient", norms=norms,
+            of="gradient", norms=norms, gram=mean_variance * gamma,
         )  # fmt: skip
         tables = []
         for table, size in ((square.value, lambda a: a), (square.error, np.abs)):
@@ -99,7 +115,6 @@ def leading_order(population: Population, state: Overlaps, order: int) -> Leadin
     gamma = plain @ plain.T
     mean = population.average(moments, caller="search_law", of=centred, fields=False, relative=True)
     per_update = 1 / (problem.batch * q)
-    mean_variance = float(np.sum(fractions * variances))
     covariance = Estimate(
         np.asarray(mean.value["covariance"]) * per_update,
         per_update * (float(np.max(mean.error["covariance"], initial=0.0)) + bounds["covariance"]),
@@ -114,7 +129,7 @@ def leading_order(population: Population, state: Overlaps, order: int) -> Leadin
         form = Form(order, form.powers, form.coefficients * scale, form.errors * scale)
     growth = Estimate(np.zeros((0, 0)), 0.0)
     if order == 2:
-        rate, r = float(problem.learning_rate), problem.inputs.directions
+        rate, r = lasting_rate(problem), problem.inputs.directions
         matrix = form.gradient(np.eye(r))  # of a quadratic form: its Hessian
         growth = Estimate(
             -rate * (matrix + matrix.T) / 2 - rate**2 * norm.value / 2 * np.eye(r),

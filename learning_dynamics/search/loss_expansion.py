@@ -15,9 +15,12 @@ from learning_dynamics.limit.accuracy import Target
 from learning_dynamics.limit.nodes import Nodes, device_nodes
 from learning_dynamics.limit.noise import LimitNoise
 from learning_dynamics.limit.population import Population
+from learning_dynamics.limit.sample_step import follows_gradient, sample_step
 from learning_dynamics.model.learner import Sample
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem, mixing_matrix
+from learning_dynamics.model.rates import at_time
+from learning_dynamics.process.steps import inverse_root
 from learning_dynamics.search.forms import Form
 from learning_dynamics.search.polynomials import powers_of
 from learning_dynamics.validation import reject
@@ -64,8 +67,18 @@ def expanded_forms(
         L(t) = E[ p_t(F) / p_0(F)  l(F + t U C^T (1 - B B^+), Q(t), theta; y) ],
 
     so that kinks and jumps do no harm; only outside of that range, and through the norms, is the
-    loss itself moved. L(t) is analytic; its Taylor coefficients come from the polynomial through
-    16 Chebyshev points, the forms from random rays U. Derived here.
+    loss itself moved. Orthogonal updates keep Q = 1: a matrix T(t) with T T^T = 1 - M M^T then
+    stands for s. Where a step does not follow the gradient of the loss, with A and D of
+    `sample_step`,
+
+        dL/dt = E[ p_t(F) / p_0(F) ( sum A dF/dt + sum (D + D^T) dW/dt W^T ) ]
+
+    is what drives the overlaps along the ray: L_k(m) = m.v_k(m) / k, with the part -eta v_k of
+    order k - 1 of the drift, at the learning rate of time zero. It is a potential of the drift for
+    one neuron and one vector.
+
+    L(t) is analytic; its Taylor coefficients come from the polynomial through 16 Chebyshev points,
+    the forms from random rays U. Derived here.
 
     Args:
         population: any number of neurons and noise blocks, any mixing matrix and normaliser;
@@ -93,16 +106,19 @@ def expanded_forms(
     bounded = population.aiming_at(_bounded(problem, population.target, len(rays) * _POINTS))
     powers = [powers_of(neurons * r, k) for k in range(1, highest + 1)]
     names = [f"L_{k}" for k in range(1, highest + 1)]
+    potential = follows_gradient(problem)
     inverses = [_pseudo_inverse(np.prod(flat[:, None, :] ** p, axis=-1)) for p in powers]
     cut = {name: np.zeros(len(p)) for name, p in zip(names, powers, strict=True)}
     blocks, signal = np.asarray(state.blocks), np.asarray(state.signal)
     with jax.enable_x64(True):
-        noise, cast = population.noise, population.cast
+        noise, cast = population.noise, at_time(population.cast, 0.0)
         covariance = np.einsum("b,bkl->kl", np.asarray(noise.variances), blocks)
         if np.linalg.eigvalsh(covariance).min() < 1e-10 * np.trace(covariance):
             raise reject("around", "have independent rows in the noise", covariance.tolist())
         square = np.sum(signal**2, axis=1) + np.einsum("bkk->k", blocks)
         edge = np.min(np.sqrt(square) - np.linalg.norm(signal, axis=1))
+        if problem.update == "orthogonal":  # all rows may move the same way
+            edge = edge / neurons**0.5
         times = _REACH * edge * chebyshev.chebpts1(_POINTS)
         given = jax.tree.map(jnp.asarray, state)
 
@@ -111,8 +127,10 @@ def expanded_forms(
             taylor, error = _taylor(np.asarray(along), _REACH * edge, highest)
             table = {}
             for k, (name, inverse) in enumerate(zip(names, inverses, strict=True), 1):
-                table[name] = inverse @ taylor[:, k]
-                cut[name] = np.maximum(cut[name], np.sqrt(inverse**2 @ error[:, k] ** 2))
+                at = (slice(None), k) if potential else (slice(None), k - 1)
+                part = inverse if potential else inverse / k
+                table[name] = part @ taylor[at]
+                cut[name] = np.maximum(cut[name], np.sqrt(part**2 @ error[at] ** 2))
             return table
 
         result = bounded.average(coefficients, caller="information_exponent", of=problem)
@@ -152,7 +170,7 @@ def _pseudo_inverse(design: Array) -> Array:
 def _along(
     problem: Problem, noise: LimitNoise, nodes: Nodes, state: Overlaps, rays: jax.Array, times: Any
 ) -> jax.Array:
-    """L(t) - L(0) on every ray, shape (rays, times)."""
+    """L(t) - L(0), or dL/dt where a step does not follow the gradient; shape (rays, times)."""
     exact = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
     mixing = mixing_matrix(problem, rays.dtype)
     inverse = jnp.linalg.pinv(mixing)
@@ -173,32 +191,57 @@ def _along(
     room = square - jnp.sum(state.signal**2, axis=1)
     still = exact("kl,nlp->nkp", inner, noise_fields)
     base = jnp.sum(nodes.zeta**2, axis=(1, 2))
+    gram = exact("pq,sq->ps", mixing, mixing) * jnp.sum(noise.fractions * noise.variances)
+    unit = jnp.eye(neurons)
+
+    def moving(t: jax.Array, direction: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """M(t), and the matrix T that moves the noise parts of the rows."""
+        signal = state.signal + t * direction
+        if problem.update == "orthogonal" and neurons > 1:
+            left, first = (unit - exact("kr,lr->kl", m, m) for m in (signal, state.signal))
+            return signal, exact("kl,lm,mn->kn", left, inverse_root(left), inverse_root(first))
+        return signal, jnp.diag(jnp.sqrt((square - jnp.sum(signal**2, axis=1)) / room))
 
     def loss(field: jax.Array, norms: jax.Array, label: Any) -> jax.Array:
         sample = Sample(label, jnp.zeros((p, p)))
         value: jax.Array = problem.learner.loss(field, norms, state.parameters, sample)
         return value
 
-    def at(move: jax.Array, mean: jax.Array) -> jax.Array:
-        signal = state.signal + move
-        shrink = jnp.sqrt((square - jnp.sum(signal**2, axis=1)) / room)
-        blocks = state.blocks * (shrink[:, None] * shrink[None])[None]
+    def at(t: jax.Array, direction: jax.Array, mean: jax.Array) -> jax.Array:
+        along = partial(moving, direction=direction)
+        (signal, turn), (_, turning) = jax.jvp(along, (t,), (jnp.ones_like(t),))
+        back, blocks = jnp.linalg.inv(turn), exact("kl,blm,nm->bkn", turn, state.blocks, turn)
         norms = exact("kr,r,lr->kl", signal, noise.signal_weights, signal)
         norms = norms + exact("b,bkl->kl", noise.block_weights, blocks)
-        shift = exact("kr,npr->nkp", move, coordinates)
-        standard = exact("kl,nlp->nkp", inner, (noise_fields - shift) / shrink[None, :, None])
+        shift = exact("kr,npr->nkp", t * direction, coordinates)
+        standard = exact("kl,lm,nmp->nkp", inner, back, noise_fields - shift)
         zeta = nodes.zeta + exact("nkp,qp->nkq", standard - still, inverse)
-        ratio = (base - jnp.sum(zeta**2, axis=(1, 2))) / 2 - rank * jnp.sum(jnp.log(shrink))
+        ratio = (base - jnp.sum(zeta**2, axis=(1, 2))) / 2 - rank * jnp.linalg.slogdet(turn)[1]
         fields = start + exact("nkp,ps->nks", shift, outside)
-        values = jax.vmap(loss, (0, None, 0))(fields, norms, labels)
+        if follows_gradient(problem):
+            values = jax.vmap(loss, (0, None, 0))(fields, norms, labels)
+        else:
+            rate = exact("kl,lm->km", turning, back)
+            noise_part = fields - exact("kr,npr->nkp", signal, coordinates)
+            moved = exact("kr,npr->nkp", direction, coordinates)
+            moved = moved + exact("kl,nlp->nkp", rate, noise_part)
+            with_rows = exact("kr,r,lr->kl", direction, noise.signal_weights, signal)
+            with_rows = with_rows + exact("b,km,bml->kl", noise.block_weights, rate, blocks)
+
+            def power(field: jax.Array, label: Any, change: jax.Array) -> jax.Array:
+                step = sample_step(problem, field, norms, state.parameters, label, gram)
+                return jnp.sum(step.fields * change) + jnp.sum(step.pull * with_rows)
+
+            values = jax.vmap(power)(fields, labels, moved)
         return jnp.sum(nodes.weights * jnp.exp(ratio) * (values - mean))
 
     # the weights have mean one: taking out the mean loss changes nothing but the sampling error
-    origin = at(jnp.zeros_like(rays[0]), jnp.zeros_like(base[0]))
     steps = jnp.asarray(times)
 
     def ray(direction: jax.Array) -> jax.Array:
-        return jax.lax.map(lambda t: at(t * direction, origin), steps)
+        origin = at(jnp.zeros_like(base[0]), direction, jnp.zeros_like(base[0]))
+        known = jnp.zeros_like(origin) if follows_gradient(problem) else origin
+        return known + jax.lax.map(lambda t: at(t, direction, origin), steps)
 
     return jax.lax.map(ray, rays)
 

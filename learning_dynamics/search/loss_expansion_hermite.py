@@ -14,6 +14,7 @@ from learning_dynamics.limit.linear_latents import without_linear_latents
 from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.population import Population
 from learning_dynamics.limit.quadrature import expectation_nodes, fewest_points
+from learning_dynamics.limit.sample_step import follows_gradient
 from learning_dynamics.model.problem import Problem, free_block
 from learning_dynamics.search.field_averages import (
     MOST_LABELS,
@@ -92,6 +93,10 @@ def hermite_forms(population: Population, *, highest: int = 4) -> tuple[Form, ..
 
 def obstacle(problem: Problem) -> str | None:
     """What keeps a problem from the Hermite expansion; None if nothing does."""
+    if not follows_gradient(problem):
+        return "steps that do not follow the gradient of the loss"
+    if problem.update == "orthogonal" and problem.learner.neurons > 1:
+        return "orthonormal rows"
     if problem.initial_norm is not None and float(problem.initial_norm) != 1:
         return f"rows of norm {float(problem.initial_norm):g}"
     if problem.learner.normaliser != "weights":

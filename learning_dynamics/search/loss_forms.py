@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from learning_dynamics.limit.population import Population
+from learning_dynamics.limit.sample_step import follows_gradient
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.search.forms import Form
 from learning_dynamics.search.loss_expansion import expanded_forms, settled, zero_overlap
@@ -34,7 +35,7 @@ def loss_forms(
     if around is not None and np.ndim(around.signal) != 2:
         raise reject("around.signal", "have shape (K, r)", f"shape {np.shape(around.signal)}")
     problem = population.problem
-    if sum_over_pairs(problem):
+    if follows_gradient(problem) and sum_over_pairs(problem):
         return _pairs(population, around, highest, route)
     reason = "expand around other overlaps" if around is not None else obstacle(problem)
     if route == "hermite" and reason is not None:

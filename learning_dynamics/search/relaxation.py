@@ -16,7 +16,12 @@ from learning_dynamics.limit.velocity import velocity
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import changed
 from learning_dynamics.search.explosion_time import chebyshev_points
-from learning_dynamics.search.leading_order import LeadingOrder, leading_order, starts_stay
+from learning_dynamics.search.leading_order import (
+    LeadingOrder,
+    lasting_rate,
+    leading_order,
+    starts_stay,
+)
 from learning_dynamics.validation import reject
 
 __all__ = ["relaxation_path", "relaxed_spread"]
@@ -91,7 +96,8 @@ def _time_unit(population: Population, state: Overlaps, first_order: bool) -> fl
     step, factor, pull = (abs(float(np.asarray(a)[0, 0])) for a in (m.step, m.factor, m.pull))
     size = float(np.sum(state.blocks))
     decay = 0.0 if problem.weight_decay is None else float(problem.weight_decay)
-    eta = float(problem.learning_rate)
+    decay *= problem.repeats
+    eta = lasting_rate(problem)
     speed = 2 * eta * (np.sqrt(step) * factor + (pull + decay) * size)
     if not first_order:
         variance = float(np.asarray(noise.fractions) @ np.asarray(noise.variances))
@@ -187,7 +193,7 @@ def relaxed_spread(
     d Cov / dtau = G Cov + Cov G^T + delta^2 S0 from the unit matrix, with G and S0 along the path
     of R_b to rest; e^(-2 g tau) Cov on the growing directions tends to Cov[xi].
     """
-    rate = float(population.problem.learning_rate)
+    rate = lasting_rate(population.problem)
     r = population.problem.inputs.directions
     stays = starts_stay(population)
     if not stays:

@@ -13,14 +13,21 @@ from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.limit.accuracy import Estimate, Target
 from learning_dynamics.limit.population import Population
 from learning_dynamics.limit.quadrature import Method
+from learning_dynamics.limit.sample_step import follows_gradient
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.model.rates import schedules_of
 from learning_dynamics.random import check_key
 from learning_dynamics.search.escape_time import escape_constant
 from learning_dynamics.search.explosion_time import moving_explosion_times
 from learning_dynamics.search.forms import Form
 from learning_dynamics.search.information_exponent import InformationExponent, exponents_of
-from learning_dynamics.search.leading_order import LeadingOrder, forms_at, leading_order
+from learning_dynamics.search.leading_order import (
+    LeadingOrder,
+    forms_at,
+    lasting_rate,
+    leading_order,
+)
 from learning_dynamics.search.loss_expansion import zero_overlap
 from learning_dynamics.search.recovery_law import SearchLaw
 from learning_dynamics.search.relaxation import relaxation_path, relaxed_spread
@@ -107,7 +114,9 @@ def search_law(
 
     Raises:
         ValueError: if no direction attracts, or recovery starts at once (order 1); if neurons are
-            coupled, or parameters move on the scale of the search; if the norm or the noise blocks
+            coupled, by their loss or by orthogonal updates, or parameters move on the scale of the
+            search; on repeats beyond order 2; on repeated, clipped or normalised steps of several
+            vectors; if the norm or the noise blocks
             do not come to rest where they must; if several directions grow fastest, and some sooner
             than others.
         InaccurateError: if the accuracy is not reached: a law that does not resolve is refused.
@@ -116,6 +125,13 @@ def search_law(
     count = positive_integer("draws", draws)
     if not 0 < threshold < 1:
         raise reject("threshold", "lie strictly between 0 and 1", threshold)
+    for name in schedules_of(problem):
+        demand = (
+            "be a number: the law is one without N, and in the time that a search takes (log N or "
+            "N^(k-2) units of tau) the rate changes with N. Integrate from `random_starts` instead"
+        )
+        raise reject(f"problem.{name}", demand, "one that depends on the time")
+    _check_steps(problem)
     single = one_neuron(problem, neuron)
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
     population = Population(single, dimension, target)
@@ -129,16 +145,36 @@ def search_law(
         raise reject("problem", "have an attractive leading loss", f"a {exponent.verdict} one")
     if exponent.order == 1:
         raise reject("problem", "need a search: order 1 starts at once, see `integrate`", "order 1")
+    if exponent.order > 2 and problem.repeats > 1:
+        demand = "be 1 for order 3 and more: the learning rate then falls with N, and orders mix"
+        raise reject("problem.repeats", demand, problem.repeats)
     if exponent.order == 2:
         return _escape_law(population, start, key, count, threshold)
     return _explosion_law(population, start, exponent, key, count, longest, step, most_steps)
+
+
+def _check_steps(problem: Problem) -> None:
+    """Refuse steps whose drift at zero overlap is not that of one neuron by a potential.
+
+    Raises:
+        ValueError: on orthonormal rows of several neurons; on repeated, clipped or normalised steps
+            with several vectors per sample.
+    """
+    if problem.update == "orthogonal" and problem.learner.neurons > 1:
+        demand = "leave the neurons alone: orthonormal rows push each other"
+        raise reject("problem.update", demand, "'orthogonal'")
+    if follows_gradient(problem) or problem.inputs.vectors == 1:
+        return
+    name = "repeats" if problem.repeats > 1 else "normalise" if problem.normalise else "clip"
+    demand = "be left out with several vectors per sample: the drift may have no potential"
+    raise reject(f"problem.{name}", demand, getattr(problem, name))
 
 
 def _escape_law(
     population: Population, start: Overlaps, key: jax.Array, count: int, threshold: float
 ) -> SearchLaw:
     """The law for k = 2."""
-    rate, target = float(population.problem.learning_rate), population.target
+    rate, target = lasting_rate(population.problem), population.target
     last, spread = relaxed_spread(population, start)
     values, vectors = np.linalg.eigh(last.growth.value)
     g, lost = float(values[-1]), float(last.growth.error)
@@ -166,7 +202,8 @@ def _escape_law(
     _check(target, last, {"growth": lost / g, "constant": constant_error})
     return SearchLaw(
         2, times, (np.abs(np.log(size)) * lost / g + bound + relative) / g, g, vectors[:, -1],
-        last.covariance.value, last.norm.value, last.form, rate, errors,
+        last.covariance.value, last.norm.value, last.form,
+        float(population.problem.learning_rate), errors,
     )  # fmt: skip
 
 
@@ -210,7 +247,7 @@ def _explosion_law(
     most_steps: int,
 ) -> SearchLaw:
     """The law for k >= 3."""
-    order, rate = int(exponent.order or 0), float(population.problem.learning_rate)
+    order, rate = int(exponent.order or 0), lasting_rate(population.problem)
     path, relaxation = relaxation_path(population, start)
     basis = exponent.subspaces[order - 1]
     moments = [leading_order(population, state, order) for state in path]
@@ -244,7 +281,7 @@ def _explosion_law(
         errors[np.argsort(draws, kind="stable")] = np.where(np.isnan(moved), 0.0, moved)
     return SearchLaw(
         order, draws, errors, np.nan, exponent.direction, last.covariance.value, last.norm.value,
-        last.form, rate, last.errors,
+        last.form, float(population.problem.learning_rate), last.errors,
     )  # fmt: skip
 
 

@@ -257,3 +257,17 @@ def test_laws_are_of_the_common_type():
 def test_label_noise_makes_no_sense():
     with pytest.raises((ValueError, TypeError)):
         ld.Problem(MixedCumulant(), TiedDenoiser(), 0.1, label_noise=0.1)
+
+
+def test_slopes_in_the_diffusion_time_exist_where_a_coordinate_is_the_latent_itself():
+    """Without noise along v the coordinate of z is b n_1 / b = n_1, whatever the time."""
+    latents = {"nu": jnp.ones(()), "inner": jnp.ones(2), "added": jnp.ones(2)}
+
+    def coordinates(time):
+        return MixedCumulant(covariance=4.0, diffusion_time=time).signal(latents)[0]
+
+    time, step = jnp.float32(0.4), jnp.float32(1e-2)
+    slope = jax.jacfwd(coordinates)(time)
+    quotient = (coordinates(time + step) - coordinates(time - step)) / (2 * step)
+    np.testing.assert_allclose(slope, quotient, atol=2e-3)
+    assert slope[1, 1] == pytest.approx(0, abs=1e-6)

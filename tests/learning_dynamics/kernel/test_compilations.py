@@ -1,5 +1,7 @@
 """Public entries compile once: other rates, strengths, times, starts and keys share the program."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,7 +99,8 @@ def test_other_numbers_compile_nothing(name):
 
 
 @pytest.mark.slow
-def test_a_batch_of_rates_is_the_loop_and_is_traced_once():
+@pytest.mark.usefixtures("as_users_compile")
+def test_a_batch_of_rates_is_the_loop_is_traced_once_and_costs_no_more():
     with jax.enable_x64(True):
         traces = []
 
@@ -114,6 +117,16 @@ def test_a_batch_of_rates_is_the_loop_and_is_traced_once():
         loop = np.stack([single(rate) for rate in rates])
         assert len(traces) == 2
         np.testing.assert_allclose(together, loop, rtol=1e-10, atol=1e-12)
+        calls = {
+            "batch": lambda: batch(rates).block_until_ready(),
+            "loop": lambda: [single(rate).block_until_ready() for rate in rates],
+        }
+        seconds = {name: [] for name in calls}
+        for name, call in [*calls.items()] * 7:
+            before = time.process_time()
+            call()
+            seconds[name].append(time.process_time() - before)
+        assert np.median(seconds["batch"]) < 1.1 * np.median(seconds["loop"])
 
 
 DTYPES = {

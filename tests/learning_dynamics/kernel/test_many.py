@@ -26,7 +26,7 @@ def equations(problem, dimension=10_000, level="overlaps"):
         state = random_start(cast, layout, key, jnp.float32)
         chunk = pace_of(layout, "cpu", 1).chunk
         rows = draw_samples(cast, layout, key, jnp.float32, jnp.int32(0), chunk)
-        return update(cast, layout, state, jax.tree.map(lambda leaf: leaf[0], rows))
+        return update(cast, layout, state, jax.tree.map(lambda leaf: leaf[0], rows))[0]
 
     def count(jaxpr):
         inner = [

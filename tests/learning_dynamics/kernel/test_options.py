@@ -1,7 +1,8 @@
 """Every cell of `model.options`: it agrees with SGD on the weights, or is refused by name."""
 
+from dataclasses import replace
 from functools import lru_cache, partial
-from itertools import combinations, permutations
+from itertools import combinations, pairwise, permutations
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ from tests.learning_dynamics.kernel.models import Bands, Committee, Denoiser, Sp
 
 SMALL, STEPS, REPLICAS = 10, 15, 6000  # against SGD on the weights
 LARGE, MANY = 400, 10_000  # the limit and what surrounds it
-TIMES = np.array([1 / LARGE, 1.0])
+FIRST, LATER = 1 / LARGE, 30 / LARGE  # a momentum is under way after 30 updates
 ALLOWED = 5.0  # standard errors
 
 
@@ -115,11 +116,44 @@ def numbers(combination):
     values = {"batch": 3, "weight_decay": 0.4, "label_noise": 0.5, "initial_norm": 0.6}
     names = dict(zip(values, ("batch", "decay", "noise", "norm"), strict=True))
     given = {k: v for k, v in values.items() if names[k] in combination.options}
+    options = combination.options
+    if {"repeated batch", "clipped batch"} & options:
+        given["batch"] = 3
+    if {"repeats", "repeated batch"} & options:
+        given["repeats"] = 2
+    if {"clip", "clipped batch"} & options:
+        given["clip"] = 0.4
+    if "normalise" in options:
+        given["normalise"] = True
+    if "momentum" in options:
+        given["momentum"] = 0.4
     return {"update": combination.update, **given}
+
+
+def in_time(tau):
+    """A factor of rates that depend on the time."""
+    return 1.4 / (1 + tau)
+
+
+def scheduled(one):
+    """The problem with all its rates falling in time: by a schedule, a function and both."""
+    falling = ld.schedules.power(1.4 * one.learning_rate, 1.0)
+    changes = {"learning_rate": falling}
+    if "v" in one.parameter_rates:
+        changes["parameter_rates"] = {"v": ld.schedules.exponential(0.6, 0.7, 0.1)}
+    if one.weight_decay is not None:
+        changes["weight_decay"] = in_time
+    return replace(one, **changes)
 
 
 def problem(combination):
     """The problem of a combination."""
+    one = constant_problem(combination)
+    return scheduled(one) if "schedule" in combination.options else one
+
+
+def constant_problem(combination):
+    """The problem of a combination with constant rates."""
     options, given = combination.options, numbers(combination)
     neurons = 2 if {"neurons", "sum"} & options else 1
     if {"vectors", "fast", "order 2"} & options:
@@ -145,6 +179,9 @@ def start_of(one, dimension):
     K = one.learner.neurons
     w = np.random.default_rng(1).normal(size=(K, dimension)) / np.sqrt(dimension)
     w[:, 0] = [0.5, -0.3][:K]
+    if one.update == "orthogonal":
+        left, _, right = np.linalg.svd(w, full_matrices=False)
+        return left @ right
     size = 1.0 if one.update != "plain" else 0.9
     return size * w / np.linalg.norm(w, axis=1, keepdims=True)
 
@@ -173,11 +210,15 @@ def weights_after(combination):
 
 @lru_cache(maxsize=1)
 def process(combination):
-    """The exact process at a large N: after one update, and at tau = 1."""
+    """The exact process at a large N: after one update, and at tau = 1.
+
+    With a momentum before and after one update once it is under way, and at tau = 1.
+    """
     one = problem(combination)
+    times = [FIRST, 1.0] if one.momentum is None else [LATER, LATER + FIRST, 1.0]
     options = {"start": overlaps(one, LARGE), "level": "overlaps", "observe": {"blocks": blocks}}
     return ld.simulate(
-        one, dimension=LARGE, times=TIMES, replicas=MANY, key=jax.random.key(3), **options
+        one, dimension=LARGE, times=times, replicas=MANY, key=jax.random.key(3), **options
     )
 
 
@@ -219,31 +260,42 @@ def dimension_of(one):
     return LARGE if len(one.inputs.blocks(LARGE)) > 1 else None
 
 
+def rule(one):
+    """Quadrature of theory: an exact rule, or points whose error is known where there is a kink."""
+    kinks = one.clip is not None or one.normalise
+    return {"points": 2**15} if kinks else {"method": "tensor"}
+
+
 def check_limit(combination):
     """The mean at tau = 1, less the predicted shift 1/N where there is one."""
     one, seen = problem(combination), process(combination)
     first = overlaps(one, LARGE)
     limit = ld.integrate(
         one, times=[1.0], start=first, dimension=dimension_of(one), observe={"blocks": blocks},
-        method="tensor",
+        **rule(one),
     )  # fmt: skip
     for name, draws in seen.values.items():
         error = limit.quadrature_error[name][0] + limit.integrator_error[name][0]
-        assert_theory_agrees(draws[:, 1], limit.values[name][0], error, 4 / LARGE, name)
+        bias = 4 / LARGE / (1 - (one.momentum or 0.0))
+        assert_theory_agrees(draws[:, -1], limit.values[name][0], error, bias, name)
 
 
 def check_velocity(combination):
     """N times the mean change in one update."""
     one, seen = problem(combination), process(combination)
-    rate, error = ld.right_hand_side(
-        one, overlaps(one, LARGE), dimension=dimension_of(one), method="tensor"
-    )
     held = {"skip"} if is_fast(one) else set()
     initial = {"signal": seen.start.signal, "blocks": seen.start.blocks, **seen.start.parameters}
+    where, after = overlaps(one, LARGE), 0
+    if one.momentum is not None:
+        initial, after = {name: values[:, 0] for name, values in seen.values.items()}, 1
+        mean = {name: initial[name].mean(axis=0) for name in initial}
+        known = {name: mean[name] for name in seen.start.parameters}
+        where = ld.Overlaps(mean["signal"], mean["blocks"], known)
+    rate, error = ld.right_hand_side(one, where, dimension=dimension_of(one), **rule(one))
     for name, expected in {"signal": rate.signal, "blocks": rate.blocks, **rate.parameters}.items():
         if name in held:
             continue
-        change = LARGE * (seen.values[name][:, 0] - initial[name])
+        change = LARGE * (seen.values[name][:, after] - initial[name])
         wrong = getattr(error, name, None)
         wrong = error.parameters[name] if wrong is None else wrong
         assert_theory_agrees(change, expected, wrong, 8 / LARGE, name)
@@ -294,7 +346,7 @@ def check_fluctuations(combination):
     options = {"start": overlaps(one, LARGE), "observe": {"blocks": blocks}, "times": [1.0]}
     options["dimension"] = dimension_of(one)
     theory = ld.fluctuations(one, **options, points=2**11, tolerance=1e-5)
-    limit = ld.integrate(one, method="tensor", **options)
+    limit = ld.integrate(one, **rule(one), **options)
     for name, draws in seen.values.items():
         draws = draws[:, 1]
         spread = draws.std(0) * LARGE**0.5
@@ -309,12 +361,20 @@ def check_fluctuations(combination):
 
 
 def check_exponent(combination):
-    """The forms add up to the population loss along a ray, at fixed norms of the rows."""
+    """The forms add up to the population loss along a ray, at fixed norms of the rows.
+
+    Where a step does not follow the gradient, their slope to what drives the weights along it.
+    """
     one = problem(combination)
     # many fields, or steep ones: the default of 1e-3 is refused, and says so
     many = "neurons" in combination.options and {"vectors", "normaliser"} & combination.options
     accuracy = 0.02 if many else None
-    found = ld.information_exponent(one, dimension=dimension_of(one), accuracy=accuracy)
+    follows = one.repeats == 1 and one.clip is None and not one.normalise
+    options = {"accuracy": accuracy} if follows else {"points": 2**13}
+    found = ld.information_exponent(one, dimension=dimension_of(one), **options)
+    if not follows:
+        check_drive(one, found)
+        return
     K = one.learner.neurons
     fractions = [g.size / LARGE for g in one.inputs.blocks(LARGE)] if dimension_of(one) else [1.0]
     fractions = np.array(fractions) / np.sum(fractions)
@@ -324,12 +384,47 @@ def check_exponent(combination):
     for t in (0.0, 0.2):
         m = t * norm * np.array([[1.0], [-0.5]])[:K]
         noise = np.diag(norm**2 - m[:, 0] ** 2)
+        if one.update == "orthogonal":
+            noise = np.eye(K) - m @ m.T
         state = ld.Overlaps(m, fractions[:, None, None] * noise, parameters)
         values.append(
             float(ld.expected_loss(one, state, dimension=dimension_of(one), method="tensor")[0])
         )
     part = [float(form(m.reshape(1, -1))[0]) for form in found.forms]
     assert abs(values[1] - values[0] - sum(part)) < 0.05 * np.max(np.abs(part)) + 1e-4
+
+
+def check_drive(one, found):
+    """The slope of the forms along a ray against steps of SGD on the weights."""
+    n, t, K = LARGE, 0.1, one.learner.neurons
+    norm = 1.0 if one.initial_norm is None else float(one.initial_norm)
+    rows = np.random.default_rng(2).normal(size=(K, n - 1))
+    groups = one.inputs.blocks(n)
+    edges = np.cumsum([0, *(g.size for g in groups)])
+    for a, b in pairwise(edges):  # orthonormal in every block
+        rows[:, a:b] = np.linalg.svd(rows[:, a:b], full_matrices=False)[2] * ((b - a) / n) ** 0.5
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    ray = np.array([[1.0], [-0.5]])[:K]
+
+    def weights(t):
+        m = t * norm * ray
+        if one.update == "orthogonal":
+            values, vectors = np.linalg.eigh(np.eye(K) - m @ m.T)
+            noise = (vectors * np.sqrt(values)) @ vectors.T
+        else:
+            noise = np.diag(np.sqrt(norm**2 - m[:, 0] ** 2))
+        return np.concatenate([m, noise @ rows], axis=1)
+
+    way = (weights(t + 1e-4) - weights(t - 1e-4)) / 2e-4
+    parameters = {"skip": 0.6} if is_fast(one) else {}
+    key, samples = jax.random.key(8), 40_000
+    draws = witness.drive(one, n, weights(t), parameters, way, samples, key)
+    each = [f.order * float(f(norm * ray.reshape(1, -1))[0]) * t ** (f.order - 1)
+            for f in found.forms]  # fmt: skip
+    lost = [f.order * float(f.error(norm * ray.reshape(1, -1))[0]) * t ** (f.order - 1)
+            for f in found.forms]  # fmt: skip
+    bias = 0.05 * np.max(np.abs(each)) + 4 / n
+    assert_theory_agrees(draws, sum(each), sum(lost), bias, "drift")
 
 
 def search_problem(combination):
@@ -342,7 +437,8 @@ def search_problem(combination):
         given["parameter_orders"] = {"v": 0} if "order 0" in options else {}
     kinds = {"sum": (EvenApart, 2), "normaliser": (EvenNormalised, 1), "neurons": (Even, 2)}
     learner, neurons = next((kinds[name] for name in kinds if name in options), (Even, 1))
-    return ld.Problem(Square("blocks" in options), learner(neurons), 0.5, **given)
+    one = ld.Problem(Square("blocks" in options), learner(neurons), 0.5, **given)
+    return scheduled(one) if "schedule" in options else one
 
 
 def overlap(o):

@@ -213,8 +213,13 @@ def test_fluctuations_inside_transformations(name):
     for a, b in zip(inside(x0), spread(x0), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-7)
     derivatives = jax.jit(jax.jacfwd(spread))(x0)
-    for derivative, up, down in zip(derivatives, inside(x0 + 1e-4), inside(x0 - 1e-4), strict=True):
-        np.testing.assert_allclose(derivative, (up - down) / 2e-4, rtol=1e-4, atol=1e-5)
+    # the shift is a difference of order 1/N and known to fewer digits: wide steps, extrapolated
+    wide, narrow = (
+        [(up - down) / (2 * h) for up, down in zip(inside(x0 + h), inside(x0 - h), strict=True)]
+        for h in (2e-2, 1e-2)
+    )
+    for derivative, far, near in zip(derivatives, wide, narrow, strict=True):
+        np.testing.assert_allclose(derivative, (4 * near - far) / 3, rtol=1e-4, atol=1e-6)
 
 
 def exact_overlap(m):

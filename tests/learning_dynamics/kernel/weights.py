@@ -57,35 +57,80 @@ def sample_loss(problem, dimension, weights, parameters, vectors, label, *, gram
     return problem.learner.loss(fields, norms, parameters, ld.Sample(label, inner))
 
 
+def limited(problem, slope):
+    """Rows of a gradient of shape (K, N), clipped or normalised."""
+    length = jnp.linalg.norm(slope, axis=1, keepdims=True) / jnp.float32(slope.shape[1] ** 0.5)
+    if problem.normalise:
+        return slope / length
+    if problem.clip is not None:
+        return slope * jnp.minimum(1, jnp.float32(problem.clip) / length)
+    return slope
+
+
+def drive(problem, dimension, weights, parameters, way, samples, key):
+    """Draws of N / eta times the step of one batch along `way`, shape (K, N), to be averaged."""
+    cast = problem.cast(jnp.float32)
+    given = {name: jnp.float32(v) for name, v in parameters.items()}
+    known = {**cast.initial_parameters(jnp.float32), **given}
+    rate = jnp.float32(problem.learning_rate / dimension)
+
+    def one(key):
+        keys = jax.random.split(key, problem.batch)
+        vectors, label = jax.vmap(partial(draw_sample, cast, dimension))(keys)
+
+        def loss(w):
+            return jnp.mean(
+                jax.vmap(partial(sample_loss, cast, dimension, w, known))(vectors, label)
+            )
+
+        w, total, v = jnp.asarray(weights, jnp.float32), 0.0, 0.0
+        for _ in range(problem.repeats):
+            slope = limited(problem, jax.grad(loss)(w))
+            v = jnp.float32(problem.momentum or 0.0) * v - rate * slope
+            w, total = w + v, total + slope
+        return jnp.sum(total * jnp.asarray(way, jnp.float32))
+
+    keys = jax.random.split(key, (samples // 200, 200))
+    return np.asarray(jax.jit(partial(jax.lax.map, jax.vmap(one)))(keys), np.float64).ravel()
+
+
 def sgd(problem, dimension, weights, parameters, replicas, key, steps):
     """Final order parameters of independent runs; from random weights if None are given."""
     cast = problem.cast(jnp.float32)
     n = float(dimension)
-    rates = {
-        name: rate / n ** problem.order(name) for name, rate in problem.parameter_rates.items()
-    }
+
+    def value(rate, number):
+        return jnp.float32(rate(number.astype(jnp.float32) / n) if callable(rate) else rate)
 
     def mean_loss(w, parameters, vectors, label):
         one = partial(sample_loss, cast, dimension, w, parameters)
         return jnp.mean(jax.vmap(one)(vectors, label))
 
-    def step(carry, key):
-        w, parameters = carry
+    def step(carry, numbered):
+        (w, parameters, v, velocities), (key, number) = carry, numbered
         keys = jax.random.split(key, problem.batch)
         vectors, label = jax.vmap(partial(draw_sample, cast, dimension))(keys)
-        slope, slopes = jax.grad(mean_loss, (0, 1))(w, parameters, vectors, label)
-        if problem.weight_decay is not None:
-            slope = slope + jnp.float32(problem.weight_decay) * w
-        if problem.update == "spherical":
-            slope = slope - jnp.sum(slope * w, axis=1, keepdims=True) * w
-        w = w - jnp.float32(problem.learning_rate / n) * slope
-        if problem.update != "plain":
-            w = w / jnp.linalg.norm(w, axis=1, keepdims=True)
-        parameters = {
-            name: value - jnp.float32(rates.get(name, 0.0)) * slopes[name]
-            for name, value in parameters.items()
-        }
-        return (w, parameters), None
+        memory = jnp.float32(0.0 if problem.momentum is None else problem.momentum)
+        for _ in range(problem.repeats):
+            slope, slopes = jax.grad(mean_loss, (0, 1))(w, parameters, vectors, label)
+            slope = limited(problem, slope)
+            if problem.update == "spherical":
+                slope = slope - jnp.sum(slope * w, axis=1, keepdims=True) * w
+            if problem.weight_decay is not None:
+                slope = slope + value(cast.weight_decay, number) * w
+            v = memory * v - value(cast.learning_rate, number) / n * slope
+            w = w + v
+            if problem.update == "orthogonal":
+                left, _, right = jnp.linalg.svd(w, full_matrices=False)
+                w = jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
+            elif problem.update != "plain":
+                w = w / jnp.linalg.norm(w, axis=1, keepdims=True)
+            for name, rate in cast.parameter_rates.items():
+                size = value(rate, number) / n ** problem.order(name)
+                change = memory * velocities[name] - size * slopes[name]
+                velocities = {**velocities, name: change}
+                parameters = {**parameters, name: parameters[name] + change}
+        return (w, parameters, v, velocities), None
 
     def run(key):
         if weights is None:
@@ -95,8 +140,10 @@ def sgd(problem, dimension, weights, parameters, replicas, key, steps):
         else:
             w = jnp.asarray(weights, jnp.float32)
         first = cast.initial_parameters(jnp.float32)
-        carry = w, {**first, **{name: jnp.float32(v) for name, v in parameters.items()}}
-        return jax.lax.scan(step, carry, jax.random.split(key, steps))[0]
+        known = {**first, **{name: jnp.float32(v) for name, v in parameters.items()}}
+        carry = w, known, jnp.zeros_like(w), jax.tree.map(jnp.zeros_like, known)
+        keys = jax.random.split(key, steps)
+        return jax.lax.scan(step, carry, (keys, jnp.arange(steps)))[0][:2]
 
     w, parameters = jax.jit(jax.vmap(run))(jax.random.split(key, replicas))
     seen = order_parameters(problem, np.asarray(w, np.float64), dimension)

@@ -1,0 +1,122 @@
+"""What a step does besides following the gradient: its length, its memory, the constraint on W."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from learning_dynamics.model.overlaps import State
+from learning_dynamics.model.problem import Problem
+from learning_dynamics.process.layout import Layout
+
+__all__ = ["at_rest", "constrained", "gradient_factor", "inverse_root", "limits_gradient"]
+__all__ += ["orthonormal", "rows_gram"]
+
+_ITERATIONS = 20  # eigenvalues of Q down to 1e-5 of its trace
+
+
+def limits_gradient(problem: Problem) -> bool:
+    """Whether the rows of the gradient are clipped or normalised."""
+    return problem.normalise or problem.clip is not None
+
+
+def gradient_factor(problem: Problem, square: jax.Array) -> jax.Array:
+    """What the gradient of each neuron is multiplied by, from its squared norm per dimension.
+
+    With g_k = |dl/dw_k| / N^(1/2): 1 / g_k for unit gradients (0 where there is no gradient), and
+    min(1, c / g_k) for gradients clipped at c N^(1/2).
+
+    Args:
+        problem: with `clip` or `normalise`.
+        square: g_k^2, shape (K,).
+    """
+    if problem.normalise:
+        least = jnp.zeros((), square.dtype)
+        numerator = jnp.ones((), square.dtype)
+    else:
+        numerator = jnp.asarray(problem.clip, square.dtype)
+        least = numerator**2
+    beyond = square > least
+    inverse = jax.lax.rsqrt(jnp.where(beyond, square, jnp.ones_like(square)))
+    inside = jnp.zeros_like(square) if problem.normalise else jnp.ones_like(square)
+    return jnp.where(beyond, numerator * inverse, inside)
+
+
+def at_rest(problem: Problem, layout: Layout, states: State) -> tuple[State, State | None]:
+    """States in a frame with room for the memory V of a momentum, and V = 0; any leading axes."""
+    if problem.momentum is None:
+        return states, None
+    noise = []
+    for weights, small in zip(states.noise, layout.reduced, strict=True):
+        more = layout.columns - weights.shape[-1] if small else 0
+        zeros = jnp.zeros((*weights.shape[:-1], more), weights.dtype)
+        noise.append(jnp.concatenate([weights, zeros], axis=-1) if more else weights)
+    states = states._replace(noise=tuple(noise))
+    moving = {name: states.parameters[name] for name in problem.parameter_rates}
+    return states, jax.tree.map(jnp.zeros_like, states._replace(parameters=moving))
+
+
+def constrained(problem: Problem, state: State) -> State:
+    """W with rows of norm one, or orthonormal rows, as the update keeps them."""
+    if problem.update == "plain":
+        return state
+    if problem.update == "orthogonal" and state.signal.shape[0] > 1:
+        return _transformed(inverse_root(rows_gram(state)), state)
+    square = jnp.sum(state.signal * state.signal, axis=-1)
+    for weights in state.noise:
+        square = square + jnp.sum(weights * weights, axis=(0, 2))
+    shrink = jax.lax.rsqrt(square)
+    noise = tuple(weights * shrink[None, :, None] for weights in state.noise)
+    return State(state.signal * shrink[:, None], noise, state.parameters)
+
+
+def rows_gram(state: State) -> jax.Array:
+    """Q = W W^T, shape (K, K)."""
+    total = _dot(state.signal, state.signal.T)
+    for weights in state.noise:
+        total = total + jnp.sum(_dot(weights, jnp.swapaxes(weights, -1, -2)), axis=0)
+    return total
+
+
+def orthonormal(state: State) -> State:
+    """W with its rows orthonormalised one after another, also if they are nearly dependent."""
+    neurons = state.signal.shape[0]
+    parts = [jnp.moveaxis(weights, 0, 1) for weights in state.noise]
+    rows = jnp.concatenate([part.reshape(neurons, -1) for part in (state.signal, *parts)], axis=1)
+    columns, triangle = jnp.linalg.qr(rows.T)
+    rows = (columns * jnp.where(jnp.diagonal(triangle) < 0, -1.0, 1.0).astype(rows.dtype)).T
+    first, noise = state.signal.shape[1], []
+    signal = rows[:, :first]
+    for part in parts:
+        size = part.shape[1] * part.shape[2]
+        noise.append(jnp.moveaxis(rows[:, first : first + size].reshape(part.shape), 1, 0))
+        first += size
+    return State(signal, tuple(noise), state.parameters)
+
+
+def _transformed(matrix: jax.Array, state: State) -> State:
+    """The weights T W."""
+    noise = tuple(_dot(matrix[None], weights) for weights in state.noise)
+    return State(_dot(matrix, state.signal), noise, state.parameters)
+
+
+def inverse_root(gram: jax.Array) -> jax.Array:
+    """Q^(-1/2) of a positive definite matrix by the coupled iteration of Newton and Schulz.
+
+    Products alone: fast for many small matrices at once, and differentiable where eigenvalues
+    coincide, as those of Q near one do.
+    """
+    unit = jnp.eye(gram.shape[-1], dtype=gram.dtype)
+    size = jnp.trace(gram)
+
+    def better(_: Any, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        root, inverse = pair
+        correction = (3 * unit - _dot(inverse, root)) / 2
+        return _dot(root, correction), _dot(correction, inverse)
+
+    _, inverse = jax.lax.fori_loop(0, _ITERATIONS, better, (gram / size, unit))
+    return inverse * jax.lax.rsqrt(size)
+
+
+def _dot(left: jax.Array, right: jax.Array) -> jax.Array:
+    return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)

@@ -1,0 +1,1 @@
+"""Protocols: how one trains, and the best way to."""

@@ -1,0 +1,113 @@
+"""The result of `optimise`: a protocol, what it attains, and what it does at finite N."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from learning_dynamics import short_text
+from learning_dynamics.evidence.comparison import Comparison, compare
+from learning_dynamics.limit.integrate import integrate
+from learning_dynamics.limit.limit import Limit
+from learning_dynamics.model.overlaps import Overlaps
+from learning_dynamics.model.problem import Problem
+from learning_dynamics.process.simulate import Level, simulate
+from learning_dynamics.validation import reject
+
+__all__ = ["Optimum"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Optimum:
+    """The best protocol of a family.
+
+    Attributes:
+        numbers: name of what was optimised -> its best values.
+        value: objective in the limit, at the accuracy of `integrate`.
+        error: bound on its numerical error.
+        constant_value: the same under the best constant learning rate; None unless the learning
+            rate is a schedule that was optimised.
+        constant_rate: this rate, or None.
+        residual: relative change of the objective per relative change of a number, the largest over
+            the numbers that no bound holds; a change is relative to the number at the beginning.
+        evaluations: of the objective and its gradient, by the best try.
+        history: least value so far at each of them, with the penalty.
+        start: order parameters at time zero.
+        limit: limit under the best protocol, which holds "objective".
+        problem: with the best numbers; None in a loaded result, since a file holds no code.
+        objective: function of the order parameters, or None likewise.
+    """
+
+    numbers: Mapping[str, Array]
+    value: float
+    error: float
+    constant_value: float | None
+    constant_rate: float | None
+    residual: float
+    evaluations: int
+    history: Array
+    start: Overlaps
+    limit: Limit
+    problem: Problem | None = field(default=None, repr=False)
+    objective: Any = field(default=None, repr=False)
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        rows = {name: _shortly(array) for name, array in self.numbers.items()}
+        rows["value"] = f"{self.value:.5g} (numerical error {self.error:.1g})"
+        if self.constant_value is not None:
+            gain = f"{self.constant_value:.5g} at {self.constant_rate:.4g}"
+            rows["best constant"] = gain
+        rows["residual"] = f"{self.residual:.1g}"
+        rows["evaluations"] = f"{self.evaluations}"
+        return f"until tau = {self.limit.times[-1]:g}", rows
+
+    def compare(
+        self,
+        *,
+        dimension: int,
+        replicas: int,
+        key: jax.Array,
+        level: Level = "overlaps",
+        rate: float | None = None,
+    ) -> Comparison:
+        """The objective of simulated replicas at finite N beside that of the limit.
+
+        Args:
+            dimension: N.
+            replicas: number of runs.
+            key: typed random key.
+            level: of the simulation.
+            rate: constant learning rate to run with instead, such as `constant_rate`.
+
+        Raises:
+            ValueError: on a loaded result, which has no problem.
+        """
+        if self.problem is None:
+            raise reject("optimum", "hold its problem, which no file does", "a loaded one")
+        problem = self.problem
+        if rate is not None:
+            from learning_dynamics.model.problem import changed
+
+            problem = changed(problem, learning_rate=rate)
+        observe = {"objective": self.objective}
+        run = simulate(
+            problem, dimension=dimension, times=self.limit.times[-1:], replicas=replicas, key=key,
+            level=level, start=self.start, observe=observe,
+        )  # fmt: skip
+        limit = integrate(problem, start=run, observe=observe)
+        return compare(run, limit, quantities=["objective"], name="objective")
+
+
+def _shortly(array: Array) -> str:
+    flat = np.ravel(array)
+    few = ", ".join(f"{x:.4g}" for x in (flat if flat.size < 7 else [*flat[:3], *flat[-3:]]))
+    return few if flat.size < 7 else f"{flat.size} values, {few.replace(', ', ', ', 1)}"

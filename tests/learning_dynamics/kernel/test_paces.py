@@ -162,7 +162,14 @@ def agree(one, other):
 
 
 WHOLE = Pace(32, 64)
-PACES = [Pace(1, 2), Pace(7, 6), Pace(256, 256), Pace(9, 8, True, 2, True), Pace(4096, 10)]
+PACES = [
+    Pace(1, 2),
+    Pace(7, 6),
+    Pace(256, 256),
+    Pace(9, 8, True, 2, True),
+    Pace(4096, 10),
+    Pace(4, 4, True),
+]
 
 
 def test_runs_do_not_depend_on_the_pace(monkeypatch):
@@ -170,7 +177,7 @@ def test_runs_do_not_depend_on_the_pace(monkeypatch):
     problem = ld.Problem(Teacher(np.ones(1)), Committee(1), 0.5)
     runs = [
         outcome(monkeypatch, problem, "overlaps", pace)
-        for pace in (Pace(7, 6), Pace(9, 4, True, 2, True))
+        for pace in (Pace(7, 6), Pace(3, 2, True, 2, True))
     ]
     agree(*runs)
 

@@ -10,13 +10,14 @@ import pytest
 
 import learning_dynamics as ld
 from learning_dynamics import random
+from learning_dynamics.loop import observed_chunks
 from learning_dynamics.model.latent import draw_updates
 from learning_dynamics.process import simulate as simulation
 from learning_dynamics.process.draws import draw_samples
 from learning_dynamics.process.layout import layout_of
 from learning_dynamics.process.pace import Pace, pace_of
 from learning_dynamics.process.reduced_noise import ATTEMPT, chi
-from tests.learning_dynamics.kernel.models import Committee, Denoiser, Spike, Teacher
+from tests.learning_dynamics.kernel.models import Committee, Denoiser, Spike
 
 KEY = jax.random.key(5)
 
@@ -172,14 +173,29 @@ PACES = [
 ]
 
 
-def test_runs_do_not_depend_on_the_pace(monkeypatch):
-    """The loop of accelerators beside that of CPUs; the rest of them are slow tests."""
-    problem = ld.Problem(Teacher(np.ones(1)), Committee(1), 0.5)
-    runs = [
-        outcome(monkeypatch, problem, "overlaps", pace)
-        for pace in (Pace(7, 6), Pace(3, 2, True, 2, True))
-    ]
-    agree(*runs)
+@pytest.mark.parametrize(("chunk", "unrolled"), [(2, False), (6, False), (2, True), (8, True)])
+def test_loops_make_every_update_once(chunk, unrolled):
+    """Odd numbers of updates between observations, with a memory of the order of updates."""
+
+    def draw(first):
+        return random.normal(KEY, (chunk, 3), first=first)
+
+    def update(state, row, number):
+        return 0.5 * state + row * (1 + number.astype(row.dtype))
+
+    @jax.jit
+    def run(targets):
+        return observed_chunks(
+            draw, update, lambda state: state, jnp.zeros(3), targets, jnp.int32(0), chunk, unrolled
+        )
+
+    _, seen = run(jnp.array([0, 3, 4, 9, 20], jnp.int32))
+    rows = in_order(random.normal(KEY, (20, 3), first=jnp.int32(0)))
+    state, expected = np.zeros(3), {0: np.zeros(3)}
+    for number, row in enumerate(rows):
+        state = 0.5 * state + row * (1 + number)
+        expected[number + 1] = state
+    np.testing.assert_allclose(seen, [expected[n] for n in (0, 3, 4, 9, 20)], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -24,11 +24,13 @@ IDS = (
     "linear/mode-dynamics",
     "linear/remedies-below-dimension",
     "linear/transition-at-dimension",
+    "protocols/optimal-schedule",
 )
 PACKAGES = {
     "diffusion": "diffusion_theory",
     "fourier": "fourier_simplicity",
     "linear": "linear_diffusion",
+    "protocols": "learning_dynamics",
 }
 FAST = {("linear/remedies-below-dimension", 0)}  # the report runs the others
 

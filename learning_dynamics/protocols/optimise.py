@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 Bounds = Mapping[str, tuple[float | None, float | None]]
 _RATES = ("learning_rate", "weight_decay", "parameter_rates")
 _SPREAD = 0.5  # standard deviation of the logarithm of the factors that later tries begin with
-_FORWARD = 16  # numbers up to which forward mode, which compiles in a third of the time, is taken
+_FORWARD = 8  # numbers up to which forward mode, which compiles in a third of the time, is taken
 
 
 @tracked

@@ -39,7 +39,7 @@ class Optimum:
             the numbers that no bound holds; a change is relative to the number at the beginning.
         evaluations: of the objective and its gradient, by the best try.
         history: least value so far at each of them, with the penalty.
-        start: order parameters at time zero.
+        initial: order parameters at time zero.
         limit: limit under the best protocol, which holds "objective".
         problem: with the best numbers; None in a loaded result, since a file holds no code.
         objective: function of the order parameters, or None likewise.
@@ -53,7 +53,7 @@ class Optimum:
     residual: float
     evaluations: int
     history: Array
-    start: Overlaps
+    initial: Overlaps
     limit: Limit
     problem: Problem | None = field(default=None, repr=False)
     objective: Any = field(default=None, repr=False)
@@ -101,7 +101,7 @@ class Optimum:
         observe = {"objective": self.objective}
         run = simulate(
             problem, dimension=dimension, times=self.limit.times[-1:], replicas=replicas, key=key,
-            level=level, start=self.start, observe=observe,
+            level=level, start=self.initial, observe=observe,
         )  # fmt: skip
         limit = integrate(problem, start=run, observe=observe)
         return compare(run, limit, quantities=["objective"], name="objective")

@@ -160,7 +160,8 @@ def advance_chunks(
         first = now // 2 * 2
         rows = draw(first)
         for number in range(chunk):
-            row, step = random.row_place(number, chunk), first + number
+            row = random.row_place(number, chunk)
+            step = first + number
             after = update(state, jax.tree.map(lambda a, row=row: a[row], rows), step)
             inside = (now <= step) & (step < target)
             state = jax.tree.map(partial(jnp.where, inside), after, state)

@@ -90,9 +90,9 @@ def draw_samples(
         signal, label = jax.tree.map(
             lambda leaf: jnp.broadcast_to(leaf, (*lead, *leaf.shape)), constant
         )
-    frame = (layout.columns, problem.batch * q, layout.rows)
+    sizes_of_frame = (layout.columns, problem.batch * q, layout.rows)
     noise, rest = drawn_noise(
-        layout, random.fold_in(key, 1), pool[:, own:], freedoms, *frame, first, tries
+        layout, random.fold_in(key, 1), pool[:, own:], freedoms, *sizes_of_frame, first, tries
     )
     return Draw(signal, label, noise, rest)
 

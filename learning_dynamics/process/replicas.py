@@ -25,8 +25,8 @@ from learning_dynamics.process.steps import at_rest
 from learning_dynamics.process.stopping import Stop, start_watch, watch
 from learning_dynamics.process.update import update
 
-__all__ = ["Observables", "Particle", "advance", "begin", "memory_of", "motion", "observed"]
-__all__ += ["replica_keys", "split", "start_particles"]
+__all__ = ["Observables", "Particle", "advance", "begin", "memory_of"]
+__all__ += ["motion", "observed", "replica_keys", "split", "start_particles"]
 
 _ROUND = 64  # least updates between two sortings of stopped replicas
 

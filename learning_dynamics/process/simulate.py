@@ -32,7 +32,7 @@ from learning_dynamics.process.observables import (
     whole_updates,
 )
 from learning_dynamics.process.optimiser import checked_optimiser
-from learning_dynamics.process.pace import pace_of
+from learning_dynamics.process.pace import check_memory, checked_devices, pace_of
 from learning_dynamics.process.replicas import (
     Particle,
     advance,
@@ -98,7 +98,8 @@ def simulate(
         dimension: N, at least the number of signal directions; at most 2^20 in float32 and 2^49
             in float64, beyond which rounding swallows more than a thousandth of an update.
         times: tau = updates / N, increasing, each rounded to a whole update; at most 2^31 updates.
-        replicas: number of independent runs. Replica i depends on `key` and i alone.
+        replicas: number of independent runs, as many as four fifths of the memory of the devices
+            hold. Replica i depends on `key` and i alone.
         key: typed random key; its implementation is the random generator of the run.
         level: "ambient" holds all K N weights, O(K N) per update; "overlaps" draws the process
             of M and Q, equal in law at every N, O(K^2 + K r) per update.
@@ -217,11 +218,14 @@ def _simulate(
     size, level = layout.dimension, layout.level
     checkpoint = saved.checkpoint_file(checkpoint)
     clock = time.perf_counter()
+    chosen = checked_devices(devices, precision)
     wide = jax.enable_x64(True) if precision == "float64" else contextlib.nullcontext()
     with wide:
         dtype = jnp.dtype(precision)
-        mesh = replica_mesh(devices if devices is not None else jax.local_devices())
-        pace = pace_of(layout, mesh.devices.flat[0].platform, -(-count // mesh.size))
+        mesh = replica_mesh(chosen)
+        each = -(-count // mesh.size)
+        pace = pace_of(layout, chosen[0].platform, each)
+        check_memory(layout, pace, each, dtype.itemsize, chosen)
         full = -(-count // (pace.group * mesh.size)) * pace.group * mesh.size
         apart = NamedSharding(mesh, PartitionSpec("replicas"))
         keys = jax.device_put(replica_keys(key, jnp.arange(full)), apart)

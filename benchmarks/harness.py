@@ -102,10 +102,12 @@ def _processor() -> str:
     return platform.processor() or "unknown"
 
 
-def write(name: str, rows: Sequence[Mapping[str, Any]], **more: Any) -> Path:
-    """Write `benchmarks/results/NAME.json`: the environment, whatever else is given, and rows."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def write(
+    name: str, rows: Sequence[Mapping[str, Any]], folder: Path = RESULTS, **more: Any
+) -> Path:
+    """Write `FOLDER/NAME.json`: the environment, whatever else is given, and rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     content = {"name": name, "environment": environment(), **more, "rows": list(rows)}
     path.write_text(json.dumps(content, indent=2) + "\n")
     return path

@@ -20,6 +20,7 @@ import learning_dynamics as ld
 from benchmarks.harness import environment, first_call, interleave, show, write
 from learning_dynamics import random
 from learning_dynamics.process.layout import layout_of
+from learning_dynamics.process.pace import pace_of
 
 try:
     import torch
@@ -173,7 +174,8 @@ def bare_generator(
     dimension: int, replicas: int, steps: int, normal: Callable[..., Any] = random.normal
 ) -> Callable[[], Any]:
     """The same number of normal variables, drawn in chunks of the same size and added up."""
-    chunk = layout_of(PROBLEM, dimension, "ambient").chunk
+    layout = layout_of(PROBLEM, dimension, "ambient")
+    chunk = pace_of(layout, "cpu", replicas).chunk
 
     @jax.jit
     def draw(key: jax.Array) -> jax.Array:

@@ -7,7 +7,7 @@ compiled loop, compilation stated apart. A ratio is ours / theirs: below one, ou
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,11 +50,13 @@ def nothing(network: Any, tests: Any, key: jax.Array) -> dict[str, jax.Array]:
     return {"none": jnp.zeros(())}
 
 
-def ours(build: Callable[..., Any], loss: Callable[..., Any], batch: Any) -> Callable[[], Any]:
-    """STEPS updates in the compiled loop, and the time of starting them left out."""
+def ours(
+    build: Callable[..., Any], loss: Callable[..., Any], batch: Any, steps: int = STEPS
+) -> Callable[[], Any]:
+    """Updates in the compiled loop, and the time of starting them left out."""
     options = {"optimiser": ADAM, "observe": nothing, "key": jax.random.key(0)}
     run = partial(train, build, loss, Fixed(batch), **options)
-    return lambda: run(steps=[STEPS]).states
+    return lambda: run(steps=[steps]).states
 
 
 def unet(shape: tuple[int, ...], widths: tuple[int, ...], rngs: nnx.Rngs) -> UNet:
@@ -170,12 +172,14 @@ if torch is not None:
         pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes)]
         return nn.Sequential(*layers, *pool)
 
-    def torch_steps(network: Any, loss: Callable[[Any], Any], threads: int) -> Callable[[], Any]:
+    def torch_steps(
+        network: Any, loss: Callable[[Any], Any], threads: int, steps: int = STEPS
+    ) -> Callable[[], Any]:
         optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
 
         def run() -> float:
             torch.set_num_threads(threads)
-            for _ in range(STEPS):
+            for _ in range(steps):
                 optimiser.zero_grad()
                 value = loss(network)
                 value.backward()
@@ -188,8 +192,19 @@ if torch is not None:
 # -------------------------------------------------------------------------------- cases
 
 
-def case(name: str, build: Any, loss: Any, batch: Any, theirs: Any) -> Row:
+class Case(NamedTuple):
+    """A network, its data, and the same in PyTorch: (threads, steps) -> a call of that many."""
+
+    name: str
+    build: Any
+    loss: Any
+    batch: Any
+    theirs: Callable[..., Callable[[], Any]] | None
+
+
+def measured(case: Case) -> Row:
     """Compile ours, then take turns with theirs at one thread and at all."""
+    name, build, loss, batch, theirs = case
     mine = ours(build, loss, batch)
     before = compile_seconds()
     first_call(mine)
@@ -211,32 +226,34 @@ def case(name: str, build: Any, loss: Any, batch: Any, theirs: Any) -> Row:
     }
 
 
-def unet_row(size: int, widths: tuple[int, ...], rows: int) -> Row:
+def unet_case(size: int, widths: tuple[int, ...], rows: int, device: str = "cpu") -> Case:
+    """The U-Net on images of one size; `device` is PyTorch's."""
     draws = np.random.default_rng(0)
     images = draws.normal(size=(rows, size, size)).astype(np.float32)
     batch = (jnp.asarray(images), noise_levels(SCHEDULE.alpha_bar))
     theirs = None
     if torch is not None:
         signal, noise = (
-            torch.tensor(np.sqrt(a), dtype=torch.float32)
+            torch.tensor(np.sqrt(a), dtype=torch.float32, device=device)
             for a in (SCHEDULE.alpha_bar, SCHEDULE.noise_power)
         )
-        clean = torch.from_numpy(images)[:, None]
+        clean = torch.from_numpy(images)[:, None].to(device)
 
         def loss(network: Any) -> Any:
-            t = torch.randint(0, SCHEDULE.steps, (rows,))
+            t = torch.randint(0, SCHEDULE.steps, (rows,), device=device)
             eps = torch.randn_like(clean)
             x = signal[t, None, None, None] * clean + noise[t, None, None, None] * eps
             return ((network(x, noise[t]) - eps) ** 2).mean()
 
-        def theirs(threads: int) -> Any:
-            return torch_steps(TorchUNet(1, widths), loss, threads)
+        def theirs(threads: int, steps: int = STEPS) -> Any:
+            return torch_steps(TorchUNet(1, widths).to(device), loss, threads, steps)
 
     name = f"U-Net {widths}, {rows} of {size} x {size}"
-    return case(name, partial(unet, (size, size), widths), noise_loss, batch, theirs)
+    return Case(name, partial(unet, (size, size), widths), noise_loss, batch, theirs)
 
 
-def resnet_row(widths: tuple[int, ...], rows: int) -> Row:
+def resnet_case(widths: tuple[int, ...], rows: int, device: str = "cpu") -> Case:
+    """ResNet-18 of some widths on images of 32 x 32; `device` is PyTorch's."""
     draws = np.random.default_rng(0)
     images = draws.normal(size=(rows, 32, 32, 3)).astype(np.float32)
     labels = (np.arange(rows) % 10).astype(np.int32)
@@ -247,27 +264,28 @@ def resnet_row(widths: tuple[int, ...], rows: int) -> Row:
     theirs = None
     if torch is not None:
         x, y = (
-            torch.from_numpy(images.transpose(0, 3, 1, 2).copy()),
-            torch.from_numpy(labels).long(),
+            torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(device),
+            torch.from_numpy(labels).long().to(device),
         )
 
-        def theirs(threads: int) -> Any:
+        def theirs(threads: int, steps: int = STEPS) -> Any:
             def loss(network: Any) -> Any:
                 return nn.functional.cross_entropy(network(x), y)
 
-            return torch_steps(torch_resnet(widths, 10), loss, threads)
+            return torch_steps(torch_resnet(widths, 10).to(device), loss, threads, steps)
 
     name = f"ResNet-18, widths {widths}, {rows} of 32 x 32"
-    return case(name, build, cross_entropy, (jnp.asarray(images), jnp.asarray(labels)), theirs)
+    return Case(name, build, cross_entropy, (jnp.asarray(images), jnp.asarray(labels)), theirs)
 
 
 def main() -> None:
-    rows = [
-        unet_row(8, (8, 16), 32),
-        unet_row(16, (32, 64, 64), 32),
-        resnet_row((16, 32, 64, 128), 32),
-        resnet_row((64, 128, 256, 512), 16),
+    cases = [
+        unet_case(8, (8, 16), 32),
+        unet_case(16, (32, 64, 64), 32),
+        resnet_case((16, 32, 64, 128), 32),
+        resnet_case((64, 128, 256, 512), 16),
     ]
+    rows = [measured(case) for case in cases]
     show("One training step", rows)
     write("networks", rows)
 

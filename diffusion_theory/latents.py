@@ -44,9 +44,11 @@ class BrokenNormal:
         """Zero: continuous."""
         return 0
 
-    def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    def draw(
+        self, key: jax.Array, shape: tuple[int, ...], dtype: Any, first: jax.Array | None = None
+    ) -> jax.Array:
         """Draw N(0, 1)."""
-        return random.normal(key, (*shape, *self.shape), dtype)
+        return random.normal(key, (*shape, *self.shape), dtype, first=first)
 
     def rule(self, nodes: int) -> tuple[Array, Array]:
         """Gauss rules of the pieces' truncated normal laws, about `nodes` points in all."""

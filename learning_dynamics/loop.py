@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import jax
@@ -83,20 +84,21 @@ def observed_chunks(
     targets: jax.Array,
     start: jax.Array,
     chunk: int,
+    unrolled: bool = False,
 ) -> tuple[State, Any]:
     """Like `observed_scan`, with the random inputs of `chunk` updates drawn at a time.
 
-    Update number j (counted from zero) always uses row j mod chunk of `draw(j // chunk)`, whatever
-    the observations, so that a run cut in two and continued is the same run.
-
     Args:
-        draw: inputs of one chunk, a pytree with leading axis `chunk`.
+        draw: inputs of the updates first + `random.row_numbers(chunk)`, counted from zero, a
+            pytree with leading axis `chunk`; `first` is even. Those of an update must depend on
+            its number alone.
         update: one step of training, given one row of the chunk and the number of the update.
         observe: what to record.
         state: pytree of arrays.
         targets: int32, shape (observations,), not decreasing: updates made at each observation.
         start: int32 scalar, number of updates already made.
-        chunk: updates per draw.
+        chunk: updates per draw, even.
+        unrolled: as in `advance_chunks`.
 
     Returns:
         Final state, and observations stacked along a leading axis.
@@ -104,7 +106,7 @@ def observed_chunks(
 
     def observation(carry: tuple[State, jax.Array], target: jax.Array) -> tuple[Any, Any]:
         state, now = carry
-        state = advance_chunks(draw, update, state, now, target, chunk)
+        state = advance_chunks(draw, update, state, now, target, chunk, unrolled=unrolled)
         return (state, jnp.maximum(now, target)), observe(state)
 
     (state, _), seen = lax.scan(observation, (state, start), targets)
@@ -119,11 +121,12 @@ def advance_chunks(
     target: jax.Array,
     chunk: int,
     running: Callable[[State], jax.Array] | None = None,
+    unrolled: bool = False,
 ) -> State:
     """State after update number `target`, from the one after update number `now`.
 
     Args:
-        draw: inputs of one chunk, as in `observed_chunks`.
+        draw: inputs of `chunk` updates, as in `observed_chunks`.
         update: one step of training, given one row of the chunk and the number of the update.
         state: pytree of arrays.
         now: int32 scalar, number of updates already made.
@@ -131,6 +134,9 @@ def advance_chunks(
         chunk: updates per draw.
         running: whether anything is left to do (boolean scalar), asked before each chunk; all
             else is skipped if not.
+        unrolled: whether the updates of a chunk follow each other without a loop, for devices that
+            wait for the host at every turn of one; those before `now` and beyond `target` are made
+            in vain.
     """
 
     def unfinished(carry: tuple[State, jax.Array]) -> jax.Array:
@@ -139,17 +145,30 @@ def advance_chunks(
 
     def advance(carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
         state, now = carry
-        index = now // chunk
-        rows = draw(index)
-        end = jnp.minimum(target, (index + 1) * chunk)
+        first = now // chunk * chunk
+        rows = draw(first)
+        end = jnp.minimum(target, first + chunk)
 
         def one(step: jax.Array, state: State) -> State:
-            row = step - index * chunk
+            row = random.row_place(step - first, chunk)
             return update(state, jax.tree.map(lambda a: a[row], rows), step)
 
         return lax.fori_loop(now, end, one, state), end
 
-    state, _ = lax.while_loop(unfinished, advance, (state, now))
+    def advance_at_once(carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
+        state, now = carry
+        first = now // 2 * 2
+        rows = draw(first)
+        for number in range(chunk):
+            row = random.row_place(number, chunk)
+            step = first + number
+            after = update(state, jax.tree.map(lambda a, row=row: a[row], rows), step)
+            inside = (now <= step) & (step < target)
+            state = jax.tree.map(partial(jnp.where, inside), after, state)
+        return state, jnp.minimum(target, first + chunk)
+
+    body = advance_at_once if unrolled else advance
+    state, _ = lax.while_loop(unfinished, body, (state, now))
     return state
 
 
@@ -188,7 +207,7 @@ def scheduled_chunks(
     and computes what happened within it anew.
 
     Args:
-        draw: inputs of one chunk, as in `observed_chunks`.
+        draw: inputs of `chunk` updates, as in `observed_chunks`.
         update: one step of training, given one row of the chunk and the number of the update.
         observe: what to record; it is evaluated at the end of every piece.
         state: pytree of arrays.
@@ -210,7 +229,9 @@ def scheduled_chunks(
             step = index * chunk + number
             return lax.cond(inside, update, lambda state, row, step: state, state, row, step), None
 
-        return lax.scan(one, state, (jnp.arange(chunk, dtype=jnp.int32), draw(index)))[0]
+        numbers = np.arange(chunk, dtype=np.int32)
+        rows = jax.tree.map(lambda a: a[random.row_place(numbers, chunk)], draw(index * chunk))
+        return lax.scan(one, state, (numbers, rows))[0]
 
     def advance(state: State, piece: jax.Array) -> tuple[State, Any]:
         if running is None:

@@ -24,11 +24,12 @@ from scipy import special
 
 from learning_dynamics.validation import reject
 
-__all__ = ["check_key", "fold_in", "normal", "rademacher"]
+__all__ = ["check_key", "fold_in", "normal", "rademacher", "row_numbers", "row_place"]
 __all__ += ["threefry2x32", "threefry_key", "uniform"]
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 OWN_COUNTERS = 2**31  # high word of the first of our counters
+SECOND_BLOCKS = 2**31  # low word of the first second block of a row
 SCANNED = 4096  # numbers from which pairs are drawn by a loop of two turns
 
 # Minimax polynomials for float32: sin(pi s / 2) / s and cos(pi s / 2) in s^2, log(1 + f) / f in f.
@@ -123,9 +124,11 @@ def fold_in(key: jax.Array, number: Any) -> jax.Array:
 def _block(data: jax.Array, low: jax.Array) -> jax.Array:
     """Both words of the block that `fold_in` uses, shape (2,).
 
-    A loop, of which the second turn is wasted: XLA would otherwise encipher the key once more
-    for every number that is drawn with it.
+    On a CPU a loop, of which the second turn is wasted: XLA would otherwise encipher the key once
+    more for every number that is drawn with it.
     """
+    if jax.default_backend() != "cpu":
+        return jnp.stack(threefry2x32((data[0], data[1]), (jnp.zeros_like(low), low)))
 
     def turn(_: None, high: jax.Array) -> tuple[None, jax.Array]:
         return None, jnp.stack(threefry2x32((data[0], data[1]), (high, low)))
@@ -133,7 +136,13 @@ def _block(data: jax.Array, low: jax.Array) -> jax.Array:
     return lax.scan(turn, None, jnp.asarray([0, OWN_COUNTERS], np.uint32))[1][0]
 
 
-def normal(key: jax.Array, shape: Sequence[int] = (), dtype: Any = jnp.float32) -> jax.Array:
+def normal(
+    key: jax.Array,
+    shape: Sequence[int] = (),
+    dtype: Any = jnp.float32,
+    *,
+    first: jax.Array | None = None,
+) -> jax.Array:
     """Independent standard normal variables, by the transform of Box and Muller (1958).
 
         x = r cos(phi),  y = r sin(phi),  r^2 = -2 log v,
@@ -146,36 +155,75 @@ def normal(key: jax.Array, shape: Sequence[int] = (), dtype: Any = jnp.float32) 
             float32 and float64, go to `jax.random`.
         shape: shape of the result.
         dtype: floating-point type.
+        first: number of the first row, even, int32 scalar below 2^31 - shape[0]. The rows along
+            the first axis, an even number, are then those of the numbers first + `row_numbers`,
+            each a function of the key and its number alone. A key that draws rows draws nothing
+            else.
 
     Raises:
         ValueError: if `key` is no single typed key.
     """
-    kind = _own_type(key, dtype)
-    if kind is None:
-        return jax.random.normal(key, tuple(shape), dtype)
-    return _pairs((_normal_pair, _long_normal_pair), key, tuple(shape), kind)
+    return _drawn(jax.random.normal, (_normal_pair, _long_normal_pair), key, shape, dtype, first)
 
 
-def uniform(key: jax.Array, shape: Sequence[int] = (), dtype: Any = jnp.float32) -> jax.Array:
+def uniform(
+    key: jax.Array,
+    shape: Sequence[int] = (),
+    dtype: Any = jnp.float32,
+    *,
+    first: jax.Array | None = None,
+) -> jax.Array:
     """Independent uniform variables on [0, 1), in steps of 2^-24 (float64: 2^-53).
 
     Arguments and errors as of `normal`.
     """
-    kind = _own_type(key, dtype)
-    if kind is None:
-        return jax.random.uniform(key, tuple(shape), dtype)
-    return _pairs((_uniform_pair, _long_uniform_pair), key, tuple(shape), kind)
+    transforms = _uniform_pair, _long_uniform_pair
+    return _drawn(jax.random.uniform, transforms, key, shape, dtype, first)
 
 
-def rademacher(key: jax.Array, shape: Sequence[int] = (), dtype: Any = jnp.float32) -> jax.Array:
+def rademacher(
+    key: jax.Array,
+    shape: Sequence[int] = (),
+    dtype: Any = jnp.float32,
+    *,
+    first: jax.Array | None = None,
+) -> jax.Array:
     """Independent fair signs.
 
     Arguments and errors as of `normal`.
     """
-    kind = _own_type(key, dtype)
-    if kind is None:
-        return jax.random.rademacher(key, tuple(shape), dtype)
-    return _pairs((_sign_pair, _sign_pair), key, tuple(shape), kind)
+    return _drawn(jax.random.rademacher, (_sign_pair, _sign_pair), key, shape, dtype, first)
+
+
+def _drawn(
+    other: Callable[..., jax.Array],
+    transforms: tuple[Callable[..., Pair], ...],
+    key: jax.Array,
+    shape: Sequence[int],
+    dtype: Any,
+    first: jax.Array | None,
+) -> jax.Array:
+    """Numbers of the generator here, or of `other` of `jax.random` for its keys and types."""
+    shape, kind = tuple(shape), _own_type(key, dtype)
+    if kind is not None:
+        return _pairs(transforms, key, shape, kind, first)
+    if first is None:
+        return other(key, shape, dtype)
+    rows = first + row_numbers(shape[0])
+    return jax.vmap(lambda row: other(fold_in(key, row), shape[1:], dtype))(rows)
+
+
+def row_numbers(rows: int) -> NDArray[np.int32]:
+    """Numbers of rows in the order in which they are drawn: 0, 2, 4, ..., then 1, 3, 5, ...
+
+    A pair of random numbers stands in rows 2 m and 2 m + 1, and all first ones come first.
+    """
+    return np.concatenate([np.arange(0, rows, 2), np.arange(1, rows, 2)]).astype(np.int32)
+
+
+def row_place(number: Any, rows: int) -> Any:
+    """Place of a row with a number among rows in the order of `row_numbers`."""
+    return number % 2 * (rows // 2) + number // 2
 
 
 def _own_type(key: jax.Array, dtype: Any) -> np.dtype | None:
@@ -191,36 +239,50 @@ def _pairs(
     key: jax.Array,
     shape: tuple[int, ...],
     dtype: np.dtype,
+    first: jax.Array | None,
 ) -> jax.Array:
     """Array made of a block, or two for float64, per pair of numbers.
+
+    Without rows the high word of a counter numbers the blocks of a pair, the low word the pairs.
+    The first half of the numbers are the first ones of the pairs. With rows a pair stands in two
+    rows, of numbers 2 m and 2 m + 1; the high word of a counter is m, the low word the place in the
+    row, and its upper half holds the second blocks.
 
     A loop that returns each pair as one complex number keeps XLA on a CPU from enciphering every
     block twice, once for each half of the result.
     """
+    if first is not None and shape[0] % 2:
+        raise reject("shape", "begin with an even number of rows", shape)
     count = math.prod(shape)
     half = -(-count // 2)
-    if half > 2**32:
-        raise reject("shape", "hold at most 2^33 numbers", shape)
+    width = half if first is None else count // max(shape[0], 1)
+    if width > (2**32 if first is None else 2**31):
+        raise reject("shape", "hold at most 2^33 numbers, or 2^31 in a row", shape)
     data, blocks = jax.random.key_data(key), dtype.itemsize // 4
+    row = jnp.uint32(0) if first is None else jnp.uint32(first) // 2
 
-    def draw(first: Any, number: int) -> Pair:
-        low = lax.iota(np.uint32, number) + first
+    def draw(start: jax.Array, size: tuple[int, int]) -> Pair:
+        """Some rows of pairs, from row and place `start` on."""
         words: list[jax.Array] = []
+        high = lax.broadcasted_iota(np.uint32, size, 0) + (row + start[0] + np.uint32(OWN_COUNTERS))
+        low = lax.broadcasted_iota(np.uint32, size, 1) + start[1]
         for block in range(blocks):
-            counter = jnp.full((), OWN_COUNTERS + block, np.uint32), low
+            later = np.uint32(block if first is None else block * SECOND_BLOCKS)
+            counter = (high + later, low) if first is None else (high, low + later)
             words += threefry2x32((data[0], data[1]), counter)
         x, y = transforms[blocks - 1](*words)
         return x.astype(dtype), y.astype(dtype)
 
+    rows = 1 if first is None else shape[0] // 2
     if count < SCANNED or jax.default_backend() != "cpu":
-        x, y = draw(np.uint32(0), half)
+        x, y = draw(np.zeros(2, np.uint32), (rows, width))
     else:
-        turn = -(-half // 2)
-        firsts = jnp.asarray([0, turn], np.uint32)
-        both = lax.scan(lambda _, first: (None, lax.complex(*draw(first, turn))), None, firsts)[1]
-        both = both.reshape(-1)[:half]
+        size = (-(-rows // 2), width) if rows > 1 else (1, -(-width // 2))
+        starts = np.array([(0, 0), (size[0], 0) if rows > 1 else (0, size[1])], np.uint32)
+        both = lax.scan(lambda _, s: (None, lax.complex(*draw(s, size))), None, starts)[1]
+        both = both.reshape(-1)[: rows * width]
         x, y = both.real, both.imag
-    return jnp.concatenate([x, y])[:count].reshape(shape)
+    return jnp.concatenate([x.reshape(-1), y.reshape(-1)])[:count].reshape(shape)
 
 
 def _polynomial(coefficients: NDArray[np.float64], x: jax.Array) -> jax.Array:

@@ -58,9 +58,11 @@ class Discrete:
         """All values, always."""
         return self.outcomes
 
-    def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    def draw(
+        self, key: jax.Array, shape: tuple[int, ...], dtype: Any, first: jax.Array | None = None
+    ) -> jax.Array:
         """Invert the distribution function at a uniform variable."""
-        uniform = random.uniform(key, (*shape, *self.shape), dtype)
+        uniform = random.uniform(key, (*shape, *self.shape), dtype, first=first)
         values = jnp.asarray(self.values, dtype)
         bounds = jnp.cumsum(jnp.asarray(self.probabilities, dtype))
         drawn = jnp.full(uniform.shape, values[0], dtype)
@@ -114,9 +116,11 @@ class Atoms(ABC):
         """All values, always."""
         return self.outcomes
 
-    def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    def draw(
+        self, key: jax.Array, shape: tuple[int, ...], dtype: Any, first: jax.Array | None = None
+    ) -> jax.Array:
         """As `Discrete`."""
-        return self._discrete().draw(key, shape, dtype)
+        return self._discrete().draw(key, shape, dtype, first)
 
     def rule(self, nodes: int) -> tuple[Array, Array]:
         """As `Discrete`."""

@@ -1,14 +1,17 @@
 """Latent variables of an input model: one declaration is both sampler and quadrature rule."""
 
+from functools import partial
+from inspect import signature
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics import random
 from learning_dynamics.validation import integers, reject
 
-__all__ = ["Latent", "check_shape"]
+__all__ = ["Latent", "check_shape", "draw_updates"]
 
 Array = NDArray[np.float64]
 
@@ -38,7 +41,13 @@ class Latent(Protocol):
         ...
 
     def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        """Draw an array of shape (*shape, *self.shape)."""
+        """Draw an array of shape (*shape, *self.shape).
+
+        A function of the key and the shape. In a simulation it is called with a key for each
+        update; if it takes a fourth argument `first`, once for many updates, in the order of
+        `random.row_numbers`: their numbers must then depend on the key and the update alone, as
+        those of `random.normal`.
+        """
         ...
 
     def rule(self, nodes: int) -> tuple[Array, Array]:
@@ -56,3 +65,35 @@ def check_shape(value: Any) -> None:
         raise reject("shape", "be a tuple of whole numbers", repr(value))
     if value:
         integers("shape", value, least=0)
+
+
+def draw_updates(
+    latent: Latent,
+    key: jax.Array,
+    first: jax.Array,
+    updates: int,
+    shape: tuple[int, ...],
+    dtype: Any,
+) -> jax.Array:
+    """Variables of the updates with numbers first + `random.row_numbers(updates)`.
+
+    Those of an update depend on the key and its number alone.
+
+    Args:
+        latent: law of the variables.
+        key: typed random key.
+        first: number of the first update, even, int32 scalar.
+        updates: number of updates, even.
+        shape: shape of the draw of one update.
+        dtype: floating-point type.
+
+    Returns:
+        Array of shape (updates, *shape, *latent.shape).
+    """
+    draw: Any = latent.draw
+    if "first" in signature(draw).parameters:
+        drawn: jax.Array = draw(key, (updates, *shape), dtype, first=first)
+        return drawn
+    numbers = first + random.row_numbers(updates)
+    keys = jax.vmap(partial(random.fold_in, key))(numbers)
+    return jax.vmap(lambda own: draw(own, shape, dtype))(keys)

@@ -34,9 +34,11 @@ class Normal:
         """Zero: continuous."""
         return 0
 
-    def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    def draw(
+        self, key: jax.Array, shape: tuple[int, ...], dtype: Any, first: jax.Array | None = None
+    ) -> jax.Array:
         """Independent N(0, 1)."""
-        return random.normal(key, (*shape, *self.shape), dtype)
+        return random.normal(key, (*shape, *self.shape), dtype, first=first)
 
     def rule(self, nodes: int) -> tuple[Array, Array]:
         """Gauss-Hermite nodes for the standard normal weight."""
@@ -76,9 +78,11 @@ class Uniform:
         """Zero: continuous."""
         return 0
 
-    def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    def draw(
+        self, key: jax.Array, shape: tuple[int, ...], dtype: Any, first: jax.Array | None = None
+    ) -> jax.Array:
         """Independent uniform variables."""
-        uniform = random.uniform(key, (*shape, *self.shape), dtype)
+        uniform = random.uniform(key, (*shape, *self.shape), dtype, first=first)
         low = jnp.asarray(self.low, dtype)
         return low + (jnp.asarray(self.high, dtype) - low) * uniform
 
@@ -126,10 +130,13 @@ class Rayleigh:
         """Zero: continuous."""
         return 0
 
-    def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    def draw(
+        self, key: jax.Array, shape: tuple[int, ...], dtype: Any, first: jax.Array | None = None
+    ) -> jax.Array:
         """Lengths of standard normal vectors of the plane over sqrt(2)."""
-        plane = random.normal(key, (2, *shape, *self.shape), dtype)
-        return jnp.sqrt((plane[0] * plane[0] + plane[1] * plane[1]) / 2)
+        plane = random.normal(key, (*shape, 2, *self.shape), dtype, first=first)
+        x, y = jnp.moveaxis(plane, len(shape), 0)
+        return jnp.sqrt((x * x + y * y) / 2)
 
     def rule(self, nodes: int) -> tuple[Array, Array]:
         """Gauss rule in rho for the weight 2 rho exp(-rho^2) on the half line."""

@@ -156,6 +156,7 @@ COMBINATIONS = (
     Combination.of("projected", "schedule", "normalise"),
     Combination.of("orthogonal", "schedule", "order 1", "repeated batch"),
     Combination.of("projected", "schedule", "order 2", "vectors", "clipped batch"),
+    Combination.of("orthogonal", "schedule", "order 2", "vectors", "repeats", "clip"),
     Combination.of("orthogonal", "schedule", "order 2", "vectors", "repeats", "clip", "momentum"),
 )  # fmt: skip
 

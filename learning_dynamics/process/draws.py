@@ -1,4 +1,4 @@
-"""Random inputs of the updates of one chunk, and their reduced noise."""
+"""Random inputs of updates by their numbers, and their reduced noise."""
 
 import math
 from typing import Any, NamedTuple
@@ -7,10 +7,16 @@ import jax
 import jax.numpy as jnp
 
 from learning_dynamics import random
+from learning_dynamics.model.latent import draw_updates
 from learning_dynamics.model.latents import Normal
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.process.layout import Layout, mixing_shape
-from learning_dynamics.process.reduced_noise import chi, reduced_counts, reduced_noise
+from learning_dynamics.process.reduced_noise import (
+    ATTEMPT,
+    chi,
+    reduced_counts,
+    reduced_noise,
+)
 
 __all__ = ["Draw", "draw_samples", "drawn_noise", "reduced_normals"]
 
@@ -33,27 +39,50 @@ class Draw(NamedTuple):
     rest: tuple[jax.Array, ...]
 
 
-def draw_samples(problem: Problem, layout: Layout, key: jax.Array, dtype: Any) -> Draw:
-    """Inputs of one chunk of updates: arrays as in `Draw` with a leading axis `layout.chunk`.
+def draw_samples(
+    problem: Problem,
+    layout: Layout,
+    key: jax.Array,
+    dtype: Any,
+    first: jax.Array,
+    updates: int,
+    tries: int = 1,
+) -> Draw:
+    """Inputs of the updates of one replica with numbers first + `random.row_numbers(updates)`.
 
-    All normal variables but the full noise vectors come from one call of the generator.
+    Those of an update depend on the key and its number alone. All normal variables but the full
+    noise vectors come from one call of the generator.
+
+    Args:
+        problem: inputs and learner.
+        layout: structure of the draws.
+        key: typed random key of the replica.
+        dtype: floating-point type.
+        first: number of the first update, even, int32 scalar.
+        updates: number of updates, even.
+        tries: as in `chi`.
+
+    Returns:
+        Arrays as in `Draw` with a leading axis of length `updates`.
     """
-    lead = (layout.chunk, problem.batch)
+    lead = (updates, problem.batch)
     q = mixing_shape(problem)[1]
     variables = sorted(problem.all_latents().items())
-    normal = [(name, v) for name, v in variables if isinstance(v, Normal)]
+    normal = [(name, v) for name, v in variables if getattr(type(v), "draw", None) is Normal.draw]
     sizes = {name: math.prod(v.shape) for name, v in normal}
     along, freedoms = reduced_normals(layout, layout.columns, problem.batch * q, layout.rows)
     own = problem.batch * sum(sizes.values())
-    pool = random.normal(random.fold_in(key, 0), (layout.chunk, own + along), dtype)
-    latents, first = {}, 0
+    count = own + along + ATTEMPT * len(freedoms)
+    pool = random.normal(random.fold_in(key, 0), (updates, count), dtype, first=first)
+    latents, taken = {}, 0
     for name, v in normal:
-        part = pool[:, first : first + problem.batch * sizes[name]]
+        part = pool[:, taken : taken + problem.batch * sizes[name]]
         latents[name] = part.reshape(*lead, *v.shape)
-        first += part.shape[-1]
+        taken += part.shape[-1]
     for i, (name, latent) in enumerate(variables):
         if name not in sizes:
-            latents[name] = latent.draw(random.fold_in(key, 2 + i), lead, dtype)
+            stream = random.fold_in(key, 2 + i)
+            latents[name] = draw_updates(latent, stream, first, updates, lead[1:], dtype)
     if latents:
         signal, label = jax.vmap(jax.vmap(problem.signal))(latents)
     else:
@@ -61,9 +90,10 @@ def draw_samples(problem: Problem, layout: Layout, key: jax.Array, dtype: Any) -
         signal, label = jax.tree.map(
             lambda leaf: jnp.broadcast_to(leaf, (*lead, *leaf.shape)), constant
         )
-    noise_key = random.fold_in(key, 1)
     sizes_of_frame = (layout.columns, problem.batch * q, layout.rows)
-    noise, rest = drawn_noise(layout, noise_key, pool[:, own:], freedoms, *sizes_of_frame, dtype)
+    noise, rest = drawn_noise(
+        layout, random.fold_in(key, 1), pool[:, own:], freedoms, *sizes_of_frame, first, tries
+    )
     return Draw(signal, label, noise, rest)
 
 
@@ -82,16 +112,31 @@ def drawn_noise(
     columns: int,
     vectors: int,
     rows: int,
-    dtype: Any,
+    first: jax.Array | None = None,
+    tries: int = 1,
 ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-    """Noise vectors per group of blocks, full or reduced, and `Draw.rest`; lead of `normals`."""
-    lead = normals.shape[:-1]
+    """Noise vectors per group of blocks, full or reduced, and `Draw.rest`; lead of `normals`.
+
+    Args:
+        layout: structure of the draws.
+        key: typed random key of all that is not in `normals`.
+        normals: those of `reduced_normals`, then `ATTEMPT` for each chi variable.
+        freedoms: of the chi variables.
+        columns: components along the weights.
+        vectors: noise vectors.
+        rows: rows of the Wishart factors.
+        first: number of the first row, as in `random.normal`.
+        tries: as in `chi`.
+    """
+    lead, dtype = normals.shape[:-1], normals.dtype
     chosen = [i for i, small in enumerate(layout.reduced) if small]
     short: list[tuple[jax.Array, jax.Array]] = []
     if chosen:
-        chis = chi(key, freedoms, lead, dtype) if freedoms else jnp.zeros((*lead, 0), dtype)
+        split = normals.shape[-1] - ATTEMPT * len(freedoms)
+        attempts = normals[..., split:]
+        chis = chi(key, freedoms, attempts, first, tries) if freedoms else attempts
         sizes, counts = [layout.sizes[i] for i in chosen], [layout.counts[i] for i in chosen]
-        short = reduced_noise(normals, chis, sizes, counts, columns, vectors, rows)
+        short = reduced_noise(normals[..., :split], chis, sizes, counts, columns, vectors, rows)
     noise, rest = [], []
     for i, (size, count, small) in enumerate(
         zip(layout.sizes, layout.counts, layout.reduced, strict=True)
@@ -105,7 +150,7 @@ def drawn_noise(
                 beyond = factor
         else:
             own = random.fold_in(key, 2**31 + i)
-            part = random.normal(own, (*lead, count, vectors, size), dtype)
+            part = random.normal(own, (*lead, count, vectors, size), dtype, first=first)
         noise.append(part)
         rest.append(beyond)
     return tuple(noise), tuple(rest)

@@ -1,4 +1,4 @@
-"""Static shapes of a run: blocks, random numbers per update, chunks."""
+"""Static shapes of a run: blocks and random numbers per update."""
 
 from typing import NamedTuple
 
@@ -27,7 +27,6 @@ class Layout(NamedTuple):
         drawn: random numbers per update.
         norms: whether the loss reads the norms.
         gram: whether the loss reads the gram.
-        chunk: updates whose inputs are drawn together; part of the identity of a run.
     """
 
     dimension: int
@@ -40,11 +39,10 @@ class Layout(NamedTuple):
     drawn: int
     norms: bool
     gram: bool
-    chunk: int
 
 
 def layout_of(problem: Problem, dimension: int, level: str) -> Layout:
-    """Sizes of everything that a run holds; inputs are drawn in chunks of about 128 kB."""
+    """Sizes of everything that a run holds."""
     groups = noise_blocks(problem, dimension)
     neurons = problem.learner.neurons
     if problem.update == "orthogonal" and neurons > dimension:
@@ -66,11 +64,9 @@ def layout_of(problem: Problem, dimension: int, level: str) -> Layout:
     if drawn >= MOST_DRAWN:
         demand = f"leave fewer than 2^31 random numbers per update (batch {problem.batch})"
         raise reject("problem.batch", demand, f"{drawn:.3g} at N = {dimension}")
-    chunk = max(1, min(256, 2**15 // max(drawn, 1)))
-    chunk -= chunk % 2 if chunk > 1 else 0  # the generator's two halves then meet between updates
     return Layout(
         dimension, level, sizes, counts, reduced, columns, rows, drawn, reads["norms"],
-        reads["gram"], chunk,
+        reads["gram"],
     )  # fmt: skip
 
 

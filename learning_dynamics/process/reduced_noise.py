@@ -11,47 +11,69 @@ from jax import lax
 from learning_dynamics import random
 
 UNROLLED = 6  # rows up to which Gram-Schmidt is unrolled
+ATTEMPT = 3  # normal variables of one attempt at a chi variable
 
 __all__ = ["bartlett", "chi", "compress", "gram_factor", "is_reduced", "reduced_counts"]
 __all__ += ["reduced_noise"]
 
 
-def chi(key: jax.Array, freedom: Sequence[int], shape: tuple[int, ...], dtype: Any) -> jax.Array:
+def chi(
+    key: jax.Array,
+    freedom: Sequence[int],
+    normals: jax.Array,
+    first: jax.Array | None = None,
+    tries: int = 1,
+) -> jax.Array:
     """Norms of standard normal vectors, one number of components per column; exact.
 
     One component: |g|. Two: (g^2 + g'^2)^(1/2). More: Marsaglia and Tsang's (2000) rejection for
     the gamma law of shape freedom / 2, all variables at once; its acceptance exceeds 95 % and
-    tends to one, so that a second round is rare.
+    tends to one, so that a third round is rare.
+
+    Args:
+        key: typed random key of all attempts but the first one.
+        freedom: numbers of components.
+        normals: standard normal variables of the first attempt, shape
+            (*shape, ATTEMPT * len(freedom)).
+        first: number of the first row of later attempts, as in `random.normal`.
+        tries: attempts that are made before it is asked whether more are needed. Changes nothing
+            but the speed.
 
     Returns:
         Array of shape (*shape, len(freedom)).
     """
-    count = np.asarray(freedom, np.float64)
-    full = (*shape, count.size)
+    dtype, count = normals.dtype, np.asarray(freedom, np.float64)
+    full = (*normals.shape[:-1], count.size)
     large = np.broadcast_to(count > 2, full)
     d = jnp.asarray(np.broadcast_to(np.maximum(count, 3) / 2 - 1 / 3, full), dtype)
     c = 1 / jnp.sqrt(9 * d)
 
-    def normals(attempts: jax.Array) -> tuple[jax.Array, ...]:
-        drawn = random.normal(random.fold_in(key, attempts), (3, *full), dtype)
-        return drawn[0], drawn[1], drawn[2]
+    def parts(drawn: jax.Array) -> list[jax.Array]:
+        return [drawn[..., i * count.size : (i + 1) * count.size] for i in range(ATTEMPT)]
 
-    def attempt(carry: Any) -> Any:
-        value, done, attempts = carry
-        x, g, h = normals(attempts)
+    def attempt(value: jax.Array, done: jax.Array, drawn: jax.Array) -> tuple[jax.Array, jax.Array]:
+        x, g, h = parts(drawn)
         cube = (1 + c * x) ** 3
         positive = cube > 0
         logarithm = jnp.log(jnp.where(positive, cube, 1))
         # -log of a uniform variable is exponential: (g^2 + h^2) / 2
         accept = positive & (-(g * g + h * h) < x * x + 2 * d * (1 - cube + logarithm))
-        value = jnp.where(done, value, 2 * d * cube)
-        return value, done | accept, attempts + 1
+        return jnp.where(done, value, 2 * d * cube), done | accept
+
+    def again(carry: Any) -> Any:
+        value, done, attempts = carry
+        own = random.fold_in(key, attempts)
+        drawn = random.normal(own, normals.shape, dtype, first=first)
+        return *attempt(value, done, drawn), attempts + 1
 
     if large.any():
-        start = (jnp.zeros(full, dtype), jnp.asarray(~large), jnp.int32(0))
-        square, _, _ = lax.while_loop(lambda carry: ~jnp.all(carry[1]), attempt, start)
+        start = attempt(jnp.zeros(full, dtype), jnp.asarray(~large), normals)
+        carry = (*start, jnp.int32(1))
+        for _ in range(1, tries):
+            carry = again(carry)
+        square, _, _ = lax.while_loop(lambda carry: ~jnp.all(carry[1]), again, carry)
     if not large.all():
-        x, g, _ = normals(jnp.int32(-1))
+        x, g, _ = parts(normals)
         small = x * x + jnp.where(jnp.asarray(np.broadcast_to(count > 1, full)), g * g, 0)
         square = jnp.where(jnp.asarray(large), square, small) if large.any() else small
     return jnp.sqrt(square)
@@ -98,6 +120,8 @@ def reduced_counts(
     sizes: Sequence[int], counts: Sequence[int], columns: int, vectors: int, rows: int
 ) -> tuple[int, list[int]]:
     """Normals and chi variables (their degrees of freedom) that `reduced_noise` consumes.
+
+    The normals of the chi variables are not counted.
 
     Args:
         sizes: dimension of the blocks of each reduced group.

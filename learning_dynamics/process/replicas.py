@@ -15,18 +15,19 @@ from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.model.rates import at_update
 from learning_dynamics.process.draws import draw_samples
+from learning_dynamics.process.fixed_samples import draw_again
 from learning_dynamics.process.layout import Layout
 from learning_dynamics.process.optimiser import Optimiser, descend, fresh_memory
+from learning_dynamics.process.pace import Pace
+from learning_dynamics.process.short_sums import with_short_sums_added
 from learning_dynamics.process.starts import random_start
 from learning_dynamics.process.steps import at_rest
 from learning_dynamics.process.stopping import Stop, start_watch, watch
 from learning_dynamics.process.update import update
 
-__all__ = ["Observables", "Particle", "advance", "begin", "group_size", "memory_of"]
+__all__ = ["Observables", "Particle", "advance", "begin", "memory_of"]
 __all__ += ["motion", "observed", "replica_keys", "split", "start_particles"]
 
-_LANES = 32  # measured: 16 to 64 are alike, more needs more memory than the cache has
-_WIDE = 64  # components of a weight vector in one block that fill the lanes by themselves
 _ROUND = 64  # least updates between two sortings of stopped replicas
 
 Observables = tuple[tuple[str, Callable[[Overlaps], jax.Array]], ...]
@@ -70,21 +71,13 @@ def memory_of(particles: Particle) -> Overlaps | None:
     state, velocity = particles.state, particles.memory
     if not isinstance(velocity, State):
         return None
-    both = jax.tree.map(lambda w, v: jnp.concatenate([w, v], axis=-2), state[:2], velocity[:2])
-    return jax.vmap(overlaps_of)(State(*both, velocity.parameters))
-
-
-def group_size(layout: Layout) -> int:
-    """Replicas advanced together by one vectorised update.
-
-    Runs are padded to whole groups, so that a replica is computed by the same instructions
-    whatever the number of replicas and devices. On a CPU the replicas are the lanes of vector
-    instructions where a weight vector of a block is too short to fill them.
-    """
-    if jax.default_backend() != "cpu":
-        return 256
-    whole = [n for n, small in zip(layout.sizes, layout.reduced, strict=True) if not small]
-    return _LANES if max(whole, default=0) < _WIDE else 1
+    signal, noise = jax.tree.map(
+        lambda w, v: jnp.concatenate([w, v], axis=-2),
+        (state.signal, state.noise),
+        (velocity.signal, velocity.noise),
+    )
+    joint: Overlaps = jax.vmap(overlaps_of)(State(signal, noise, velocity.parameters))
+    return joint
 
 
 def replica_keys(key: jax.Array, replicas: jax.Array) -> jax.Array:
@@ -117,26 +110,29 @@ def motion(
     problem: Problem,
     layout: Layout,
     stop: Stop | None,
-    lanes: int,
+    pace: Pace,
     dtype: Any,
     optimiser: Optimiser | None = None,
+    samples: int | None = None,
 ) -> tuple[
     Callable[[jax.Array], Callable[[jax.Array], Any]],
     Callable[[Particle, Any, jax.Array], Particle],
 ]:
-    """Random inputs and update of `lanes` replicas at once: the code of every run.
+    """Random inputs and update of a group of replicas: the code of every run.
 
     Returns:
-        Function of the keys of the lanes, giving one of the number of a chunk, giving its inputs
-        with leading axes (updates, lanes); and update of the particles with one row of them, given
-        the number of the update.
+        Function of the keys of the group, giving one of the number of an update, giving the inputs
+        of a chunk of updates from there on with leading axes (updates, replicas); and update of
+        the particles with one row of them, given the number of the update.
     """
 
-    def draw(keys: jax.Array, index: jax.Array) -> Any:
+    def draw(keys: jax.Array, first: jax.Array) -> Any:
         def one(key: jax.Array) -> Any:
-            return draw_samples(problem, layout, random.fold_in(key, index), dtype)
+            if samples is not None:
+                return draw_again(problem, layout, key, dtype, first, pace.chunk, samples)
+            return draw_samples(problem, layout, key, dtype, first, pace.chunk, pace.tries)
 
-        if lanes == 1:  # spares a copy of all inputs
+        if keys.shape[0] == 1:  # spares a copy of all inputs
             return jax.tree.map(lambda leaf: leaf[:, None], one(keys[0]))
         return jax.vmap(one, out_axes=1)(keys)
 
@@ -166,10 +162,11 @@ def advance(
     layout: Layout,
     observables: Observables,
     stop: Any,
-    group: int,
+    pace: Pace,
     dtype: Any,
     mesh: Mesh,
     optimiser: Optimiser | None = None,
+    samples: int | None = None,
 ) -> Callable[..., tuple[Particle, dict[str, jax.Array]]]:
     """Compiled evolution (problem, particles, keys, targets, start) -> (particles, seen).
 
@@ -180,25 +177,25 @@ def advance(
         problem: Problem, particles: Particle, keys: jax.Array, targets: Any, start: Any
     ) -> Any:
         problem = problem.cast(dtype)
-        inputs_of, step = motion(problem, layout, stop, group, dtype, optimiser)
+        inputs_of, step = motion(problem, layout, stop, pace, dtype, optimiser, samples)
+        step = with_short_sums_added(step) if pace.added else step
 
         def observe(particle: Particle) -> dict[str, jax.Array]:
             return observed(observables, overlaps_of(particle.state))
 
         if stop is not None:
             return _in_rounds(
-                inputs_of, step, jax.vmap(observe), particles, keys, targets, start,
-                layout.chunk, group,
+                inputs_of, step, jax.vmap(observe), particles, keys, targets, start, pace
             )  # fmt: skip
 
         def together(batch: tuple[Particle, jax.Array]) -> Any:
             particles, keys = batch
             return observed_chunks(
                 inputs_of(keys), step, jax.vmap(observe), particles, targets, start,
-                layout.chunk,
+                pace.chunk, pace.unrolled,
             )  # fmt: skip
 
-        last, seen = _each_group(together, (particles, keys), group, start)
+        last, seen = _each_group(together, (particles, keys), pace, start)
         count = keys.shape[0]  # by name: an array may be empty
         last = jax.tree.map(lambda a: a.reshape(count, *a.shape[2:]), last)
         seen = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 2).reshape(count, *_rest(a)), seen)
@@ -215,21 +212,24 @@ def advance(
     return jax.jit(parallel)
 
 
-def _each_group(function: Callable[[Any], Any], replicas: Any, group: int, start: jax.Array) -> Any:
+def _each_group(function: Callable[[Any], Any], replicas: Any, pace: Pace, start: jax.Array) -> Any:
     """Apply a function to groups of replicas one after another; results stacked along an axis.
 
     A single group is held twice, and computed once: the compiler drops axes of length one and loops
     over one group and fuses what is left otherwise, so that the last bits of a replica would
-    depend on its company.
+    depend on its company. Wide groups of an accelerator, which are as large as the run, are not.
 
     Args:
-        function: of a tree with leading axis `group`.
+        function: of a tree with leading axis `pace.group`.
         replicas: tree with leading axis replicas.
-        group: replicas in a group.
+        pace: with the replicas of a group.
         start: any number that is not negative and not known to the compiler.
     """
+    group = pace.group
     groups = jax.tree.map(lambda a: a.reshape(a.shape[0] // group, group, *a.shape[1:]), replicas)
     count = jax.tree.leaves(groups)[0].shape[0]
+    if count == 1 and pace.unrolled:
+        return jax.tree.map(lambda a: a[None], function(replicas))
     if count == 1:
         groups = jax.tree.map(lambda a: jnp.concatenate([a, a]), groups)
     one = jax.eval_shape(function, jax.tree.map(lambda a: a[0], groups))
@@ -251,8 +251,7 @@ def _in_rounds(
     keys: jax.Array,
     targets: jax.Array,
     start: jax.Array,
-    chunk: int,
-    group: int,
+    pace: Pace,
 ) -> tuple[Particle, Any]:
     """Advance the replicas that still run; observe all of them at the targets.
 
@@ -263,7 +262,7 @@ def _in_rounds(
     Returns:
         Final particles, and observations with leading axes (replicas, observations).
     """
-    count = keys.shape[0]
+    count, group, chunk = keys.shape[0], pace.group, pace.chunk
     length = chunk * -(-_ROUND // chunk)
 
     def running(particles: Particle) -> jax.Array:
@@ -281,7 +280,7 @@ def _in_rounds(
             part = jax.tree.map(lambda leaf: leaf[lanes], particles)
             part = advance_chunks(
                 inputs_of(keys[lanes]), step, part, now, end, chunk,
-                lambda part: jnp.any(running(part)),
+                lambda part: jnp.any(running(part)), pace.unrolled,
             )  # fmt: skip
             return jax.tree.map(lambda leaf, moved: leaf.at[lanes].set(moved), particles, part)
 
@@ -294,7 +293,7 @@ def _in_rounds(
             partial(round_of, target=target),
             carry,
         )
-        return (particles, jnp.maximum(now, target)), _each_group(observe, particles, group, start)
+        return (particles, jnp.maximum(now, target)), _each_group(observe, particles, pace, start)
 
     (particles, _), seen = jax.lax.scan(observation, (particles, start), targets)
     return particles, jax.tree.map(

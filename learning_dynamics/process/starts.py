@@ -12,7 +12,7 @@ from learning_dynamics.model.overlaps import ROUNDING, Overlaps, State, checked_
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.process.draws import drawn_noise, reduced_normals
 from learning_dynamics.process.layout import Layout
-from learning_dynamics.process.reduced_noise import gram_factor
+from learning_dynamics.process.reduced_noise import ATTEMPT, gram_factor
 from learning_dynamics.process.steps import constrained, orthonormal
 from learning_dynamics.process.trajectory import Trajectory
 from learning_dynamics.pytrees import is_traced
@@ -33,10 +33,11 @@ def random_start(problem: Problem, layout: Layout, key: jax.Array, dtype: Any) -
     scale = jnp.asarray(norm, dtype) / jnp.sqrt(jnp.asarray(layout.dimension, dtype))
     # the weights are drawn like `neurons` noise vectors, without columns along anything
     count, freedoms = reduced_normals(layout, 0, neurons, neurons)
-    pool = random.normal(random.fold_in(key, 0), (neurons * r + count,), dtype)
+    count += neurons * r + ATTEMPT * len(freedoms)
+    pool = random.normal(random.fold_in(key, 0), (count,), dtype)
     signal, below = scale * pool[: neurons * r].reshape(neurons, r), pool[neurons * r :]
     sizes = (0, neurons, neurons)
-    drawn, _ = drawn_noise(layout, random.fold_in(key, 1), below, freedoms, *sizes, dtype)
+    drawn, _ = drawn_noise(layout, random.fold_in(key, 1), below, freedoms, *sizes)
     noise = tuple(scale * weights for weights in drawn)
     state = State(signal, noise, problem.initial_parameters(dtype))
     if problem.update == "orthogonal":

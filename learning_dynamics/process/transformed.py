@@ -15,10 +15,10 @@ from learning_dynamics.model.overlaps import Overlaps, overlaps_of
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.process.layout import Layout
 from learning_dynamics.process.optimiser import Optimiser
+from learning_dynamics.process.pace import Pace, pace_of
 from learning_dynamics.process.replicas import (
     Observables,
     Particle,
-    group_size,
     memory_of,
     motion,
     observed,
@@ -50,6 +50,7 @@ class Run(NamedTuple):
         precision: "float32" or "float64".
         later: names and observables that are worked out from what is recorded.
         optimiser: what replaces the plain step, or None.
+        samples: size of a fixed set of samples, or None for fresh ones.
     """
 
     layout: Layout
@@ -60,6 +61,7 @@ class Run(NamedTuple):
     precision: str
     later: tuple[tuple[str, Any], ...] = ()
     optimiser: Optimiser | None = None
+    samples: int | None = None
 
     def complete(self, problem: Problem, values: Mapping[str, Any]) -> dict[str, Any]:
         """Recorded values, and those that follow from recorded order parameters."""
@@ -135,9 +137,9 @@ def transformed(
         states = place(problem, layout, start, run.replicas, dtype)
     first = jax.vmap(overlaps_of)(states)
     particles = start_particles(cast, layout, states, run.stop, run.optimiser, velocity)
-    last, memory, seen, watch = _in_groups(
-        partial(_together, cast, run, dtype), particles, keys, layout
-    )
+    pace = pace_of(layout, jax.default_backend(), run.replicas)
+    together = partial(_together, cast, run, dtype, pace)
+    last, memory, seen, watch = _in_groups(together, particles, keys, pace.group)
     values = jax.vmap(lambda overlaps: jax.lax.map(partial(observed, run.observables), overlaps))(
         seen
     )
@@ -150,7 +152,11 @@ def transformed(
         first,
         last,
         None if watch is None else watch.stopped,
-        {"precision": run.precision, **({"begins": begins} if begins else {})},
+        {
+            "precision": run.precision,
+            **({"begins": begins} if begins else {}),
+            **({"samples": run.samples} if run.samples else {}),
+        },
         memory,
     )
 
@@ -177,18 +183,17 @@ def _keys_of(key: jax.Array, replicas: int) -> jax.Array:
 
 
 def _together(
-    problem: Problem, run: Run, dtype: Any, particles: Particle, keys: jax.Array
+    problem: Problem, run: Run, dtype: Any, pace: Pace, particles: Particle, keys: jax.Array
 ) -> tuple[Overlaps, Overlaps | None, Overlaps, Any]:
     """Last order parameters and memory, observed ones, and watches of replicas run together."""
-    size = keys.shape[0]
-    inputs_of, step = motion(problem, run.layout, run.stop, size, dtype, run.optimiser)
+    inputs_of, step = motion(problem, run.layout, run.stop, pace, dtype, run.optimiser, run.samples)
     observe = jax.vmap(lambda particle: overlaps_of(particle.state))
 
     def running(particles: Particle) -> jax.Array:
         return jnp.any(particles.watch.stopped == -1)
 
     particles, seen = scheduled_chunks(
-        inputs_of(keys), step, observe, particles, run.updates, run.layout.chunk,
+        inputs_of(keys), step, observe, particles, run.updates, pace.chunk,
         None if run.stop is None else running,
     )  # fmt: skip
     seen = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1), seen)
@@ -199,11 +204,11 @@ def _in_groups(
     function: Callable[[Particle, jax.Array], Any],
     particles: Particle,
     keys: jax.Array,
-    layout: Layout,
+    group: int,
 ) -> Any:
     """Apply a function of some replicas to all of them, in groups of nearly equal size."""
     count = keys.shape[0]
-    groups = -(-count // group_size(layout))
+    groups = -(-count // group)
     size = -(-count // groups)
     if groups == 1:
         return function(particles, keys)

@@ -1,5 +1,5 @@
 """Claims about protocols, which are claims about the kernel itself."""
 
-from learning_dynamics.protocols.claims import optimal_schedule
+from learning_dynamics.protocols.claims import momentum, optimal_schedule, reuse
 
-__all__ = ["optimal_schedule"]
+__all__ = ["momentum", "optimal_schedule", "reuse"]

@@ -12,6 +12,7 @@ from learning_dynamics.process.draws import draw_samples
 from learning_dynamics.process.layout import layout_of
 from learning_dynamics.process.replicas import replica_keys, split
 from learning_dynamics.process.starts import random_start
+from learning_dynamics.random import row_place
 from tests.learning_dynamics.kernel import test_options
 from tests.learning_dynamics.kernel.models import Committee, Teacher
 
@@ -68,10 +69,9 @@ def draws(problem, key, replica, dimension, updates):
     @jax.jit
     def drawn(key):
         own = split(replica_keys(key, jnp.arange(replica + 1))[replica])
-        chunks = jnp.arange(-(-updates // layout.chunk))
-        keys = jax.vmap(lambda chunk: jax.random.fold_in(own[1], chunk))(chunks)
-        rows = jax.vmap(lambda key: draw_samples(problem, layout, key, jnp.float64))(keys)
-        rows = jax.tree.map(lambda a: a.reshape(a.shape[0] * a.shape[1], *a.shape[2:]), rows)
+        rows = draw_samples(problem, layout, own[1], jnp.float64, jnp.int32(0), updates)
+        order = np.array([row_place(j, updates) for j in range(updates)])
+        rows = jax.tree.map(lambda a: a[order], rows)
         return random_start(problem, layout, own[0], jnp.float64), rows
 
     start, rows = jax.tree.map(np.asarray, drawn(key))

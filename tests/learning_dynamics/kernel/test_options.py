@@ -290,7 +290,11 @@ def check_velocity(combination):
         initial, after = {name: values[:, 0] for name, values in seen.values.items()}, 1
         mean = {name: initial[name].mean(axis=0) for name in initial}
         known = {name: mean[name] for name in seen.start.parameters}
-        where = ld.Overlaps(mean["signal"], mean["blocks"], known)
+        signal = initial["signal"]  # means of rows of norm one are shorter
+        shorter = np.einsum("ikr,ilr->kl", signal, signal) / len(signal)
+        shorter = shorter - mean["signal"] @ mean["signal"].T
+        noise = mean["blocks"] + shorter / len(mean["blocks"])
+        where = ld.Overlaps(mean["signal"], noise, known)
     rate, error = ld.right_hand_side(one, where, dimension=dimension_of(one), **rule(one))
     for name, expected in {"signal": rate.signal, "blocks": rate.blocks, **rate.parameters}.items():
         if name in held:

@@ -7,20 +7,32 @@ import pytest
 from scipy import stats
 
 import learning_dynamics as ld
+from learning_dynamics import random
 from learning_dynamics.hermite import gauss_hermite, hermite, hermite_coefficients
-from learning_dynamics.process.reduced_noise import bartlett, bartlett_freedoms, chi, compress
+from learning_dynamics.process.reduced_noise import (
+    ATTEMPT,
+    bartlett,
+    bartlett_freedoms,
+    chi,
+    compress,
+)
+
+
+def chis(key, freedoms, count=20000):
+    first, later = jax.random.split(key)
+    return chi(later, freedoms, random.normal(first, (count, ATTEMPT * len(freedoms))))
 
 
 @pytest.mark.parametrize("freedoms", [[1, 2], [3, 1000], [1, 2, 4, 10]])
 def test_chi_variables(freedoms, key):
-    drawn = jax.jit(lambda k: chi(k, freedoms, (20000,), jnp.float32))(key)
+    drawn = jax.jit(lambda k: chis(k, freedoms))(key)
     for freedom, column in zip(freedoms, np.asarray(drawn, np.float64).T, strict=True):
         assert stats.kstest(column, stats.chi(freedom).cdf).pvalue > 1e-4
 
 
 @pytest.mark.parametrize(("rows", "freedom"), [(2, 5), (3, 2), (2, 1), (1, 4)])
 def test_bartlett_factor_has_the_wishart_law(rows, freedom, key):
-    diagonal = chi(key, bartlett_freedoms(rows, freedom), (20000,), jnp.float32)
+    diagonal = chis(key, bartlett_freedoms(rows, freedom))
     below = jax.random.normal(jax.random.key(8), (20000, rows * rows), jnp.float32)
     t = np.asarray(bartlett(diagonal, below, rows))
     z = np.random.default_rng(0).normal(size=(20000, rows, freedom))

@@ -59,7 +59,8 @@ class TestUpdate(Compared):
             def step(key, layout=layout):
                 cast = PROBLEM.cast(jnp.float32)
                 start = random_start(cast, layout, random.fold_in(key, 0), jnp.float32)
-                draws = draw_samples(cast, layout, random.fold_in(key, 1), jnp.float32)
+                own = random.fold_in(key, 1)
+                draws = draw_samples(cast, layout, own, jnp.float32, jnp.int32(0), 2)
                 state: State = update(cast, layout, start, jax.tree.map(lambda a: a[0], draws))
                 return state
 

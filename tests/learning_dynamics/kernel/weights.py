@@ -61,7 +61,7 @@ def limited(problem, slope):
     """Rows of a gradient of shape (K, N), clipped or normalised."""
     length = jnp.linalg.norm(slope, axis=1, keepdims=True) / jnp.float32(slope.shape[1] ** 0.5)
     if problem.normalise:
-        return slope / length
+        return slope / jnp.where(length > 0, length, 1)  # 0 where it underflows
     if problem.clip is not None:
         return slope * jnp.minimum(1, jnp.float32(problem.clip) / length)
     return slope

@@ -1,0 +1,357 @@
+"""An accelerator beside its own host: correctness, speed, and what the choices of a run cost.
+
+Run as `python -m benchmarks.device --budget 450 --out DIR` in the repository on a machine with a
+GPU, JAX for it, and this package with what it depends on; PyTorch is optional. `--only SECTION ...`
+takes a part, `--small` rehearses every line on any machine. Rows are printed as they come and kept
+in `benchmarks/results/device.json` and in DIR, so that a run that is cut short loses nothing; an
+error of a row is a row. Rates are replica-updates per second from the difference of two runs: a
+call's start and its compilation are stated apart.
+"""
+
+import os
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch and claims need some
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import learning_dynamics as ld
+from benchmarks import networks
+from benchmarks.device_runs import (
+    FULL,
+    KEY,
+    RATE,
+    SMALL,
+    Correlator,
+    Cube,
+    Record,
+    Row,
+    Sizes,
+    Timed,
+    accelerator,
+    agreement,
+    committee,
+    laws,
+    our_pace,
+    paced,
+    speed,
+)
+from benchmarks.harness import RESULTS, first_call, show
+from learning_dynamics.process import simulate as simulation
+from learning_dynamics.process.layout import layout_of
+from learning_dynamics.process.pace import Pace, pace_of
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+CLAIMS = ("linear/exact-errors", "linear/mode-dynamics", "diffusion/covariance-is-linear")
+
+
+# -------------------------------------------------------------------------------- speed
+
+
+def memory(sizes: Sizes) -> Iterator[tuple[Row, Callable[[], Row]]]:
+    """Bytes per second that a copy reads and writes, and single-precision products."""
+
+    def copy() -> Row:
+        numbers = jnp.ones(sizes.copied // 4, jnp.float32)
+        step = jax.jit(lambda a: a * 1.0001, donate_argnums=0)
+        numbers = jax.block_until_ready(step(numbers))
+        begin = time.perf_counter()
+        for _ in range(20):
+            numbers = step(numbers)
+        jax.block_until_ready(numbers)
+        rate = 20 * 2 * sizes.copied / (time.perf_counter() - begin)
+        return {"bytes_per_s": rate}
+
+    yield {"what": "copy"}, copy
+
+
+def overlaps(sizes: Sizes) -> list[Timed]:
+    """Replica-updates per second of the overlaps level; all R for one unit only."""
+    return [
+        Timed(units, 1000, replicas, "overlaps")
+        for units in sizes.units
+        for replicas in (sizes.replicas if units == 1 else sizes.replicas[-3::2])
+    ]
+
+
+def overlap_choices(sizes: Sizes) -> list[Timed]:
+    """The same for several groups, chunks, and loops or unrolled updates."""
+    wide = sizes.wide
+    paces = [Pace(group, 16, True, 2, True) for group in sorted({min(256, wide), min(4096, wide)})]
+    paces += [Pace(wide, chunk, True, 2, True) for chunk in (4, 16, 32)]
+    paces += [Pace(wide, 16, True, 2, False), Pace(wide, 64, False, 2, True)]
+    # whole groups only, so that no pace works on padding
+    return [Timed(1, 1000, wide // p.group * p.group, "overlaps", p) for p in paces]
+
+
+def ambient_choices(sizes: Sizes) -> list[Timed]:
+    """Groups that fit into the device's cache, and chunks."""
+    dimension, replicas = sizes.ambient[1]
+    groups = sorted({min(g, replicas) for g in (256, 512, 1024, 2048, replicas)})
+    paces = [Pace(group, 4, True, 2, True) for group in groups]
+    paces += [Pace(min(1024, replicas), chunk, True, 2, True) for chunk in (2, 8)]
+    return [Timed(2, dimension, replicas // p.group * p.group, "ambient", p) for p in paces]
+
+
+def ambient(sizes: Sizes) -> list[Timed]:
+    """All N weights."""
+    return [Timed(2, dimension, replicas, "ambient") for dimension, replicas in sizes.ambient]
+
+
+def speeds(
+    runs: list[Timed], sizes: Sizes, record: Record
+) -> Iterator[tuple[Row, Callable[[], Row]]]:
+    """Rates of some runs; those of all weights beside the memory limit and PyTorch's loop."""
+    for timed_run in runs:
+
+        def measure(timed_run: Timed = timed_run) -> Row:
+            row = speed(timed_run, sizes.seconds)
+            if timed_run.level == "overlaps":
+                return row
+            return beside_memory(row, timed_run.dimension, timed_run.units, record)
+
+        def theirs(timed_run: Timed = timed_run) -> Row:
+            row = torch_speed(timed_run.dimension, timed_run.replicas, sizes.seconds)
+            return beside_memory(row, timed_run.dimension, 2, record)
+
+        yield timed_run.labels(), measure
+        if torch is not None and timed_run.level == "ambient" and timed_run.pace is None:
+            yield {**timed_run.labels(), "with": "PyTorch"}, theirs
+
+
+def bandwidth(record: Record) -> float | None:
+    """Bytes per second of the copy, if it was measured."""
+    return next((row["bytes_per_s"] for row in record.rows if "bytes_per_s" in row), None)
+
+
+def beside_memory(row: Row, dimension: int, units: int, record: Record) -> Row:
+    """Rate over the one at which the weights are read and written once per update."""
+    measured = bandwidth(record)
+    if measured is None:
+        return row
+    limit = measured / (2 * units * dimension * 4)
+    return {**row, "memory_limit": limit, "of_limit": row["updates_per_s"] / limit}
+
+
+def torch_speed(dimension: int, replicas: int, seconds: float) -> Row:
+    """Batched products over the replicas, eager, inputs of 8 updates drawn together."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    root, slope, chunk = 2.0**0.5, (2 / np.pi) ** 0.5, 8
+
+    def steps(w: Any, count: int) -> float:
+        with torch.no_grad():
+            for _ in range(count // chunk):
+                for x in torch.randn(chunk, replicas, dimension, device=device):
+                    fields = torch.bmm(w, x[:, :, None])[:, :, 0]
+                    error = torch.erf(fields / root).sum(1) - torch.erf(x[:, 0] / root)
+                    a = error[:, None] * torch.exp(-fields * fields / 2) * slope
+                    w.baddbmm_(a[:, :, None], x[:, None, :], alpha=-RATE / dimension)
+            return float(w[0, 0, 0])
+
+    w = torch.randn(replicas, 2, dimension, device=device) / dimension**0.5
+    steps(w, chunk)
+    count = chunk
+    while True:
+        taken = first_call(lambda n=count: steps(w, n))[0]
+        if taken > seconds or count >= 2**14:
+            return {"updates_per_s": replicas * count / taken, "us_per_update": 1e6 * taken / count}
+        count *= 4
+
+
+def theories(sizes: Sizes) -> Iterator[tuple[Row, Callable[[], Row]]]:
+    """The limit from many starts and the search law, on the device and on the host."""
+    count = 2 if sizes is SMALL else 8
+    draws = np.random.default_rng(0)
+    signal = draws.uniform(-0.3, 0.3, (count, 2, 1))
+    norms = np.broadcast_to(np.array([[1.0, 0.2], [0.2, 0.8]]), (count, 2, 2))
+    starts = ld.order_parameters(signal, norms)
+    options: Any = {"points": 2**12, "tracker": None}
+
+    def limit() -> Any:
+        return ld.integrate(
+            committee(2), times=[1.0, 5.0], start=starts, allow_inaccurate=True, **options
+        ).values["norms"]
+
+    def search() -> Any:
+        problem = ld.Problem(Cube(), Correlator(), 0.4, update="spherical")
+        number = 500 if sizes is SMALL else 100_000
+        return ld.search_law(problem, key=KEY, draws=number, tracker=None)
+
+    host = jax.local_devices(backend="cpu")[0]
+    for name, function in (("limit", limit), ("search law", search)):
+        for device in (accelerator(), host):
+
+            def measure(function: Any = function, device: Any = device) -> Row:
+                with jax.default_device(device):
+                    first = first_call(function)[0]
+                    return {"seconds": first_call(function)[0], "first_s": first}
+
+            yield {"what": name, "on": device.platform, "starts": count}, measure
+
+
+def training(sizes: Sizes, threads: int) -> Iterator[tuple[Row, Callable[[], Row]]]:
+    """Milliseconds of a training step, beside PyTorch with full products and with tf32."""
+    device = "cuda" if torch is not None and torch.cuda.is_available() else "cpu"
+    makers = {"unet": networks.unet_case, "resnet": networks.resnet_case}
+    cases = [makers[kind](*arguments, device=device) for kind, *arguments in sizes.networks]
+    side_by_side([networks.ours(c.build, c.loss, c.batch, 2) for c in cases], threads)
+    for case in cases:
+
+        def step(call: Callable[[int], Callable[[], Any]]) -> Row:
+            """Milliseconds of a step from runs of two lengths."""
+            few, many = call(2), call(2 + sizes.steps)
+            first = first_call(few)[0]
+            first_call(many)
+            pairs = [(first_call(few)[0], first_call(many)[0]) for _ in range(3)]
+            least, most = (min(times) for times in zip(*pairs, strict=True))
+            return {
+                "step_ms": 1e3 * (most - least) / sizes.steps,
+                "call_s": least,
+                "first_s": first,
+            }
+
+        def ours(case: networks.Case = case) -> Row:
+            return step(lambda n: networks.ours(case.build, case.loss, case.batch, n))
+
+        def theirs(tf32: bool, case: networks.Case = case) -> Row:
+            torch.backends.cuda.matmul.allow_tf32 = tf32
+            torch.backends.cudnn.allow_tf32 = tf32
+            return step(lambda n: case.theirs(1, n))
+
+        yield {"case": case.name, "with": "this"}, ours
+        if torch is not None:
+            labels = {"case": case.name, "with": "PyTorch"}
+            yield {**labels, "tf32": False}, lambda f=theirs: f(False)
+            yield {**labels, "tf32": True}, lambda f=theirs: f(True)
+
+
+def claims(sizes: Sizes, record: Record) -> Iterator[tuple[Row, Callable[[], Row]]]:
+    """Short claims at quick size, each in a process of its own."""
+    for name in CLAIMS[:1] if sizes is SMALL else CLAIMS:
+
+        def measure(name: str = name) -> Row:
+            with tempfile.TemporaryDirectory() as folder:
+                command = [sys.executable, "-m", "learning_dynamics", "report", name]
+                begin = time.perf_counter()
+                done = subprocess.run(
+                    [*command, "--workers", "1", "--out", folder], capture_output=True, text=True,
+                    check=False, timeout=max(10.0, min(120.0, record.left() - 5)),
+                )  # fmt: skip
+                row: Row = {"seconds": time.perf_counter() - begin, "holds": done.returncode == 0}
+                if done.returncode:
+                    row["output"] = (done.stdout + done.stderr)[-600:]
+                return row
+
+        yield {"claim": name}, measure
+
+
+# -------------------------------------------------------------------------------- all of it
+
+
+def side_by_side(calls: Iterable[Callable[[], Any]], threads: int) -> list[str]:
+    """Make calls in threads, for what they compile: a GPU waits for its host's compiler.
+
+    Returns:
+        Texts of their errors.
+    """
+
+    def one(call: Callable[[], Any]) -> str:
+        try:
+            call()
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"[:200]
+        return ""
+
+    with ThreadPoolExecutor(threads) as pool:
+        return [error for error in pool.map(one, calls) if error]
+
+
+def first_run(timed_run: Timed) -> None:
+    with paced(timed_run.pace):
+        timed_run.run(1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--budget", type=float, default=450.0, help="seconds, default: 450")
+    parser.add_argument("--out", type=Path, help="a second folder for the results")
+    parser.add_argument("--only", nargs="*", help="names of sections; default: all")
+    parser.add_argument("--small", action="store_true", help="rehearse with tiny sizes")
+    options = parser.parse_args()
+    sizes = SMALL if options.small else FULL
+    folders = [*([] if options.small else [RESULTS]), *([options.out] if options.out else [])]
+    record = Record(options.budget, folders, options.small)
+    threads = max(1, min(8, (os.cpu_count() or 1) // 2))
+    timed: dict[str, list[Timed]] = {
+        "overlaps": overlaps(sizes),
+        "overlap-choices": overlap_choices(sizes),
+        "ambient": ambient(sizes),
+        "ambient-choices": ambient_choices(sizes),
+    }
+    rates = {n: lambda runs=r: speeds(runs, sizes, record) for n, r in timed.items()}
+    sections: dict[str, Callable[[], Iterator[tuple[Row, Callable[[], Row]]]]] = {
+        "memory": lambda: memory(sizes),
+        "agreement": lambda: agreement(sizes),
+        "laws": lambda: laws(sizes),
+        "overlaps": rates["overlaps"],
+        "ambient": rates["ambient"],
+        "training": lambda: training(sizes, threads),
+        "claims": lambda: claims(sizes, record),
+        "theory": lambda: theories(sizes),
+        "overlap-choices": rates["overlap-choices"],
+        "ambient-choices": rates["ambient-choices"],
+    }
+    untimed = ("agreement", "laws", "claims")
+    chosen = options.only or list(sections)
+    platform = accelerator().platform
+    layout = layout_of(committee(1), 1000, "overlaps")
+    shown = pace_of(layout, platform, sizes.wide)._asdict()
+    device = {"device": accelerator().device_kind, "jax": jax.__version__, **shown}
+    record.add({"section": "start", "platform": platform, **device})
+    with mock.patch.object(simulation, "pace_of", our_pace):
+        for name in [name for name in sections if name in chosen]:
+            try:
+                if name in timed:
+                    begin = time.perf_counter()
+                    # all weights of several runs at once may not fit into the device
+                    together = threads if name.startswith("overlap") else min(2, threads)
+                    calls = [lambda r=r: first_run(r) for r in timed[name]]
+                    errors = side_by_side(calls, together)[:3]
+                    seconds = time.perf_counter() - begin
+                    record.add({"section": name, "compile_s": seconds, "errors": errors})
+                rows = list(sections[name]())
+                calls = [
+                    lambda labels={"section": name, **labels}, m=measure: record.attempt(labels, m)
+                    for labels, measure in rows
+                ]
+                if name in untimed:
+                    side_by_side(calls, threads)
+                else:
+                    for call in calls:
+                        call()
+            except Exception as error:
+                record.add({"section": name, "error": f"{type(error).__name__}: {error}"[:600]})
+    for name in sections:
+        rows = [row for row in record.rows if row.get("section") == name]
+        if rows:
+            show(name, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -156,7 +156,7 @@ def _grams(
         Per group arrays of shape (cases, blocks, q, q), and weights, shape (cases,).
     """
     unit = jnp.eye(vectors)
-    centre = [mean[:, None, None] * unit for mean in means]
+    centre = [mean[:, None, None] * unit[None] for mean in means]
     cases, weights = [centre], [1.0]
     if not follows_gradient(problem):
         for group, mean in enumerate(means):

@@ -78,6 +78,7 @@ _KINDS: dict[str, Kind] = {
             "values": ("replica", "time"),
             "start": ("replica",),
             "last": ("replica",),
+            "memory": ("replica",),
             "stopped": ("replica",),
         },
     ),

@@ -195,7 +195,7 @@ class Population:
 
     def losses(self, nodes: Nodes, overlaps: Overlaps) -> jax.Array:
         """Mean losses under one rule, at order parameters with a leading axis."""
-        return losses_at(self.cast, self.noise, chunked(nodes), overlaps)
+        return losses_at(at_time(self.cast, 0.0), self.noise, chunked(nodes), overlaps)
 
 
 def chunked(nodes: Nodes) -> Nodes:

@@ -11,6 +11,7 @@ from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.noise import LimitNoise
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.model.rates import at_time
 
 __all__ = ["flow", "lasting_share", "observed", "velocity"]
 
@@ -19,6 +20,7 @@ def observed(
     function: Any, problem: Problem, noise: LimitNoise, nodes: Nodes, overlaps: Overlaps
 ) -> jax.Array:
     """An observable at some order parameters; averages over samples use the same nodes."""
+    problem = at_time(problem, 0.0)  # none reads the rates
     if hasattr(function, "under"):
         value: jax.Array = function.under(problem, noise, nodes, overlaps)
     else:

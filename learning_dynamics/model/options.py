@@ -152,6 +152,7 @@ COMBINATIONS = (
     Combination.of(
         "orthogonal", "fast", "blocks", "vectors", "neurons", "repeats", "clip", "momentum"
     ),
+    Combination.of("orthogonal", "schedule", "repeats", "clip"),
     Combination.of("projected", "schedule", "normalise"),
     Combination.of("orthogonal", "schedule", "order 1", "repeated batch"),
     Combination.of("projected", "schedule", "order 2", "vectors", "clipped batch"),

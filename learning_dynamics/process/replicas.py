@@ -15,6 +15,7 @@ from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.model.rates import at_update
 from learning_dynamics.process.draws import draw_samples
+from learning_dynamics.process.fixed_samples import draw_again
 from learning_dynamics.process.layout import Layout
 from learning_dynamics.process.optimiser import Optimiser, descend, fresh_memory
 from learning_dynamics.process.pace import Pace
@@ -70,8 +71,13 @@ def memory_of(particles: Particle) -> Overlaps | None:
     state, velocity = particles.state, particles.memory
     if not isinstance(velocity, State):
         return None
-    both = jax.tree.map(lambda w, v: jnp.concatenate([w, v], axis=-2), state[:2], velocity[:2])
-    return jax.vmap(overlaps_of)(State(*both, velocity.parameters))
+    signal, noise = jax.tree.map(
+        lambda w, v: jnp.concatenate([w, v], axis=-2),
+        (state.signal, state.noise),
+        (velocity.signal, velocity.noise),
+    )
+    joint: Overlaps = jax.vmap(overlaps_of)(State(signal, noise, velocity.parameters))
+    return joint
 
 
 def replica_keys(key: jax.Array, replicas: jax.Array) -> jax.Array:
@@ -107,6 +113,7 @@ def motion(
     pace: Pace,
     dtype: Any,
     optimiser: Optimiser | None = None,
+    samples: int | None = None,
 ) -> tuple[
     Callable[[jax.Array], Callable[[jax.Array], Any]],
     Callable[[Particle, Any, jax.Array], Particle],
@@ -121,6 +128,8 @@ def motion(
 
     def draw(keys: jax.Array, first: jax.Array) -> Any:
         def one(key: jax.Array) -> Any:
+            if samples is not None:
+                return draw_again(problem, layout, key, dtype, first, pace.chunk, samples)
             return draw_samples(problem, layout, key, dtype, first, pace.chunk, pace.tries)
 
         if keys.shape[0] == 1:  # spares a copy of all inputs
@@ -157,6 +166,7 @@ def advance(
     dtype: Any,
     mesh: Mesh,
     optimiser: Optimiser | None = None,
+    samples: int | None = None,
 ) -> Callable[..., tuple[Particle, dict[str, jax.Array]]]:
     """Compiled evolution (problem, particles, keys, targets, start) -> (particles, seen).
 
@@ -167,7 +177,7 @@ def advance(
         problem: Problem, particles: Particle, keys: jax.Array, targets: Any, start: Any
     ) -> Any:
         problem = problem.cast(dtype)
-        inputs_of, step = motion(problem, layout, stop, pace, dtype, optimiser)
+        inputs_of, step = motion(problem, layout, stop, pace, dtype, optimiser, samples)
         step = with_short_sums_added(step) if pace.added else step
 
         def observe(particle: Particle) -> dict[str, jax.Array]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 from numpy.typing import ArrayLike
 
 from learning_dynamics.identity.session import sees_edits
-from learning_dynamics.model.overlaps import Overlaps, overlaps_of
+from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.model.rates import check_rates, from_time, schedules_of
 from learning_dynamics.process import checkpoint as saved
+from learning_dynamics.process.fixed_samples import checked_samples
 from learning_dynamics.process.layout import layout_of
 from learning_dynamics.process.observables import (
     Observable,
@@ -77,6 +78,7 @@ def simulate(
     level: Level = "ambient",
     start: Overlaps | Trajectory | None = None,
     observe: Mapping[str, Observable] | None = None,
+    samples: int | None = None,
     stop: Stop | None = None,
     optimiser: optax.GradientTransformation | None = None,
     precision: Literal["float32", "float64"] = "float32",
@@ -107,6 +109,9 @@ def simulate(
             rates that depend on the time goes on.
         observe: name -> function of `Overlaps`, recorded besides "signal", "norms", parameters;
             `ld.loss` is the population loss.
+        samples: size n of a fixed set of samples, from which every update draws its batch with
+            replacement, at level "ambient" only; n / batch updates are an epoch. Each replica has
+            a set of its own. Fresh samples in every update if None.
         stop: condition under which a replica is frozen.
         optimiser: transformation of optax in place of the plain step, at level "ambient" only: it
             is given {"weights": G, "parameters": g}, G = dl/dW + weight_decay W of shape (K, N) and
@@ -128,10 +133,16 @@ def simulate(
     """
     require_concrete(dimension=dimension, times=times, replicas=replicas)
     run = checked(
-        problem, dimension, times, replicas, key, level, observe, stop, optimiser, precision
-    )
+        problem, dimension, times, replicas, key, level, observe, stop, optimiser, precision,
+        samples,
+    )  # fmt: skip
     begins = 0.0
     if isinstance(start, Trajectory):
+        if run.samples or start.attributes.get("samples"):
+            demand = (
+                "be order parameters: a trajectory does not hold what weights and samples share"
+            )
+            raise reject("start", demand, "one beside `samples`")
         begins = start.begins + float(start.times[-1])
         if start.stopped is not None and schedules_of(problem):
             demand = "be a run without `stop`, or order parameters, where rates depend on the time"
@@ -160,6 +171,7 @@ def checked(
     stop: Stop | None,
     optimiser: optax.GradientTransformation | None,
     precision: Literal["float32", "float64"],
+    samples: int | None = None,
 ) -> Run:
     """Static part of a run.
 
@@ -187,7 +199,8 @@ def checked(
     if stop is not None:
         check_stop(stop, abstract_overlaps(problem, layout))
     descent = checked_optimiser(problem, layout, optimiser)
-    return Run(layout, updates, count, observed, stop, precision, later, descent)
+    again = checked_samples(problem, level, samples)
+    return Run(layout, updates, count, observed, stop, precision, later, descent, again)
 
 
 def _simulate(
@@ -201,7 +214,7 @@ def _simulate(
     code: str | None,
 ) -> Trajectory:
     """A run with concrete numbers."""
-    layout, updates, count, own, stop, precision, later, optimiser = run
+    layout, updates, count, own, stop, precision, later, optimiser, samples = run
     size, level = layout.dimension, layout.level
     checkpoint = saved.checkpoint_file(checkpoint)
     clock = time.perf_counter()
@@ -216,7 +229,8 @@ def _simulate(
         full = -(-count // (pace.group * mesh.size)) * pace.group * mesh.size
         apart = NamedSharding(mesh, PartitionSpec("replicas"))
         keys = jax.device_put(replica_keys(key, jnp.arange(full)), apart)
-        velocity, whence = None, start
+        velocity: State | None = None
+        whence: Any = start
         if isinstance(start, Trajectory):
             whence = start.last if start.memory is None else (start.last, start.memory)
         if start is None:
@@ -229,13 +243,13 @@ def _simulate(
         particles = start_particles(cast, layout, states, stop, optimiser, velocity)
         particles = jax.device_put(particles, apart)
         first = order_parameters_of(particles, count)
-        go = partial(advance(layout, own, stop, pace, dtype, mesh, optimiser), problem)
+        go = partial(advance(layout, own, stop, pace, dtype, mesh, optimiser, samples), problem)
         go(particles, keys, jnp.zeros(blocks(updates).shape[1], jnp.int32), jnp.int32(0))
         compiled = time.perf_counter() - clock
         identity = saved.fingerprint(
             checkpoint, code, simulate=simulate, problem=problem, dimension=layout, times=updates,
             replicas=(count, full), key=key, observe=(own, later), stop=stop, precision=precision,
-            start=whence, optimiser=optimiser,
+            start=whence, optimiser=optimiser, samples=samples,
         )  # fmt: skip
         done, particles, parts = saved.restore(checkpoint, identity, particles, apart)
         made = int(blocks(updates)[done - 1, -1]) if done else 0
@@ -260,6 +274,7 @@ def _simulate(
         "precision": precision,
         **({"begins": begins} if begins else {}),
         **({"optimiser": optimiser.name} if optimiser else {}),
+        **({"samples": samples} if samples else {}),
         "devices": mesh.size,
         "wall_seconds": time.perf_counter() - clock,
         "compile_seconds": compiled,

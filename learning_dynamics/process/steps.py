@@ -84,7 +84,8 @@ def orthonormal(state: State) -> State:
     parts = [jnp.moveaxis(weights, 0, 1) for weights in state.noise]
     rows = jnp.concatenate([part.reshape(neurons, -1) for part in (state.signal, *parts)], axis=1)
     columns, triangle = jnp.linalg.qr(rows.T)
-    rows = (columns * jnp.where(jnp.diagonal(triangle) < 0, -1.0, 1.0).astype(rows.dtype)).T
+    signs = jnp.where(jnp.diagonal(triangle) < 0, -1.0, 1.0).astype(rows.dtype)
+    rows = (columns * signs[None]).T
     first, noise = state.signal.shape[1], []
     signal = rows[:, :first]
     for part in parts:

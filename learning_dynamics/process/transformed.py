@@ -50,6 +50,7 @@ class Run(NamedTuple):
         precision: "float32" or "float64".
         later: names and observables that are worked out from what is recorded.
         optimiser: what replaces the plain step, or None.
+        samples: size of a fixed set of samples, or None for fresh ones.
     """
 
     layout: Layout
@@ -60,6 +61,7 @@ class Run(NamedTuple):
     precision: str
     later: tuple[tuple[str, Any], ...] = ()
     optimiser: Optimiser | None = None
+    samples: int | None = None
 
     def complete(self, problem: Problem, values: Mapping[str, Any]) -> dict[str, Any]:
         """Recorded values, and those that follow from recorded order parameters."""
@@ -150,7 +152,11 @@ def transformed(
         first,
         last,
         None if watch is None else watch.stopped,
-        {"precision": run.precision, **({"begins": begins} if begins else {})},
+        {
+            "precision": run.precision,
+            **({"begins": begins} if begins else {}),
+            **({"samples": run.samples} if run.samples else {}),
+        },
         memory,
     )
 
@@ -180,7 +186,7 @@ def _together(
     problem: Problem, run: Run, dtype: Any, pace: Pace, particles: Particle, keys: jax.Array
 ) -> tuple[Overlaps, Overlaps | None, Overlaps, Any]:
     """Last order parameters and memory, observed ones, and watches of replicas run together."""
-    inputs_of, step = motion(problem, run.layout, run.stop, pace, dtype, run.optimiser)
+    inputs_of, step = motion(problem, run.layout, run.stop, pace, dtype, run.optimiser, run.samples)
     observe = jax.vmap(lambda particle: overlaps_of(particle.state))
 
     def running(particles: Particle) -> jax.Array:

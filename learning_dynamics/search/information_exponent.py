@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -15,6 +16,7 @@ from learning_dynamics.limit.population import Population
 from learning_dynamics.limit.quadrature import Method
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.model.rates import at_time
 from learning_dynamics.search.forms import CLEAR, Form
 from learning_dynamics.search.loss_forms import Route, loss_forms
 from learning_dynamics.tracking import Tracking, tracked
@@ -147,7 +149,7 @@ def information_exponent(
     Equations: :eq:`eq:kernel-mehler`, :eq:`eq:kernel-law-route`.
 
     Args:
-        problem: any loss and input model.
+        problem: any loss and input model. Repeated steps read the rate, at time zero.
         directions: vectors in the space of overlaps that span what is looked at, shape (n, r), or
             (n, K, r) for several neurons; everything if left out. One row asks for one direction
             (and its opposite).
@@ -173,6 +175,8 @@ def information_exponent(
         InaccurateError: if the accuracy is not reached.
     """
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
+    with jax.enable_x64(True):
+        problem = at_time(problem, 0.0)
     population = Population(problem, dimension, target)
     forms = loss_forms(population, around=around, highest=highest, route=route)
     return exponents_of(problem, forms, directions)

@@ -19,7 +19,6 @@ from learning_dynamics.limit.sample_step import follows_gradient, sample_step
 from learning_dynamics.model.learner import Sample
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem, mixing_matrix
-from learning_dynamics.model.rates import at_time
 from learning_dynamics.process.steps import inverse_root
 from learning_dynamics.search.forms import Form
 from learning_dynamics.search.polynomials import powers_of
@@ -111,7 +110,7 @@ def expanded_forms(
     cut = {name: np.zeros(len(p)) for name, p in zip(names, powers, strict=True)}
     blocks, signal = np.asarray(state.blocks), np.asarray(state.signal)
     with jax.enable_x64(True):
-        noise, cast = population.noise, at_time(population.cast, 0.0)
+        noise, cast = population.noise, population.cast
         covariance = np.einsum("b,bkl->kl", np.asarray(noise.variances), blocks)
         if np.linalg.eigvalsh(covariance).min() < 1e-10 * np.trace(covariance):
             raise reject("around", "have independent rows in the noise", covariance.tolist())

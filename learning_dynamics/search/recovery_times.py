@@ -141,9 +141,10 @@ def _recovery(
 def common_starts(problem: Problem, *, dimension: int, replicas: int, key: jax.Array) -> Overlaps:
     """Order parameters of random weights, whose random numbers are the same at every N.
 
-    Rows of W are N(0, s^2/N) vectors (of norm one unless updates are plain): sqrt(N) M, up to the
-    norm, is the same normal draw at every N, and W W^T in the noise space a Bartlett factor whose
-    chi variables are quantiles at the same levels. The law is that of `random_starts`, exactly.
+    Rows of W are N(0, s^2/N) vectors (of norm one, or orthonormal, unless updates are plain):
+    sqrt(N) M, up to that, is the same normal draw at every N, and W W^T in the noise space a
+    Bartlett factor whose chi variables are quantiles at the same levels. The law is that of
+    `random_starts`, exactly.
 
     Args:
         problem: definition, as in `simulate`.
@@ -173,4 +174,9 @@ def common_starts(problem: Problem, *, dimension: int, replicas: int, key: jax.A
     if problem.update != "plain":
         scale = 1 / np.sqrt(np.sum(signal**2, axis=-1) + np.sum(factor**2, axis=-1))
     signal, factor = signal * scale[..., None], factor * scale[..., None]
+    if problem.update == "orthogonal":  # row after row, by the inverse of Cholesky's factor of Q
+        rows = np.concatenate([signal, factor], axis=-1)
+        root = np.linalg.cholesky(rows @ np.swapaxes(rows, -1, -2))
+        rows = np.linalg.solve(root, rows)
+        signal, factor = rows[..., :r], rows[..., r:]
     return Overlaps(signal, (factor @ np.swapaxes(factor, -1, -2))[:, None], {})

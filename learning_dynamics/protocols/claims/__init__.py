@@ -1,4 +1,4 @@
-"""Claims about protocols: what the way one trains changes, each with controls that must fail."""
+"""Claims about protocols, which are claims about the kernel itself."""
 
 from learning_dynamics.protocols.claims import momentum, optimal_schedule, reuse
 

@@ -15,7 +15,7 @@ from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 MOMENTUM, RATE = 0.8, 0.2
 DIMENSION = 1000
 SMALL, NOISE, UPDATES = 20, 0.5, np.array([5, 10, 20, 40, 80])
-BIAS = r"$8/N(1-\beta)$"
+BIAS = r"$2/N(1-\beta)$"
 
 
 @ld.configuration
@@ -66,7 +66,7 @@ class Students(ld.Learner):
         "rate eta / (1 - beta), in its drift and in its noise."
     ),
     source="derived here",
-    seconds=8,
+    seconds=12,
 )
 def momentum_is_a_larger_rate(run: Run) -> Evidence:
     """Overlaps of a soft committee against the limit, and linear regression at a small N."""
@@ -78,16 +78,15 @@ def momentum_is_a_larger_rate(run: Run) -> Evidence:
         problem, dimension=DIMENSION, times=times, replicas=40 if run.quick else 600,
         key=run.key, level="overlaps", start=start,
     )  # fmt: skip
-    options = {"times": times, "start": start, "points": 2**11}
     names = ["signal", "norms"]
     measured = seen.measurement(names)
 
     def limit(problem: ld.Problem, label: str) -> Prediction:
-        found = ld.integrate(problem, **options).prediction(names)
+        found = ld.integrate(problem, times=times, start=start, points=2**11).prediction(names)
         return Prediction(found.values, found.numerical_error, label=label)
 
     right = limit(problem, "limit at rate eta / (1 - beta)")
-    allowed = 8 / DIMENSION / (1 - MOMENTUM) * np.ones(right.values.shape)
+    allowed = 2 / DIMENSION / (1 - MOMENTUM) * np.ones(right.values.shape)
     slow = ld.Problem(inputs, learner, RATE, label_noise=0.3)
     quiet = ld.Problem(inputs, learner, RATE / (1 - MOMENTUM), label_noise=0.3, batch=5)
     overlaps = compare(

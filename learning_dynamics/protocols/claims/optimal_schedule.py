@@ -111,27 +111,24 @@ def optimal_schedule(run: Run) -> Evidence:
         objective=error_of_neuron, **RULE,
     )  # fmt: skip
     best = minimize_scalar(error_at_constant_rate, bounds=(0.01, 1.5), method="bounded")
-    found = _simulated(line, line.problem, size, replicas, run, 0)
-    measured = found.measurement(["objective"])
-    closed = _prediction(least_error(END), 0.5 / size, "optimum in closed form")
-    steady = _prediction(float(best.fun), 0.5 / size, "best constant rate in closed form")
+    allowed = 0.5 / size
+    measured = _error(line, line.problem, size, replicas, run, 0)
+    closed = _prediction(least_error(END), allowed, "optimum in closed form")
+    steady = _prediction(float(best.fun), allowed, "best constant rate in closed form")
     regressed = compare(measured, closed, name="regression: error at the end", quantity="rho")
     control = compare(measured, steady, name="regression: constant rate", quantity="rho")
     errors = np.array([least_error(tau) for tau in knots])
     off = np.max(np.abs(line.numbers["learning_rate"] - errors / (errors + NOISE**2)))
-    neuron = _simulated(plateau, plateau.problem, size, replicas, run, 1)
-    fixed = _simulated(plateau, retrieval(plateau.constant_rate), size, replicas, run, 2)
+    constant = schedules.piecewise_linear(late, np.full(late.size, plateau.constant_rate))
+    neuron = _error(plateau, plateau.problem, size, replicas, run, 1)
+    fixed = _error(plateau, retrieval(constant), size, replicas, run, 2)
+    best_law = _prediction(plateau.value, allowed, "limit under the schedule")
+    fixed_law = _prediction(plateau.constant_value, allowed, "limit under the best constant rate")
     parts = [
-        compare(each, _limit(plateau, each, rate), quantities=["objective"], name=name)
-        for each, rate, name in (
-            (neuron, plateau.problem, "neuron: error under the schedule"),
-            (fixed, retrieval(plateau.constant_rate), "neuron: error under the best constant"),
-        )
+        compare(neuron, best_law, name="neuron: error under the schedule", quantity="1 - m^2"),
+        compare(fixed, fixed_law, name="neuron: error under the best constant", quantity="1 - m^2"),
     ]
-    wrong = compare(
-        neuron, _limit(plateau, neuron, retrieval(plateau.constant_rate)),
-        quantities=["objective"], name="neuron: constant rate",
-    )  # fmt: skip
+    wrong = compare(neuron, fixed_law, name="neuron: constant rate", quantity="1 - m^2")
 
     def spared(optimum: ld.Optimum) -> float:
         return 1 - optimum.value / (optimum.constant_value or np.nan)
@@ -157,26 +154,24 @@ NOTES = (
     "Linear regression with noise 0.5: d rho/dtau = -2 eta rho + eta^2 (rho + sigma^2), least for "
     "eta = rho / (rho + sigma^2) at every time. The table of seven values, straight between them, "
     "costs 1e-5 of the error.",
-    "The finite-size bias that is allowed in regression is 0.5 / N; for the neuron it is the shift "
-    "of the linear-noise equations.",
+    "The deviation of order 1/N that is allowed is 0.5 / N; at N = 500 and 2000 it was measured as "
+    "less than 0.3 / N.",
+    "The neuron begins at an overlap of 0.2 in phase retrieval with label noise 1, a plateau of "
+    "height one. A soft committee has such a plateau too, but its limit takes seconds for one "
+    "protocol and does not fit a quick claim.",
     "Controls: the value of the best constant rate against the simulation of the schedule.",
 )
 
 
-def _simulated(
+def _error(
     optimum: ld.Optimum, problem: ld.Problem, size: int, replicas: int, run: Run, index: int
-) -> ld.Trajectory:
-    """Replicas that observe the objective at the end."""
+) -> ld.Measurement:
+    """Objective at the end of simulated replicas."""
     return ld.simulate(
         problem, dimension=size, times=optimum.limit.times[-1:], replicas=replicas,
         key=jax.random.fold_in(run.key, index), level="overlaps", start=optimum.initial,
         observe={"objective": optimum.objective},
-    )  # fmt: skip
-
-
-def _limit(optimum: ld.Optimum, simulated: ld.Trajectory, problem: ld.Problem) -> ld.Limit:
-    """The limit beside a simulation, with the size of its deviation at finite N."""
-    return ld.integrate(problem, start=simulated, observe={"objective": optimum.objective})
+    ).measurement(["objective"])  # fmt: skip
 
 
 def _prediction(value: float, bias: float, label: str) -> Prediction:

@@ -61,7 +61,7 @@ def limited(problem, slope):
     """Rows of a gradient of shape (K, N), clipped or normalised."""
     length = jnp.linalg.norm(slope, axis=1, keepdims=True) / jnp.float32(slope.shape[1] ** 0.5)
     if problem.normalise:
-        return slope / length
+        return slope / jnp.where(length > 0, length, 1)  # 0 where it underflows
     if problem.clip is not None:
         return slope * jnp.minimum(1, jnp.float32(problem.clip) / length)
     return slope
@@ -72,7 +72,8 @@ def drive(problem, dimension, weights, parameters, way, samples, key):
     cast = problem.cast(jnp.float32)
     given = {name: jnp.float32(v) for name, v in parameters.items()}
     known = {**cast.initial_parameters(jnp.float32), **given}
-    rate = jnp.float32(problem.learning_rate / dimension)
+    rate = problem.learning_rate(0.0) if callable(problem.learning_rate) else problem.learning_rate
+    rate = jnp.float32(rate / dimension)
 
     def one(key):
         keys = jax.random.split(key, problem.batch)

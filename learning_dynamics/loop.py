@@ -229,7 +229,7 @@ def scheduled_chunks(
             step = index * chunk + number
             return lax.cond(inside, update, lambda state, row, step: state, state, row, step), None
 
-        numbers = np.arange(chunk, dtype=np.int32)
+        numbers: Any = np.arange(chunk, dtype=np.int32)
         rows = jax.tree.map(lambda a: a[random.row_place(numbers, chunk)], draw(index * chunk))
         return lax.scan(one, state, (numbers, rows))[0]
 

@@ -261,7 +261,7 @@ def _pairs(
     data, blocks = jax.random.key_data(key), dtype.itemsize // 4
     row = jnp.uint32(0) if first is None else jnp.uint32(first) // 2
 
-    def draw(start: jax.Array, size: tuple[int, int]) -> Pair:
+    def draw(start: Any, size: tuple[int, int]) -> Pair:
         """Some rows of pairs, from row and place `start` on."""
         words: list[jax.Array] = []
         high = lax.broadcasted_iota(np.uint32, size, 0) + (row + start[0] + np.uint32(OWN_COUNTERS))

@@ -143,7 +143,7 @@ def test_the_same_inside_jit():
     [
         ({"level": "overlaps"}, "`samples` must be left out unless level='ambient'"),
         ({"samples": 2}, "`samples` must be at least 3"),
-        ({"samples": 2.5}, "`samples` must be a whole number"),
+        ({"samples": 2.5}, "`samples` must be whole numbers"),
     ],
 )
 def test_what_a_fixed_set_cannot_be_is_said(options, message):

@@ -190,9 +190,8 @@ def _search(
             pair = rules[:2]
             if kind == "sobol":
                 pair = [joined(rules[::2]), joined(rules[1::2])]
-            agree = not kinks or derivatives_agree(
-                equation, *same_length(pair), end=float(times[-1])
-            )
+            rule, other = same_length(pair)
+            agree = not kinks or derivatives_agree(equation, rule, other, float(times[-1]))
             derivatives = "fields" if agree else "law"
         rough = kinks and (derivatives == "law" or error > 1e-3)
         used = (target.aim / 100 if rough else _FINE) if tolerance is None else tolerance

@@ -22,7 +22,7 @@ from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem, changed
 from learning_dynamics.model.rates import with_mean_rates
 from learning_dynamics.process.layout import layout_of
-from learning_dynamics.process.observables import Observable, abstract_overlaps
+from learning_dynamics.process.observables import abstract_overlaps
 from learning_dynamics.protocols.optimum import Optimum
 from learning_dynamics.pytrees import require_concrete
 from learning_dynamics.schedules import is_table
@@ -46,7 +46,7 @@ def optimise(
     start: Overlaps,
     until: float,
     over: str | Sequence[str] = "learning_rate",
-    objective: Observable = loss,
+    objective: Any = loss,
     integrated: bool = False,
     bounds: Bounds | None = None,
     smoothness: float = 0.0,

@@ -21,7 +21,7 @@ from learning_dynamics.evidence.figures import (
     legend_below,
     new_figure,
 )
-from learning_dynamics.process.simulate import Level
+from learning_dynamics.process.run import Level
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 
 Array = NDArray[np.float64]

@@ -10,12 +10,13 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from learning_dynamics import random
-from learning_dynamics.loop import advance_chunks, observed_chunks
+from learning_dynamics.loop import observed_chunks
 from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.model.rates import at_update
 from learning_dynamics.process.draws import draw_samples
 from learning_dynamics.process.fixed_samples import draw_again
+from learning_dynamics.process.groups import each_group, in_rounds
 from learning_dynamics.process.layout import Layout
 from learning_dynamics.process.optimiser import Optimiser, descend, fresh_memory
 from learning_dynamics.process.pace import Pace
@@ -28,7 +29,6 @@ from learning_dynamics.process.update import update
 __all__ = ["Observables", "Particle", "advance", "begin", "memory_of"]
 __all__ += ["motion", "observed", "replica_keys", "split", "start_particles"]
 
-_ROUND = 64  # least updates between two sortings of stopped replicas
 
 Observables = tuple[tuple[str, Callable[[Overlaps], jax.Array]], ...]
 
@@ -184,7 +184,7 @@ def advance(
             return observed(observables, overlaps_of(particle.state))
 
         if stop is not None:
-            return _in_rounds(
+            return in_rounds(
                 inputs_of, step, jax.vmap(observe), particles, keys, targets, start, pace
             )  # fmt: skip
 
@@ -195,10 +195,12 @@ def advance(
                 pace.chunk, pace.unrolled,
             )  # fmt: skip
 
-        last, seen = _each_group(together, (particles, keys), pace, start)
+        last, seen = each_group(together, (particles, keys), pace, start)
         count = keys.shape[0]  # by name: an array may be empty
         last = jax.tree.map(lambda a: a.reshape(count, *a.shape[2:]), last)
-        seen = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 2).reshape(count, *_rest(a)), seen)
+        seen = jax.tree.map(
+            lambda a: jnp.moveaxis(a, 1, 2).reshape(count, a.shape[1], *a.shape[3:]), seen
+        )
         return last, seen
 
     shared, own = PartitionSpec(), PartitionSpec("replicas")
@@ -210,110 +212,6 @@ def advance(
         check_vma=False,
     )
     return jax.jit(parallel)
-
-
-def _each_group(function: Callable[[Any], Any], replicas: Any, pace: Pace, start: jax.Array) -> Any:
-    """Apply a function to groups of replicas one after another; results stacked along an axis.
-
-    A single group is held twice, and computed once: the compiler drops axes of length one and loops
-    over one group and fuses what is left otherwise, so that the last bits of a replica would
-    depend on its company. Wide groups of an accelerator, which are as large as the run, are not.
-
-    Args:
-        function: of a tree with leading axis `pace.group`.
-        replicas: tree with leading axis replicas.
-        pace: with the replicas of a group.
-        start: any number that is not negative and not known to the compiler.
-    """
-    group = pace.group
-    groups = jax.tree.map(lambda a: a.reshape(a.shape[0] // group, group, *a.shape[1:]), replicas)
-    count = jax.tree.leaves(groups)[0].shape[0]
-    if count == 1 and pace.unrolled:
-        return jax.tree.map(lambda a: a[None], function(replicas))
-    if count == 1:
-        groups = jax.tree.map(lambda a: jnp.concatenate([a, a]), groups)
-    one = jax.eval_shape(function, jax.tree.map(lambda a: a[0], groups))
-    empty = jax.tree.map(lambda a: jnp.zeros((max(count, 2), *a.shape), a.dtype), one)
-
-    def body(index: jax.Array, results: Any) -> Any:
-        result = function(jax.tree.map(lambda a: a[index], groups))
-        return jax.tree.map(lambda whole, part: whole.at[index].set(part), results, result)
-
-    results = jax.lax.fori_loop(0, jnp.where(start >= 0, count, 0), body, empty)
-    return jax.tree.map(lambda a: a[:count], results)
-
-
-def _in_rounds(
-    inputs_of: Callable[[jax.Array], Callable[[jax.Array], Any]],
-    step: Callable[[Particle, Any, jax.Array], Particle],
-    observe: Callable[[Particle], Any],
-    particles: Particle,
-    keys: jax.Array,
-    targets: jax.Array,
-    start: jax.Array,
-    pace: Pace,
-) -> tuple[Particle, Any]:
-    """Advance the replicas that still run; observe all of them at the targets.
-
-    Recovery times are heavy-tailed: a fixed group would run until its slowest replica stops. After
-    every round of at least `_ROUND` updates the running replicas are gathered into as few groups
-    as hold them. The random inputs belong to the replica and its update, so nothing else changes.
-
-    Returns:
-        Final particles, and observations with leading axes (replicas, observations).
-    """
-    count, group, chunk = keys.shape[0], pace.group, pace.chunk
-    length = chunk * -(-_ROUND // chunk)
-
-    def running(particles: Particle) -> jax.Array:
-        going: jax.Array = particles.watch.stopped == -1
-        return going
-
-    def round_of(carry: tuple[Particle, jax.Array], target: jax.Array) -> Any:
-        particles, now = carry
-        end = jnp.minimum(target, (now // length + 1) * length)
-        going = running(particles)
-        order = jnp.argsort(~going, stable=True)
-
-        def advance(index: jax.Array, particles: Particle) -> Particle:
-            lanes = jax.lax.dynamic_slice(order, (index * group,), (group,))
-            part = jax.tree.map(lambda leaf: leaf[lanes], particles)
-            part = advance_chunks(
-                inputs_of(keys[lanes]), step, part, now, end, chunk,
-                lambda part: jnp.any(running(part)), pace.unrolled,
-            )  # fmt: skip
-            return jax.tree.map(lambda leaf, moved: leaf.at[lanes].set(moved), particles, part)
-
-        groups = -(-jnp.sum(going, dtype=jnp.int32) // group)
-        return jax.lax.fori_loop(0, groups, advance, particles), end
-
-    def observation(carry: tuple[Particle, jax.Array], target: jax.Array) -> Any:
-        particles, now = jax.lax.while_loop(
-            lambda carry: (carry[1] < target) & jnp.any(running(carry[0])),
-            partial(round_of, target=target),
-            carry,
-        )
-        return (particles, jnp.maximum(now, target)), _each_group(observe, particles, pace, start)
-
-    (particles, _), seen = jax.lax.scan(observation, (particles, start), targets)
-    return particles, jax.tree.map(
-        lambda leaf: jnp.moveaxis(leaf.reshape(leaf.shape[0], count, *leaf.shape[3:]), 0, 1), seen
-    )
-
-
-def _rest(array: jax.Array) -> tuple[int, ...]:
-    """Shape (observations, ...) of (groups, observations, group, ...)."""
-    return (array.shape[1], *array.shape[3:])
-
-
-def pad(tree: Any, count: int) -> Any:
-    """Repeat the last entry along the leading axis until it has length `count`."""
-
-    def grow(leaf: Any) -> Any:
-        missing = count - leaf.shape[0]
-        return leaf if missing == 0 else jnp.concatenate([leaf, *([leaf[-1:]] * missing)])
-
-    return jax.tree.map(grow, tree)
 
 
 def replica_mesh(devices: Any) -> Mesh:

@@ -21,34 +21,27 @@ from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.model.rates import check_rates, from_time, schedules_of
 from learning_dynamics.process import checkpoint as saved
-from learning_dynamics.process.fixed_samples import checked_samples
+from learning_dynamics.process.groups import pad
 from learning_dynamics.process.layout import layout_of
 from learning_dynamics.process.observables import (
     Observable,
-    abstract_overlaps,
     blocks,
-    observables,
-    recorded_blocks,
-    whole_updates,
 )
-from learning_dynamics.process.optimiser import checked_optimiser
 from learning_dynamics.process.pace import check_memory, checked_devices, pace_of
 from learning_dynamics.process.replicas import (
     Particle,
     advance,
     begin,
     memory_of,
-    pad,
     replica_keys,
     replica_mesh,
     start_particles,
 )
+from learning_dynamics.process.run import Level, Run, checked_run
 from learning_dynamics.process.starts import place, place_moving
-from learning_dynamics.process.stopping import Stop, check_stop
+from learning_dynamics.process.stopping import Stop
 from learning_dynamics.process.trajectory import Trajectory
 from learning_dynamics.process.transformed import (
-    RECORDED_BLOCKS,
-    Run,
     is_transformed,
     transformed,
     transformed_starts,
@@ -56,14 +49,9 @@ from learning_dynamics.process.transformed import (
 from learning_dynamics.pytrees import require_concrete
 from learning_dynamics.random import check_key
 from learning_dynamics.tracking import Tracking, track, tracked
-from learning_dynamics.validation import one_of, positive_integer, reject
+from learning_dynamics.validation import positive_integer, reject
 
 __all__ = ["random_starts", "simulate"]
-
-Level = Literal["ambient", "overlaps"]
-# N up to which the 1/N changes of one update survive rounding to a thousandth (measured: float32
-# loses 0.1 % of the drift of the error of a linear learner at 2^20, 1 % at 2^23, 7 % at 2^24)
-LARGEST = {"float32": 2**20, "float64": 2**49}
 
 
 @tracked
@@ -132,7 +120,7 @@ def simulate(
         ValueError: on values that make no sense, naming the argument.
     """
     require_concrete(dimension=dimension, times=times, replicas=replicas)
-    run = checked(
+    run = checked_run(
         problem, dimension, times, replicas, key, level, observe, stop, optimiser, precision,
         samples,
     )  # fmt: skip
@@ -158,49 +146,6 @@ def simulate(
         if value is not None:
             raise reject(name, "be left out under jax.jit, jax.vmap and jax.grad", repr(value))
     return transformed(problem, run, key, start, begins)
-
-
-def checked(
-    problem: Problem,
-    dimension: int,
-    times: ArrayLike,
-    replicas: int,
-    key: jax.Array,
-    level: Level,
-    observe: Mapping[str, Observable] | None,
-    stop: Stop | None,
-    optimiser: optax.GradientTransformation | None,
-    precision: Literal["float32", "float64"],
-    samples: int | None = None,
-) -> Run:
-    """Static part of a run.
-
-    Raises:
-        ValueError: as `simulate`.
-    """
-    if not isinstance(problem, Problem):
-        raise reject("problem", "be a Problem", repr(problem))
-    one_of("level", level, ("ambient", "overlaps"))
-    one_of("precision", precision, ("float32", "float64"))
-    size, count = positive_integer("dimension", dimension), positive_integer("replicas", replicas)
-    largest = LARGEST[precision]
-    if size > largest:
-        raise reject("dimension", f"be at most {largest} in {precision}, see `precision`", size)
-    if count >= 2**31:
-        raise reject("replicas", "be fewer than 2^31", count)
-    layout = layout_of(problem, size, level)
-    updates = whole_updates(times, size)
-    check_key(key)
-    watched = observables(problem, layout, observe)
-    later = tuple((name, thing) for name, thing in watched if hasattr(thing, "after"))
-    observed = tuple((name, thing) for name, thing in watched if not hasattr(thing, "after"))
-    if later:
-        observed = (*observed, (RECORDED_BLOCKS, recorded_blocks))
-    if stop is not None:
-        check_stop(stop, abstract_overlaps(problem, layout))
-    descent = checked_optimiser(problem, layout, optimiser)
-    again = checked_samples(problem, level, samples)
-    return Run(layout, updates, count, observed, stop, precision, later, descent, again)
 
 
 def _simulate(

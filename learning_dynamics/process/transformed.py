@@ -3,76 +3,35 @@
 import contextlib
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
 from learning_dynamics.loop import scheduled_chunks
 from learning_dynamics.model.overlaps import Overlaps, overlaps_of
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.process.groups import pad
 from learning_dynamics.process.layout import Layout
-from learning_dynamics.process.optimiser import Optimiser
 from learning_dynamics.process.pace import Pace, pace_of
 from learning_dynamics.process.replicas import (
-    Observables,
     Particle,
     memory_of,
     motion,
     observed,
-    pad,
     replica_keys,
     split,
     start_particles,
 )
+from learning_dynamics.process.run import Run
 from learning_dynamics.process.starts import place, place_moving, random_start
 from learning_dynamics.process.stopping import Stop
 from learning_dynamics.process.trajectory import Trajectory
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import reject
 
-__all__ = ["RECORDED_BLOCKS", "Run", "is_transformed", "transformed", "transformed_starts"]
-
-RECORDED_BLOCKS = " blocks"  # name of R_b among recorded values, for observables of a later time
-
-
-class Run(NamedTuple):
-    """Static part of a run.
-
-    Attributes:
-        layout: structure of the states and draws.
-        updates: update numbers of the observations, shape (times,).
-        replicas: number of replicas.
-        observables: what is recorded.
-        stop: condition under which a replica is frozen, or None.
-        precision: "float32" or "float64".
-        later: names and observables that are worked out from what is recorded.
-        optimiser: what replaces the plain step, or None.
-        samples: size of a fixed set of samples, or None for fresh ones.
-    """
-
-    layout: Layout
-    updates: NDArray[np.int64]
-    replicas: int
-    observables: Observables
-    stop: Stop | None
-    precision: str
-    later: tuple[tuple[str, Any], ...] = ()
-    optimiser: Optimiser | None = None
-    samples: int | None = None
-
-    def complete(self, problem: Problem, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Recorded values, and those that follow from recorded order parameters."""
-        found = dict(values)
-        if self.later:
-            blocks = found.pop(RECORDED_BLOCKS)
-            parameters = {name: found[name] for name in problem.learner.parameters()}
-            overlaps = Overlaps(found["signal"], blocks, parameters)
-            for name, observable in self.later:
-                found[name] = observable.after(problem, overlaps, self.layout.dimension)
-        return found
+__all__ = ["is_transformed", "transformed", "transformed_starts"]
 
 
 def is_transformed(

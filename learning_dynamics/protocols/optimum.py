@@ -16,7 +16,8 @@ from learning_dynamics.limit.integrate import integrate
 from learning_dynamics.limit.limit import Limit
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
-from learning_dynamics.process.simulate import Level, simulate
+from learning_dynamics.process.run import Level
+from learning_dynamics.process.simulate import simulate
 from learning_dynamics.validation import reject
 
 __all__ = ["Optimum"]

@@ -13,11 +13,11 @@ from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.limit.accuracy import Estimate, Target
 from learning_dynamics.limit.population import Population
 from learning_dynamics.limit.quadrature import Method
-from learning_dynamics.limit.sample_step import follows_gradient
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.model.rates import schedules_of
 from learning_dynamics.random import check_key
+from learning_dynamics.search.conditions import check_elimination, check_steps
 from learning_dynamics.search.escape_time import escape_constant
 from learning_dynamics.search.explosion_time import moving_explosion_times
 from learning_dynamics.search.forms import Form
@@ -131,7 +131,7 @@ def search_law(
             "N^(k-2) units of tau) the rate changes with N. Integrate from `random_starts` instead"
         )
         raise reject(f"problem.{name}", demand, "one that depends on the time")
-    _check_steps(problem)
+    check_steps(problem)
     single = one_neuron(problem, neuron)
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
     population = Population(single, dimension, target)
@@ -151,23 +151,6 @@ def search_law(
     if exponent.order == 2:
         return _escape_law(population, start, key, count, threshold)
     return _explosion_law(population, start, exponent, key, count, longest, step, most_steps)
-
-
-def _check_steps(problem: Problem) -> None:
-    """Refuse steps whose drift at zero overlap is not that of one neuron by a potential.
-
-    Raises:
-        ValueError: on orthonormal rows of several neurons; on repeated, clipped or normalised steps
-            with several vectors per sample.
-    """
-    if problem.update == "orthogonal" and problem.learner.neurons > 1:
-        demand = "leave the neurons alone: orthonormal rows push each other"
-        raise reject("problem.update", demand, "'orthogonal'")
-    if follows_gradient(problem) or problem.inputs.vectors == 1:
-        return
-    name = "repeats" if problem.repeats > 1 else "normalise" if problem.normalise else "clip"
-    demand = "be left out with several vectors per sample: the drift may have no potential"
-    raise reject(f"problem.{name}", demand, getattr(problem, name))
 
 
 def _escape_law(
@@ -251,7 +234,7 @@ def _explosion_law(
     path, relaxation = relaxation_path(population, start)
     basis = exponent.subspaces[order - 1]
     moments = [leading_order(population, state, order) for state in path]
-    _check_elimination(exponent, basis, order)
+    check_elimination(exponent, basis, order)
     forms = [
         each.form.restricted(basis) if len(basis) < len(basis.T) else each.form for each in moments
     ]
@@ -292,20 +275,3 @@ def _lost(m: LeadingOrder) -> tuple[float, float, float]:
         _relative(m.errors["gradient_covariance"], float(np.max(np.abs(m.covariance.value)))),
         _relative(m.errors["gradient_norm"], m.norm.value),
     )
-
-
-def _check_elimination(exponent: InformationExponent, basis: Array, order: int) -> None:
-    """Directions held at zero by lower orders must not feel the square of the searching ones.
-
-    With L_2 = a u^2, a > 0, and a term c u q(v) of order j + 1 the held u follows -c q(v) / (2 a),
-    which adds -c^2 q^2 / (4 a) of order 2 j to the loss of v: part of L_k if 2 j = k.
-    """
-    held = np.linalg.svd(basis)[2][len(basis) :]
-    if not len(held) or order % 2:
-        return
-    form = exponent.forms[order // 2]
-    points = np.random.default_rng(4).normal(size=(50, len(basis))) @ basis
-    pull = form.clear.gradient(points) @ held.T
-    if np.max(np.abs(pull), initial=0.0) > 1e-9:
-        demand = "leave directions of lower order alone while it searches"
-        raise reject("problem", demand, f"a term of order {order // 2 + 1} that couples them")

@@ -27,7 +27,7 @@ from learning_dynamics.limit.population import Population, chunked
 from learning_dynamics.limit.quadrature import Method, expectation_nodes
 from learning_dynamics.limit.sample_step import beyond_order_one
 from learning_dynamics.limit.solution import IncompleteError
-from learning_dynamics.model.overlaps import Overlaps
+from learning_dynamics.model.overlaps import Overlaps, has_bare_rows
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.model.rates import check_rates
 from learning_dynamics.process.layout import layout_of
@@ -110,8 +110,8 @@ def fluctuations(
         tracker: progress bar, as of `simulate`.
 
     Raises:
-        ValueError: with several starts, or shapes that do not fit; with a momentum, or repeats of
-            a batch of several samples.
+        ValueError: with several starts, rows with R_kk = 0, or shapes that do not fit; with a
+            momentum, or repeats of a batch of several samples.
         InaccurateError: if the accuracy is not reached; its `result` holds what was.
         IncompleteError: if the solution diverges or the steps do not suffice; it names the time,
             and its `result` is the part before.
@@ -132,6 +132,10 @@ def fluctuations(
     layout = layout_of(problem, int(large or 0), "overlaps")
     watched = observables(problem, layout, observe)
     held, first = population.complete_one(start)
+    noisy = not population.traced and np.any(np.asarray(population.noise.variances) > 0)
+    if noisy and has_bare_rows(first):
+        demand = "give every row a component outside the signal directions, R_kk > 0"
+        raise reject("start", demand, "R_kk = 0, where derivatives of the limit do not exist")
     if held:  # its spread is of the same order, and shifts the others
         demand = "be left out, or have order 2, for parameters that relax within a few updates"
         raise reject("problem.parameter_rates", demand, sorted(held))

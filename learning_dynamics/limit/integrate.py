@@ -22,7 +22,7 @@ from learning_dynamics.limit.population import Population
 from learning_dynamics.limit.quadrature import Method
 from learning_dynamics.limit.sample_step import beyond_order_one
 from learning_dynamics.limit.solution import IncompleteError, Setting, solve_limit, solve_traced
-from learning_dynamics.model.overlaps import Overlaps, checked_overlaps
+from learning_dynamics.model.overlaps import Overlaps, checked_overlaps, has_bare_rows
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.model.rates import at_time, check_rates, from_time
 from learning_dynamics.process.layout import layout_of
@@ -136,7 +136,7 @@ def integrate(
     if corrected is None:
         corrected = obstacle is None and _has_shift(simulated, 8)
     if (corrected or finite_size) and (traced or not _has_shift(simulated)):
-        demand = "be left out unless a simulation with equal starts is given"
+        demand = "be left out unless a simulation with equal starts, R_kk > 0, is given"
         raise reject("finite_size", demand, finite_size)
     layout = layout_of(problem, dimension or problem.inputs.directions + 10**6, "overlaps")
     watched = observables(problem, layout, observe)
@@ -193,6 +193,8 @@ def _distinct(starts: Overlaps) -> tuple[Overlaps, NDArray[np.int64]]:
 def _has_shift(simulated: Trajectory | None, blocks: float = np.inf) -> bool:
     """Whether the 1/N shift of the limit can be worked out for a simulation with so many blocks."""
     if simulated is None or simulated.start.blocks.shape[1] > blocks:
+        return False
+    if has_bare_rows(simulated.start) and simulated.dimension > simulated.start.signal.shape[-1]:
         return False
     spread = [np.ptp(leaf, axis=0).max(initial=0.0) for leaf in jax.tree.leaves(simulated.start)]
     return max(spread) < 1e-9

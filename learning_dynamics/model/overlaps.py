@@ -19,6 +19,7 @@ __all__ = [
     "State",
     "checked_overlaps",
     "from_weights",
+    "has_bare_rows",
     "order_parameters",
     "overlaps_of",
 ]
@@ -152,6 +153,12 @@ def from_weights(
     else:
         signal = w @ e.T
     return order_parameters(signal, _gram(w), parameters)
+
+
+def has_bare_rows(overlaps: Overlaps) -> bool:
+    """Whether some row has no component outside the signal directions, R_kk = 0."""
+    gram = np.asarray(overlaps.blocks).sum(axis=-3)
+    return bool(np.any(np.einsum("...kk->...k", gram) <= 0))
 
 
 def checked_overlaps(

@@ -62,9 +62,10 @@ SPECTRUM = np.ones(4)
 
 # the second column of the table -> calls that must be refused, and the arguments that they name
 REFUSED = {
-    "`weight_decay` or `initial_norm` with spherical and projected updates": [
+    "`weight_decay` or `initial_norm` with spherical, projected and orthogonal updates": [
         ("weight_decay", lambda: replace(SPHERE, weight_decay=0.1)),
         ("initial_norm", lambda: replace(PLAIN, update="projected", initial_norm=0.1)),
+        ("weight_decay", lambda: replace(PLAIN, update="orthogonal", weight_decay=0.1)),
     ],
     '`normaliser = "inputs"` with several vectors per sample': [
         ("normaliser", lambda: ld.Problem(Inputs(vectors=2), Normalised(), 0.1)),

@@ -3,7 +3,6 @@
 # %%
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 import learning_dynamics as ld
 
@@ -32,7 +31,7 @@ class Contrast(ld.Learner):
 
 
 problem = ld.Problem(Sources(), Contrast(), 0.04, update="orthogonal")
-start = ld.order_parameters([[0.7, 0.2], [0.2, 0.6]], np.eye(2))
+start = ld.order_parameters([[0.7, 0.2], [0.2, 0.6]], jnp.eye(2))
 run = {"dimension": 400, "replicas": 40, "key": jax.random.key(0), "level": "overlaps"}
 seen = ld.simulate(problem, times=ld.log_times(500.0, points=15), start=start, **run)
 result = ld.compare(seen, ld.integrate(problem, start=seen), quantities=["signal"])

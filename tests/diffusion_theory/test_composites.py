@@ -78,6 +78,7 @@ def test_a_neuron_that_sees_one_part_moves_as_if_it_were_alone():
     assert np.all(np.abs(alone[0].signal - among[0].signal[:, :2]) < scale)
 
 
+@pytest.mark.slow
 def test_one_level_among_many_is_the_model_itself():
     learner, overlaps = TiedDenoiser("tanh", sign=-1), np.array([[0.2, 0.7]])
     alone = rates(COUPLED, learner, overlaps)

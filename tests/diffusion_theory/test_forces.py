@@ -19,6 +19,7 @@ def test_predicted_force_is_the_gradient_of_the_loss():
         assert found.error[i] < 1e-3 * abs(gradient) + 1e-6
 
 
+@pytest.mark.slow
 def test_measured_force_has_the_predicted_mean():
     inputs, learner = MixedCumulant(2.0), TiedDenoiser("tanh", sign=-1)
     seen = measured_force(inputs, learner, PLACES, 200, jax.random.key(2))

@@ -61,6 +61,7 @@ def test_numbers_of_a_denoiser():
     assert denoiser_numbers(inputs, TiedDenoiser(skip=0.1)) == pytest.approx((a, b, a / b**2, 0.1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["eps", pytest.param("x0", marks=pytest.mark.slow)])
 def test_a_learned_skip_is_held_at_its_fast_value_in_the_limit(target):
     start = ld.order_parameters([[0.2]], [[1.0]])

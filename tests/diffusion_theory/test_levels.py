@@ -56,6 +56,7 @@ def test_the_limit_of_the_kernel_is_the_reduced_flow(name):
         assert abs(loss - population_loss(inputs, learner, [alpha])) < 3 * error + 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some_slow(TWO))
 def test_the_limit_of_two_overlaps_is_the_reduced_flow(name):
     inputs, learner = TWO[name]

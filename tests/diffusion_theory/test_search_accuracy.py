@@ -13,6 +13,7 @@ SPIKE, LEARNER = MixedCumulant(9.0, cumulant=None), TiedDenoiser(sign=-1)
 PROBLEM = ld.Problem(SPIKE, LEARNER, 0.2, update="spherical")
 
 
+@pytest.mark.slow
 def test_constant_of_a_covariance_spike_at_default_settings():
     """Medians 1.51, 1.99, 2.46 at N = 50, 200, 800; the error bounds the distance to theory."""
     law = ld.search_law(PROBLEM, key=jax.random.key(5), threshold=0.5, draws=20_000)

@@ -135,6 +135,7 @@ def test_a_blind_network_warns_with_its_coefficients():
         network_problem(FourierInputs(18, quartet(1, 4, 2)), 2, "tanh", learning_rate=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalised", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_network_on_the_kernel_and_by_hand(normalised, key):
     """In law the same as SGD written out in numpy: overlap chain, and all weights with blocks."""

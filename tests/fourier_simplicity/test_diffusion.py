@@ -59,6 +59,7 @@ def test_it_follows_sgd_at_a_power_law_spectrum(key, normalised):
     assert law[3] > law[0] + 0.2  # the tie is learnt meanwhile
 
 
+@pytest.mark.slow
 def test_without_drift_the_field_variance_relaxes_to_that_of_the_noise(key):
     """S' = h^2 V (tr Sigma^2 - tr Sigma s - ..): relu has V = 1/2 and V2 = s/2, broken tie."""
     inputs = FourierInputs(66, quartet(1, 4, 2, jitter=np.pi), power_law_spectrum(66, 0.5))
@@ -78,6 +79,7 @@ def test_without_drift_the_field_variance_relaxes_to_that_of_the_noise(key):
     assert np.all(np.abs(s.mean(axis=0) - expected) < 5 * error + 0.05 * np.abs(final - 1))
 
 
+@pytest.mark.slow
 def test_without_drift_isotropic_weights_stay_uniform(key):
     inputs = FourierInputs(64, quartet(1, 4, 2))
     with pytest.warns(UserWarning, match="blind"):

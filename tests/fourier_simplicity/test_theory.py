@@ -62,6 +62,7 @@ def test_coefficients_of_known_activations():
     assert slope_moments("relu") == pytest.approx((0.5, 0.5))
 
 
+@pytest.mark.slow
 def test_squared_slopes_with_kinks_away_from_zero_and_infinite_ones():
     def clipped(u):
         return jnp.clip(u, -0.2, 0.7)

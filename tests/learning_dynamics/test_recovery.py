@@ -72,6 +72,7 @@ def test_times_of_a_linear_search(key):
     assert abs(fit.exponent - predicted) < 4 * fit.errors[0]
 
 
+@pytest.mark.slow
 def test_runs_that_cannot_recover_are_counted(key):
     found = recovery_times(
         lambda n: ld.Problem(Monomial(3), Correlator(3, -1.0), 0.05, update="spherical", batch=2),
@@ -119,6 +120,7 @@ def _broken(n):
     raise TypeError("no such stop")
 
 
+@pytest.mark.slow
 def test_a_sweep_gives_the_same_times_and_keeps_them(key, tmp_path):
     options = {"replicas": 8, "longest": partial(_briefly, factor=6.0), "stop": _half, "key": key}
     sweep = partial(ld.sweep, store=tmp_path)

@@ -133,6 +133,7 @@ def test_what_cannot_be_reached_is_said():
         ld.expected_loss(problem, state, accuracy=0.0)
 
 
+@pytest.mark.slow
 def test_a_limit_names_the_time_from_which_the_accuracy_is_missed():
     """Accuracies between the errors at two times are missed at the later one."""
     problem = ld.Problem(Teacher(np.array([1.0]), "linear"), Absolute(), 0.2)

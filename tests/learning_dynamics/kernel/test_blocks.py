@@ -38,6 +38,7 @@ def test_equal_blocks_are_one_block():
     np.testing.assert_allclose(both.blocks.sum(axis=0), single.blocks[0], rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("learner", "update"),
     [(Normalised(), "spherical"), pytest.param(Committee(2), "plain", marks=pytest.mark.slow)],

@@ -140,6 +140,7 @@ def learn(checkpoint, optimiser=None):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_refusal_names_what_differs(tmp_path, monkeypatch):
     path = tmp_path / "c.npz"
     run(path)

@@ -115,6 +115,7 @@ def test_trajectory_follows_closed_form():
     np.testing.assert_allclose(middle.norms[0, [0, 2]], limit.paths["norms"][0, [1, 1]], rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_repeated_starts_count_as_often_as_they_occur():
     m, q, _, a = random_overlaps(2, 1, 5)
     problem = ld.Problem(Teacher(a), Committee(2), 0.7)

@@ -172,6 +172,7 @@ def test_a_fast_skip_is_held_at_its_fixed_point():
     np.testing.assert_allclose(ld.integrate(FAST, **SKIP).values["skip"], 0.6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_slow_skip_relaxes_with_the_overlaps():
     """Order 2: d s / d tau = -2 rate (s - 0.6)."""
     limit = ld.integrate(SLOW, **SKIP, points=2**10)
@@ -227,6 +228,7 @@ def test_sweep_over_numbers_is_one_vmap():
     np.testing.assert_allclose(jax.vmap(rate)(np.array([0.5, 1.0], np.float32)), [1.0, 2.0])
 
 
+@pytest.mark.slow
 def test_random_start_ensemble_is_what_simulations_start_from(key):
     problem = linear_problem()
     starts = ld.random_starts(problem, dimension=300, replicas=40, key=key)

@@ -78,7 +78,7 @@ def agree(one, two):
 
 
 @pytest.mark.parametrize(
-    "name", ["teacher", "relu", pytest.param("denoiser", marks=pytest.mark.slow)]
+    "name", ["teacher", *(pytest.param(n, marks=pytest.mark.slow) for n in ("relu", "denoiser"))]
 )
 def test_hermite_and_law_route_agree(name):
     problem, points, size = {
@@ -238,6 +238,7 @@ def test_zero_overlap_of_several_blocks():
         Population(problem)
 
 
+@pytest.mark.slow
 def test_monte_carlo_derivative_of_the_loss():
     """L_1 by finite differences of the mean loss over weights and inputs, no kernel involved."""
     problem = ld.Problem(Polynomial(2, lambda x: jnp.sign(x[0]) + 0.3 * x[1]), Squared(relu), 1.0)

@@ -55,7 +55,7 @@ def from_zero(dimension, times, replicas, **options):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_losses_are_those_of_loops_over_an_array(batch):
     times = [0.5, 2.0, 6.0]
     ours = loss_of(from_zero(40, times, 400, batch=batch))
@@ -79,7 +79,7 @@ def test_losses_are_on_the_exact_curve(batch):
     assert np.all(np.abs(residual) < 4)
 
 
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("batch", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_curve_of_many_samples_is_the_online_limit(batch):
     times = np.array([0.5, 2.0, 5.0])
     problem = regression(batch)
@@ -127,6 +127,7 @@ def test_the_set_does_not_depend_on_the_chunk():
     assert {**labels(0, 4), **labels(4, 4)} == whole
 
 
+@pytest.mark.slow
 def test_the_same_inside_jit():
     def final(rate):
         problem = ld.Problem(Teacher(np.ones(1), "linear"), Committee(1, "linear"), rate)

@@ -100,6 +100,7 @@ SETTINGS = {"denoiser": (400, 2**12), "absolute error": (400, 2**15)}
 SETTINGS |= {"blocks": (400, 2**12), "blocks of two neurons": (400, 2**12)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [c if c == "spherical" else pytest.param(c, marks=pytest.mark.slow) for c in CASES],

@@ -159,6 +159,7 @@ def test_moments_of_a_filled_rule_are_the_same():
     np.testing.assert_allclose(parts[1], parts[2], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_limit_is_compiled_once_whatever_the_points():
     """Two methods at the start, and two numbers of points, share one right-hand side."""
     one = problem(lambda f, y: jnp.abs(jnp.tanh(f) - y))

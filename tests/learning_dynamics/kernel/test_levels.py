@@ -119,6 +119,7 @@ def test_committee_against_sgd_on_the_weights(case, level, key):
     assert_same_law(columns(seen), np.concatenate(flat, axis=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("level", "batch"),
     [
@@ -167,6 +168,7 @@ def test_tied_denoiser_with_skip_against_sgd_on_the_weights(level, batch, key):
     assert_same_law(columns(seen), np.concatenate(flat, axis=1))
 
 
+@pytest.mark.slow
 def test_random_starts_have_the_same_law(key):
     problem = ld.Problem(Teacher(np.ones(1)), Committee(2), 1.0, initial_norm=1.3)
     found = [
@@ -196,6 +198,7 @@ def test_limit_is_badly_wrong_where_overlaps_are_exact(key):
     assert np.max(np.abs(ld.compare(seen, limit).residual)) > 15
 
 
+@pytest.mark.slow
 def test_blocks_against_sgd_on_the_weights(key):
     dimension, steps = 12, 25
     problem = ld.Problem(Blocks(np.array([1.0])), Committee(2), 1.5, update="spherical")

@@ -73,6 +73,7 @@ def test_latents_behind_a_label_and_missing_noise_stay():
     assert set(spike.all_latents()) == {"sign"}
 
 
+@pytest.mark.slow
 def test_the_default_limit_of_a_denoiser_needs_few_nodes():
     """A tensor rule does, and its right-hand side lies within the errors of Sobol points."""
     problem = ld.Problem(MixedCumulant(covariance=9.0, pair="sign"), TiedDenoiser(sign=-1), 0.2)

@@ -44,6 +44,7 @@ def test_unit_descent_is_the_plain_step_whatever_the_options(combination, key):
 slow = pytest.mark.slow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "update",
     [pytest.param("plain", marks=slow), "spherical", pytest.param("projected", marks=slow)],

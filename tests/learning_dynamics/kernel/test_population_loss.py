@@ -20,6 +20,7 @@ def exact(m, q):
     return (average(q, q, q) + average(1.0, 1.0, 1.0) - 2 * average(q, 1.0, m)) / 2
 
 
+@pytest.mark.slow
 def test_loss_is_observed_at_every_level(key):
     run = {"dimension": 100, "times": [1.0, 4.0], "observe": LOSSES, "key": key}
     start = ld.order_parameters([[0.2]], [[0.5]])

@@ -176,6 +176,7 @@ def test_flow_keeps_the_norm_of_rows_even_off_one(update, norm):
     assert np.abs(moved.signal).max() > 0.01
 
 
+@pytest.mark.slow
 def test_order_zero_and_unstable_fast_parameters_have_no_limit():
     start = ld.order_parameters([[0.5]], [[1.0]], {"skip": 0.3})
     options = {"times": [0.5], "start": start, "points": 2**10}

@@ -81,6 +81,7 @@ def test_one_start_per_replica():
     np.testing.assert_allclose(seen.start.signal, m, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_double_precision():
     seen = run(precision="float64", problem=problem(update="spherical"))
     norms = seen.values["norms"][..., 0, 0]
@@ -88,6 +89,7 @@ def test_double_precision():
     assert not jax.config.jax_enable_x64
 
 
+@pytest.mark.slow
 def test_custom_observables_at_every_level():
     own = {"alignment": lambda o: o.signal[..., 0, 0] / jnp.sqrt(o.norms[..., 0, 0])}
     seen = run(observe=own)
@@ -97,6 +99,7 @@ def test_custom_observables_at_every_level():
     assert limit.values["alignment"].shape == (1,)
 
 
+@pytest.mark.slow
 def test_ten_lines(tmp_path):
     problem = ld.Problem(Teacher(np.array([1.0])), Committee(1), 0.8)
     start = ld.order_parameters([[0.4]], [[1.0]])
@@ -228,6 +231,7 @@ class Reaches:
         return overlaps.signal[0, self.direction]
 
 
+@pytest.mark.slow
 def test_callable_objects_name_a_run(tmp_path):
     """Objects and partial functions as quantities: told apart by what they hold."""
     prints = [

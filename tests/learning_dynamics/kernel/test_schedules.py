@@ -139,6 +139,7 @@ def test_the_shift_of_order_one_over_n_counts_the_change_of_the_rate(name):
     np.testing.assert_allclose(theory.shift["rho"], shift, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_rate_of_pieces_runs_as_constant_rates_one_after_the_other():
     pieces = schedules.piecewise_constant([0.6], [0.8, 0.3])
     whole, first = run(pieces, [0.6, 1.2]), run(0.8, [0.6])
@@ -169,6 +170,7 @@ def test_schedules_of_optax_count_whole_updates():
     np.testing.assert_array_equal(on.values["rho"], other.values["rho"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["ambient", "overlaps"])
 def test_groups_stops_and_checkpoints_change_nothing(level, tmp_path):
     rate, many = schedules.power(0.9, 0.5), 40
@@ -188,6 +190,7 @@ def test_groups_stops_and_checkpoints_change_nothing(level, tmp_path):
         run(schedules.power(0.9, 0.6), replicas=many, level=level, checkpoint=tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_new_numbers_need_no_new_program():
     for start in (0.9, 0.8):
         limit(schedules.power(start, 0.5))
@@ -198,6 +201,7 @@ def test_new_numbers_need_no_new_program():
     assert (solve_path._cache_size(), advance.cache_info().misses) == sizes
 
 
+@pytest.mark.slow
 def test_derivative_in_a_number_of_a_schedule():
     with jax.enable_x64(True):
 

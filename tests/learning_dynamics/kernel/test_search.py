@@ -125,7 +125,7 @@ def mean_explosion(cubic, linear, noise, start_variance):
     return np.sum(times * density) / np.sum(density)
 
 
-@pytest.mark.parametrize("start_variance", [0.0, 1.0])
+@pytest.mark.parametrize("start_variance", [0.0, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_one_dimensional_explosion_time(start_variance):
     """Mean over paths against an integral; and the step size does not matter."""
     form = Form(4, np.array([[4]]), np.array([-0.25]), np.zeros(1))

@@ -160,6 +160,7 @@ def test_a_batch_of_gradients():
     np.testing.assert_allclose(batch, [one(rate) for rate in rates], rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_population_loss_and_velocity_are_functions_of_numbers_and_overlaps():
     """The loss descends along minus its gradient; errors come with the values."""
 
@@ -252,6 +253,7 @@ def test_derivatives_across_kinks_are_those_of_the_mean():
     assert abs(exact - 1) > 0.02  # what the derivative of the loss itself would say
 
 
+@pytest.mark.slow
 def test_known_numbers_inside_somebodys_jit_are_computed_at_once():
     @jax.jit
     def scaled(x):

@@ -39,6 +39,7 @@ def start(length):
 UNITS = [(1e-4, 1.0), (1e4, 1.0), (1.0, 1e6)]
 
 
+@pytest.mark.slow
 def test_limit_of_short_weights_is_that_of_long_ones():
     options = {"times": [1.0, 4.0], "points": 2**8, "method": "tensor"}
     one = ld.integrate(held(), start=start(1.0), **options).values

@@ -85,6 +85,7 @@ def reference(family, amplitudes, signal, noise, eta, times):
     return solution.y.T[:, :count].reshape(-1, *shape)
 
 
+@pytest.mark.slow
 def test_limit_of_the_absolute_error_at_default_settings():
     """One linear neuron: m(0.5) = 0.35853, finite errors, few steps."""
     start, times = ld.order_parameters([[0.3]], [[0.5]]), [0.5, 2.0]
@@ -154,6 +155,7 @@ def test_a_limit_names_the_time_from_which_the_accuracy_is_missed():
             ld.integrate(problem, **options, accuracy=accuracy)
 
 
+@pytest.mark.slow
 def test_more_points_never_mean_a_larger_error():
     """12 nodes per variable are tensor rules of large error: Sobol points are taken instead."""
     problem = exact.problem("erf", np.ones(2), 3, 0.5)
@@ -166,6 +168,7 @@ def test_more_points_never_mean_a_larger_error():
     assert all(abs(value - right) < error for value, error in found)
 
 
+@pytest.mark.slow
 def test_a_limit_that_diverges_says_when():
     """Loss F^4 / 4: dQ / dtau = 15 Q^3 - 6 Q^2 (E F^4 = 3 Q^2, E F^6 = 15 Q^3) in finite time."""
 

@@ -77,6 +77,7 @@ def test_label_noise_takes_three_nodes_where_they_are_exact():
     assert nodes(lambda f, y: jnp.abs(y - f)) > 12
 
 
+@pytest.mark.slow
 def test_limit_with_an_exponential_right_hand_side():
     """A = 0.1 exp(2.2 F) - y in closed form, shortly before the solution diverges (0.0784)."""
     eta, a = 0.1, 2.2

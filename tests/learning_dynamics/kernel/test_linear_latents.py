@@ -36,6 +36,7 @@ class Perceptron(Teacher):
         return latents["x"][None], jnp.sign(latents["x"][0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_moments_are_those_of_all_latents(case):
     inputs, learner, names = CASES[case]

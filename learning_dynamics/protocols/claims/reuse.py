@@ -76,7 +76,7 @@ def reused(_: int) -> ld.Problem:
 
 
 def overlap(state: ld.Overlaps) -> jax.Array:
-    """|m|."""
+    """Size of the overlap with the teacher."""
     return jnp.abs(state.signal[0, 0])
 
 

@@ -10,34 +10,16 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import erf
 
 import learning_dynamics as ld
 from benchmarks.harness import first_call, write
-from benchmarks.kernel import Teacher
+from benchmarks.kernel import Committee, Teacher
 from learning_dynamics.process.pace import Pace, pace_of
 
 KEY = jax.random.key(1)
 RATE = 0.5
 Row = dict[str, Any]
-
-
-@ld.configuration
-class Committee(ld.Learner):
-    """Erf units with unit second layer and squared loss."""
-
-    units: int = ld.static(default=1)
-
-    @property
-    def neurons(self) -> int:
-        """Units."""
-        return self.units
-
-    def loss(self, fields: Any, norms: Any, parameters: Any, sample: Any) -> jax.Array:
-        """Half the squared error."""
-        return (jnp.sum(erf(fields[:, 0] / 2.0**0.5)) - sample.label) ** 2 / 2
 
 
 @ld.configuration

@@ -58,12 +58,14 @@ class Teacher(ld.InputModel):
 
 @ld.configuration
 class Committee(ld.Learner):
-    """Two erf units with unit second layer and squared loss."""
+    """Erf units with unit second layer and squared loss."""
+
+    units: int = ld.static(default=2)
 
     @property
     def neurons(self) -> int:
-        """Two."""
-        return 2
+        """Units."""
+        return self.units
 
     def loss(self, fields: Any, norms: Any, parameters: Any, sample: Any) -> jax.Array:
         """Half the squared error."""

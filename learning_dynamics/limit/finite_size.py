@@ -16,7 +16,7 @@ from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
 from learning_dynamics.model.problem import Problem, changed
 from learning_dynamics.process.draws import Draw
 from learning_dynamics.process.layout import Layout
-from learning_dynamics.process.steps import inverse_root
+from learning_dynamics.process.steps import unit_rows
 from learning_dynamics.process.update import update
 
 __all__ = ["drift_of_one_update", "residual_noise"]
@@ -209,12 +209,5 @@ def _average_update(
     square = _exact("b,bkl,ml->bkm", noise.variances, along, regression)
     new = _exact("bkl,blm,bnm->bkn", shrink, blocks, shrink)
     new = new - rate * (cross + jnp.swapaxes(cross, 1, 2)) + rate**2 * (square + spread)
-    if problem.update == "orthogonal":
-        root = inverse_root(_exact("kr,lr->kl", after, after) + jnp.sum(new, axis=0))
-        after, new = _exact("kl,lr->kr", root, after), _exact("kl,blm,nm->bkn", root, new, root)
-    elif problem.update != "plain":
-        size = jnp.sum(after**2, axis=-1) + jnp.sum(jnp.diagonal(new, axis1=1, axis2=2), axis=0)
-        scale = jax.lax.rsqrt(size)
-        after, new = scale[:, None] * after, (scale[:, None] * scale[None])[None] * new
-    rest = jax.tree.map(jnp.zeros_like, overlaps.parameters)
-    return Overlaps(after - signal, new - blocks, rest)
+    moved = unit_rows(problem, Overlaps(after, new, overlaps.parameters))
+    return jax.tree.map(jnp.subtract, moved, overlaps)

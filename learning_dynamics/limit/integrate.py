@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import diffrax
 import jax
@@ -36,9 +36,6 @@ from learning_dynamics.validation import (
     positive_integer,
     reject,
 )
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["expected_loss", "integrate", "right_hand_side"]
 

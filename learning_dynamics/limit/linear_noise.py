@@ -24,7 +24,7 @@ from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.model.rates import at_time, corners, schedules_of, with_mean_rates
 from learning_dynamics.process.layout import Layout
-from learning_dynamics.process.steps import inverse_root
+from learning_dynamics.process.steps import unit_rows
 
 __all__ = ["Fluctuations", "LinearNoise", "derivatives_agree", "solve"]
 
@@ -127,23 +127,6 @@ def _slopes(
     return jax.jvp(once, (x0,), (along,))
 
 
-def unit_rows(problem: Problem, x: jax.Array, unravel: Any) -> jax.Array:
-    """Flattened order parameters with rows of norm one, or orthonormal, as updates keep them."""
-    if problem.update == "plain":
-        return x
-    overlaps = unravel(x)
-    if problem.update == "orthogonal":
-        exact = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-        root = inverse_root(overlaps.norms)
-        blocks = exact(exact(root, overlaps.blocks), root)
-        turned = Overlaps(exact(root, overlaps.signal), blocks, overlaps.parameters)
-        return ravel_pytree(turned)[0]
-    scale = jax.lax.rsqrt(jnp.diagonal(overlaps.norms))
-    blocks = overlaps.blocks * (scale[:, None] * scale[None])[None]
-    scaled = Overlaps(overlaps.signal * scale[:, None], blocks, overlaps.parameters)
-    return ravel_pytree(scaled)[0]
-
-
 def solve(
     equation: LinearNoise,
     nodes: Nodes,
@@ -222,11 +205,9 @@ def _solve(
         jacobian = jax.lax.map(column, axes, batch_size=at_once).T
         curvature = jnp.sum(jax.lax.map(bent, (sigma.T, axes), batch_size=at_once), axis=0) / 2
         # the update scales rows to norm one: what the solver lost of it would count N^2 times
-        there = unit_rows(problem, x, unravel)
-        still = change if problem.update == "plain" else f(there)
-        extra = layout.dimension * drift_of_one_update(
-            now, noise, layout, nodes, unravel(there), held, still
-        )
+        rows = unit_rows(problem, unravel(x))
+        still = change if problem.update == "plain" else f(ravel_pytree(rows)[0])
+        extra = layout.dimension * drift_of_one_update(now, noise, layout, nodes, rows, held, still)
         if schedules_of(problem):  # (1/2) df/dtau of the map with steps 1/N, beside (1/2) J f
             _, moved = jax.jvp(
                 lambda t: velocity_of(at_time(problem, t), x), (tau,), (tau * 0 + 1,)

@@ -137,10 +137,8 @@ def motion(
         return jax.vmap(one, out_axes=1)(keys)
 
     def step(particle: Particle, inputs: Any, number: jax.Array) -> Particle:
-        before, now = (
-            (particle.state, particle.memory),
-            at_update(problem, number, layout.dimension, dtype),
-        )
+        before = particle.state, particle.memory
+        now = at_update(problem, number, layout.dimension, dtype)
         if optimiser is None:
             after = update(now, layout, particle.state, inputs, particle.memory)
         else:

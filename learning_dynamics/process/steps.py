@@ -5,12 +5,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from learning_dynamics.model.overlaps import State
+from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.process.layout import Layout
 
 __all__ = ["at_rest", "constrained", "gradient_factor", "inverse_root", "limits_gradient"]
-__all__ += ["orthonormal", "rows_gram"]
+__all__ += ["orthonormal", "unit_rows"]
 
 _ITERATIONS = 20  # eigenvalues of Q down to 1e-5 of its trace
 
@@ -61,7 +61,7 @@ def constrained(problem: Problem, state: State) -> State:
     if problem.update == "plain":
         return state
     if problem.update == "orthogonal" and state.signal.shape[0] > 1:
-        return _transformed(inverse_root(rows_gram(state)), state)
+        return _transformed(inverse_root(overlaps_of(state).norms), state)
     square = jnp.sum(state.signal * state.signal, axis=-1)
     for weights in state.noise:
         square = square + jnp.sum(weights * weights, axis=(0, 2))
@@ -70,12 +70,17 @@ def constrained(problem: Problem, state: State) -> State:
     return State(state.signal * shrink[:, None], noise, state.parameters)
 
 
-def rows_gram(state: State) -> jax.Array:
-    """Q = W W^T, shape (K, K)."""
-    total = _dot(state.signal, state.signal.T)
-    for weights in state.noise:
-        total = total + jnp.sum(_dot(weights, jnp.swapaxes(weights, -1, -2)), axis=0)
-    return total
+def unit_rows(problem: Problem, overlaps: Overlaps) -> Overlaps:
+    """Order parameters of the weights that `constrained` makes of some with these."""
+    if problem.update == "plain":
+        return overlaps
+    if problem.update == "orthogonal":
+        root = inverse_root(overlaps.norms)
+        blocks = _dot(_dot(root[None], overlaps.blocks), root[None])
+        return Overlaps(_dot(root, overlaps.signal), blocks, overlaps.parameters)
+    scale = jax.lax.rsqrt(jnp.diagonal(overlaps.norms))
+    blocks = overlaps.blocks * (scale[:, None] * scale[None])[None]
+    return Overlaps(overlaps.signal * scale[:, None], blocks, overlaps.parameters)
 
 
 def orthonormal(state: State) -> State:

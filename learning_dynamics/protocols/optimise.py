@@ -126,11 +126,11 @@ def optimise(
         constant = search.constant(*stop) if search.tied else _constant(search, names, stop)
     if constant is not None and search.tied:
         begins = [constant.numbers, *begins]
-    best: _Found | None = None
+    best: _Minimum | None = None
     for begin in track(begins, "optimal protocol"):
-        found = search.minimise(begin, *stop)
-        if np.isfinite(found.score) and (best is None or found.score < best.score):
-            best = found
+        minimum = search.minimise(begin, *stop)
+        if np.isfinite(minimum.score) and (best is None or minimum.score < best.score):
+            best = minimum
     if best is None:
         demand = "have a limit up to `until` at the numbers to begin with"
         raise reject("problem", demand, "one that ends before")
@@ -157,7 +157,7 @@ class _Goal(NamedTuple):
     tolerance: float
 
 
-class _Found(NamedTuple):
+class _Minimum(NamedTuple):
     """End of a try: numbers, value with the penalty, evaluations, values on the way."""
 
     numbers: Array
@@ -187,6 +187,11 @@ class _Search:
         leaves = jax.tree.leaves(problem)
         parts = [np.asarray(leaves[i], np.float64) for i in self.indices]
         self.shapes = tuple(part.shape for part in parts)
+        ends = np.cumsum([part.size for part in parts]).tolist()
+        self.places = {
+            i: slice(end - part.size, end)
+            for i, part, end in zip(self.indices, parts, ends, strict=True)
+        }
         self.first = np.concatenate([part.ravel() for part in parts])
         self.size = self.first.size
         self.scale = np.where(self.first == 0, 1.0, np.abs(self.first))
@@ -194,23 +199,12 @@ class _Search:
         tables = _table_values(problem)
         rates = set(_indices(problem, "learning_rate", every=True)) & set(self.indices)
         self.tied = bool(rates) and rates <= tables
-        self._rows = [
-            (at, size, i) for i, at, size in zip(self.indices, self._offsets(), self._sizes(),
-                                                 strict=True)
-        ]  # fmt: skip
-
-    def _sizes(self) -> list[int]:
-        return [int(np.prod(shape)) for shape in self.shapes]
-
-    def _offsets(self) -> list[int]:
-        return [0, *np.cumsum(self._sizes())[:-1].tolist()]
 
     def _limits(self, names: list[str]) -> tuple[Array, Array]:
         unknown = set(self.bounds) - set(names)
         if unknown:
             raise reject("bounds", f"name some of {names}", sorted(unknown))
         low, high = np.full(self.size, -np.inf), np.full(self.size, np.inf)
-        ends = np.cumsum(self._sizes())
         for name, part in self.where.items():
             given = self.bounds.get(name, (0.0 if name.partition(".")[0] in _RATES else None, None))
             try:
@@ -220,13 +214,12 @@ class _Search:
             except (TypeError, ValueError):
                 raise reject(f"bounds[{name!r}]", "be a pair of numbers or None", given) from None
             for i in part:
-                k = self.indices.index(i)
-                own = slice(ends[k] - self._sizes()[k], ends[k])
-                if not (least < most and np.all(self.first[own] >= least)
-                        and np.all(self.first[own] <= most)):  # fmt: skip
-                    demand = f"be increasing and hold {name} = {self.first[own].tolist()}"
+                place = self.places[i]
+                values = self.first[place]
+                if not (least < most and np.all(values >= least) and np.all(values <= most)):
+                    demand = f"be increasing and hold {name} = {values.tolist()}"
                     raise reject(f"bounds[{name!r}]", demand, given)
-                low[own], high[own] = least, most
+                low[place], high[place] = least, most
         return low, high
 
     def inside(self, x: Array) -> Array:
@@ -235,12 +228,7 @@ class _Search:
 
     def problem_at(self, x: Array) -> Problem:
         """The problem with other numbers."""
-        leaves, structure = jax.tree.flatten(self.problem)
-        for at, size, i in self._rows:
-            part = x[at : at + size].reshape(np.shape(leaves[i]))
-            leaves[i] = part if part.ndim else float(part)
-        problem: Problem = jax.tree.unflatten(structure, leaves)
-        return problem
+        return _with_numbers(self.problem, x, self.indices, self.shapes)
 
     def shown(self, x: Array) -> dict[str, Array]:
         """Name -> its numbers."""
@@ -262,15 +250,15 @@ class _Search:
                 jnp.asarray(self.times), self.indices, self.shapes, self.goal,
             )  # fmt: skip
         total, gradient = float(value), np.array(slope, np.float64)
-        for at, size, _ in self._rows:
-            steps = np.diff(x[at : at + size])
+        for place in self.places.values():
+            steps = np.diff(x[place])
             total += self.penalty * float(np.sum(steps**2))
-            gradient[at : at + size] += 2 * self.penalty * -np.diff(steps, prepend=0, append=0)
+            gradient[place] += 2 * self.penalty * -np.diff(steps, prepend=0, append=0)
         return total, gradient
 
     def minimise(
         self, begin: Array, accuracy: float, most: int, ties: Array | None = None
-    ) -> _Found:
+    ) -> _Minimum:
         """A local minimum from one beginning, over y with x = ties y where these are given."""
         spread = np.eye(self.size) if ties is None else ties
         back = np.linalg.pinv(spread)
@@ -297,14 +285,14 @@ class _Search:
             function, back @ begin / scale, jac=True, method="L-BFGS-B", bounds=ends,
             options={"gtol": accuracy, "ftol": 1e-13, "maxfun": most, "maxiter": most},
         )  # fmt: skip
-        return _Found(best[1], best[0], int(result.nfev), history, self.problem_at(best[1]))
+        return _Minimum(best[1], best[0], int(result.nfev), history, self.problem_at(best[1]))
 
-    def constant(self, accuracy: float, most: int) -> _Found:
+    def constant(self, accuracy: float, most: int) -> _Minimum:
         """The best numbers with all values of the learning rate's tables equal."""
         rates = set(_indices(self.problem, "learning_rate", every=True))
         columns = [np.zeros(self.size)]
-        for at, size, i in self._rows:
-            for k in range(at, at + size):
+        for i, place in self.places.items():
+            for k in range(place.start, place.stop):
                 if i in rates:
                     columns[0][k] = 1.0
                 else:
@@ -335,6 +323,21 @@ class _Search:
         return float(_reduced(sum(errors), self.times, self.goal.integrated))
 
 
+def _with_numbers(
+    problem: Problem, x: Any, indices: tuple[int, ...], shapes: tuple[tuple[int, ...], ...]
+) -> Problem:
+    """The problem with other numbers in some of its leaves; single known ones as floats."""
+    leaves, structure = jax.tree.flatten(problem)
+    first = 0
+    for i, shape in zip(indices, shapes, strict=True):
+        size = int(np.prod(shape))
+        part = x[first : first + size].reshape(shape)
+        leaves[i] = float(part) if isinstance(part, np.ndarray) and not shape else part
+        first += size
+    changed_problem: Problem = jax.tree.unflatten(structure, leaves)
+    return changed_problem
+
+
 @partial(jax.jit, static_argnums=(4, 5, 6))
 def _value_and_slope(
     x: jax.Array,
@@ -348,14 +351,8 @@ def _value_and_slope(
     """J and its gradient; one program for all numbers."""
 
     def value(x: jax.Array) -> jax.Array:
-        leaves, structure = jax.tree.flatten(problem)
-        at = 0
-        for i, shape in zip(indices, shapes, strict=True):
-            size = int(np.prod(shape))
-            leaves[i] = x[at : at + size].reshape(shape)
-            at += size
         limit = integrate(
-            jax.tree.unflatten(structure, leaves), times=times, start=start,
+            _with_numbers(problem, x, indices, shapes), times=times, start=start,
             dimension=goal.dimension, observe={"objective": goal.objective}, points=goal.points,
             method=goal.method, tolerance=goal.tolerance,
         )  # fmt: skip
@@ -383,7 +380,7 @@ def _edges(ties: Array, edge: Array, pick: Callable[..., Any]) -> Array:
     return np.array([pick(edge[column > 0]) for column in ties.T])
 
 
-def _constant(search: _Search, names: list[str], stop: tuple[float, int]) -> _Found:
+def _constant(search: _Search, names: list[str], stop: tuple[float, int]) -> _Minimum:
     """The best constant learning rate in place of a schedule, with all else that may change."""
     end = float(search.times[-1])
     with jax.enable_x64(True):

@@ -15,7 +15,7 @@ from learning_dynamics.evidence.comparison import Comparison, compare
 from learning_dynamics.limit.integrate import integrate
 from learning_dynamics.limit.limit import Limit
 from learning_dynamics.model.overlaps import Overlaps
-from learning_dynamics.model.problem import Problem
+from learning_dynamics.model.problem import Problem, changed
 from learning_dynamics.process.run import Level
 from learning_dynamics.process.simulate import simulate
 from learning_dynamics.validation import reject
@@ -96,8 +96,6 @@ class Optimum:
             raise reject("optimum", "hold its problem, which no file does", "a loaded one")
         problem = self.problem
         if rate is not None:
-            from learning_dynamics.model.problem import changed
-
             problem = changed(problem, learning_rate=rate)
         observe = {"objective": self.objective}
         run = simulate(

@@ -62,7 +62,7 @@ def test_numbers_of_a_denoiser():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["eps", pytest.param("x0", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("target", ["eps", "x0"])
 def test_a_learned_skip_is_held_at_its_fast_value_in_the_limit(target):
     start = ld.order_parameters([[0.2]], [[1.0]])
     learner = TiedDenoiser(target=target, learn_skip=True)

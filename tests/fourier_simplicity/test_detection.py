@@ -136,7 +136,7 @@ def test_a_blind_network_warns_with_its_coefficients():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("normalised", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("normalised", [False, True])
 def test_network_on_the_kernel_and_by_hand(normalised, key):
     """In law the same as SGD written out in numpy: overlap chain, and all weights with blocks."""
     spectrum = power_law_spectrum(18, 0.5) if normalised else None

@@ -130,13 +130,16 @@ def _linear_regression(run: Run) -> tuple[ld.Comparison, ld.Comparison]:
     error = seen.values["norms"][..., 0, 0] - 2 * seen.values["signal"][..., 0, 0] + 1
     axes = {"update": UPDATES}
     measured = Measurement.from_replicas(error, axes, label=f"overlap chain, N = {SMALL}")
-    right = Prediction(
-        [second_moment(RATE, MOMENTUM, n) for n in UPDATES.tolist()], label="exact recursion"
-    )
-    wrong = Prediction(
-        [second_moment(RATE / (1 - MOMENTUM), 0.0, n) for n in UPDATES.tolist()],
-        label="SGD at the larger rate",
-    )
+
+    def exact(rate: float, memory: float, label: str) -> Prediction:
+        errors = [
+            second_moment(rate, NOISE, memory, dimension=SMALL, start=2.0, updates=n)
+            for n in UPDATES.tolist()
+        ]
+        return Prediction(errors, label=label)
+
+    right = exact(RATE, MOMENTUM, "exact recursion")
+    wrong = exact(RATE / (1 - MOMENTUM), 0.0, "SGD at the larger rate")
     quantity = r"$E|w - e|^2$"
     return (
         compare(measured, right, name="linear regression at small N", quantity=quantity),
@@ -144,17 +147,19 @@ def _linear_regression(run: Run) -> tuple[ld.Comparison, ld.Comparison]:
     )
 
 
-def second_moment(rate: float, memory: float, updates: int) -> float:
-    """E |W - e|^2 after some updates of linear regression, from |W - e|^2 = 2 and V = 0.
+def second_moment(
+    rate: float, noise: float, memory: float, *, dimension: int, start: float, updates: int
+) -> float:
+    """E |W - e|^2 after some updates of linear regression, from |W - e|^2 = `start` and V = 0.
 
     With a = E |W - e|^2, b = E (W - e).V, c = E |V|^2 and the step s = eta / N,
 
         c' = beta^2 c - 2 beta s b + s^2 ((N + 2) a + N sigma^2),
         b' = beta b - s a + c',   a' = a + 2 (beta b - s a) + c'.
     """
-    step, error, cross, speed = rate / SMALL, 2.0, 0.0, 0.0
+    step, error, cross, speed = rate / dimension, start, 0.0, 0.0
     for _ in range(updates):
-        kick = step**2 * ((SMALL + 2) * error + SMALL * NOISE**2)
+        kick = step**2 * ((dimension + 2) * error + dimension * noise**2)
         speed = memory**2 * speed - 2 * memory * step * cross + kick
         cross = memory * cross - step * error
         error, cross = error + 2 * cross + speed, cross + speed

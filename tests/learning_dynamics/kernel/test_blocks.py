@@ -40,8 +40,7 @@ def test_equal_blocks_are_one_block():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("learner", "update"),
-    [(Normalised(), "spherical"), pytest.param(Committee(2), "plain", marks=pytest.mark.slow)],
+    ("learner", "update"), [(Normalised(), "spherical"), (Committee(2), "plain")]
 )
 def test_limit_with_blocks_follows_the_exact_process(learner, update, key):
     """Bands of variance 2, 1, 0.2; every block's norm, within errors and 1/N."""

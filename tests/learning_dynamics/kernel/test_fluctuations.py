@@ -101,10 +101,7 @@ SETTINGS |= {"blocks": (400, 2**12), "blocks of two neurons": (400, 2**12)}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "case",
-    [c if c == "spherical" else pytest.param(c, marks=pytest.mark.slow) for c in CASES],
-)
+@pytest.mark.parametrize("case", CASES)
 def test_spread_and_shift_of_the_exact_process(case, key):
     """Covariance to 1/N corrections, and the shift within five standard errors."""
     problem, start = CASES[case]

@@ -121,13 +121,7 @@ def test_committee_against_sgd_on_the_weights(case, level, key):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("level", "batch"),
-    [
-        ("overlaps", 2),
-        pytest.param("overlaps", 1, marks=pytest.mark.slow),
-        pytest.param("ambient", 1, marks=pytest.mark.slow),
-        pytest.param("ambient", 2, marks=pytest.mark.slow),
-    ],
+    ("level", "batch"), [("overlaps", 2), ("overlaps", 1), ("ambient", 1), ("ambient", 2)]
 )
 def test_tied_denoiser_with_skip_against_sgd_on_the_weights(level, batch, key):
     """Two vectors per sample, norms and gram in the loss, a parameter with a large drift."""

@@ -9,6 +9,7 @@ import pytest
 import learning_dynamics as ld
 from learning_dynamics.limit.sample_step import sample_step
 from learning_dynamics.process.steps import gradient_factor, inverse_root
+from learning_dynamics.protocols.claims.momentum import second_moment
 from tests.learning_dynamics.kernel.models import Committee, Denoiser, Spike, Teacher
 
 KEY = jax.random.key(4)
@@ -87,17 +88,6 @@ def test_steps_are_those_of_optax(options, optimiser):
         assert np.allclose(one.values[name], two.values[name], rtol=1e-5, atol=1e-6), name
 
 
-def second_moments(rate, noise, memory, dimension, start, updates):
-    """E |W - e|^2 of linear regression with a momentum: an exact recursion."""
-    step, error, cross, speed = rate / dimension, start, 0.0, 0.0
-    for _ in range(updates):
-        kick = step**2 * ((dimension + 2) * error + dimension * noise**2)
-        speed = memory**2 * speed - 2 * memory * step * cross + kick
-        cross = memory * cross - step * error
-        error, cross = error + 2 * cross + speed, cross + speed
-    return error
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("level", ["ambient", "overlaps"])
 def test_linear_regression_with_momentum(level):
@@ -106,18 +96,20 @@ def test_linear_regression_with_momentum(level):
     problem = linear(0.15, 0.5, momentum=memory)
     start = ld.order_parameters([[0.0]], [[0.01]])
     options = {"dimension": n, "replicas": 4000, "level": level}
+
+    def error_after(start, updates):
+        return second_moment(0.15, 0.5, memory, dimension=n, start=start, updates=updates)
+
     first = ld.simulate(problem, times=[updates / n], key=KEY, start=start, **options)
     second = ld.simulate(
         problem, times=[updates / n], key=jax.random.key(5), start=first, **options
     )
     for run, count in ((first, updates), (second, 2 * updates)):
         error = (run.values["norms"][:, 0, 0, 0] - 2 * run.values["signal"][:, 0, 0, 0]) + 1
-        exact = second_moments(0.15, 0.5, memory, n, 1.01, count)
+        exact = error_after(1.01, count)
         assert abs(error.mean() - exact) < 5 * error.std() / len(error) ** 0.5 + 1e-5
     # without the memory the second half would begin slowly
-    forgotten = second_moments(
-        0.15, 0.5, memory, n, second_moments(0.15, 0.5, memory, n, 1.01, updates), updates
-    )
+    forgotten = error_after(error_after(1.01, updates), updates)
     assert abs(exact - forgotten) > 5 * error.std() / len(error) ** 0.5
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from learning_dynamics.limit.population_loss import PopulationLoss, loss
     from learning_dynamics.limit.solution import IncompleteError
     from learning_dynamics.model.discrete import Discrete
+    from learning_dynamics.model.heavy_ball import HeavyBall
     from learning_dynamics.model.input_model import InputModel, NoiseBlocks
     from learning_dynamics.model.latents import (
         Normal,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         InformationExponent,
         information_exponent,
     )
+    from learning_dynamics.search.leap_map import LeapMap, leap_map
     from learning_dynamics.search.recovery_law import SearchLaw
     from learning_dynamics.search.recovery_times import Recoveries, common_starts, recovery_times
     from learning_dynamics.search.sample_complexity import (
@@ -74,6 +76,7 @@ _HOMES = {
     "limit.accuracy": ("InaccurateError",),
     "saved_results": ("load", "save", "saved_as"),
     "search.information_exponent": ("InformationExponent", "information_exponent"),
+    "search.leap_map": ("LeapMap", "leap_map"),
     "limit.fluctuations": ("fluctuations",),
     "limit.population_loss": ("PopulationLoss", "loss"),
     "model.discrete": ("Discrete",),
@@ -81,6 +84,7 @@ _HOMES = {
     "limit.integrate": ("expected_loss", "integrate", "right_hand_side"),
     "limit.limit": ("Limit",),
     "limit.linear_noise": ("Fluctuations",),
+    "model.heavy_ball": ("HeavyBall",),
     "model.input_model": ("InputModel", "NoiseBlocks"),
     "model.learner": ("Learner", "Sample"),
     "model.problem": ("Problem",),
@@ -111,10 +115,12 @@ __all__ = [
     "Discrete",
     "ExponentFit",
     "Fluctuations",
+    "HeavyBall",
     "InaccurateError",
     "IncompleteError",
     "InformationExponent",
     "InputModel",
+    "LeapMap",
     "Learner",
     "Limit",
     "Measurement",
@@ -147,6 +153,7 @@ __all__ = [
     "from_weights",
     "information_exponent",
     "integrate",
+    "leap_map",
     "load",
     "log_times",
     "loss",

@@ -107,6 +107,8 @@ _KINDS: dict[str, Kind] = {
     ),
     "Direction": Kind("search.information_exponent"),
     "InformationExponent": Kind("search.information_exponent"),
+    "Leap": Kind("search.leap_map"),
+    "LeapMap": Kind("search.leap_map"),
     "SearchLaw": Kind("search.recovery_law", dict.fromkeys(("draws", "draw_errors"), ("draw",))),
     "Recoveries": Kind(
         "search.recovery_times",
@@ -159,7 +161,7 @@ def save(path: str | os.PathLike[str], result: Any) -> None:
     Args:
         path: file; an old one is replaced, folders are made.
         result: what `simulate`, `integrate`, `fluctuations`, `compare`, `search_law`,
-            `information_exponent`, `train` and their companions return.
+            `information_exponent`, `leap_map`, `train` and their companions return.
 
     Raises:
         ValueError: if `path` names no file, `result` is of another kind, holds something else than
@@ -169,7 +171,7 @@ def save(path: str | os.PathLike[str], result: Any) -> None:
     header = {"format": FORMAT, "learning_dynamics": version("learning-dynamics")}
     tree = _taken_apart(result)
     if not isinstance(tree, Part):
-        known = [name for name in _KINDS if name not in ("Form", "Direction")]
+        known = [name for name in _KINDS if name not in ("Form", "Direction", "Leap")]
         raise reject("result", f"be one of {', '.join(known)}", type(result).__name__)
     write_tree(_file(path), header, tree)
 

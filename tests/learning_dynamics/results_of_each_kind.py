@@ -15,6 +15,7 @@ from fourier_simplicity.networks.learning import CueLearning
 from learning_dynamics.limit.accuracy import Estimate
 from learning_dynamics.search.forms import Form
 from learning_dynamics.search.information_exponent import Direction
+from learning_dynamics.search.leap_map import Leap
 from learning_dynamics.search.recovery_times import Recoveries
 from learning_dynamics.search.sample_complexity import ExponentFit
 from learning_dynamics.training import Training
@@ -98,6 +99,11 @@ def exponent():
     )
 
 
+def leaps():
+    last = Leap(None, np.zeros((0, 2)), np.zeros((1, 2)), exponent())
+    return ld.LeapMap((Leap(2, np.array([[1.0, 0.0]]), np.zeros((1, 2)), exponent()), last))
+
+
 def law():
     draws = RNG.normal(size=50)
     draws[3] = np.inf
@@ -155,6 +161,7 @@ KINDS = {
     "Optimum": optimum,
     "Estimate": estimates,
     "InformationExponent": exponent,
+    "LeapMap": leaps,
     "SearchLaw": law,
     "Recoveries": lambda: Recoveries(
         np.array([10, 20]), np.array([[1.0, np.nan]]), np.array([5.0, 9.0]), np.array([0, 1])

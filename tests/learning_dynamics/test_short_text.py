@@ -18,6 +18,7 @@ TOLD = {
     "Fluctuations": ["0.5, 1, 2", "signal (3, 1, 2), times N^1/2", "fields"],
     "Estimate": ["sobol, 1024 points", "signal [[", "one 2.5"],
     "InformationExponent": ["order 2, attractive: -0.5 +- 1e-09", "flat along"],
+    "LeapMap": ["leaps 2", "order 2 along [1.0, 0.0]", "nothing more up to order 2"],
     "SearchLaw": ["order k = 3", "n*/N^2", "50, 1 infinite", "form 1e-09"],
     "Recoveries": ["1 replicas", "10, 20"],
     "ExponentFit": ["exponent 2.000, from 1.000 to 1.000"],

@@ -22,6 +22,7 @@ from learning_dynamics.limit.population import Population
 from learning_dynamics.limit.quadrature import Method
 from learning_dynamics.limit.sample_step import beyond_order_one
 from learning_dynamics.limit.solution import IncompleteError, Setting, solve_limit, solve_traced
+from learning_dynamics.model.heavy_ball import HeavyBall
 from learning_dynamics.model.overlaps import Overlaps, checked_overlaps, has_bare_rows
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.model.rates import at_time, check_rates, from_time
@@ -113,6 +114,9 @@ def integrate(
     simulated = start if isinstance(start, Trajectory) else None
     if isinstance(start, Trajectory):
         dimension = start.dimension if dimension is None else dimension
+        if start.begins and isinstance(problem.momentum, HeavyBall):
+            demand = "have begun at rest: a run that goes on does not hold its first velocities"
+            raise reject("start", demand, f"one that began at tau = {start.begins:g}")
         problem = from_time(problem, start.begins) if start.begins else problem
         start = start.start
     if times is None:
@@ -232,6 +236,11 @@ def right_hand_side(
         InaccurateError: if the accuracy is not reached; its `result` holds what was.
     """
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
+    if isinstance(problem.momentum, HeavyBall):
+        demand = (
+            "be a number or left out: beside a heavy ball the velocity is a variable of its own"
+        )
+        raise reject("problem.momentum", demand, problem.momentum)
     if not is_traced(time):
         time = float(non_negative("time", time, ndim=0))
         check_rates(problem, time)

@@ -8,9 +8,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from learning_dynamics.limit.heavy_ball import Motion, acceleration, resting
+from learning_dynamics.limit.moments import moments
 from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.noise import LimitNoise
 from learning_dynamics.limit.velocity import observed, velocity
+from learning_dynamics.model.heavy_ball import HeavyBall
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.model.rates import at_time, corners
@@ -28,6 +31,13 @@ def units_of(start: Overlaps) -> Overlaps:
     blocks = jnp.broadcast_to(length[:, None] * length[None], start.blocks.shape)
     signal = jnp.broadcast_to(length[:, None], start.signal.shape)
     return Overlaps(signal, blocks, jax.tree.map(jnp.ones_like, start.parameters))
+
+
+def units_of_motion(start: Motion) -> Motion:
+    """Those of the weights, with velocities in the same units per tau."""
+    units = units_of(start.weights)
+    parameters = {name: units.parameters[name] for name in start.parameters}
+    return Motion(units, units.signal, units.blocks, units.blocks, parameters)
 
 
 class Run(NamedTuple):
@@ -114,9 +124,14 @@ def solve_path(
     The derivative is that of the steps taken; `differentiable` allows both modes, and costs about
     twice the time.
     """
+    heavy = isinstance(problem.momentum, HeavyBall)
 
-    def field(tau: Any, overlaps: Overlaps, _: Any) -> Overlaps:
-        return velocity(at_time(problem, tau), noise, nodes, overlaps, held, law)
+    def field(tau: Any, state: Any, _: Any) -> Any:
+        now = at_time(problem, tau)
+        if heavy:
+            averages = moments(now, noise, nodes, state.weights, law)
+            return acceleration(now, noise, state, averages)
+        return velocity(now, noise, nodes, state, held, law)
 
     def look(overlaps: Overlaps) -> dict[str, jax.Array]:
         return {
@@ -124,11 +139,12 @@ def solve_path(
         }
 
     def one(start: Overlaps) -> Run:
+        first: Any = resting(problem, start) if heavy else start
         solution = solve_along(
-            field, start, times, tolerance, first_step, max_steps, differentiable,
-            units=units_of(start), jumps=corners(problem),
+            field, first, times, tolerance, first_step, max_steps, differentiable,
+            units=units_of_motion(first) if heavy else units_of(first), jumps=corners(problem),
         )  # fmt: skip
-        path, last = solution.ys
+        path, last = (y.weights if heavy else y for y in solution.ys)
         return Run(
             jax.vmap(look)(path),
             path,

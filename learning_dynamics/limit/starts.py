@@ -13,6 +13,7 @@ from learning_dynamics.limit.moments import moments
 from learning_dynamics.limit.nodes import Nodes, device_nodes
 from learning_dynamics.limit.noise import LimitNoise
 from learning_dynamics.limit.sample_step import require_single_samples
+from learning_dynamics.model.heavy_ball import HeavyBall
 from learning_dynamics.model.overlaps import Overlaps, checked_overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.pytrees import is_traced, stand_in
@@ -63,6 +64,12 @@ def starting_points(
             held = _fast(*stand_in((problem, noise, nodes, first)))
     else:
         held = _fast(problem, noise, nodes, first)
+    if held and isinstance(problem.momentum, HeavyBall):
+        demand = (
+            "have a short memory where a parameter of order 1 feels a gram: as a heavy ball it "
+            "oscillates with a frequency of order N^(1/2)"
+        )
+        raise reject("problem.momentum", demand, sorted(held))
     if held:
         fixed = _fixed_point(problem, noise, nodes, first, sorted(held), traced)
         parameters = dict(whole.parameters)

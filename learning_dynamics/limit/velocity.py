@@ -9,11 +9,12 @@ import jax.numpy as jnp
 from learning_dynamics.limit.moments import Moments, moments
 from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.noise import LimitNoise
+from learning_dynamics.model.heavy_ball import HeavyBall
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.model.rates import at_time
 
-__all__ = ["flow", "lasting_share", "observed", "velocity"]
+__all__ = ["flow", "lasting_share", "observed", "regression", "restoring", "velocity"]
 
 
 def observed(
@@ -49,32 +50,48 @@ def velocity(
     S R_b + R_b S with S = (1/2) dQ/dtau. Parameters of order 2 feel the part linear in the gram,
     those of order 1 the rest. With `repeats`, A and D are sums over the steps of a batch
     (`sample_step`), and so is the decay. A momentum beta multiplies eta, and the rates of the
-    parameters, by 1 / (1 - beta).
+    parameters, by 1 / (1 - beta); `HeavyBall` has no velocity of this kind, see
+    `limit.heavy_ball.acceleration`, and gets that of its force.
     """
     return flow(problem, noise, overlaps, moments(problem, noise, nodes, overlaps, law), held)
 
 
 def lasting_share(problem: Problem, dtype: Any) -> jax.Array:
     """1 / (1 - beta): what a step adds in the end, in units of what it adds at once."""
-    memory = 0.0 if problem.momentum is None else problem.momentum
+    short = problem.momentum is not None and not isinstance(problem.momentum, HeavyBall)
+    memory = problem.momentum if short else 0.0
     return 1 / (1 - jnp.asarray(memory, dtype))
 
 
-def _keeping_orthonormal(
-    signal: jax.Array, blocks: jax.Array, d_signal: jax.Array, d_blocks: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Velocities without the symmetric part that changes Q: S Q + Q S = dQ/dtau.
+def restoring(
+    problem: Problem, signal: jax.Array, blocks: jax.Array, d_signal: jax.Array, d_blocks: jax.Array
+) -> jax.Array:
+    """P such that the velocities less P W keep the constraint: rows of norm one or orthonormal.
 
-    To second order in Q - 1, so that it is conserved off one as well and rounding does not grow.
+    Diagonal for rows of norm one. For orthonormal ones P Q + Q P = dQ/dtau to second order in
+    Q - 1. Both conserve the norms off one as well, so that rounding does not grow.
     """
+    if problem.update != "orthogonal":
+        radial = jnp.sum(d_signal * signal, axis=-1)
+        radial = radial + jnp.sum(jnp.diagonal(d_blocks, axis1=-2, axis2=-1), axis=0) / 2
+        size = jnp.sum(signal * signal, axis=-1)
+        size = size + jnp.sum(jnp.diagonal(blocks, axis1=-2, axis2=-1), axis=0)
+        return jnp.diag(radial / size)
     exact = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     off = exact(signal, signal.T) + jnp.sum(blocks, axis=0) - jnp.eye(signal.shape[0])
     cross = exact(d_signal, signal.T)
     d_norms = cross + cross.T + jnp.sum(d_blocks, axis=0)
     product = exact(off, d_norms)
-    pull = (d_norms - (product + product.T) / 2) / 2
-    turned = exact(pull, blocks)
-    return d_signal - exact(pull, signal), d_blocks - turned - jnp.swapaxes(turned, -1, -2)
+    return (d_norms - (product + product.T) / 2) / 2
+
+
+def regression(m: Moments) -> jax.Array:
+    """S = E[A B zeta^T] L^-1, shape (K, K); without noise in the field of a neuron it is zero."""
+    if m.factor.shape[0] == 1:
+        there = m.factor > 0
+        return jnp.where(there, m.noise / jnp.where(there, m.factor, 1), 0)
+    solved: jax.Array = jax.scipy.linalg.solve_triangular(m.factor.T, m.noise.T, lower=False)
+    return solved.T
 
 
 def flow(
@@ -85,35 +102,23 @@ def flow(
     exact = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     lasting = lasting_share(problem, signal.dtype)
     eta = jnp.asarray(problem.learning_rate, signal.dtype) * lasting
-    neurons = signal.shape[0]
     if blocks.shape[0] == 1:
         along = exact(m.noise, m.factor.T)[None]  # S lambda R = E[A B zeta^T] L^T
-    elif neurons == 1:
-        shares = noise.variances[:, None, None] * blocks
-        there = m.factor > 0  # without noise in the field there is nothing along it
-        regression = jnp.where(there, m.noise / jnp.where(there, m.factor, 1), 0)
-        along = regression[None] * shares
     else:
-        regression = jax.scipy.linalg.solve_triangular(m.factor.T, m.noise.T, lower=False).T
-        along = exact(regression[None], noise.variances[:, None, None] * blocks)
+        along = exact(regression(m)[None], noise.variances[:, None, None] * blocks)
     decay = jnp.asarray(0.0 if problem.weight_decay is None else problem.weight_decay, signal.dtype)
     decay = decay * problem.repeats
-    pull = noise.block_weights[:, None, None] * m.pull[None]
-    half = along + exact(pull, blocks) + decay * blocks
+    shrink = noise.block_weights[:, None, None] * m.pull[None]
+    half = along + exact(shrink, blocks) + decay * blocks
     spread = (noise.fractions * noise.variances)[:, None, None] * m.step[None] / problem.batch
     d_blocks = -eta * (half + jnp.swapaxes(half, -1, -2)) + eta**2 * spread
     pulled = exact(m.pull, noise.signal_weights[None] * signal)
     d_signal = -eta * (m.signal + pulled + decay * signal)
-    if problem.update == "orthogonal":
-        d_signal, d_blocks = _keeping_orthonormal(signal, blocks, d_signal, d_blocks)
-    elif problem.update != "plain":
-        radial = jnp.sum(d_signal * signal, axis=-1)
-        radial = radial + jnp.sum(jnp.diagonal(d_blocks, axis1=-2, axis2=-1), axis=0) / 2
-        size = jnp.sum(signal * signal, axis=-1)
-        size = size + jnp.sum(jnp.diagonal(blocks, axis1=-2, axis2=-1), axis=0)
-        radial = radial / size  # the norm is conserved even off one: rounding does not grow
-        d_signal = d_signal - radial[:, None] * signal
-        d_blocks = d_blocks - (radial[:, None] + radial[None, :])[None] * blocks
+    if problem.update != "plain":
+        pull = restoring(problem, signal, blocks, d_signal, d_blocks)
+        turned = exact(pull, blocks)
+        d_signal = d_signal - exact(pull, signal)
+        d_blocks = d_blocks - turned - jnp.swapaxes(turned, -1, -2)
     d_parameters = {name: jnp.zeros_like(value) for name, value in parameters.items()}
     for name, rate in problem.parameter_rates.items():
         if name in held:

@@ -65,6 +65,7 @@ OPTIONS = {
     "normalise": "`normalise`",
     "clipped batch": "`clip` or `normalise` of a `batch`",
     "momentum": "`momentum`",
+    "heavy ball": "`momentum=HeavyBall(...)`",
 }
 
 
@@ -158,6 +159,29 @@ COMBINATIONS = (
     Combination.of("projected", "schedule", "order 2", "vectors", "clipped batch"),
     Combination.of("orthogonal", "schedule", "order 2", "vectors", "repeats", "clip"),
     Combination.of("orthogonal", "schedule", "order 2", "vectors", "repeats", "clip", "momentum"),
+    Combination.of("plain", "heavy ball"),
+    Combination.of("spherical", "noise", "order 1", "normaliser", "blocks", "heavy ball"),
+    Combination.of("plain", "schedule", "decay", "norm", "order 1", "sum", "clip", "heavy ball"),
+    Combination.of("projected", "batch", "order 2", "blocks", "vectors", "neurons", "heavy ball"),
+    Combination.of("orthogonal", "schedule", "batch", "noise", "neurons", "heavy ball"),
+    Combination.of("orthogonal", "order 2", "vectors", "normalise", "heavy ball"),
+    Combination.of(
+        "plain", "decay", "norm", "normaliser", "neurons", "normalise", "heavy ball", "blocks"
+    ),
+    Combination.of("spherical", "schedule", "order 2", "vectors", "clip", "heavy ball"),
+    Combination.of("plain", "batch", "decay", "noise", "norm", "sum", "blocks", "heavy ball"),
+    Combination.of("projected", "noise", "sum", "order 0", "clipped batch", "heavy ball"),
+    Combination.of(
+        "plain", "schedule", "batch", "decay", "norm", "order 0", "normaliser", "blocks",
+        "neurons", "heavy ball",
+    ),
+    Combination.of(
+        "plain", "decay", "norm", "order 2", "blocks", "vectors", "neurons", "clipped batch",
+        "heavy ball",
+    ),
+    Combination.of("projected", "schedule", "noise", "normaliser", "normalise", "heavy ball"),
+    Combination.of("spherical", "order 0", "blocks", "neurons", "clip", "heavy ball"),
+    Combination.of("spherical", "order 1", "neurons", "normalise", "heavy ball"),
 )  # fmt: skip
 
 # those of losses with a search phase; plain updates of a loss that leaves the norm free have decay
@@ -225,6 +249,8 @@ _CROSSED = Refusal(
     "problem.batch", "samples of a batch move each other's fields between the steps by N^(-1/2)"
 )
 _MEMORY = Refusal("problem.momentum", "a step remembers earlier samples, of order 1/N")
+_VELOCITY = Refusal("problem.momentum", "the velocity of the weights is a variable of its own")
+_AT_REST = Refusal("problem.momentum", "the law is one without velocities")
 _THEORY = ("limit", "velocity", "fluctuations", "exponent", "search")
 
 # options that exclude each other by what they mean; a sample of several vectors has no label
@@ -240,6 +266,8 @@ _ALTERNATIVES = [
     {"clip", "normalise", "clipped batch"},
     *({"batch", "clip"}, {"batch", "normalise"}, {"batch", "clipped batch"}),
     *({"repeated batch", "clip"}, {"repeated batch", "normalise"}, {"repeats", "clipped batch"}),
+    {"heavy ball", "momentum"},  # steps of order 1/N^2 repeat nothing, and a fast skip oscillates
+    *({"heavy ball", "repeats"}, {"heavy ball", "repeated batch"}, {"heavy ball", "fast"}),
 ]
 
 
@@ -257,13 +285,16 @@ def refusal(option: str, update: str, level: str) -> Refusal | None:
         return _NO_LIMIT
     if option == "clipped batch" and level in _THEORY:
         return _JOINT
+    if option == "heavy ball" and level in ("velocity", "search"):
+        return _VELOCITY if level == "velocity" else _AT_REST
     if level == "fluctuations":
-        return {"fast": _FAST, "repeated batch": _CROSSED, "momentum": _MEMORY}.get(option)
+        refused = {"fast": _FAST, "repeated batch": _CROSSED}
+        return (refused | dict.fromkeys(("momentum", "heavy ball"), _MEMORY)).get(option)
     if level == "search":
         if update == "orthogonal" and option in ("neurons", "sum"):
             return _PUSHED
-        refused = {"order 1": _SLOW, "order 2": _SLOW, "neurons": _COUPLED, "schedule": _CLOCK}
-        return refused.get(option)
+        slow = {"order 1": _SLOW, "order 2": _SLOW, "neurons": _COUPLED, "schedule": _CLOCK}
+        return slow.get(option)
     return None
 
 

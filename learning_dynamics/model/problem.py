@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from learning_dynamics.model.heavy_ball import HeavyBall
 from learning_dynamics.model.input_model import InputModel, NoiseBlocks
 from learning_dynamics.model.latent import Latent
 from learning_dynamics.model.latents import Normal
@@ -62,7 +63,7 @@ class Problem:
             G_k min(1, c N^(1/2) / |G_k|).
         normalise: whether it becomes G_k N^(1/2) / |G_k|, of norm N^(1/2) whatever the loss.
         momentum: beta in V' = beta V - (eta/N) (G + weight_decay W), W' = W + V', V = 0 at time
-            zero; parameters likewise.
+            zero; parameters likewise. `HeavyBall(gamma)` has a memory of order N updates.
 
     Raises:
         ValueError: on values outside their range and options that would be ignored.
@@ -114,6 +115,9 @@ class Problem:
             raise reject("normalise", "be True or False", repr(self.normalise))
         if self.normalise and self.clip is not None:
             raise reject("clip", "be left out for normalised gradients", self.clip)
+        if isinstance(self.momentum, HeavyBall) and self.repeats > 1:
+            demand = "be 1 with a heavy ball: its steps are too short to move the fields of a batch"
+            raise reject("repeats", demand, self.repeats)
         self._check_numbers()
         self._check_shapes()
 
@@ -124,7 +128,7 @@ class Problem:
             "label_noise": self.label_noise,
             "initial_norm": self.initial_norm,
             "clip": self.clip,
-            "momentum": self.momentum,
+            "momentum": None if isinstance(self.momentum, HeavyBall) else self.momentum,
             **{f"parameter_rates[{name!r}]": rate for name, rate in self.parameter_rates.items()},
         }
         for name, value in numbers.items():

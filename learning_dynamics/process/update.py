@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from learning_dynamics.model.heavy_ball import HeavyBall
 from learning_dynamics.model.learner import Sample
 from learning_dynamics.model.overlaps import State
 from learning_dynamics.model.problem import Problem, mixing_matrix, noise_blocks
@@ -107,7 +108,8 @@ def update(
 
         V' = beta V - (eta/N) G,     W' = W + V',
 
-    and the frame spans the rows of V as well. `repeats` steps use the same samples.
+    and the frame spans the rows of V as well (`HeavyBall`: beta = 1 - gamma / N, and all rates are
+    divided by N once more). `repeats` steps use the same samples.
 
     Returns:
         State and V, None without a momentum.
@@ -147,9 +149,10 @@ def _step(
     """One step from `state`, which is `framed` in the frame of the sample."""
     dtype = state.signal.dtype
     descent = _descent(problem, layout, draw, state, framed)
-    rate = jnp.asarray(problem.learning_rate, dtype) / float(layout.dimension)
+    heavy, n = isinstance(problem.momentum, HeavyBall), float(layout.dimension)
+    rate = jnp.asarray(problem.learning_rate, dtype) / n ** (2 if heavy else 1)
     sizes = {
-        name: jnp.asarray(size, dtype) / float(layout.dimension) ** problem.order(name)
+        name: jnp.asarray(size, dtype) / n ** (problem.order(name) + heavy)
         for name, size in problem.parameter_rates.items()
     }
     change = State(
@@ -157,7 +160,10 @@ def _step(
         tuple(-rate * part for part in descent.noise),
         {name: -size * descent.parameters[name] for name, size in sizes.items()},
     )
-    if velocity is not None:
+    if heavy:  # 1 - gamma / N itself would be rounded
+        loss = jnp.asarray(problem.momentum.friction, dtype) / n
+        change = jax.tree.map(lambda v, step: v + (step - loss * v), velocity, change)
+    elif velocity is not None:
         memory = jnp.asarray(problem.momentum, dtype)
         change = jax.tree.map(lambda v, step: memory * v + step, velocity, change)
     parameters = {**framed.parameters}

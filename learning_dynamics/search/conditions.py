@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning_dynamics.limit.sample_step import follows_gradient
+from learning_dynamics.model.heavy_ball import HeavyBall
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.search.information_exponent import InformationExponent
 from learning_dynamics.validation import reject
@@ -17,9 +18,12 @@ def check_steps(problem: Problem) -> None:
     """Refuse steps whose drift at zero overlap is not that of one neuron by a potential.
 
     Raises:
-        ValueError: on orthonormal rows of several neurons; on repeated, clipped or normalised steps
-            with several vectors per sample.
+        ValueError: on a heavy ball; on orthonormal rows of several neurons; on repeated, clipped or
+            normalised steps with several vectors per sample.
     """
+    if isinstance(problem.momentum, HeavyBall):
+        demand = "be a number or left out: the law is one without velocities"
+        raise reject("problem.momentum", demand, problem.momentum)
     if problem.update == "orthogonal" and problem.learner.neurons > 1:
         demand = "leave the neurons alone: orthonormal rows push each other"
         raise reject("problem.update", demand, "'orthogonal'")

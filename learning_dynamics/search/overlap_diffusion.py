@@ -16,6 +16,7 @@ from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.noise import LimitNoise
 from learning_dynamics.limit.population import Population, chunked
 from learning_dynamics.limit.velocity import lasting_share, velocity
+from learning_dynamics.model.heavy_ball import HeavyBall
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.search.recovery_diffusion import RecoveryLaw, diffusion_law
@@ -48,6 +49,8 @@ def overlap_law(
         ValueError: on another problem.
     """
     n, end = positive_integer("dimension", dimension), between("threshold", threshold, 0, 1)
+    if isinstance(problem.momentum, HeavyBall):
+        raise reject("problem.momentum", "be a number or left out", problem.momentum)
     if problem.update == "plain":
         raise reject("problem.update", "keep rows of norm one", repr(problem.update))
     if problem.learner.neurons != 1 or problem.inputs.directions != 1 or problem.parameter_rates:

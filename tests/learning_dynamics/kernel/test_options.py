@@ -127,6 +127,8 @@ def numbers(combination):
         given["normalise"] = True
     if "momentum" in options:
         given["momentum"] = 0.4
+    if "heavy ball" in options:
+        given["momentum"] = ld.HeavyBall(1.5)
     return {"update": combination.update, **given}
 
 
@@ -215,7 +217,7 @@ def process(combination):
     With a momentum before and after one update once it is under way, and at tau = 1.
     """
     one = problem(combination)
-    times = [FIRST, 1.0] if one.momentum is None else [LATER, LATER + FIRST, 1.0]
+    times = [LATER, LATER + FIRST, 1.0] if "momentum" in combination.options else [FIRST, 1.0]
     options = {"start": overlaps(one, LARGE), "level": "overlaps", "observe": {"blocks": blocks}}
     return ld.simulate(
         one, dimension=LARGE, times=times, replicas=MANY, key=jax.random.key(3), **options
@@ -276,7 +278,7 @@ def check_limit(combination):
     )  # fmt: skip
     for name, draws in seen.values.items():
         error = limit.quadrature_error[name][0] + limit.integrator_error[name][0]
-        bias = 4 / LARGE / (1 - (one.momentum or 0.0))
+        bias = 4 / LARGE / (1 - (one.momentum if "momentum" in combination.options else 0.0))
         assert_theory_agrees(draws[:, -1], limit.values[name][0], error, bias, name)
 
 

@@ -67,6 +67,13 @@ def limited(problem, slope):
     return slope
 
 
+def memory(problem, dimension):
+    """Share of the step before that is kept, and the power of 1/N of the rates."""
+    if isinstance(problem.momentum, ld.HeavyBall):
+        return jnp.float32(1 - problem.momentum.friction / dimension), 2
+    return jnp.float32(problem.momentum or 0.0), 1
+
+
 def drive(problem, dimension, weights, parameters, way, samples, key):
     """Draws of N / eta times the step of one batch along `way`, shape (K, N), to be averaged."""
     cast = problem.cast(jnp.float32)
@@ -87,7 +94,7 @@ def drive(problem, dimension, weights, parameters, way, samples, key):
         w, total, v = jnp.asarray(weights, jnp.float32), 0.0, 0.0
         for _ in range(problem.repeats):
             slope = limited(problem, jax.grad(loss)(w))
-            v = jnp.float32(problem.momentum or 0.0) * v - rate * slope
+            v = memory(problem, dimension)[0] * v - rate * slope
             w, total = w + v, total + slope
         return jnp.sum(total * jnp.asarray(way, jnp.float32))
 
@@ -98,7 +105,7 @@ def drive(problem, dimension, weights, parameters, way, samples, key):
 def sgd(problem, dimension, weights, parameters, replicas, key, steps):
     """Final order parameters of independent runs; from random weights if None are given."""
     cast = problem.cast(jnp.float32)
-    n = float(dimension)
+    n, (kept, power) = float(dimension), memory(problem, dimension)
 
     def value(rate, number):
         return jnp.float32(rate(number.astype(jnp.float32) / n) if callable(rate) else rate)
@@ -111,7 +118,6 @@ def sgd(problem, dimension, weights, parameters, replicas, key, steps):
         (w, parameters, v, velocities), (key, number) = carry, numbered
         keys = jax.random.split(key, problem.batch)
         vectors, label = jax.vmap(partial(draw_sample, cast, dimension))(keys)
-        memory = jnp.float32(0.0 if problem.momentum is None else problem.momentum)
         for _ in range(problem.repeats):
             slope, slopes = jax.grad(mean_loss, (0, 1))(w, parameters, vectors, label)
             slope = limited(problem, slope)
@@ -119,7 +125,7 @@ def sgd(problem, dimension, weights, parameters, replicas, key, steps):
                 slope = slope - jnp.sum(slope * w, axis=1, keepdims=True) * w
             if problem.weight_decay is not None:
                 slope = slope + value(cast.weight_decay, number) * w
-            v = memory * v - value(cast.learning_rate, number) / n * slope
+            v = kept * v - value(cast.learning_rate, number) / n**power * slope
             w = w + v
             if problem.update == "orthogonal":
                 left, _, right = jnp.linalg.svd(w, full_matrices=False)
@@ -127,8 +133,8 @@ def sgd(problem, dimension, weights, parameters, replicas, key, steps):
             elif problem.update != "plain":
                 w = w / jnp.linalg.norm(w, axis=1, keepdims=True)
             for name, rate in cast.parameter_rates.items():
-                size = value(rate, number) / n ** problem.order(name)
-                change = memory * velocities[name] - size * slopes[name]
+                size = value(rate, number) / n ** (problem.order(name) + power - 1)
+                change = kept * velocities[name] - size * slopes[name]
                 velocities = {**velocities, name: change}
                 parameters = {**parameters, name: parameters[name] + change}
         return (w, parameters, v, velocities), None

@@ -82,7 +82,7 @@ def sample_step(
         A_r = sum_(i<r) A(F_i),  F_(i+1) = F_i - (eta / b) U_i Gamma,  U_i = A(F_i) + beta U_(i-1)
 
     with the momentum beta. Norms and parameters move by order 1/N. The squared norm of the gradient
-    of a neuron is N (A Gamma A^T)_kk: `gradient_factor`.
+    of a neuron is N (A Gamma A^T)_kk, that of all the sum of these: `gradient_factor`.
 
     Args:
         problem: definition.

@@ -62,6 +62,9 @@ class Problem:
             G = dl/dW, averaged over the batch and without weight decay, becomes
             G_k min(1, c N^(1/2) / |G_k|).
         normalise: whether it becomes G_k N^(1/2) / |G_k|, of norm N^(1/2) whatever the loss.
+        gradient_norm: norm that `clip` and `normalise` take: |G_k| of each "neuron", or |G| of the
+            "whole" dl/dW, one factor for all rows (`optax.clip_by_global_norm`). Gradients of
+            parameters are neither counted nor changed.
         momentum: beta in V' = beta V - (eta/N) (G + weight_decay W), W' = W + V', V = 0 at time
             zero; parameters likewise. `HeavyBall(gamma)` has a memory of order N updates.
 
@@ -82,6 +85,7 @@ class Problem:
     repeats: int = static(default=1, kw_only=True)
     clip: Any = None
     normalise: bool = static(default=False, kw_only=True)
+    gradient_norm: Literal["neuron", "whole"] = static(default="neuron", kw_only=True)
     momentum: Any = None
 
     def __post_init__(self) -> None:
@@ -115,6 +119,9 @@ class Problem:
             raise reject("normalise", "be True or False", repr(self.normalise))
         if self.normalise and self.clip is not None:
             raise reject("clip", "be left out for normalised gradients", self.clip)
+        one_of("gradient_norm", self.gradient_norm, ("neuron", "whole"))
+        if self.gradient_norm == "whole" and not self.normalise and self.clip is None:
+            raise reject("gradient_norm", "be left out without `clip` or `normalise`", "'whole'")
         if isinstance(self.momentum, HeavyBall) and self.repeats > 1:
             demand = "be 1 with a heavy ball: its steps are too short to move the fields of a batch"
             raise reject("repeats", demand, self.repeats)

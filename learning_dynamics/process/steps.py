@@ -24,12 +24,15 @@ def gradient_factor(problem: Problem, square: jax.Array) -> jax.Array:
     """What the gradient of each neuron is multiplied by, from its squared norm per dimension.
 
     With g_k = |dl/dw_k| / N^(1/2): 1 / g_k for unit gradients (0 where there is no gradient), and
-    min(1, c / g_k) for gradients clipped at c N^(1/2).
+    min(1, c / g_k) for gradients clipped at c N^(1/2). Where the problem takes the norm of the
+    whole gradient, g^2 = sum_k g_k^2 stands for each g_k^2.
 
     Args:
         problem: with `clip` or `normalise`.
         square: g_k^2, shape (K,).
     """
+    if problem.gradient_norm == "whole":
+        square = jnp.broadcast_to(jnp.sum(square, keepdims=True), square.shape)
     if problem.normalise:
         least = jnp.zeros((), square.dtype)
         numerator = jnp.ones((), square.dtype)

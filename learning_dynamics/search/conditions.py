@@ -18,8 +18,8 @@ def check_steps(problem: Problem) -> None:
     """Refuse steps whose drift at zero overlap is not that of one neuron by a potential.
 
     Raises:
-        ValueError: on a heavy ball; on orthonormal rows of several neurons; on repeated, clipped or
-            normalised steps with several vectors per sample.
+        ValueError: on a heavy ball; on orthonormal rows of several neurons, or the norm of their
+            whole gradient; on repeated, clipped or normalised steps with several vectors.
     """
     if isinstance(problem.momentum, HeavyBall):
         demand = "be a number or left out: the law is one without velocities"
@@ -27,6 +27,9 @@ def check_steps(problem: Problem) -> None:
     if problem.update == "orthogonal" and problem.learner.neurons > 1:
         demand = "leave the neurons alone: orthonormal rows push each other"
         raise reject("problem.update", demand, "'orthogonal'")
+    if problem.gradient_norm == "whole" and problem.learner.neurons > 1:
+        demand = "be 'neuron' for several neurons, which a common factor couples"
+        raise reject("problem.gradient_norm", demand, "'whole'")
     if follows_gradient(problem) or problem.inputs.vectors == 1:
         return
     name = "repeats" if problem.repeats > 1 else "normalise" if problem.normalise else "clip"

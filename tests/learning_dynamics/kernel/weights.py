@@ -59,7 +59,8 @@ def sample_loss(problem, dimension, weights, parameters, vectors, label, *, gram
 
 def limited(problem, slope):
     """Rows of a gradient of shape (K, N), clipped or normalised."""
-    length = jnp.linalg.norm(slope, axis=1, keepdims=True) / jnp.float32(slope.shape[1] ** 0.5)
+    axis = None if problem.gradient_norm == "whole" else 1
+    length = jnp.linalg.norm(slope, axis=axis, keepdims=True) / jnp.float32(slope.shape[1] ** 0.5)
     if problem.normalise:
         return slope / jnp.where(length > 0, length, 1)  # 0 where it underflows
     if problem.clip is not None:

@@ -27,13 +27,13 @@ class Head(ld.Learner):
 
     def loss(self, fields, norms, parameters, sample):
         value, target = sample.label
-        attention = jax.nn.softmax(fields.T @ fields)  # tokens ask and answer with the same w
+        attention = jax.nn.softmax(fields.T @ fields / 2)  # tokens ask and answer with the same w
         return jnp.mean((attention @ value - target) ** 2)
 
 
 problem = ld.Problem(Sequences(), Head(), 1.0, update="spherical")
-run = {"dimension": 500, "replicas": 20, "level": "overlaps", "key": jax.random.key(0)}
-start = ld.order_parameters([[0.1]], [[1.0]])
+run = {"dimension": 2000, "replicas": 20, "level": "overlaps", "key": jax.random.key(0)}
+start = ld.order_parameters([[0.2]], [[1.0]])
 seen = ld.simulate(problem, start=start, times=jnp.arange(1, 21), **run)
 limit = ld.integrate(problem, start=seen, points=2**15, method="tensor", finite_size=False)
 ld.compare(seen, limit, quantities="signal").plot("attention_head.png", logx=False)

@@ -87,7 +87,7 @@ def momentum_is_a_larger_rate(run: Run) -> Evidence:
 
     right = limit(problem, "limit at rate eta / (1 - beta)")
     allowed = 2 / DIMENSION / (1 - MOMENTUM) * np.ones(right.values.shape)
-    slow = ld.Problem(inputs, learner, RATE, label_noise=0.3)
+    slow = ld.Problem(inputs, learner, RATE, label_noise=0.3, momentum=0.0)  # the same program
     quiet = ld.Problem(inputs, learner, RATE / (1 - MOMENTUM), label_noise=0.3, batch=5)
     overlaps = compare(
         measured, right.with_bias(allowed, BIAS), name="soft committee", quantity="order parameters"

@@ -58,7 +58,8 @@ def test_limit_against_weights(limit, dimension):
         off = np.abs(draws[name].mean(0) - values[0]) - 4 / dimension
         assert np.all(off < 5 * scale), (name, np.max(off / scale))
         far = max(far, np.max((np.abs(values - other.values[name])[0] - 4 / dimension) / scale))
-    assert far > 5  # a factor for each neuron is another limit
+    if dimension == 2000:  # a factor for each neuron is another limit; 4/N hides it at 200
+        assert far > 5
 
 
 @pytest.mark.slow

@@ -152,3 +152,37 @@ def test_levels_without_velocities_refuse():
     ):
         with pytest.raises(ValueError, match=r"Argument `problem.momentum`"):
             call()
+
+
+@pytest.mark.slow
+def test_runs_go_on_and_frictions_are_batched(tmp_path, key):
+    """Checkpoints, continued runs, a batch of frictions, and `Limit.at`."""
+    problem = line.problem(RATE, momentum=BALL)
+    options = {"dimension": 20, "replicas": 2, "level": "overlaps", "start": line.START}
+    times = {"times": [1.0, 2.0], "key": key}
+    saved = {"checkpoint": tmp_path / "a.npz"}
+    first = ld.simulate(problem, **options, **times, **saved)
+    again = ld.simulate(problem, **options, **times, **saved)
+    np.testing.assert_array_equal(first.values["signal"], again.values["signal"])
+    other = line.problem(RATE, momentum=ld.HeavyBall(2 * FRICTION))
+    changed = ld.simulate(other, **options, **times)
+    assert np.max(np.abs(changed.values["signal"] - first.values["signal"])) > 1e-3
+
+    def run(friction):
+        one = line.problem(RATE, momentum=ld.HeavyBall(friction))
+        return ld.simulate(one, **options, **times).values["signal"]
+
+    both = jax.vmap(run)(jnp.array([FRICTION, 2 * FRICTION]))
+    np.testing.assert_allclose(both[0], first.values["signal"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(both[1], changed.values["signal"], rtol=1e-4, atol=1e-5)
+    options["start"] = first
+    later = ld.simulate(problem, times=[1.0], key=jax.random.key(9), **options)
+    with pytest.raises(ValueError, match="Argument `start` must have begun at rest"):
+        ld.integrate(problem, start=later)
+    limit = ld.integrate(problem, start=first, points=2**6, method="tensor")
+    np.testing.assert_allclose(limit.at([1.0]).signal[0, 0, 0, 0], closed_form([1.0])[0], atol=1e-6)
+    friction = ld.optimise(
+        problem, over="momentum.friction", objective=line.rho, start=line.START, until=2.0,
+        points=2**6, method="tensor",
+    )  # fmt: skip
+    assert friction.residual < 1e-2

@@ -443,7 +443,9 @@ def search_problem(combination):
         given["parameter_orders"] = {"v": 0} if "order 0" in options else {}
     kinds = {"sum": (EvenApart, 2), "normaliser": (EvenNormalised, 1), "neurons": (Even, 2)}
     learner, neurons = next((kinds[name] for name in kinds if name in options), (Even, 1))
-    one = ld.Problem(Square("blocks" in options), learner(neurons), 0.5, **given)
+    # unit gradients make more noise: at 0.5 / (1 - 0.4) the overlap does not grow
+    rate = 0.2 if {"normalise", "momentum"} <= options else 0.5
+    one = ld.Problem(Square("blocks" in options), learner(neurons), rate, **given)
     return scheduled(one) if "schedule" in options else one
 
 
@@ -454,7 +456,9 @@ def overlap(o):
 def check_search(combination):
     """Median time to weak recovery from random starts, to 8 % of it and five errors."""
     one, n, replicas = search_problem(combination), LARGE, 2000
-    law = ld.search_law(one, key=jax.random.key(1), dimension=dimension_of(one))
+    # where the gradient jumps in several blocks the default of 1e-3 is refused, and says so
+    accuracy = 0.02 if one.clip is not None or one.normalise else None
+    law = ld.search_law(one, key=jax.random.key(1), dimension=dimension_of(one), accuracy=accuracy)
     assert law.order == 2
     expected = np.sort(law.updates(n))
     longest = 4 * float(np.median(expected)) / n

@@ -443,9 +443,7 @@ def search_problem(combination):
         given["parameter_orders"] = {"v": 0} if "order 0" in options else {}
     kinds = {"sum": (EvenApart, 2), "normaliser": (EvenNormalised, 1), "neurons": (Even, 2)}
     learner, neurons = next((kinds[name] for name in kinds if name in options), (Even, 1))
-    # unit gradients make more noise: at 0.5 / (1 - 0.4) the overlap does not grow
-    rate = 0.2 if {"normalise", "momentum"} <= options else 0.5
-    one = ld.Problem(Square("blocks" in options), learner(neurons), rate, **given)
+    one = ld.Problem(Square("blocks" in options), learner(neurons), 0.5, **given)
     return scheduled(one) if "schedule" in options else one
 
 

@@ -13,13 +13,13 @@ from learning_dynamics.files import (
 )
 from learning_dynamics.markup import duration
 from learning_dynamics.report.claims import (
-    BrokenPlugin,
     Claim,
     Outcome,
     Size,
     load_plugins,
 )
 from learning_dynamics.report.forecast import Forecast, shortest_then_longest
+from learning_dynamics.report.plugins import BrokenPlugin
 from learning_dynamics.report.progress import Progressing
 from learning_dynamics.report.records import finished, load_records, store
 from learning_dynamics.report.rendering import render

@@ -12,10 +12,12 @@ from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.theory.contrast import alone, contrast
 from diffusion_theory.theory.loss import gradient_norm
-from learning_dynamics.validation import finite_array, one_of, reject
+from learning_dynamics.evidence.statistics import jackknife
+from learning_dynamics.hermite import hermite
+from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
 
-__all__ = ["DirectionExponent", "Growth", "growth", "information_exponents", "sample_complexity"]
-__all__ += ["signal_form"]
+__all__ = ["DirectionExponent", "Growth", "exponent_along", "growth", "information_exponents"]
+__all__ += ["sample_complexity", "signal_form"]
 
 Array = NDArray[np.float64]
 Verdict = Literal["attractive", "repelled", "flat"]
@@ -103,14 +105,58 @@ def information_exponents(
     return found
 
 
-def _leading(c: tuple[Array, Array], moments: Array) -> DirectionExponent:
+def exponent_along(
+    fields: ArrayLike, learner: TiedDenoiser, *, diffusion_time: float = 0.3, parts: int = 10
+) -> tuple[DirectionExponent, Array, Array]:
+    """Leading order of the loss along a direction in which only samples of the data are known.
+
+    With p = x0.e about its mean, the loss at w = alpha e + (what is orthogonal to all structure) is
+    sum_k c_k alpha^k a^k E He_k(p) / k!, for the noisy input x = a x0 + b z has
+    E He_k(x.e) = a^k E He_k(p). An order counts where it exceeds five standard errors of its moment
+    (jackknife over parts of the samples), up to order 4.
+
+    Equation: :eq:`eq:mcm-exponent`.
+
+    Args:
+        fields: p, one for each sample, shape (n,); samples that belong together side by side.
+        learner: a denoiser; of several neurons, each moves so while overlaps are small.
+        diffusion_time: t, a = exp(-t).
+        parts: of the samples, at least two.
+
+    Returns:
+        The leading order, and a^k E He_k(p) for k = 0..4 with standard errors, shape (5,).
+
+    Raises:
+        ValueError: with fewer samples than parts.
+
+    Source: derived here.
+    """
+    p = finite_array("fields", fields, ndim=1)
+    count = positive_integer("parts", parts)
+    if not 2 <= count <= p.size:
+        raise reject("parts", f"lie between 2 and the {p.size} samples", parts)
+    inputs = MixedCumulant(diffusion_time=diffusion_time)
+    powers = float(inputs.noise_level.signal) ** np.arange(5)
+    centred = p - p.mean()
+    table = np.stack([hermite(k, centred) for k in range(5)])
+    means = np.stack([part.mean(axis=1) for part in np.array_split(table, count, axis=1)])
+    found = jackknife(means, lambda mean: powers * mean, {"order": np.arange(5)})
+    c = contrast(inputs, alone(learner)).coefficients(4)
+    return _leading(c, found.values, found.standard_error), found.values, found.standard_error
+
+
+def _leading(
+    c: tuple[Array, Array], moments: Array, moment_errors: Array | None = None
+) -> DirectionExponent:
     values, errors = c
-    for k in range(1, _ORDERS + 1):
+    scale = float(np.abs(values).max())
+    for k in range(1, moments.size):
         if not np.isfinite(moments[k]):
             break
         coefficient = float(values[k] * moments[k] / factorial(k))
-        scale = float(np.abs(values).max())
-        error = float(errors[k] * abs(moments[k]) + 1e-13 * scale) / factorial(k)
+        numerical = float(errors[k] * abs(moments[k]) + 1e-13 * scale)
+        sampled = 0.0 if moment_errors is None else float(abs(values[k]) * moment_errors[k])
+        error = float(np.hypot(numerical, sampled)) / factorial(k)
         if abs(coefficient) > 5 * error:
             attractive = k % 2 == 1 or coefficient < 0
             return DirectionExponent(

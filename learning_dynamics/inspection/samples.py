@@ -35,7 +35,7 @@ ROWS, FEW = 10_000, 16  # most and fewest rows
 COLUMNS = 2048  # most directions; their covariance is diagonalised a dozen times
 WHOLE, MANY = 40, 64  # largest side and least number of images that are rows as a whole
 SIDE = 16  # of the patches of larger images
-WINDOW = 64  # side in which Fourier spectra are measured
+WINDOW, WINDOWS = 64, 1000  # side in which Fourier spectra are measured, most of them
 SHOWN, LARGEST = 8, 128  # pictures that are shown, and their largest side
 BLOCKS = 10  # of rows, for jackknife errors
 
@@ -216,14 +216,8 @@ def _from_images(data: ImageSet, name: str, rng: np.random.Generator) -> Samples
             "random places; errors come from parts of neighbouring patches."
         )
         window = min(WINDOW, smallest // 2 * 2)
-        windows = cut_patches(data, window, dtype=np.float64).images[:ROWS]
-        if len(windows) < BLOCKS:  # overlapping ones fill the parts of the jackknife
-            places = sum(
-                (h - window + 1) * (w - window + 1) for h, w in (i.shape[:2] for i in data)
-            )
-            many = min(4 * BLOCKS, places)
-            windows = sample_patches(data, window, many, key=seed, dtype=np.float64).images
-        shown = tuple(_square(data[i]) for i in range(min(SHOWN, len(data))))
+        windows = _windows(data, window, seed)
+        shown = _squares([data[i] for i in range(min(SHOWN, len(data)))])
     if any(image.ndim == 3 and image.shape[2] > 1 for image in data):
         notes.append("Colours are turned into grey by their luminance.")
     flat = images.reshape(len(images), -1)
@@ -268,11 +262,30 @@ def _scaled(rows: Array) -> Array:
     return np.asarray(centred / scale)
 
 
-def _square(image: NDArray[Any]) -> Array:
-    """Central square of a picture in grey, reduced to a side that can be shown, even."""
-    grey = grayscale(image)
-    side = min(grey.shape)
-    top, left = ((length - side) // 2 for length in grey.shape)
-    square = block_mean(grey[top : top + side, left : left + side], -(-side // LARGEST))
-    even = len(square) // 2 * 2
-    return np.asarray(square[:even, :even])
+def _windows(data: ImageSet, side: int, seed: int) -> Array:
+    """Disjoint squares of the pictures, or overlapping ones where there are too few of them."""
+    shapes = [image.shape[:2] for image in data]
+    disjoint = sum((height // side) * (width // side) for height, width in shapes)
+    if disjoint >= BLOCKS:
+        many = min(disjoint, WINDOWS)
+        return cut_patches(data, side, limit=many, key=seed, dtype=np.float64).images
+    places = sum((height - side + 1) * (width - side + 1) for height, width in shapes)
+    many = min(4 * BLOCKS, places)
+    return sample_patches(data, side, many, key=seed, dtype=np.float64).images
+
+
+def _squares(images: Sequence[NDArray[Any]]) -> tuple[Array, ...]:
+    """Central squares of pictures in grey, reduced to sides that can be shown, all equal."""
+    squares = []
+    for image in images:
+        grey = grayscale(image)
+        side = min(grey.shape)
+        top, left = ((length - side) // 2 for length in grey.shape)
+        square = grey[top : top + side, left : left + side]
+        squares.append(block_mean(square, -(-side // LARGEST)))
+    even = min(len(square) for square in squares) // 2 * 2
+    starts = [(len(square) - even) // 2 for square in squares]
+    return tuple(
+        np.asarray(square[at : at + even, at : at + even])
+        for at, square in zip(starts, squares, strict=True)
+    )

@@ -86,10 +86,16 @@ def _scales(shape: tuple[int, ...]) -> list[int]:
     return sorted({round(float(scale)) for scale in np.geomspace(1, last, 8)})
 
 
+def _power(fields: Array) -> Array:
+    """Mean power of each mode in units of the fields, so that parts can be averaged."""
+    variance = fields.var(axis=(1, 2)).mean()
+    return spectrum_from_fields(fields) * variance if variance > 0 else 0 * wave_number(fields.shape[1:])
+
+
 def _effective(windows: Array) -> tuple[list[Number], Figure]:
     shape = (int(windows.shape[1]), int(windows.shape[2]))
     fields = np.asarray(periodic_component(windows), np.float64)
-    parts = np.stack([spectrum_from_fields(fields[part]) for part in in_blocks(len(fields))])
+    parts = np.stack([_power(fields[part]) for part in in_blocks(len(fields))])
     scales = _scales(shape)
     k = wave_number(shape)
 
@@ -104,8 +110,8 @@ def _effective(windows: Array) -> tuple[list[Number], Figure]:
     labels = np.array([*(f"scale {m}" for m in scales), "exponent"])
     found = jackknife(np.maximum(parts, 1e-12), statistic, {"quantity": labels})
     modes = 2 * len(k)
-    relative = (ORDER - 1) * (found.values[:-1] - np.log(modes))
-    spread = (ORDER - 1) * found.standard_error[:-1]
+    logs, errors = found.values[:-1], found.standard_error[:-1]
+    relative, spread = (ORDER - 1) * (logs - np.log(modes)), (ORDER - 1) * errors
     exponent, error = float(found.values[-1]), float(found.standard_error[-1])
     line = (ORDER - 1) * (
         sizes(power_law_spectrum(shape, max(exponent, 0.0))) - np.log(modes)
@@ -115,11 +121,11 @@ def _effective(windows: Array) -> tuple[list[Number], Figure]:
         Number("exponent of the power", exponent, error, r"$\lambda_k \propto |k|^{-\gamma}$"),
     ]
     for name, at in {"low": 0, "high": -1}.items():
-        size = float(np.exp(found.values[at]))
+        size = float(np.exp(logs[at]))
         cost = float(np.exp(relative[at]))
         numbers += [
             Number(f"$N_{{eff}}$, tied modes {name} in the spectrum", size,
-                   size * float(found.standard_error[at]), r"$tr \Sigma / \lambda_S$"),
+                   size * float(errors[at]), r"$tr \Sigma / \lambda_S$"),
             Number(f"predicted cost of phases there, relative to white inputs", cost,
                    cost * float(spread[at]), r"$(N_{eff} / N)^3$"),
         ]  # fmt: skip

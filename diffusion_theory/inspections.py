@@ -59,16 +59,17 @@ def orders(samples: Samples, key: jax.Array) -> Findings:
     halves = _halves(len(white))
     found = kurtotic_directions(white[halves[0]], KURTOTIC, generator(key))
     fields = white[halves[1]] @ found.T
-    fields = (fields - fields.mean(axis=0)) / fields.std(axis=0)
-    kurtotic = [_look(f"kurtotic {i + 1}", field) for i, field in enumerate(fields.T)]
-    normed = rows[:, :count] / rows[:, :count].std(axis=0)
-    same = [_look(f"eigenvector {i + 1}, whitened", normed[:, i]) for i in range(count)]
+    kurtotic = [_look(f"kurtotic {i + 1}", field, True) for i, field in enumerate(fields.T)]
+    same = [_look(f"eigenvector {i + 1}, whitened", rows[:, i], True) for i in range(count)]
     panels = {"terms": Panel(_terms(raw, [*same, *kurtotic]), TERMS)}
     if samples.images is not None:
-        vectors = found @ (
-            samples.spectrum.basis[:, : white.shape[1]]
-            * np.sqrt(samples.spectrum.spectrum[: white.shape[1]])
-        ).T
+        vectors = (
+            found
+            @ (
+                samples.spectrum.basis[:, : white.shape[1]]
+                * np.sqrt(samples.spectrum.spectrum[: white.shape[1]])
+            ).T
+        )
         pictures = vectors.reshape(-1, *samples.images.shape[1:])
         panels["kurtotic"] = Panel(
             image_grid([pictures], ["kurtotic"], scale="image"),
@@ -92,15 +93,17 @@ def orders(samples: Samples, key: jax.Array) -> Findings:
     ]
     tables = [
         _table("Along the data's own directions", raw),
-        _table("The same directions at variance one, and the most kurtotic ones", [*same, *kurtotic]),
+        _table(
+            "The same directions at variance one, and the most kurtotic ones", [*same, *kurtotic]
+        ),
     ]
     return Findings(numbers, panels=panels, tables=tables, notes=notes)
 
 
 TERMS = (
     "Coefficients of the loss against the overlap with a direction: order two is the variance beside "
-    "that of white data, order four the tails. Left the data as they are, right at variance one, "
-    "where order two vanishes by construction."
+    "that of white data, order four the tails; e. are eigenvectors, k. kurtotic directions. Left the "
+    "data as they are, right at variance one, where order two vanishes by construction."
 )
 
 
@@ -140,10 +143,10 @@ def kurtotic_directions(white: Array, count: int, rng: np.random.Generator) -> A
     return kept
 
 
-def _look(name: str, field: Array) -> _Seen:
+def _look(name: str, field: Array, white: bool = False) -> _Seen:
     parts = in_blocks(len(field))
     seen = [
-        exponent_along(field, learner, diffusion_time=TIME, parts=len(parts))
+        exponent_along(field, learner, diffusion_time=TIME, unit_variance=white, parts=len(parts))
         for learner in LEARNERS.values()
     ]
     means = np.stack([[(field[part] ** k).mean() for k in (2, 4)] for part in parts])
@@ -179,21 +182,26 @@ def _terms(raw: list[_Seen], white: list[_Seen]) -> Figure:
     for axes, rows, title in zip(
         grid[0], (raw, white), ("as they are", "at variance one"), strict=True
     ):
-        at = np.arange(len(rows))
+        at, shown = np.arange(len(rows)), []
         for index, order in enumerate((2, 4)):
             values = [each.moments[order] / (2, 24)[index] for each in rows]
             errors = [each.errors[order] / (2, 24)[index] for each in rows]
+            shown += [np.subtract(values, errors), np.add(values, errors)]
             draw_simulation(
                 axes, at + 0.15 * (2 * index - 1), values, errors, index=index,
                 label=f"order {order}, $a^{order} E\\, He_{order} / {order}!$",
             )  # fmt: skip
         with figure_style():
             axes.axhline(0, color="#999999", linewidth=0.8, zorder=0)
-            names = [each.name.replace("eigenvector", "e.").replace("kurtotic", "k.") for each in rows]
+            names = [
+                each.name.replace("eigenvector", "e.").replace("kurtotic", "k.") for each in rows
+            ]
             names = [name.replace(", whitened", "") for name in names]
             axes.set_xticks(at, names, rotation=60, size=8)
             axes.set_title(title)
             axes.set_yscale("symlog", linthresh=0.1)
+            ends = np.concatenate([entry for entry in shown])
+            axes.set_ylim(min(1.6 * ends.min(), -0.02), max(1.6 * ends.max(), 0.02))
     with figure_style():
         grid[0, 0].set_ylabel("moment of the loss")
     legend_below(figure)

@@ -68,7 +68,7 @@ SURROGATES = (
 )
 EFFECTIVE = (
     "Cost of a quartet of phases relative to white inputs of the same number of modes, "
-    r"$(N_{eff} / N)^3$, against the scale of its wave vectors: markers from the spectrum of the "
+    "(N_eff / N)³, against the scale of its wave vectors: markers from the spectrum of the "
     "data with jackknife errors, line from the fitted power law. Below one the spectrum helps."
 )
 
@@ -89,7 +89,11 @@ def _scales(shape: tuple[int, ...]) -> list[int]:
 def _power(fields: Array) -> Array:
     """Mean power of each mode in units of the fields, so that parts can be averaged."""
     variance = fields.var(axis=(1, 2)).mean()
-    return spectrum_from_fields(fields) * variance if variance > 0 else 0 * wave_number(fields.shape[1:])
+    return (
+        spectrum_from_fields(fields) * variance
+        if variance > 0
+        else 0 * wave_number(fields.shape[1:])
+    )
 
 
 def _effective(windows: Array) -> tuple[list[Number], Figure]:
@@ -113,25 +117,23 @@ def _effective(windows: Array) -> tuple[list[Number], Figure]:
     logs, errors = found.values[:-1], found.standard_error[:-1]
     relative, spread = (ORDER - 1) * (logs - np.log(modes)), (ORDER - 1) * errors
     exponent, error = float(found.values[-1]), float(found.standard_error[-1])
-    line = (ORDER - 1) * (
-        sizes(power_law_spectrum(shape, max(exponent, 0.0))) - np.log(modes)
-    )
+    line = (ORDER - 1) * (sizes(power_law_spectrum(shape, max(exponent, 0.0))) - np.log(modes))
     numbers = [
         Number("N", modes, None, f"modes of a picture of {shape[0]} × {shape[1]} pixels"),
-        Number("exponent of the power", exponent, error, r"$\lambda_k \propto |k|^{-\gamma}$"),
+        Number("exponent of the power", exponent, error, "λ_k ∝ |k|^−γ"),
     ]
     for name, at in {"low": 0, "high": -1}.items():
         size = float(np.exp(logs[at]))
         cost = float(np.exp(relative[at]))
         numbers += [
-            Number(f"$N_{{eff}}$, tied modes {name} in the spectrum", size,
-                   size * float(errors[at]), r"$tr \Sigma / \lambda_S$"),
-            Number(f"predicted cost of phases there, relative to white inputs", cost,
-                   cost * float(spread[at]), r"$(N_{eff} / N)^3$"),
+            Number(f"N_eff, tied modes {name} in the spectrum", size,
+                   size * float(errors[at]), "tr Σ / λ_S"),
+            Number(f"predicted cost of phases {name} in the spectrum, relative to white inputs", cost,
+                   cost * float(spread[at]), "(N_eff / N)³"),
         ]  # fmt: skip
         if len(scales) == 1:
             break
-    figure, grid = new_figure(width=6.4, height=4.2)
+    figure, grid = new_figure(width=6.4, height=4.7)
     axes = grid[0, 0]
     values = np.exp(relative)
     draw_simulation(axes, scales, values, values * spread, label="spectrum of the data")

@@ -73,7 +73,7 @@ def finite_samples(samples: Samples, key: jax.Array) -> Findings:
         reason = (
             "the theory is that of data whose whitened rows have nearly equal norms, such as "
             "Gaussian data or independent coordinates of any law. Here the contrast of whole rows "
-            f"fluctuates: $E|y|^4 / (d (d + 2)) - 1$ is {subsample.contrast:.2g}, and the limit of "
+            f"fluctuates: E|y|⁴ / (d (d + 2)) − 1 is {subsample.contrast:.2g}, and the limit of "
             f"the claim is {UNIVERSAL:g}."
         )
         return Findings(numbers, (), [(each, reason) for each in compared], panels, (), notes)
@@ -312,16 +312,12 @@ def _optimum(
     )
     fewer = np.abs(law(sizes + 1).values - np.where(sizes > 2, law(sizes - 1).values, centre)) / 2
     fewer = np.where(np.isfinite(fewer), fewer, 0.0)
-    allowed = (
-        centre * (1 / of.spectrum.size + of.allowance) + fewer * sizes**2 / of.rows
-    )
+    allowed = centre * (1 / of.spectrum.size + of.allowance) + fewer * sizes**2 / of.rows
     predicted = law(sizes).with_bias(allowed, "$1/d$, repeated rows, contrast")
     found = compare(measured, predicted, name=name, quantity=quantity)
     values = law(of.fine[::3]).values
     kept = np.isfinite(values)
     lines = (of.fine[::3][kept], values[kept])
-    figure = found.plot(
-        x="N", logx=True, logy=True, x_label="number of samples N", fine=lines
-    )
+    figure = found.plot(x="N", logx=True, logy=True, x_label="number of samples N", fine=lines)
     stem = name.replace(" ", "-")
     return {stem: (found, Panel(figure, caption))}

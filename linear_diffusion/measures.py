@@ -134,9 +134,7 @@ def shared_noise_cosine(first: jax.Array, second: jax.Array) -> jax.Array:
     return jnp.sum(first * second) / jnp.sqrt(jnp.sum(first**2) * jnp.sum(second**2))
 
 
-def place_of_minimum(
-    curve: NDArray[np.float64], grid: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def place_of_minimum(curve: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.float64]:
     """Place of the minimum of curves over a uniform grid, by a parabola through three points.
 
     Args:

@@ -13,7 +13,6 @@ from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.theory.contrast import alone, contrast
 from diffusion_theory.theory.loss import gradient_norm
 from learning_dynamics.evidence.statistics import jackknife
-from learning_dynamics.hermite import hermite
 from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
 
 __all__ = ["DirectionExponent", "Growth", "exponent_along", "growth", "information_exponents"]
@@ -106,7 +105,12 @@ def information_exponents(
 
 
 def exponent_along(
-    fields: ArrayLike, learner: TiedDenoiser, *, diffusion_time: float = 0.3, parts: int = 10
+    fields: ArrayLike,
+    learner: TiedDenoiser,
+    *,
+    diffusion_time: float = 0.3,
+    unit_variance: bool = False,
+    parts: int = 10,
 ) -> tuple[DirectionExponent, Array, Array]:
     """Leading order of the loss along a direction in which only samples of the data are known.
 
@@ -121,6 +125,7 @@ def exponent_along(
         fields: p, one for each sample, shape (n,); samples that belong together side by side.
         learner: a denoiser; of several neurons, each moves so while overlaps are small.
         diffusion_time: t, a = exp(-t).
+        unit_variance: divide p by its standard deviation, as for whitened data: order 2 vanishes.
         parts: of the samples, at least two.
 
     Returns:
@@ -137,10 +142,19 @@ def exponent_along(
         raise reject("parts", f"lie between 2 and the {p.size} samples", parts)
     inputs = MixedCumulant(diffusion_time=diffusion_time)
     powers = float(inputs.noise_level.signal) ** np.arange(5)
-    centred = p - p.mean()
-    table = np.stack([hermite(k, centred) for k in range(5)])
+    table = (p - p.mean()) ** np.arange(5)[:, None]
     means = np.stack([part.mean(axis=1) for part in np.array_split(table, count, axis=1)])
-    found = jackknife(means, lambda mean: powers * mean, {"order": np.arange(5)})
+
+    def hermite_moments(mean: Array) -> Array:
+        second = mean[2] - mean[1] ** 2
+        third = mean[3] - 3 * mean[1] * mean[2] + 2 * mean[1] ** 3
+        fourth = mean[4] - 4 * mean[1] * mean[3] + 6 * mean[1] ** 2 * mean[2] - 3 * mean[1] ** 4
+        scale = np.sqrt(second) if unit_variance else 1.0
+        second, third, fourth = second / scale**2, third / scale**3, fourth / scale**4
+        excess = 0.0 if unit_variance else second - 1
+        return np.asarray(powers * np.array([1.0, 0.0, excess, third, fourth - 6 * second + 3]))
+
+    found = jackknife(means, hermite_moments, {"order": np.arange(5)})
     c = contrast(inputs, alone(learner)).coefficients(4)
     return _leading(c, found.values, found.standard_error), found.values, found.standard_error
 

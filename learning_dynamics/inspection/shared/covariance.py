@@ -69,14 +69,14 @@ def covariance(samples: Samples, key: jax.Array) -> Findings:
     numbers = [
         Number("directions with variance", r, None, f"of {samples.rows.shape[1]} components"),
         Number("participation ratio", value["participation"], error["participation"],
-               r"$(\sum \lambda)^2 / \sum \lambda^2$"),
+               "(Σ λ)² / Σ λ²"),
     ]  # fmt: skip
     for k in (1, 2):
-        power = "" if k == 1 else "^2"
+        power = "" if k == 1 else "²"
         numbers += [
             Number(f"$df_{k}$ at noise level alpha_bar = {level}", value[f"df{k} {level}"],
                    error[f"df{k} {level}"],
-                   rf"$\sum [\lambda / (\lambda + \kappa)]{power}$ at $\kappa$ = {s:.3g}")
+                   f"Σ [λ / (λ + κ)]{power} at κ = {s:.3g}")
             for level, s in zip(LEVELS, kappa, strict=True)
         ]  # fmt: skip
     lines = np.exp(np.array([value[f"rank {k}"] for k in shown]))
@@ -101,7 +101,8 @@ def covariance(samples: Samples, key: jax.Array) -> Findings:
     }
     if samples.images is not None:
         panels["eigenvectors"] = Panel(
-            _eigenvectors(samples), "Leading eigenvectors of the covariance, largest variance first."
+            _eigenvectors(samples),
+            "Leading eigenvectors of the covariance, largest variance first.",
         )
     notes = []
     if n < 10 * r:
@@ -115,13 +116,15 @@ def covariance(samples: Samples, key: jax.Array) -> Findings:
 def _spectrum(
     ranks: NDArray[np.int64], values: Array, errors: Array, fit: tuple[Array, Array] | None
 ) -> Figure:
-    figure, grid = new_figure(width=6.4, height=4.2)
+    figure, grid = new_figure(width=6.4, height=4.7)
     axes = grid[0, 0]
     draw_simulation(axes, ranks, values, errors, label="eigenvalues")
     if fit is not None:
         draw_theory(axes, fit[0], fit[1], index=1, label="power law")
     with figure_style():
-        axes.set(xscale="log", yscale="log", xlabel=r"rank $\nu$", ylabel=r"eigenvalue $\lambda_\nu$")
+        axes.set(
+            xscale="log", yscale="log", xlabel=r"rank $\nu$", ylabel=r"eigenvalue $\lambda_\nu$"
+        )
         positive = values[values > 0]
         axes.set_ylim(positive.min() / 2, positive.max() * 2)
     legend_below(figure)

@@ -88,7 +88,7 @@ def distance_from_gaussian(samples: Samples, key: jax.Array) -> Findings:
     value, error = float(found.values[-1]), float(found.standard_error[-1])
     apart = (value - middle[-1]) / np.hypot(error, spread[-1])
     excess, excess_error = contrast_spread(white, samples.blocks)
-    figure, grid = new_figure(width=6.4, height=4.2)
+    figure, grid = new_figure(width=6.4, height=4.7)
     axes = grid[0, 0]
     draw_simulation(axes, ranks, found.values[:-1], found.standard_error[:-1], label="data")
     draw_theory(
@@ -109,7 +109,7 @@ def distance_from_gaussian(samples: Samples, key: jax.Array) -> Findings:
                f"{CLONES} clones of as many rows and the same covariance"),
         Number("distance from the clones", float(apart), None, "in standard errors"),
         Number("spread of the contrast", excess, excess_error,
-               "$E|y|^4 / (d (d + 2)) - 1$ for whitened rows $y$: 0 for a Gaussian, of order $1/d$ "
+               "E|y|⁴ / (d (d + 2)) − 1 for whitened rows y: 0 for a Gaussian, of order 1/d "
                "for independent coordinates of any law"),
     ]  # fmt: skip
     caption = (

@@ -1,4 +1,4 @@
-"""`diffusion/orders`: which statistics of the data a denoiser meets first, and in which direction."""
+"""`diffusion/orders`: which statistics of the data a denoiser meets first, and where."""
 
 from typing import NamedTuple
 
@@ -81,8 +81,8 @@ def orders(samples: Samples, key: jax.Array) -> Findings:
         for i, each in enumerate(kurtotic)
     ]
     notes = [
-        f"One tied neuron with tanh predicts the noise at time t = {TIME}, from zero overlap. Orders "
-        "count from five standard errors of their moment on, up to the fourth. "
+        f"One tied neuron with tanh predicts the noise at time t = {TIME}, from zero overlap. "
+        "Orders count from five standard errors of their moment on, up to the fourth. "
         '"Attractive" means that the loss falls along the direction: a denoiser of one sign learns '
         "large variance first, of the other sign heavy tails.",
         f"Kurtotic directions are searched for in one half of the rows, among the {white.shape[1]} "
@@ -101,9 +101,9 @@ def orders(samples: Samples, key: jax.Array) -> Findings:
 
 
 TERMS = (
-    "Coefficients of the loss against the overlap with a direction: order two is the variance beside "
-    "that of white data, order four the tails; e. are eigenvectors, k. kurtotic directions. Left the "
-    "data as they are, right at variance one, where order two vanishes by construction."
+    "Moments behind the terms of the loss in the overlap with a direction: order two is the "
+    "variance beside that of white data, order four the tails; e. are eigenvectors, k. kurtotic "
+    "directions. Left the data as they are, right at variance one, where order two vanishes."
 )
 
 
@@ -200,7 +200,7 @@ def _terms(raw: list[_Seen], white: list[_Seen]) -> Figure:
             axes.set_xticks(at, names, rotation=60, size=8)
             axes.set_title(title)
             axes.set_yscale("symlog", linthresh=0.1)
-            ends = np.concatenate([entry for entry in shown])
+            ends = np.concatenate(shown)
             axes.set_ylim(min(1.6 * ends.min(), -0.02), max(1.6 * ends.max(), 0.02))
     with figure_style():
         grid[0, 0].set_ylabel("moment of the loss")

@@ -112,7 +112,7 @@ def _effective(windows: Array) -> tuple[list[Number], Figure]:
         return np.append(sizes(spectrum), fit_power_law(k, spectrum).exponent)
 
     labels = np.array([*(f"scale {m}" for m in scales), "exponent"])
-    found = jackknife(np.maximum(parts, 1e-12), statistic, {"quantity": labels})
+    found = jackknife(np.maximum(parts, 1e-12 * parts.max()), statistic, {"quantity": labels})
     modes = 2 * len(k)
     logs, errors = found.values[:-1], found.standard_error[:-1]
     relative, spread = (ORDER - 1) * (logs - np.log(modes)), (ORDER - 1) * errors
@@ -128,7 +128,7 @@ def _effective(windows: Array) -> tuple[list[Number], Figure]:
         numbers += [
             Number(f"N_eff, tied modes {name} in the spectrum", size,
                    size * float(errors[at]), "tr Σ / λ_S"),
-            Number(f"predicted cost of phases {name} in the spectrum, relative to white inputs", cost,
+            Number(f"cost of phases {name} in the spectrum relative to white inputs", cost,
                    cost * float(spread[at]), "(N_eff / N)³"),
         ]  # fmt: skip
         if len(scales) == 1:

@@ -142,9 +142,8 @@ def _record(section: Section, samples: Samples, out: Path, seed: int) -> Record:
     made = versions()
     code = code_digest(section.look)
     identity = digest(FORMAT, section.id, samples.digest, str(seed), code, strict_json(made))
-    if earlier is not None and code and earlier["key"] == identity and not earlier["error"]:
-        if all((out / file).is_file() for file in _files(earlier)):
-            return earlier
+    if earlier is not None and _still_holds(earlier, identity if code else "", out):
+        return earlier
     start = time.perf_counter()
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(section.id.encode()))
     error = ""
@@ -184,6 +183,12 @@ def _record(section: Section, samples: Samples, out: Path, seed: int) -> Record:
     if earlier is not None:
         remove_files(out, _files(earlier) - _files(stored))
     return stored
+
+
+def _still_holds(record: Record, identity: str, out: Path) -> bool:
+    """Whether a record is that of the same data and code, without an error and with all files."""
+    same = identity and record["key"] == identity and not record["error"]
+    return bool(same) and all((out / file).is_file() for file in _files(record))
 
 
 def _verdict(findings: Findings, error: str) -> str:

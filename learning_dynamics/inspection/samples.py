@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ class Samples:
 def in_blocks(count: int) -> list[slice]:
     """Contiguous parts of nearly equal length."""
     edges = np.linspace(0, count, min(BLOCKS, count) + 1).astype(int)
-    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 def read(path: str | os.PathLike[str]) -> tuple[Any, str]:

@@ -120,7 +120,7 @@ def _effective(windows: Array) -> tuple[list[Number], Figure]:
     line = (ORDER - 1) * (sizes(power_law_spectrum(shape, max(exponent, 0.0))) - np.log(modes))
     numbers = [
         Number("N", modes, None, f"modes of a picture of {shape[0]} × {shape[1]} pixels"),
-        Number("exponent of the power", exponent, error, "λ_k ∝ |k|^−γ"),
+        Number("exponent of the power", exponent, error, r"$\lambda_k \propto |k|^{-\gamma}$"),
     ]
     for name, at in {"low": 0, "high": -1}.items():
         size = float(np.exp(logs[at]))

@@ -131,7 +131,7 @@ class _Subsample(NamedTuple):
     fine: NDArray[np.int64]  # sizes of the lines
     modes: SampleModes
     others: SampleModes
-    contrast: float
+    contrast: float  # its spread and the error of that, without sign
 
     @property
     def claimed(self) -> bool:
@@ -140,7 +140,7 @@ class _Subsample(NamedTuple):
     @property
     def allowance(self) -> float:
         """Relative bias from the contrast; none where nothing is claimed, to show how far off."""
-        return 2 * abs(self.contrast) if self.claimed else 0.0
+        return 2 * self.contrast if self.claimed else 0.0
 
     def predicted(self, law: Law) -> Prediction:
         """The law at the sizes of the subsamples, with what it leaves out.
@@ -172,7 +172,7 @@ def _subsample(samples: Samples, key: jax.Array) -> _Subsample | None:
     )
     contrast, error = contrast_spread(whitened(samples, d), samples.blocks)
     fine = np.unique(np.rint(np.geomspace(FEWEST, max(rows, sizes[-1]), 60)).astype(np.int64))
-    return _Subsample(law.spectrum, rows, sizes, fine, modes, others, contrast + error)
+    return _Subsample(law.spectrum, rows, sizes, fine, modes, others, abs(contrast) + error)
 
 
 Compared = dict[str, tuple[Comparison, Panel]]

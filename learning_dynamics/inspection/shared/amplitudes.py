@@ -10,7 +10,6 @@ from learning_dynamics.evidence.figures import (
     draw_simulation,
     draw_theory,
     figure_style,
-    image_grid,
     legend_below,
     new_figure,
 )
@@ -87,7 +86,7 @@ def _radial(windows: Array) -> tuple[Number, Panel]:
         f"power law from ring {FIRST} on. Photographs have exponents about 1, white noise 0."
     )
     meaning = (
-        "amplitude ∝ |k|^−α; the error holds the scatter about the line. Curved rings and the "
+        r"amplitude $\propto |k|^{-\alpha}$; the error holds the scatter about the line. Curved rings and the "
         "window shift it by about 0.02"
     )
     number = Number("exponent of the amplitudes", float(found.values[0]), error, meaning)
@@ -142,5 +141,12 @@ def _invariance(images: Array, blocks: list[slice]) -> tuple[Number, Panel]:
 
 
 def _maps(mean: Array, variance: Array) -> Figure:
-    scaled = [(map - map.min()) / max(float(np.ptp(map)), 1e-300) for map in (mean, variance)]
-    return image_grid([np.stack(scaled)], [""], column_labels=["mean", "variance"], scale="image")
+    figure, grid = new_figure(1, 2, width=6.4, height=4.7)
+    with figure_style():
+        for axes, pixels, title in zip(
+            grid[0], (mean, variance), ("mean", "variance"), strict=True
+        ):
+            axes.imshow(pixels, cmap="gray", interpolation="nearest")
+            axes.set(xticks=[], yticks=[], title=title)
+            axes.spines[:].set_visible(False)
+    return figure

@@ -88,7 +88,7 @@ def covariance(samples: Samples, key: jax.Array) -> Findings:
         spread = float(np.hypot(error["exponent"], scatter))
         numbers.append(
             Number("exponent of the power law", value["exponent"], spread,
-                   f"λ_ν ∝ ν^−k for ranks 1 to {fitted[-1]}; the error holds the scatter")
+                   rf"$\lambda_\nu \propto \nu^{{-k}}$, ranks 1 to {fitted[-1]}; the error holds the scatter")
         )  # fmt: skip
         fit = (fitted, np.exp(value["amplitude"]) * fitted ** -value["exponent"])
     panels = {
@@ -98,6 +98,12 @@ def covariance(samples: Samples, key: jax.Array) -> Findings:
             "law. The jackknife takes out the first effect of the finite sample.",
         )
     }
+    dimensions = [[(value[f"df{k} {s}"], error[f"df{k} {s}"]) for s in LEVELS] for k in (1, 2)]
+    panels["dimensions"] = Panel(
+        _dimensions(samples.spectrum.spectrum, kappa, np.array(dimensions)),
+        "Effective dimensions against the noise-to-signal ratio κ: lines from the eigenvalues of "
+        "all rows, markers with jackknife errors at the levels of the table.",
+    )
     if samples.images is not None:
         panels["eigenvectors"] = Panel(
             _eigenvectors(samples),
@@ -126,6 +132,21 @@ def _spectrum(
         )
         positive = values[values > 0]
         axes.set_ylim(positive.min() / 2, positive.max() * 2)
+    legend_below(figure)
+    return figure
+
+
+def _dimensions(spectrum: Array, kappa: Array, found: Array) -> Figure:
+    """Lines df_k(kappa), and markers of shape (k, levels, value and error)."""
+    figure, grid = new_figure(width=6.4, height=4.7)
+    axes = grid[0, 0]
+    fine = np.geomspace(1e-3, 1e2, 100)
+    for index, line in enumerate(degrees_of_freedom(spectrum, fine)):
+        label = f"$df_{index + 1}$"
+        draw_theory(axes, fine, line, index=index, label=label)
+        draw_simulation(axes, kappa, *found[index].T, index=index)
+    with figure_style():
+        axes.set(xscale="log", xlabel=r"$\kappa$", ylabel="effective dimension")
     legend_below(figure)
     return figure
 

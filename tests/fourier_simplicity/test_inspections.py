@@ -20,7 +20,7 @@ def torus_fields(gamma, side=16, count=300):
     return (found - found.min()) / np.ptp(found)
 
 
-@pytest.mark.parametrize("gamma", [1.0, 2.0])
+@pytest.mark.parametrize("gamma", [1.0, pytest.param(2.0, marks=pytest.mark.slow)])
 def test_effective_dimension_of_fields(gamma):
     found = phases(as_samples(torus_fields(gamma)), KEY)
     numbers = {number.name: number for number in found.numbers}

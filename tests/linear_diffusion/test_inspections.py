@@ -3,7 +3,9 @@
 import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+from learning_dynamics.evidence.comparison import Comparison
 from learning_dynamics.inspection.samples import as_samples
 from linear_diffusion import inspections, theory
 from linear_diffusion.inspections import finite_samples
@@ -20,6 +22,7 @@ NAMES = [
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
+    monkeypatch.setattr(Comparison, "plot", lambda self, **options: Figure())
     monkeypatch.setattr(inspections, "DIRECTIONS", 24)
     monkeypatch.setattr(inspections, "RATIOS", np.array([0.5, 1.0, 2.0]))
 

@@ -86,8 +86,8 @@ def _radial(windows: Array) -> tuple[Number, Panel]:
         f"power law from ring {FIRST} on. Photographs have exponents about 1, white noise 0."
     )
     meaning = (
-        r"amplitude $\propto |k|^{-\alpha}$; the error holds the scatter about the line. Curved rings and the "
-        "window shift it by about 0.02"
+        r"amplitude $\propto |k|^{-\alpha}$; the error holds the scatter about the line. Curved "
+        "rings and the window shift it by about 0.02"
     )
     number = Number("exponent of the amplitudes", float(found.values[0]), error, meaning)
     return number, Panel(figure, caption)

@@ -88,7 +88,8 @@ def covariance(samples: Samples, key: jax.Array) -> Findings:
         spread = float(np.hypot(error["exponent"], scatter))
         numbers.append(
             Number("exponent of the power law", value["exponent"], spread,
-                   rf"$\lambda_\nu \propto \nu^{{-k}}$, ranks 1 to {fitted[-1]}; the error holds the scatter")
+                   rf"$\lambda_\nu \propto \nu^{{-k}}$, ranks 1 to {fitted[-1]}; "
+                   "the error holds the scatter")
         )  # fmt: skip
         fit = (fitted, np.exp(value["amplitude"]) * fitted ** -value["exponent"])
     panels = {

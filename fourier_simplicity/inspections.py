@@ -144,6 +144,7 @@ def _effective(windows: Array) -> tuple[list[Number], Figure]:
         axes.set_ylabel("cost relative to white inputs")
         axes.set_xticks(scales, [str(m) for m in scales])
         axes.minorticks_off()
+        axes.set_ylim(values.min() / 4, 4 * values.max())  # an error bar may reach zero
     legend_below(figure)
     return numbers, figure
 

@@ -1,6 +1,7 @@
 """`linear/finite-samples`: what a linear diffusion model would do with the data at hand."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -40,6 +41,7 @@ NEAR = np.linspace(-0.8, 0.8, 81)  # logarithm of the distance to the predicted 
 UNIVERSAL = 0.1  # spread of the contrast up to which the theory of Gaussian data claims to hold
 FAR = 10**9  # samples, in place of infinity
 KINDS = ("forward", "reverse")
+LABEL = "subsamples of the data"
 
 
 @inspection(
@@ -67,7 +69,9 @@ def finite_samples(samples: Samples, key: jax.Array) -> Findings:
         f"Markers: {REPLICAS} subsamples of each size up to {drawn[-1]} rows, drawn with "
         f"replacement, in the {d} leading directions ({100 * share:.3g} % of the variance), scaled "
         "to variance one on average. The covariance of all rows counts as that of the population. "
-        f"Noise level alpha_bar = {LEVEL}."
+        f"Noise level alpha_bar = {LEVEL}. The allowed bias holds the theory's next order at finite "
+        "size, rows that are drawn twice, and where the theory claims to hold the spread of the "
+        "contrast."
     )
     if not subsample.claimed:
         reason = (
@@ -119,7 +123,8 @@ def _at_hand(spectrum: Array, rows: int) -> tuple[list[Number], list[str]]:
 
 
 def _number(name: str, predicted: Prediction, meaning: str) -> Number:
-    return Number(name, float(predicted.values), float(predicted.numerical_error), meaning)
+    value, error = float(predicted.values), float(predicted.numerical_error)
+    return Number(name, value, error if error > 1e-4 * abs(value) else None, meaning)
 
 
 class _Subsample(NamedTuple):
@@ -154,7 +159,7 @@ class _Subsample(NamedTuple):
         infinite = law(np.full_like(self.sizes, FAR))
         contrast = self.allowance * np.abs(at.values - infinite.values)
         own = finite_size(at, self.sizes, self.spectrum.size).bias
-        return at.with_bias(own + repeated + contrast, "next order, repeated rows, contrast")
+        return at.with_bias(own + repeated + contrast, "finite size, repeats")
 
 
 def _subsample(samples: Samples, key: jax.Array) -> _Subsample | None:
@@ -184,6 +189,7 @@ def _losses(of: _Subsample) -> Compared:
     measured = Measurement.from_replicas(
         np.stack([train, test], axis=1),
         {"loss": np.array(["training loss", "test loss"]), "N": of.sizes},
+        label=LABEL,
     )
 
     def law(which: int) -> Law:
@@ -208,7 +214,7 @@ def _divergences(of: _Subsample) -> Compared:
     ridge = float(theory.optimal_ridge(of.spectrum, max(d, 2), direction="forward").ridge.values)
     draws = [kl_of_modes(of.modes, of.modes.variance + ridge, direction=kind) for kind in KINDS]
     measured = Measurement.from_replicas(
-        np.stack(draws, axis=1), {"direction": np.array(KINDS), "N": of.sizes}
+        np.stack(draws, axis=1), {"direction": np.array(KINDS), "N": of.sizes}, label=LABEL
     )
 
     def law(kind: theory.Direction) -> Law:
@@ -234,7 +240,7 @@ def _similarity(of: _Subsample) -> Compared:
     """Whether two models generate the same from the same noise: the transition."""
     ridge = 1e-3
     measured = Measurement.from_replicas(
-        root_overlap(of.modes, of.others, ridge=ridge), {"N": of.sizes}
+        root_overlap(of.modes, of.others, ridge=ridge), {"N": of.sizes}, label=LABEL
     )
 
     def law(N: NDArray[np.int64]) -> Prediction:
@@ -320,8 +326,9 @@ def _optimum(
     slope = np.abs(np.gradient(values, fine)) if fine.size > 2 else np.zeros(fine.size)
     repeated = np.interp(sizes, fine, slope) * sizes**2 / of.rows
     allowed = centre * (1 / of.spectrum.size + of.allowance) + repeated
-    predicted = predicted.with_bias(allowed, "$1/d$, repeated rows, contrast")
-    found = compare(measured, predicted, name=name, quantity=quantity)
+    predicted = predicted.with_bias(allowed, "finite size, repeats")
+    measured = replace(measured, label=LABEL)
+    found = compare(measured, predicted.labelled("predicted"), name=name, quantity=quantity)
     figure = found.plot(
         x="N", logx=True, logy=True, x_label="number of samples N", fine=(fine, values)
     )

@@ -13,7 +13,13 @@ from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.theory.contrast import alone, contrast
 from diffusion_theory.theory.loss import gradient_norm
 from learning_dynamics.evidence.statistics import jackknife
-from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
+from learning_dynamics.validation import (
+    finite_array,
+    one_of,
+    positive_integer,
+    positive_number,
+    reject,
+)
 
 __all__ = ["DirectionExponent", "Growth", "exponent_along", "growth", "information_exponents"]
 __all__ += ["sample_complexity", "signal_form"]
@@ -111,13 +117,14 @@ def exponent_along(
     diffusion_time: float = 0.3,
     unit_variance: bool = False,
     parts: int = 10,
+    clear: float = 5.0,
 ) -> tuple[DirectionExponent, Array, Array]:
     """Leading order of the loss along a direction in which only samples of the data are known.
 
     With p = x0.e about its mean, the loss at w = alpha e + (what is orthogonal to all structure) is
     sum_k c_k alpha^k a^k E He_k(p) / k!, for the noisy input x = a x0 + b z has
-    E He_k(x.e) = a^k E He_k(p). An order counts where it exceeds five standard errors of its moment
-    (jackknife over parts of the samples), up to order 4.
+    E He_k(x.e) = a^k E He_k(p). An order counts where it exceeds `clear` standard errors of its
+    moment (jackknife over parts of the samples), up to order 4.
 
     Equation: :eq:`eq:mcm-exponent`.
 
@@ -127,12 +134,13 @@ def exponent_along(
         diffusion_time: t, a = exp(-t).
         unit_variance: divide p by its standard deviation, as for whitened data: order 2 vanishes.
         parts: of the samples, at least two.
+        clear: standard errors from which on an order counts.
 
     Returns:
         The leading order, and a^k E He_k(p) for k = 0..4 with standard errors, shape (5,).
 
     Raises:
-        ValueError: with fewer samples than parts.
+        ValueError: with fewer samples than parts, or if `clear` is not positive.
 
     Source: derived here.
     """
@@ -156,11 +164,15 @@ def exponent_along(
 
     found = jackknife(means, hermite_moments, {"order": np.arange(5)})
     c = contrast(inputs, alone(learner)).coefficients(4)
-    return _leading(c, found.values, found.standard_error), found.values, found.standard_error
+    exponent = _leading(c, found.values, found.standard_error, positive_number("clear", clear))
+    return exponent, found.values, found.standard_error
 
 
 def _leading(
-    c: tuple[Array, Array], moments: Array, moment_errors: Array | None = None
+    c: tuple[Array, Array],
+    moments: Array,
+    moment_errors: Array | None = None,
+    clear: float = 5.0,
 ) -> DirectionExponent:
     values, errors = c
     scale = float(np.abs(values).max())
@@ -171,7 +183,7 @@ def _leading(
         numerical = float(errors[k] * abs(moments[k]) + 1e-13 * scale)
         sampled = 0.0 if moment_errors is None else float(abs(values[k]) * moment_errors[k])
         error = float(np.hypot(numerical, sampled)) / factorial(k)
-        if abs(coefficient) > 5 * error:
+        if abs(coefficient) > clear * error:
             attractive = k % 2 == 1 or coefficient < 0
             return DirectionExponent(
                 "attractive" if attractive else "repelled", k, coefficient, error

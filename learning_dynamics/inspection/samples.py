@@ -179,7 +179,8 @@ def _from_rows(data: NDArray[Any], name: str, rng: np.random.Generator) -> Sampl
         raise reject("data", demand, f"shape {(given, d)}")
     if len(chosen) < given:
         notes.append(f"{ROWS} of {given} rows are used, drawn at random.")
-    rows, _, repeated = _distinct(rows, None)
+    kept, repeated = _distinct(rows)
+    rows = rows[kept]
     notes += repeated
     still = int(np.sum(np.ptp(rows, axis=0) == 0))
     if still and still < d:
@@ -222,7 +223,8 @@ def _from_images(data: ImageSet, name: str, rng: np.random.Generator) -> Samples
     if any(image.ndim == 3 and image.shape[2] > 1 for image in data):
         notes.append("Colours are turned into grey by their luminance.")
     flat = images.reshape(len(images), -1)
-    flat, images, repeated = _distinct(flat, images)
+    kept, repeated = _distinct(flat)
+    flat, images = flat[kept], images[kept]
     notes += repeated
     level = flat.mean(axis=1)
     variance = flat.var(axis=0).sum()
@@ -236,8 +238,8 @@ def _from_images(data: ImageSet, name: str, rng: np.random.Generator) -> Samples
     return Samples(name, rows, images, windows, shown, tuple(notes))
 
 
-def _distinct(rows: Array, images: Array | None) -> tuple[Array, Array | None, list[str]]:
-    """Rows without copies of earlier ones, which would look like memorisation."""
+def _distinct(rows: Array) -> tuple[NDArray[np.int64], list[str]]:
+    """Places of the rows that copy no earlier one: copies would look like memorisation."""
     first: dict[bytes, int] = {}
     for number, row in enumerate(rows):
         first.setdefault(hashlib.sha256((row + 0.0).tobytes()).digest(), number)
@@ -247,9 +249,9 @@ def _distinct(rows: Array, images: Array | None) -> tuple[Array, Array | None, l
     if len(kept) < FEW:
         raise reject("data", f"hold at least {FEW} different rows", f"{len(kept)}")
     if len(kept) == len(rows):
-        return rows, images, []
+        return kept, []
     note = f"{len(rows) - len(kept)} of {len(rows)} rows repeat earlier ones and are left out."
-    return rows[kept], None if images is None else images[kept], [note]
+    return kept, [note]
 
 
 def _scaled(rows: Array) -> Array:

@@ -97,7 +97,7 @@ def test_section_tells_which_statistics_come_first():
     assert (own["eigenvector 1"]["sign −"], own["eigenvector 1"]["sign +"]) == (
         "attractive", "repelled",
     )  # fmt: skip
-    assert white["eigenvector 1, whitened"]["order"] == "none up to 4"
+    assert white["eigenvector 1, whitened"]["order"] == "not resolved"
     assert white["kurtotic 1"]["order"] == white["kurtotic 2"]["order"] == "4"
     assert white["kurtotic 1"]["sign +"] == white["kurtotic 2"]["sign −"] == "attractive"
     kurtosis = found.numbers[0]

@@ -3,8 +3,9 @@
 import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from fourier_simplicity import FourierInputs, effective_dimension, power_law_spectrum
+from fourier_simplicity import FourierInputs, effective_dimension, inspections, power_law_spectrum
 from fourier_simplicity.inspections import _tie, phases
 from learning_dynamics.inspection.samples import as_samples
 
@@ -44,7 +45,8 @@ def test_rows_of_features_have_no_phases():
     assert "rows of features" in found.notes[0]
 
 
-def test_tiny_images_get_a_sentence():
+def test_tiny_images_get_a_sentence(monkeypatch):
+    monkeypatch.setattr(inspections, "_sheet", lambda pictures, key: Figure())
     found = phases(as_samples(np.random.default_rng(0).random((70, 4, 4))), KEY)
     assert not found.numbers
     assert "hold no quartet" in found.notes[0]

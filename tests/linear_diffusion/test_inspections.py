@@ -35,7 +35,7 @@ def rows(law="normal", contrast=False):
     return found * np.exp(0.7 * rng.standard_normal((4000, 1))) if contrast else found
 
 
-@pytest.mark.parametrize("law", ["normal", "uniform"])
+@pytest.mark.parametrize("law", ["normal", pytest.param("uniform", marks=pytest.mark.slow)])
 def test_theory_passes_on_independent_coordinates(law):
     found = finite_samples(as_samples(rows(law)), KEY)
     assert [each.name for each in found.comparisons] == NAMES

@@ -69,9 +69,9 @@ def finite_samples(samples: Samples, key: jax.Array) -> Findings:
         f"Markers: {REPLICAS} subsamples of each size up to {drawn[-1]} rows, drawn with "
         f"replacement, in the {d} leading directions ({100 * share:.3g} % of the variance), scaled "
         "to variance one on average. The covariance of all rows counts as that of the population. "
-        f"Noise level alpha_bar = {LEVEL}. The allowed bias holds the theory's next order at finite "
-        "size, rows that are drawn twice, and where the theory claims to hold the spread of the "
-        "contrast."
+        f"Noise level alpha_bar = {LEVEL}. The allowed bias holds the theory's next order at "
+        "finite size, rows that are drawn twice, and where the theory claims to hold the spread "
+        "of the contrast."
     )
     if not subsample.claimed:
         reason = (

@@ -37,7 +37,7 @@ COLUMNS = 2048  # most directions; their covariance is diagonalised a dozen time
 WHOLE, MANY = 40, 64  # largest side and least number of images that are rows as a whole
 SIDE = 16  # of the patches of larger images
 WINDOW, WINDOWS = 64, 1000  # side in which Fourier spectra are measured, most of them
-SHOWN, LARGEST = 8, 128  # pictures that are shown, and their largest side
+SHOWN, LARGEST = 8, 96  # pictures that are shown, and their largest side
 BLOCKS = 10  # of rows, for jackknife errors
 
 

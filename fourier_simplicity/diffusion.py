@@ -37,6 +37,7 @@ from fourier_simplicity.theory import (
     slope_moments,
     visible_order,
 )
+from learning_dynamics.compilation import compiled
 from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.model.problem import noise_blocks
 from learning_dynamics.process.stopping import check_stop
@@ -200,7 +201,7 @@ def _overlaps(w: Any, law: _Law) -> ld.Overlaps:
     return ld.Overlaps(w[..., None, :r], squares[..., None, None], {})
 
 
-@partial(jax.jit, static_argnames=("order", "stop"))
+@partial(compiled, static_argnames=("order", "stop"))
 def _paths(
     law: _Law, key: jax.Array, begin: jax.Array, targets: jax.Array, step: jax.Array, *,
     order: int, stop: ld.Stop | None,

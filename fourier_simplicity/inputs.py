@@ -24,6 +24,7 @@ import learning_dynamics as ld
 from fourier_simplicity.modes import canonical, check_shape, to_sites, wave_vectors
 from fourier_simplicity.ties import PhaseTie, Template, Tie
 from learning_dynamics import configuration, static
+from learning_dynamics.compilation import compiled
 from learning_dynamics.random import check_key
 from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
 
@@ -219,7 +220,7 @@ def _coordinates(inputs: FourierInputs, key: jax.Array, labels: jax.Array) -> ja
     return pairs.reshape(count, inputs.dimension)
 
 
-@partial(jax.jit, static_argnames=("space",))
+@partial(compiled, static_argnames=("space",))
 def _inputs(inputs: FourierInputs, key: jax.Array, labels: jax.Array, *, space: str) -> jax.Array:
     found = _coordinates(inputs, key, labels)
     return found if space == "modes" else to_sites(inputs.shape, found)

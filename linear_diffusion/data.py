@@ -16,6 +16,7 @@ from jax.typing import DTypeLike
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import random
+from learning_dynamics.compilation import compiled
 from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.images.patches import generator
 from learning_dynamics.spectra import DataSpectrum, from_covariance, from_data
@@ -231,7 +232,7 @@ def _check_samples(samples: int) -> tuple[int, int]:
 
 
 @sees_edits("law")
-@partial(jax.jit, static_argnames=("samples", "dtype"))
+@partial(compiled, static_argnames=("samples", "dtype"))
 def draw(law: DataLaw, samples: int, *, key: jax.Array, dtype: DTypeLike = np.float32) -> jax.Array:
     """Independent samples, shape (samples, d).
 
@@ -254,7 +255,7 @@ def draw(law: DataLaw, samples: int, *, key: jax.Array, dtype: DTypeLike = np.fl
 
 
 @sees_edits("law")
-@partial(jax.jit, static_argnames=("dtype",))
+@partial(compiled, static_argnames=("dtype",))
 def draw_moments(
     law: DataLaw, samples: jax.Array | int, *, key: jax.Array, dtype: DTypeLike = np.float64
 ) -> tuple[jax.Array, jax.Array]:

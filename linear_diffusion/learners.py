@@ -22,6 +22,7 @@ from jax.typing import DTypeLike
 from numpy.typing import ArrayLike
 
 from learning_dynamics import random
+from learning_dynamics.compilation import compiled
 from learning_dynamics.loop import observation_gaps, observed_scan
 from learning_dynamics.noise_schedule import NoiseLevels, noise_levels
 from learning_dynamics.pytrees import is_traced
@@ -60,7 +61,7 @@ def _real(argument: str, value: Any, ndim: int) -> jax.Array:
     return jnp.asarray(checked)
 
 
-@jax.jit
+@compiled
 def _optimum(mean: jax.Array, covariance: jax.Array, levels: NoiseLevels, c: jax.Array) -> Denoiser:
     variance, vectors = jnp.linalg.eigh(covariance)
     a, noise = levels.signal_power[:, None], levels.noise_power[:, None]
@@ -90,7 +91,7 @@ def optimum(
     return _optimum(mean, covariance, noise_levels(alpha_bar, covariance.dtype), c)
 
 
-@jax.jit
+@compiled
 def denoiser_losses(denoiser: Denoiser, mean: jax.Array, covariance: jax.Array) -> jax.Array:
     """Loss without penalty at every level on data with the given moments, exact in the noise.
 
@@ -115,7 +116,7 @@ def denoiser_losses(denoiser: Denoiser, mean: jax.Array, covariance: jax.Array) 
     return 1 + (a * signal + b2 * noise - 2 * jnp.sqrt(b2) * trace) / d
 
 
-@jax.jit
+@compiled
 def _descend(
     covariance: jax.Array,
     levels: NoiseLevels,
@@ -203,7 +204,7 @@ def _starting_weights(
     return jnp.broadcast_to(jnp.asarray(given, dtype), shape)
 
 
-@partial(jax.jit, static_argnames=("batch",))
+@partial(compiled, static_argnames=("batch",))
 def _sgd(
     data: jax.Array,
     levels: NoiseLevels,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 
+from learning_dynamics.compilation import compiled
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.random import check_key
 from learning_dynamics.sampling import Coefficients, reverse_coefficients, reverse_process
@@ -33,7 +34,7 @@ def _coefficients(
     return keep, remove, added
 
 
-@partial(jax.jit, static_argnames=("count",))
+@partial(compiled, static_argnames=("count",))
 def _generate(
     denoiser: Denoiser, coefficients: Coefficients, key: jax.Array, count: int
 ) -> jax.Array:
@@ -79,7 +80,7 @@ def generate(
     return _generate(denoiser, coefficients, key, positive_integer("count", count))
 
 
-@jax.jit
+@compiled
 def _moments(denoiser: Denoiser, coefficients: Coefficients) -> tuple[jax.Array, ...]:
     d = denoiser.bias.shape[0]
     dtype = denoiser.weights.dtype

@@ -18,6 +18,7 @@ from jax import lax
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import random
+from learning_dynamics.compilation import compiled
 from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.loop import MOST_STEPS
 from learning_dynamics.noise_schedule import NoiseSchedule
@@ -73,7 +74,7 @@ class SampleModes(NamedTuple):
         return self.overlap**2 @ (1 / self.spectrum)
 
 
-@partial(jax.jit, static_argnames=("replicas",))
+@partial(compiled, static_argnames=("replicas",))
 def _draw_modes(
     law: DataLaw, key: jax.Array, samples: jax.Array, replicas: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics.compilation import compiled
 from learning_dynamics.identity.session import fixed_by_structure
 from learning_dynamics.limit.degrees import degrees_of, single_precision
 from learning_dynamics.model.input_model import InputModel, NoiseBlocks
@@ -69,7 +70,7 @@ class Centred(InputModel):
         return self.inputs.signal_variances()
 
 
-@jax.jit
+@compiled
 def _slopes(inputs: InputModel, normals: Any, others: Any) -> Any:
     """Derivatives of C with respect to the normal latents."""
     return jax.jacfwd(lambda x: inputs.signal({**others, **x})[0])(normals)

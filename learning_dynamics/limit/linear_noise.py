@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 from numpy.typing import NDArray
 
 from learning_dynamics import short_text
+from learning_dynamics.compilation import compiled
 from learning_dynamics.limit.finite_size import drift_of_one_update, residual_noise
 from learning_dynamics.limit.moments import mean, over_chunks, samples
 from learning_dynamics.limit.nodes import CHUNK, Nodes
@@ -110,7 +111,7 @@ def derivatives_agree(equation: LinearNoise, rule: Nodes, other: Nodes, end: flo
     return True
 
 
-@partial(jax.jit, static_argnames=("held", "law"))
+@partial(compiled, static_argnames=("held", "law"))
 def _slopes(
     problem: Problem, noise: LimitNoise, start: Overlaps, nodes: Nodes, *, held: Any, law: bool
 ) -> tuple[jax.Array, jax.Array]:
@@ -145,7 +146,7 @@ def solve(
     )  # fmt: skip
 
 
-@partial(jax.jit, static_argnames=("held", "watched", "layout", "law", "differentiable"))
+@partial(compiled, static_argnames=("held", "watched", "layout", "law", "differentiable"))
 def _solve(
     nodes: Nodes,
     start: Overlaps,

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from learning_dynamics.compilation import compiled
 from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.noise import LimitNoise
 from learning_dynamics.limit.velocity import observed, velocity
@@ -93,7 +94,7 @@ def solve_along(
     return eqx.tree_at(lambda s: s.ys, solution, ys)
 
 
-@partial(jax.jit, static_argnames=("held", "watched", "max_steps", "differentiable", "law"))
+@partial(compiled, static_argnames=("held", "watched", "max_steps", "differentiable", "law"))
 def solve_path(
     nodes: Nodes,
     starts: Overlaps,

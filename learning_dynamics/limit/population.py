@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from learning_dynamics.compilation import compiled
 from learning_dynamics.limit.accuracy import Estimate, Target, combine
 from learning_dynamics.limit.adaptive import estimate
 from learning_dynamics.limit.kinks import has_kinks
@@ -203,7 +204,7 @@ def chunked(nodes: Nodes) -> Nodes:
     return nodes if is_traced(nodes) else device_nodes(standard_length(nodes))
 
 
-@partial(jax.jit, static_argnames="held")
+@partial(compiled, static_argnames="held")
 def velocity_at(
     problem: Problem, noise: LimitNoise, nodes: Nodes, overlaps: Overlaps, *, held: frozenset[str]
 ) -> Overlaps:
@@ -211,7 +212,7 @@ def velocity_at(
     return velocity(problem, noise, nodes, overlaps, held)
 
 
-@jax.jit
+@compiled
 def losses_at(problem: Problem, noise: LimitNoise, nodes: Nodes, overlaps: Overlaps) -> jax.Array:
     """Mean losses at order parameters with a leading axis."""
     return jax.lax.map(lambda y: moments(problem, noise, nodes, y).loss, overlaps)

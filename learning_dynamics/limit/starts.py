@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
+from learning_dynamics.compilation import compiled
 from learning_dynamics.limit.moments import moments
 from learning_dynamics.limit.nodes import Nodes, device_nodes
 from learning_dynamics.limit.noise import LimitNoise
@@ -95,7 +96,7 @@ def _responds(
     return bool(np.any(np.abs(np.asarray(stiff)) > 0))
 
 
-@jax.jit
+@compiled
 def _stiff(problem: Problem, noise: LimitNoise, nodes: Nodes, overlaps: Overlaps) -> Any:
     return moments(problem, noise, nodes, overlaps).stiff
 

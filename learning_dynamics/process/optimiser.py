@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from learning_dynamics.compilation import compiled
 from learning_dynamics.model.overlaps import State
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.optimisers import extra_arguments, lenient
@@ -108,7 +109,7 @@ def _state(state: State, tree: dict[str, Any]) -> State:
     return State(signal, tuple(noise), {**state.parameters, **tree["parameters"]})
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiled, static_argnums=0)
 def fresh_memory(optimiser: Optimiser | None, problem: Problem, states: State) -> Any:
     """Memory of the optimiser before the first update of each replica."""
     if optimiser is None:

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from learning_dynamics import random
+from learning_dynamics.compilation import compiled
 from learning_dynamics.loop import observed_chunks
 from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
 from learning_dynamics.model.problem import Problem
@@ -98,7 +99,7 @@ def begin(layout: Layout, dtype: Any, mesh: Mesh) -> Callable[..., State]:
         problem = problem.cast(dtype)
         return jax.vmap(lambda key: random_start(problem, layout, split(key)[0], dtype))(keys)
 
-    return jax.jit(start, out_shardings=NamedSharding(mesh, PartitionSpec("replicas")))
+    return compiled(start, out_shardings=NamedSharding(mesh, PartitionSpec("replicas")))
 
 
 def observed(observables: Observables, overlaps: Overlaps) -> dict[str, jax.Array]:
@@ -209,7 +210,7 @@ def advance(
         out_specs=(own, own),
         check_vma=False,
     )
-    return jax.jit(parallel)
+    return compiled(parallel)
 
 
 def replica_mesh(devices: Any) -> Mesh:

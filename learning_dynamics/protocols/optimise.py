@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
+from learning_dynamics.compilation import compiled
 from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.limit.integrate import integrate
 from learning_dynamics.limit.limit import Limit
@@ -338,7 +339,7 @@ def _with_numbers(
     return changed_problem
 
 
-@partial(jax.jit, static_argnums=(4, 5, 6))
+@partial(compiled, static_argnums=(4, 5, 6))
 def _value_and_slope(
     x: jax.Array,
     problem: Problem,

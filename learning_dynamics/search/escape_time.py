@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics.compilation import compiled
 from learning_dynamics.limit.accuracy import Estimate
 from learning_dynamics.limit.linear_latents import without_linear_latents
 from learning_dynamics.limit.nodes import Nodes
@@ -122,7 +123,7 @@ def _along_fields(
     return Nodes(latents, both[:, None, count:], nodes.weights)
 
 
-@partial(jax.jit, static_argnames=("held", "dropped"))
+@partial(compiled, static_argnames=("held", "dropped"))
 def _crossing(
     problem: Problem,
     noise: LimitNoise,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics.compilation import compiled
 from learning_dynamics.random import threefry_key
 from learning_dynamics.search.forms import Form
 from learning_dynamics.validation import finite_array, positive_integer, positive_number, reject
@@ -114,7 +115,7 @@ def _root(matrix: Array) -> Array:
     return np.asarray((vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T)
 
 
-@partial(jax.jit, static_argnames=("order", "draws", "start"))
+@partial(compiled, static_argnames=("order", "draws", "start"))
 def _paths(
     coefficients: jax.Array,
     powers: jax.Array,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics.compilation import compiled
 from learning_dynamics.limit.accuracy import Estimate
 from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.population import Population
@@ -130,7 +131,7 @@ def field_averages(
     return FieldAverages(labels, tuple(orders))
 
 
-@partial(jax.jit, static_argnames=("rows", "counts"))
+@partial(compiled, static_argnames=("rows", "counts"))
 def _averages(
     problem: Problem,
     parameters: Any,

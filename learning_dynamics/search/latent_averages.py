@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics.compilation import compiled
 from learning_dynamics.hermite import trapezoid
 from learning_dynamics.limit.accuracy import Estimate
 from learning_dynamics.limit.nodes import Nodes
@@ -47,7 +48,7 @@ def signals(cast: Problem, latents: dict[str, Array]) -> tuple[jax.Array, Any]:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], constant)
 
 
-@jax.jit
+@compiled
 def _signals(problem: Problem, latents: Any) -> tuple[jax.Array, Any]:
     values: tuple[jax.Array, Any] = jax.vmap(problem.signal)(latents)
     return values
@@ -142,7 +143,7 @@ def latent_averages(
         return weights, np.asarray(signal), Estimate(fine[index], error[index])
 
 
-@partial(jax.jit, static_argnames=("of", "batch", "labelled"))
+@partial(compiled, static_argnames=("of", "batch", "labelled"))
 def _field_averages(
     problem: Problem,
     parameters: Any,

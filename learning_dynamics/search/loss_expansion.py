@@ -11,6 +11,7 @@ from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
+from learning_dynamics.compilation import compiled
 from learning_dynamics.limit.accuracy import Target
 from learning_dynamics.limit.nodes import Nodes, device_nodes
 from learning_dynamics.limit.noise import LimitNoise
@@ -165,7 +166,7 @@ def _pseudo_inverse(design: Array) -> Array:
     return np.asarray(solve_triangular(triangle, q.T))
 
 
-@jax.jit
+@compiled
 def _along(
     problem: Problem, noise: LimitNoise, nodes: Nodes, state: Overlaps, rays: jax.Array, times: Any
 ) -> jax.Array:

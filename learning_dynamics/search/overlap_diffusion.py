@@ -1,7 +1,6 @@
 """Law of the time to recovery of one neuron and one direction at finite N, as a diffusion."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from learning_dynamics.compilation import compiled
 from learning_dynamics.limit.accuracy import Target
 from learning_dynamics.limit.moments import samples
 from learning_dynamics.limit.nodes import Nodes
@@ -72,7 +72,7 @@ def overlap_law(
     )  # fmt: skip
 
 
-@partial(jax.jit)
+@compiled
 def _coefficients(
     problem: Problem, noise: LimitNoise, nodes: Nodes, places: jax.Array
 ) -> tuple[jax.Array, jax.Array]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics.compilation import compiled
 from learning_dynamics.limit.accuracy import InaccurateError
 from learning_dynamics.limit.moments import moments
 from learning_dynamics.limit.nodes import Nodes
@@ -92,7 +93,7 @@ def _time_unit(population: Population, state: Overlaps, first_order: bool) -> fl
     """
     problem, noise = population.cast, population.noise
     with jax.enable_x64(True):
-        m = jax.jit(moments)(problem, noise, chunked(population.few_nodes()), state)
+        m = compiled(moments)(problem, noise, chunked(population.few_nodes()), state)
     step, factor, pull = (abs(float(np.asarray(a)[0, 0])) for a in (m.step, m.factor, m.pull))
     size = float(np.sum(state.blocks))
     decay = 0.0 if problem.weight_decay is None else float(problem.weight_decay)
@@ -110,7 +111,7 @@ def _first_order_drift(population: Population, state: Overlaps) -> float:
     unit = _time_unit(population, state, first_order=True) / np.sum(state.blocks)
     with jax.enable_x64(True):
         blocks = jnp.asarray(state.blocks[:, 0, 0])
-        rate = jax.jit(_block_velocity(population, state, first_order=True))
+        rate = compiled(_block_velocity(population, state, first_order=True))
     drift = population.average(
         lambda rule: unit * rate(chunked(rule), blocks), caller="search_law", of=population.problem
     )
@@ -133,7 +134,7 @@ def _relax(
         def rate(nodes: Nodes, shares: jax.Array) -> jax.Array:
             return unit / size * velocity_of_blocks(nodes, shares * size)
 
-        @jax.jit
+        @compiled
         def solve(nodes: Nodes, end: jax.Array) -> tuple[jax.Array, ...]:
             times = jnp.linspace(0, 1, 201) ** 2 * end
             solution = diffrax.diffeqsolve(

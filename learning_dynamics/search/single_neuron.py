@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics.compilation import compiled
 from learning_dynamics.model.learner import Learner, Sample
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.pytrees import configuration, static
@@ -110,7 +111,7 @@ def sum_over_pairs(problem: Problem) -> bool:
         signs = {0: (count - 1) * (count - 2) / 2, 1: -(count - 2.0), 2: 1.0}
         weights = jnp.asarray(np.array([signs[len(chosen)] for chosen in sets]))
 
-        @jax.jit
+        @compiled
         def both(fields: jax.Array, norms: jax.Array, sample: Any) -> tuple[jax.Array, jax.Array]:
             def part(mask: jax.Array) -> jax.Array:
                 square = norms * mask[:, None] * mask[None] + jnp.diag(1 - mask)
@@ -145,7 +146,7 @@ def alike(problem: Problem) -> bool:
     return True
 
 
-@jax.jit
+@compiled
 def _loss(
     problem: Problem, parameters: Any, fields: jax.Array, norms: jax.Array, sample: Any
 ) -> jax.Array:

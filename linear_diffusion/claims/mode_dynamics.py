@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from learning_dynamics.compilation import compiled
 from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
 from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.noise_schedule import NoiseSchedule
@@ -144,7 +145,7 @@ def _sgd(run: Run) -> tuple[Comparison, Comparison]:
     )
     basis = jnp.asarray(law.basis, data.dtype)
 
-    @jax.jit
+    @compiled
     def train(key: jax.Array) -> jax.Array:
         weights = online_sgd(data, [ALPHA_BAR], learning_rate=rate, batch=8, steps=steps, key=key)[
             :, 0

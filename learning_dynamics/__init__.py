@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         compare,
         compare_each,
     )
+    from learning_dynamics.inspection.inspect import Inspection, inspect
     from learning_dynamics.limit.accuracy import InaccurateError
     from learning_dynamics.limit.fluctuations import fluctuations
     from learning_dynamics.limit.integrate import expected_loss, integrate, right_hand_side
@@ -68,6 +69,7 @@ _HOMES = {
         "compare",
         "compare_each",
     ),
+    "inspection.inspect": ("Inspection", "inspect"),
     "protocols.optimise": ("optimise",),
     "protocols.optimum": ("Optimum",),
     "pytrees": ("configuration", "static"),
@@ -115,6 +117,7 @@ __all__ = [
     "IncompleteError",
     "InformationExponent",
     "InputModel",
+    "Inspection",
     "Learner",
     "Limit",
     "Measurement",
@@ -146,6 +149,7 @@ __all__ = [
     "fluctuations",
     "from_weights",
     "information_exponent",
+    "inspect",
     "integrate",
     "load",
     "log_times",

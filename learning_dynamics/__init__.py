@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         compare,
         compare_each,
     )
+    from learning_dynamics.inspection.inspect import Inspection, inspect
     from learning_dynamics.limit.accuracy import InaccurateError
     from learning_dynamics.limit.fluctuations import fluctuations
     from learning_dynamics.limit.integrate import expected_loss, integrate, right_hand_side
@@ -70,6 +71,7 @@ _HOMES = {
         "compare",
         "compare_each",
     ),
+    "inspection.inspect": ("Inspection", "inspect"),
     "protocols.optimise": ("optimise",),
     "protocols.optimum": ("Optimum",),
     "pytrees": ("configuration", "static"),
@@ -120,6 +122,7 @@ __all__ = [
     "IncompleteError",
     "InformationExponent",
     "InputModel",
+    "Inspection",
     "LeapMap",
     "Learner",
     "Limit",
@@ -152,6 +155,7 @@ __all__ = [
     "fluctuations",
     "from_weights",
     "information_exponent",
+    "inspect",
     "integrate",
     "leap_map",
     "load",

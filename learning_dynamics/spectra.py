@@ -20,6 +20,7 @@ __all__ = [
     "PowerLawFit",
     "degrees_of_freedom",
     "fit_power_law",
+    "from_covariance",
     "from_data",
     "participation_ratio",
     "power_law",
@@ -30,11 +31,14 @@ Array = NDArray[np.float64]
 
 
 class DataSpectrum(NamedTuple):
-    """Mean and eigendecomposition of the covariance of data, cov = basis diag(spectrum) basis'."""
+    """Mean and eigendecomposition of a covariance, cov = basis diag(spectrum) basis'.
+
+    Directions without variance are left out: r <= d of them have some.
+    """
 
     mean: Array  # (d,)
-    spectrum: Array  # (d,), largest first
-    basis: Array  # (d, d), eigenvectors as columns
+    spectrum: Array  # (r,), largest first
+    basis: Array  # (d, r), eigenvectors as columns
 
 
 def power_law(dimension: int, exponent: float, *, trace: float | None = None) -> Array:
@@ -61,31 +65,73 @@ def power_law(dimension: int, exponent: float, *, trace: float | None = None) ->
 def from_data(data: ArrayLike, *, floor: float = 1e-12) -> DataSpectrum:
     """Mean and spectrum of the maximum-likelihood covariance of `data`, shape (samples, d).
 
+    Directions without variance are left out: pixels that never vary, a mode that was projected
+    out, and all that fewer samples than dimensions cannot span.
+
     Args:
         data: one row per sample, shape (samples, d).
-        floor: eigenvalues below `floor` times the largest are refused, because a covariance that
+        floor: eigenvalues up to `floor` times the largest count as none, because a covariance that
             is singular in floating point has no inverse that could be trusted.
 
     Raises:
-        ValueError: if there are fewer than two samples, a value is not finite, or the covariance
-            is singular (pixels that never vary, or a mode that was projected out: remove such
-            directions first).
+        ValueError: if there are fewer than two samples, a value is not finite, or nothing varies.
     """
     array = finite_array("data", data, ndim=2)
-    if array.shape[0] < 2:
+    samples, d = array.shape
+    if samples < 2:
         raise reject("data", "hold at least two samples", f"shape {array.shape}")
     mean = array.mean(axis=0)
     centred = array - mean
-    spectrum, basis = np.linalg.eigh(centred.T @ centred / array.shape[0])
-    spectrum, basis = spectrum[::-1], basis[:, ::-1]
-    if spectrum[-1] <= floor * spectrum[0]:
-        smallest = spectrum[-1] / spectrum[0] if spectrum[0] > 0 else 0.0
-        raise reject(
-            "data",
-            f"have a covariance with all eigenvalues above {floor:g} of the largest",
-            f"{smallest:.3g} ({array.shape[0]} samples, d = {array.shape[1]})",
-        )
-    return DataSpectrum(mean, np.ascontiguousarray(spectrum), np.ascontiguousarray(basis))
+    if samples < d:
+        _, roots, rows = np.linalg.svd(centred, full_matrices=False)
+        spectrum, basis = roots**2 / samples, rows.T
+    else:
+        spectrum, basis = np.linalg.eigh(centred.T @ centred / samples)
+    # rounding of the mean leaves that much variance in data that do not vary
+    constant = spectrum.max() <= (8 * np.finfo(np.float64).eps * np.abs(array).max()) ** 2
+    return _with_variance("data", mean, spectrum, basis, floor, constant)
+
+
+def from_covariance(
+    covariance: ArrayLike, mean: ArrayLike | None = None, *, floor: float = 1e-12
+) -> DataSpectrum:
+    """Eigendecomposition of a covariance matrix; directions without variance are left out.
+
+    Args:
+        covariance: symmetric, shape (d, d).
+        mean: shape (d,), zero if not given.
+        floor: eigenvalues up to `floor` times the largest count as none.
+
+    Raises:
+        ValueError: if the matrix is not square, symmetric, positive semi-definite and other than
+            zero, or the mean does not fit.
+    """
+    matrix = finite_array("covariance", covariance, ndim=2)
+    d = matrix.shape[0]
+    if matrix.shape != (d, d) or not np.allclose(
+        matrix, matrix.T, rtol=0, atol=1e-9 * np.abs(matrix).max(initial=0)
+    ):
+        raise reject("covariance", "be square and symmetric", f"shape {matrix.shape}")
+    centre = np.zeros(d) if mean is None else finite_array("mean", mean, ndim=1)
+    if centre.shape != (d,):
+        raise reject("mean", f"have shape ({d},)", f"shape {centre.shape}")
+    spectrum, basis = np.linalg.eigh((matrix + matrix.T) / 2)
+    if spectrum[0] < -1e-9 * np.abs(spectrum).max():
+        raise reject("covariance", "have no negative eigenvalue", f"{spectrum[0]:.3g}")
+    return _with_variance("covariance", centre, spectrum, basis, floor, not np.any(matrix))
+
+
+def _with_variance(
+    argument: str, mean: Array, spectrum: Array, basis: Array, floor: float, constant: bool
+) -> DataSpectrum:
+    """The directions whose variance exceeds the floor, largest first."""
+    if constant:
+        raise reject(argument, "vary", "no variance in any direction")
+    order = np.argsort(spectrum)[::-1]
+    kept = order[spectrum[order] > floor * spectrum.max()]
+    return DataSpectrum(
+        mean, np.ascontiguousarray(spectrum[kept]), np.ascontiguousarray(basis[:, kept])
+    )
 
 
 def degrees_of_freedom(spectrum: ArrayLike, kappa: ArrayLike) -> tuple[Array, Array]:

@@ -47,7 +47,7 @@ def track(items: Iterable[T], description: str, note: Note = None) -> Iterator[T
         description: what is done.
         note: words to show beside the bar, asked for anew whenever it changes.
     """
-    chosen = _chosen.get(threading.get_ident())
+    chosen = _choices()
     if chosen:
         return iter(items) if chosen[-1] is None else iter(chosen[-1](items, description))
     if multiprocessing.parent_process() is not None:
@@ -59,6 +59,15 @@ def track(items: Iterable[T], description: str, note: Note = None) -> Iterator[T
     if sys.stderr is not None and sys.stderr.isatty():
         return _on_terminal(items, description, note)
     return iter(items)
+
+
+def _choices() -> list[Tracker | None]:
+    """What this thread's callers have chosen; written to, so that it is no part of an identity."""
+    thread = threading.get_ident()
+    choices = _chosen.setdefault(thread, [])
+    if not choices:
+        del _chosen[thread]
+    return choices
 
 
 @contextmanager

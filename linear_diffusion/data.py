@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from learning_dynamics import random
 from learning_dynamics.compilation import compiled
 from learning_dynamics.identity.session import sees_edits
-from learning_dynamics.spectra import from_data
+from learning_dynamics.images.patches import generator
+from learning_dynamics.spectra import DataSpectrum, from_covariance, from_data
 from learning_dynamics.validation import (
     finite_array,
     one_of,
@@ -39,8 +40,9 @@ class DataLaw(Protocol):
 
     Attributes:
         mean: population mean, (d,).
-        spectrum: eigenvalues of the population covariance, (d,), largest first.
-        basis: eigenvectors as columns, (d, d).
+        spectrum: eigenvalues of the population covariance, largest first, (r,) with r <= d:
+            directions without variance are left out.
+        basis: eigenvectors as columns, (d, r).
     """
 
     @property
@@ -142,9 +144,20 @@ class EmpiricalLaw:
 
     Samples are drawn with replacement: the pool *is* the population, and its mean and covariance
     are exact. Keep data sets small against the pool, or repeated rows look like memorisation.
+
+    Directions without variance, as in a pool of fewer rows than dimensions, are left out of
+    `spectrum` and `basis`; rows keep their d components. Theory and `draw_modes` then speak of the
+    r directions that vary, and losses per dimension are averages over these.
+
+    Attributes:
+        rows: centred, (pool, d).
+        spectrum: eigenvalues of the covariance, (r,), largest first.
+        mean: (d,).
+        basis: eigenvectors as columns, (d, r).
+        fourth: E|y|^4 of the whitened pool.
     """
 
-    rows: NDArray  # centred, (pool, d)
+    rows: NDArray
     spectrum: NDArray[np.float64]
     mean: NDArray[np.float64]
     basis: NDArray[np.float64]
@@ -155,15 +168,45 @@ class EmpiricalLaw:
         """Take the rows of an array of shape (pool, d) as the population.
 
         Raises:
-            ValueError: if there are fewer than two rows, one is not finite, or the covariance is
-                singular.
+            ValueError: if there are fewer than two rows, one is not finite, or nothing varies.
         """
         array = finite_array("rows", rows, ndim=2)
-        found = from_data(array)
-        centred = array - found.mean
-        whitened = centred @ (found.basis / np.sqrt(found.spectrum))
+        return cls._from_parts(array - array.mean(axis=0), from_data(array))
+
+    @classmethod
+    def from_covariance(
+        cls, covariance: ArrayLike, mean: ArrayLike | None = None, *, pool: int, key: jax.Array
+    ) -> "EmpiricalLaw":
+        """Make a pool of Gaussian rows that has exactly this mean and covariance.
+
+        It stands for data of which only these are known, and serves as the Gaussian clone of a
+        pool. `LatentLaw` draws Gaussian data without a pool.
+
+        Args:
+            covariance: shape (d, d), symmetric; eigenvalues may be zero.
+            mean: shape (d,), zero if not given.
+            pool: number of rows, more than the rank r of the covariance.
+            key: typed random key or integer seed.
+
+        Raises:
+            ValueError: on a matrix that is no covariance, a mean that does not fit, or a pool that
+                is too small.
+        """
+        known = from_covariance(covariance, mean)
+        count, r = positive_integer("pool", pool), known.spectrum.size
+        if count <= r:
+            raise reject("pool", f"exceed the rank {r} of the covariance", count)
+        normals = generator(key).standard_normal((count, r))
+        normals -= normals.mean(axis=0)
+        root = np.linalg.cholesky(normals.T @ normals / count)
+        white = np.linalg.solve(root, normals.T).T
+        return cls._from_parts(white * np.sqrt(known.spectrum) @ known.basis.T, known)
+
+    @classmethod
+    def _from_parts(cls, centred: NDArray[np.float64], known: DataSpectrum) -> "EmpiricalLaw":
+        whitened = centred @ (known.basis / np.sqrt(known.spectrum))
         fourth = float(((whitened**2).sum(axis=1) ** 2).mean())
-        return cls(centred, found.spectrum, found.mean, found.basis, fourth)
+        return cls(centred, known.spectrum, known.mean, known.basis, fourth)
 
     @property
     def fourth_moment(self) -> float:
@@ -235,7 +278,7 @@ def draw_moments(
     """
     random.check_key(key)
     _check_dtype(dtype)
-    d = law.spectrum.shape[0]
+    d = law.mean.shape[0]
     count = jnp.asarray(samples, jnp.int32)
 
     def add(b: jax.Array, sums: jax.Array) -> jax.Array:

@@ -4,11 +4,20 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from numpy.typing import NDArray
 
 from learning_dynamics.validation import reject
 
-__all__ = ["Neighbours", "estimate_kl", "gaussian_kl", "nearest_neighbours", "shared_noise_cosine"]
+__all__ = [
+    "Neighbours",
+    "estimate_kl",
+    "gaussian_kl",
+    "nearest_neighbours",
+    "place_of_minimum",
+    "shared_noise_cosine",
+]
 
 HIGHEST = lax.Precision.HIGHEST
 
@@ -123,3 +132,22 @@ def shared_noise_cosine(first: jax.Array, second: jax.Array) -> jax.Array:
         second: samples of the other from the same key, same shape.
     """
     return jnp.sum(first * second) / jnp.sqrt(jnp.sum(first**2) * jnp.sum(second**2))
+
+
+def place_of_minimum(curve: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Place of the minimum of curves over a uniform grid, by a parabola through three points.
+
+    Args:
+        curve: shape (..., points), three points or more.
+        grid: uniform, shape (points,).
+
+    Returns:
+        Shape (...,).
+    """
+    at = np.clip(np.argmin(curve, axis=-1), 1, grid.size - 2)
+    left, centre, right = (
+        np.take_along_axis(curve, (at + shift)[..., None], axis=-1)[..., 0] for shift in (-1, 0, 1)
+    )
+    return np.asarray(
+        grid[at] + (grid[1] - grid[0]) * (left - right) / (2 * (left - 2 * centre + right))
+    )

@@ -81,7 +81,7 @@ def generate(
 
 
 @compiled
-def _moments(denoiser: Denoiser, coefficients: Coefficients) -> tuple[jax.Array, ...]:
+def _moments(denoiser: Denoiser, coefficients: Coefficients) -> tuple[jax.Array, jax.Array]:
     d = denoiser.bias.shape[0]
     dtype = denoiser.weights.dtype
     identity = jnp.eye(d, dtype=dtype)

@@ -10,6 +10,7 @@ from diffusion_theory.theory.escape import EscapeLaw, escape_law, gradient_covar
 from diffusion_theory.theory.exponent import (
     DirectionExponent,
     Growth,
+    exponent_along,
     growth,
     information_exponents,
     sample_complexity,
@@ -41,6 +42,7 @@ __all__ = [
     "escape_law",
     "expanded_loss",
     "explosion_law",
+    "exponent_along",
     "gradient_covariance",
     "gradient_norm",
     "growth",

@@ -12,10 +12,17 @@ from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.theory.contrast import alone, contrast
 from diffusion_theory.theory.loss import gradient_norm
-from learning_dynamics.validation import finite_array, one_of, reject
+from learning_dynamics.evidence.statistics import jackknife
+from learning_dynamics.validation import (
+    finite_array,
+    one_of,
+    positive_integer,
+    positive_number,
+    reject,
+)
 
-__all__ = ["DirectionExponent", "Growth", "growth", "information_exponents", "sample_complexity"]
-__all__ += ["signal_form"]
+__all__ = ["DirectionExponent", "Growth", "exponent_along", "growth", "information_exponents"]
+__all__ += ["sample_complexity", "signal_form"]
 
 Array = NDArray[np.float64]
 Verdict = Literal["attractive", "repelled", "flat"]
@@ -103,15 +110,80 @@ def information_exponents(
     return found
 
 
-def _leading(c: tuple[Array, Array], moments: Array) -> DirectionExponent:
+def exponent_along(
+    fields: ArrayLike,
+    learner: TiedDenoiser,
+    *,
+    diffusion_time: float = 0.3,
+    unit_variance: bool = False,
+    parts: int = 10,
+    clear: float = 5.0,
+) -> tuple[DirectionExponent, Array, Array]:
+    """Leading order of the loss along a direction in which only samples of the data are known.
+
+    With p = x0.e about its mean, the loss at w = alpha e + (what is orthogonal to all structure) is
+    sum_k c_k alpha^k a^k E He_k(p) / k!, for the noisy input x = a x0 + b z has
+    E He_k(x.e) = a^k E He_k(p). An order counts where it exceeds `clear` standard errors of its
+    moment (jackknife over parts of the samples), up to order 4.
+
+    Equation: :eq:`eq:mcm-exponent`.
+
+    Args:
+        fields: p, one for each sample, shape (n,); samples that belong together side by side.
+        learner: a denoiser; of several neurons, each moves so while overlaps are small.
+        diffusion_time: t, a = exp(-t).
+        unit_variance: divide p by its standard deviation, as for whitened data: order 2 vanishes.
+        parts: of the samples, at least two.
+        clear: standard errors from which on an order counts.
+
+    Returns:
+        The leading order, and a^k E He_k(p) for k = 0..4 with standard errors, shape (5,).
+
+    Raises:
+        ValueError: with fewer samples than parts, or if `clear` is not positive.
+
+    Source: derived here.
+    """
+    p = finite_array("fields", fields, ndim=1)
+    count = positive_integer("parts", parts)
+    if not 2 <= count <= p.size:
+        raise reject("parts", f"lie between 2 and the {p.size} samples", parts)
+    inputs = MixedCumulant(diffusion_time=diffusion_time)
+    powers = float(inputs.noise_level.signal) ** np.arange(5)
+    table = (p - p.mean()) ** np.arange(5)[:, None]
+    means = np.stack([part.mean(axis=1) for part in np.array_split(table, count, axis=1)])
+
+    def hermite_moments(mean: Array) -> Array:
+        second = mean[2] - mean[1] ** 2
+        third = mean[3] - 3 * mean[1] * mean[2] + 2 * mean[1] ** 3
+        fourth = mean[4] - 4 * mean[1] * mean[3] + 6 * mean[1] ** 2 * mean[2] - 3 * mean[1] ** 4
+        scale = np.sqrt(second) if unit_variance else 1.0
+        second, third, fourth = second / scale**2, third / scale**3, fourth / scale**4
+        excess = 0.0 if unit_variance else second - 1
+        return np.asarray(powers * np.array([1.0, 0.0, excess, third, fourth - 6 * second + 3]))
+
+    found = jackknife(means, hermite_moments, {"order": np.arange(5)})
+    c = contrast(inputs, alone(learner)).coefficients(4)
+    exponent = _leading(c, found.values, found.standard_error, positive_number("clear", clear))
+    return exponent, found.values, found.standard_error
+
+
+def _leading(
+    c: tuple[Array, Array],
+    moments: Array,
+    moment_errors: Array | None = None,
+    clear: float = 5.0,
+) -> DirectionExponent:
     values, errors = c
-    for k in range(1, _ORDERS + 1):
+    scale = float(np.abs(values).max())
+    for k in range(1, moments.size):
         if not np.isfinite(moments[k]):
             break
         coefficient = float(values[k] * moments[k] / factorial(k))
-        scale = float(np.abs(values).max())
-        error = float(errors[k] * abs(moments[k]) + 1e-13 * scale) / factorial(k)
-        if abs(coefficient) > 5 * error:
+        numerical = float(errors[k] * abs(moments[k]) + 1e-13 * scale)
+        sampled = 0.0 if moment_errors is None else float(abs(values[k]) * moment_errors[k])
+        error = float(np.hypot(numerical, sampled)) / factorial(k)
+        if abs(coefficient) > clear * error:
             attractive = k % 2 == 1 or coefficient < 0
             return DirectionExponent(
                 "attractive" if attractive else "repelled", k, coefficient, error

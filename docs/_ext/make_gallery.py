@@ -1,13 +1,15 @@
 """Take a snapshot of a report for the pages: `python docs/_ext/make_gallery.py REPORT`.
 
 Copies the records of the report and the first figure of each claim to `docs/gallery`, where
-they are committed.
+they are committed; of an inspection all records and figures to `docs/gallery/inspection`.
 """
 
+import json
 import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from learning_dynamics.files import strict_json
 from learning_dynamics.report.records import load_records
@@ -31,25 +33,39 @@ def shorter(svg: str) -> str:
     return re.sub(r'\bd="[^"]*"', _rounded, thin) + "\n"
 
 
-def main(report: Path) -> None:
-    """Replace the snapshot by the records of `report`."""
-    records = load_records(report)
-    if not records:
-        sys.exit(f"{report} holds no records: run `learning-dynamics report --out {report}` first")
-    shutil.rmtree(GALLERY, ignore_errors=True)
-    (GALLERY / "figures").mkdir(parents=True)
+def copy_figures(records: list[dict[str, Any]], report: Path, gallery: Path) -> None:
+    """Replace the figures of a gallery by those of the records."""
+    shutil.rmtree(gallery / "figures", ignore_errors=True)
+    (gallery / "figures").mkdir(parents=True)
     for record in records:
-        record["figures"] = record["figures"][:1]
         for figure in record["figures"]:
-            source, target = report / figure["file"], GALLERY / figure["file"]
+            source, target = report / figure["file"], gallery / figure["file"]
             if source.suffix == ".svg":
                 target.write_text(shorter(source.read_text("utf-8")), "utf-8")
             else:
                 shutil.copyfile(source, target)
-    kept = [{key: record[key] for key in KEPT} for record in records]
-    (GALLERY / "claims.json").write_text(strict_json(kept), "utf-8")
+
+
+def main(report: Path) -> None:
+    """Replace the snapshot by the records of `report`, or by those of an inspection."""
+    if (report / "inspection.json").is_file():
+        records = [json.loads(file.read_text("utf-8")) for file in report.glob("sections/*.json")]
+        records.sort(key=lambda record: record["id"])
+        about = json.loads((report / "inspection.json").read_text("utf-8"))
+        gallery, name = GALLERY / "inspection", "inspection.json"
+        kept: Any = {**about, "sections": records}
+    else:
+        records = load_records(report)
+        gallery, name = GALLERY, "claims.json"
+        for record in records:
+            record["figures"] = record["figures"][:1]
+        kept = [{key: record[key] for key in KEPT} for record in records]
+    if not records:
+        sys.exit(f"{report} holds no records: run `learning-dynamics report --out {report}` first")
+    copy_figures(records, report, gallery)
+    (gallery / name).write_text(strict_json(kept), "utf-8")
     size = sum(file.stat().st_size for file in GALLERY.rglob("*") if file.is_file())
-    print(f"{len(records)} claims, {size / 1e6:.1f} MB in {GALLERY}")
+    print(f"{len(records)} records, {size / 1e6:.1f} MB in {GALLERY}")
     if size > LARGEST:
         sys.exit(f"more than {LARGEST / 1e6:.0f} MB")
 

@@ -1,5 +1,6 @@
 """Replaces `<!-- claims -->` by the recorded claims and `<!-- benchmarks -->` by the benchmarks.
 
+`<!-- inspection -->` becomes the recorded inspection of the bundled photographs,
 `<!-- options -->` becomes the table of `learning_dynamics.model.options`, which the tests check.
 
 The claims are those of `docs/gallery`, a snapshot that `make gallery` takes of a report; the
@@ -8,7 +9,7 @@ benchmarks are all files in `benchmarks/results`.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +74,50 @@ def _claim(record: Record) -> Iterator[str]:
         f"Source: {record['source']}."
     )
     for figure in record["figures"]:
-        alt = re.sub(r"[\[\]\"`$\\]", "", figure["caption"])
-        yield f"```{{figure}} /gallery/{figure['file']}\n:alt: {alt}\n\n{figure['caption']}\n```"
+        yield _figure(figure)
     yield _comparisons(record)
     for note in record["notes"]:
         yield f"* {note}"
     yield f"```console\n$ learning-dynamics report {record['id']} --size {record['size']}\n```"
+
+
+def inspection() -> str:
+    """The snapshot of an inspection as Markdown, one section for each of its own."""
+    found = json.loads((GALLERY / "inspection" / "inspection.json").read_text("utf-8"))
+    parts = [f"**{found['name']}**", *(f"* {note}" for note in found["notes"])]
+    for record in found["sections"]:
+        parts += [f"## {record['title']}"]
+        verdict = record["verdict"] or "measured"
+        parts += [f"`{record['id']}`: **{verdict}**, {duration(record['seconds'])}."]
+        if record["numbers"]:
+            rows = [["number", "value", "meaning"]]
+            for entry in record["numbers"]:
+                value, error = entry["value"], entry["error"]
+                text = number(value) if error is None else with_error(value, error)
+                rows.append([entry["name"], text, entry["meaning"]])
+            parts.append(table(rows))
+        parts += [_figure(figure, "inspection/") for figure in record["figures"]]
+        for each in record["tables"]:
+            parts += [f"**{each['title']}**", table([each["columns"], *each["rows"]])]
+        compared = record["comparisons"] + record["unclaimed"]
+        if compared:
+            claimed = {c["name"] for c in record["comparisons"]}
+            shown = [
+                c if c["name"] in claimed else {**c, "verdict": "not claimed here"}
+                for c in compared
+            ]
+            parts.append(_comparisons({"comparisons": shown, "controls": []}))
+        reasons = dict.fromkeys(entry["reason"] for entry in record["unclaimed"])
+        parts += [f"Not claimed: {reason}" for reason in reasons]
+        parts += [f"* {note}" for note in record["notes"]]
+    return "\n\n".join(parts)
+
+
+def _figure(figure: Record, below: str = "") -> str:
+    alt = re.sub(r"[\[\]\"`$\\]", "", figure["caption"])
+    return (
+        f"```{{figure}} /gallery/{below}{figure['file']}\n:alt: {alt}\n\n{figure['caption']}\n```"
+    )
 
 
 def _comparisons(record: Record) -> str:
@@ -155,7 +194,9 @@ def _cell(value: Any) -> str:
 
 def expand(app: Sphinx, document: str, source: list[str]) -> None:
     """Expand the lines in the text of a page."""
-    made = {"claims": claims, "benchmarks": benchmarks, "options": options}
+    made: dict[str, Callable[[], str]] = {
+        "claims": claims, "benchmarks": benchmarks, "inspection": inspection, "options": options,
+    }  # fmt: skip
     for mark, make in ((f"<!-- {name} -->", function) for name, function in made.items()):
         if mark in source[0]:
             source[0] = source[0].replace(mark, make())

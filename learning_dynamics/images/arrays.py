@@ -21,7 +21,7 @@ from learning_dynamics.images._reading import (
 from learning_dynamics.images.image_set import ImageSet
 from learning_dynamics.validation import reject
 
-__all__ = ["load_array"]
+__all__ = ["load_array", "read_arrays"]
 
 _MOST_CLASSES = 2**16  # when there are no names to say how many
 _BROKEN_ZIP = (
@@ -60,6 +60,27 @@ def load_array(
         ValueError: if the file is missing, empty, broken or too large, holds Python objects, has
             another type or shape, or labels that do not fit, or a key does not apply.
     """
+    file, arrays = read_arrays(path, images_key, labels_key, max_bytes)
+    images, labels = arrays["images"], arrays.get("labels")
+    names = _names(arrays.get("class_names"), file)
+    if labels is not None and not names and labels.dtype.kind in "iu":
+        classes = int(labels.max()) + 1
+        if classes > _MOST_CLASSES:
+            raise unfit(file, f"hold labels below {_MOST_CLASSES}", f"label {classes - 1}")
+        names = tuple(str(i) for i in range(classes))
+    try:
+        return ImageSet(images, labels, names, f"array file {file.name}")
+    except ValueError as error:  # the container does not know the file
+        raise ValueError(f"{error} File: {file}.") from error
+
+
+def read_arrays(
+    path: str | os.PathLike[str],
+    images_key: str | None = None,
+    labels_key: str | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> tuple[Path, dict[str, NDArray[Any]]]:
+    """The file and its arrays "images", "labels", "class_names" as they are; see `load_array`."""
     file = existing_file(path)
     check_no_container(file)
     with file.open("rb") as stream:
@@ -72,17 +93,7 @@ def load_array(
             arrays = {"images": _read(stream, file, file.name, max_bytes)}
     if start != _NPY:
         arrays = _archive(file, start, images_key, labels_key, max_bytes)
-    images, labels = arrays["images"], arrays.get("labels")
-    names = _names(arrays.get("class_names"), file)
-    if labels is not None and not names and labels.dtype.kind in "iu":
-        classes = int(labels.max()) + 1
-        if classes > _MOST_CLASSES:
-            raise unfit(file, f"hold labels below {_MOST_CLASSES}", f"label {classes - 1}")
-        names = tuple(str(i) for i in range(classes))
-    try:
-        return ImageSet(images, labels, names, f"array file {file.name}")
-    except ValueError as error:  # the container does not know the file
-        raise ValueError(f"{error} File: {file}.") from error
+    return file, arrays
 
 
 def _names(given: NDArray[Any] | None, file: Path) -> tuple[str, ...]:

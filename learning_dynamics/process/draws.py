@@ -14,11 +14,11 @@ from learning_dynamics.process.layout import Layout, mixing_shape
 from learning_dynamics.process.reduced_noise import (
     ATTEMPT,
     chi,
-    reduced_counts,
     reduced_noise,
+    reduced_normals,
 )
 
-__all__ = ["Draw", "draw_samples", "drawn_noise", "reduced_normals"]
+__all__ = ["Draw", "draw_samples", "drawn_noise", "noise_normals"]
 
 
 class Draw(NamedTuple):
@@ -70,7 +70,7 @@ def draw_samples(
     variables = sorted(problem.all_latents().items())
     normal = [(name, v) for name, v in variables if getattr(type(v), "draw", None) is Normal.draw]
     sizes = {name: math.prod(v.shape) for name, v in normal}
-    along, freedoms = reduced_normals(layout, layout.columns, problem.batch * q, layout.rows)
+    along, freedoms = noise_normals(layout, layout.columns, problem.batch * q, layout.rows)
     own = problem.batch * sum(sizes.values())
     count = own + along + ATTEMPT * len(freedoms)
     pool = random.normal(random.fold_in(key, 0), (updates, count), dtype, first=first)
@@ -97,18 +97,19 @@ def draw_samples(
     return Draw(signal, label, noise, rest)
 
 
-def reduced_normals(layout: Layout, neurons: int, vectors: int, rows: int) -> tuple[int, list[int]]:
+def noise_normals(layout: Layout, columns: int, vectors: int, rows: int) -> tuple[int, Any]:
     """Number of normal variables per draw of the reduced noise, and freedoms of its chi's."""
     chosen = [i for i, small in enumerate(layout.reduced) if small]
     sizes, counts = [layout.sizes[i] for i in chosen], [layout.counts[i] for i in chosen]
-    return reduced_counts(sizes, counts, neurons, vectors, rows)
+    normals = reduced_normals(sizes, counts, columns, vectors, rows)
+    return normals, layout.freedoms(columns, rows)
 
 
 def drawn_noise(
     layout: Layout,
     key: jax.Array,
     normals: jax.Array,
-    freedoms: list[int],
+    freedoms: Any,
     columns: int,
     vectors: int,
     rows: int,
@@ -120,7 +121,7 @@ def drawn_noise(
     Args:
         layout: structure of the draws.
         key: typed random key of all that is not in `normals`.
-        normals: those of `reduced_normals`, then `ATTEMPT` for each chi variable.
+        normals: those of `noise_normals`, then `ATTEMPT` for each chi variable.
         freedoms: of the chi variables.
         columns: components along the weights.
         vectors: noise vectors.
@@ -134,7 +135,7 @@ def drawn_noise(
     if chosen:
         split = normals.shape[-1] - ATTEMPT * len(freedoms)
         attempts = normals[..., split:]
-        chis = chi(key, freedoms, attempts, first, tries) if freedoms else attempts
+        chis = chi(key, freedoms, attempts, first, tries) if len(freedoms) else attempts
         sizes, counts = [layout.sizes[i] for i in chosen], [layout.counts[i] for i in chosen]
         short = reduced_noise(normals[..., :split], chis, sizes, counts, columns, vectors, rows)
     noise, rest = [], []

@@ -1,20 +1,37 @@
-"""Static shapes of a run: blocks and random numbers per update."""
+"""Shapes of a run: blocks and random numbers per update; and what a program reads of N."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from learning_dynamics.model.problem import Problem, noise_blocks
-from learning_dynamics.process.reduced_noise import is_reduced
+from learning_dynamics.model.rates import schedules_of
+from learning_dynamics.process.reduced_noise import is_reduced, reduced_freedoms
 from learning_dynamics.validation import reject
 
-__all__ = ["Layout", "layout_of", "mixing_shape"]
+__all__ = ["Layout", "Numbers", "layout_of", "mixing_shape", "of_any_dimension"]
 
 MOST_DRAWN = 2**31  # random numbers per update: arrays are indexed with 32 bits
 
 
+class Numbers(NamedTuple):
+    """What a program reads of N, as arrays: one program serves every N.
+
+    Attributes:
+        dimension: N, scalar.
+        sizes: dimension N_b of the blocks of each group, shape (groups,).
+        variances: of the blocks of each group, shape (blocks,).
+    """
+
+    dimension: Any
+    sizes: Any
+    variances: tuple[Any, ...]
+
+
 class Layout(NamedTuple):
-    """Static structure of a simulation (hashable).
+    """Static structure of a simulation (hashable, where `numbers` is None).
 
     Attributes:
         dimension: N.
@@ -27,6 +44,7 @@ class Layout(NamedTuple):
         drawn: random numbers per update.
         norms: whether the loss reads the norms.
         gram: whether the loss reads the gram.
+        numbers: what stands for `dimension` and `sizes` inside a program of any N.
     """
 
     dimension: int
@@ -39,6 +57,30 @@ class Layout(NamedTuple):
     drawn: int
     norms: bool
     gram: bool
+    numbers: Numbers | None = None
+
+    def size(self, dtype: Any) -> Any:
+        """N, to divide by."""
+        if self.numbers is None:
+            return float(self.dimension)
+        return jnp.asarray(self.numbers.dimension, dtype)
+
+    def variances(self, problem: Problem, dtype: Any) -> list[jax.Array]:
+        """Variances of the blocks of each group, shape (blocks,)."""
+        if self.numbers is None:
+            variances = [group.variances for group in noise_blocks(problem, self.dimension)]
+        else:
+            variances = [*self.numbers.variances]
+        return [jnp.asarray(of_group, dtype) for of_group in variances]
+
+    def freedoms(self, columns: int, rows: int) -> Any:
+        """Degrees of freedom of the chi variables of all reduced noise."""
+        chosen = [i for i, small in enumerate(self.reduced) if small]
+        sizes: Any = self.sizes if self.numbers is None else self.numbers.sizes
+        return reduced_freedoms(
+            [sizes[i] for i in chosen], [self.sizes[i] for i in chosen],
+            [self.counts[i] for i in chosen], columns, rows,
+        )  # fmt: skip
 
 
 def layout_of(problem: Problem, dimension: int, level: str) -> Layout:
@@ -74,3 +116,24 @@ def mixing_shape(problem: Problem) -> tuple[int, int]:
     """Numbers (p, q) of vectors and noise vectors per sample."""
     p, q = jnp.shape(problem.inputs.mixing())
     return int(p), int(q)
+
+
+def of_any_dimension(problem: Problem, layout: Layout) -> tuple[Layout, Numbers | None]:
+    """The layout of the same run at a small N, and the numbers that make up for it.
+
+    Where factors of R_b stand for all weights, arrays have the same shapes at every N, and one
+    program serves all. Elsewhere the layout itself, and None.
+    """
+    least = layout.columns + layout.rows + 3  # more than two degrees of freedom everywhere
+    fixed = not layout.sizes or not all(layout.reduced) or min(layout.sizes) < least
+    if fixed or schedules_of(problem):
+        return layout, None
+    groups = noise_blocks(problem, layout.dimension)
+    signal = layout.dimension - sum(np.multiply(layout.sizes, layout.counts).tolist())
+    numbers = Numbers(
+        np.float64(layout.dimension),
+        np.asarray(layout.sizes, np.float64),
+        tuple(group.variances for group in groups),
+    )
+    dimension = signal + least * sum(layout.counts)
+    return layout._replace(dimension=dimension, sizes=(least,) * len(layout.sizes)), numbers

@@ -142,7 +142,7 @@ def descend(
 def _descend(
     problem: Problem, layout: Layout, optimiser: Optimiser, state: State, memory: Any, draw: Draw
 ) -> tuple[State, Any]:
-    dtype, size = state.signal.dtype, float(layout.dimension)
+    dtype, size = state.signal.dtype, layout.size(state.signal.dtype)
 
     def loss(tree: dict[str, Any]) -> jax.Array:
         moved = _state(state, tree)

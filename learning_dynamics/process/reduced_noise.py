@@ -13,13 +13,13 @@ from learning_dynamics import random
 UNROLLED = 6  # rows up to which Gram-Schmidt is unrolled
 ATTEMPT = 3  # normal variables of one attempt at a chi variable
 
-__all__ = ["bartlett", "chi", "compress", "gram_factor", "is_reduced", "reduced_counts"]
-__all__ += ["reduced_noise"]
+__all__ = ["bartlett", "chi", "compress", "gram_factor", "is_reduced", "reduced_freedoms"]
+__all__ += ["reduced_noise", "reduced_normals"]
 
 
 def chi(
     key: jax.Array,
-    freedom: Sequence[int],
+    freedom: Sequence[int] | jax.Array,
     normals: jax.Array,
     first: jax.Array | None = None,
     tries: int = 1,
@@ -32,7 +32,7 @@ def chi(
 
     Args:
         key: typed random key of all attempts but the first one.
-        freedom: numbers of components.
+        freedom: numbers of components; an array stands for some that are larger than two.
         normals: standard normal variables of the first attempt, shape
             (*shape, ATTEMPT * len(freedom)).
         first: number of the first row of later attempts, as in `random.normal`.
@@ -42,11 +42,16 @@ def chi(
     Returns:
         Array of shape (*shape, len(freedom)).
     """
-    dtype, count = normals.dtype, np.asarray(freedom, np.float64)
+    dtype = normals.dtype
+    if isinstance(freedom, jax.Array):
+        count, several = np.full(freedom.shape, 3.0), freedom.astype(dtype)
+    else:
+        count = np.asarray(freedom, np.float64)
+        several = np.maximum(count, 3)
     full = (*normals.shape[:-1], count.size)
     large = np.broadcast_to(count > 2, full)
-    d = jnp.asarray(np.broadcast_to(np.maximum(count, 3) / 2 - 1 / 3, full), dtype)
-    c = 1 / jnp.sqrt(9 * d)
+    shape = jnp.asarray(several / 2 - 1 / 3, dtype)
+    d, c = (jnp.broadcast_to(part, full) for part in (shape, 1 / jnp.sqrt(9 * shape)))
 
     def parts(drawn: jax.Array) -> list[jax.Array]:
         return [drawn[..., i * count.size : (i + 1) * count.size] for i in range(ATTEMPT)]
@@ -79,9 +84,28 @@ def chi(
     return jnp.sqrt(square)
 
 
-def bartlett_freedoms(rows: int, freedom: int) -> list[int]:
-    """Degrees of freedom of the diagonal of a Bartlett factor."""
-    return [freedom - i for i in range(min(rows, freedom))]
+def reduced_freedoms(
+    sizes: Sequence[Any], shapes: Sequence[int], counts: Sequence[int], columns: int, rows: int
+) -> Any:
+    """Degrees of freedom of the chi variables that `reduced_noise` consumes.
+
+    Those on the diagonal of a Bartlett factor of each block: N_b - columns - i.
+
+    Args:
+        sizes: dimension N_b of the blocks of each reduced group; arrays in a program of any N.
+        shapes: the same, or what stands for it where only the number of rows counts.
+        counts: number of blocks of each group.
+        columns: leading standard normal columns.
+        rows: rows of the Wishart factor.
+
+    Returns:
+        A list, or an array if the sizes are arrays.
+    """
+    freedoms: list[Any] = []
+    for size, shape, count in zip(sizes, shapes, counts, strict=True):
+        freedoms += count * [size - columns - i for i in range(min(rows, shape - columns))]
+    traced = any(isinstance(freedom, jax.Array) for freedom in freedoms)
+    return jnp.stack(freedoms) if traced else freedoms
 
 
 def bartlett_normals(rows: int, freedom: int) -> int:
@@ -97,7 +121,7 @@ def bartlett(diagonal: jax.Array, below: jax.Array, rows: int) -> jax.Array:
     freedom, everything below is standard normal (Bartlett 1933).
 
     Args:
-        diagonal: chi variables of `bartlett_freedoms`, shape (..., columns).
+        diagonal: chi variables of `reduced_freedoms`, shape (..., columns).
         below: standard normal, shape (..., bartlett_normals(rows, freedom)).
         rows: number of rows.
     """
@@ -116,12 +140,10 @@ def is_reduced(size: int, neurons: int, rows: int) -> bool:
     return size > neurons + rows
 
 
-def reduced_counts(
+def reduced_normals(
     sizes: Sequence[int], counts: Sequence[int], columns: int, vectors: int, rows: int
-) -> tuple[int, list[int]]:
-    """Normals and chi variables (their degrees of freedom) that `reduced_noise` consumes.
-
-    The normals of the chi variables are not counted.
+) -> int:
+    """Normal variables that `reduced_noise` consumes; those of the chi variables not counted.
 
     Args:
         sizes: dimension of the blocks of each reduced group.
@@ -130,12 +152,10 @@ def reduced_counts(
         vectors: noise vectors.
         rows: rows of the Wishart factor.
     """
-    normals, freedoms = 0, []
+    normals = 0
     for size, count in zip(sizes, counts, strict=True):
-        rest = size - columns
-        normals += count * (vectors * columns + bartlett_normals(rows, rest))
-        freedoms += count * bartlett_freedoms(rows, rest)
-    return normals, freedoms
+        normals += count * (vectors * columns + bartlett_normals(rows, size - columns))
+    return normals
 
 
 def reduced_noise(
@@ -158,8 +178,8 @@ def reduced_noise(
     it is those of an orthonormal set of combinations of the vectors.
 
     Args:
-        normals: standard normal, shape (..., normals), as many as `reduced_counts` says.
-        chis: chi variables, shape (..., chis), likewise.
+        normals: standard normal, shape (..., normals), as many as `reduced_normals` says.
+        chis: chi variables, shape (..., chis), of `reduced_freedoms`.
         sizes: dimension of the blocks of each group.
         counts: number of blocks of each group.
         columns: K.

@@ -18,7 +18,7 @@ from learning_dynamics.model.rates import at_update
 from learning_dynamics.process.draws import draw_samples
 from learning_dynamics.process.fixed_samples import draw_again
 from learning_dynamics.process.groups import each_group, in_rounds
-from learning_dynamics.process.layout import Layout
+from learning_dynamics.process.layout import Layout, Numbers
 from learning_dynamics.process.optimiser import Optimiser, descend, fresh_memory
 from learning_dynamics.process.pace import Pace
 from learning_dynamics.process.short_sums import with_short_sums_added
@@ -93,11 +93,11 @@ def split(key: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 @lru_cache(maxsize=64)
 def begin(layout: Layout, dtype: Any, mesh: Mesh) -> Callable[..., State]:
-    """Compiled random starts: (problem, keys) -> states with a leading replica axis."""
+    """Compiled random starts: (problem, numbers, keys) -> states with a leading replica axis."""
 
-    def start(problem: Problem, keys: jax.Array) -> State:
-        problem = problem.cast(dtype)
-        return jax.vmap(lambda key: random_start(problem, layout, split(key)[0], dtype))(keys)
+    def start(problem: Problem, numbers: Numbers | None, keys: jax.Array) -> State:
+        problem, at = problem.cast(dtype), layout._replace(numbers=numbers)
+        return jax.vmap(lambda key: random_start(problem, at, split(key)[0], dtype))(keys)
 
     return compiled(start, out_shardings=NamedSharding(mesh, PartitionSpec("replicas")))
 
@@ -167,16 +167,21 @@ def advance(
     optimiser: Optimiser | None = None,
     samples: int | None = None,
 ) -> Callable[..., tuple[Particle, dict[str, jax.Array]]]:
-    """Compiled evolution (problem, particles, keys, targets, start) -> (particles, seen).
+    """Compiled evolution (problem, numbers, particles, keys, targets, start) -> (particles, seen).
 
     Leading axes: replicas for particles and keys; (replicas, observations) for what was seen.
     """
 
     def groups(
-        problem: Problem, particles: Particle, keys: jax.Array, targets: Any, start: Any
+        problem: Problem,
+        numbers: Numbers | None,
+        particles: Particle,
+        keys: jax.Array,
+        targets: Any,
+        start: Any,
     ) -> Any:
-        problem = problem.cast(dtype)
-        inputs_of, step = motion(problem, layout, stop, pace, dtype, optimiser, samples)
+        problem, at = problem.cast(dtype), layout._replace(numbers=numbers)
+        inputs_of, step = motion(problem, at, stop, pace, dtype, optimiser, samples)
         step = with_short_sums_added(step) if pace.added else step
 
         def observe(particle: Particle) -> dict[str, jax.Array]:
@@ -206,7 +211,7 @@ def advance(
     parallel = jax.shard_map(
         groups,
         mesh=mesh,
-        in_specs=(shared, own, own, shared, shared),
+        in_specs=(shared, shared, own, own, shared, shared),
         out_specs=(own, own),
         check_vma=False,
     )

@@ -23,7 +23,7 @@ from learning_dynamics.model.problem import Problem
 from learning_dynamics.model.rates import check_rates, from_time, schedules_of
 from learning_dynamics.process import checkpoint as saved
 from learning_dynamics.process.groups import pad
-from learning_dynamics.process.layout import layout_of
+from learning_dynamics.process.layout import layout_of, of_any_dimension
 from learning_dynamics.process.observables import (
     Observable,
     blocks,
@@ -170,6 +170,7 @@ def _simulate(
         dtype = jnp.dtype(precision)
         mesh = replica_mesh(chosen)
         each = -(-count // mesh.size)
+        shared, numbers = of_any_dimension(problem, layout)
         pace = pace_of(layout, chosen[0].platform, each)
         check_memory(layout, pace, each, dtype.itemsize, chosen)
         full = -(-count // (pace.group * mesh.size)) * pace.group * mesh.size
@@ -180,7 +181,7 @@ def _simulate(
         if isinstance(start, Trajectory):
             whence = start.last if start.memory is None else (start.last, start.memory)
         if start is None:
-            states = begin(layout, dtype, mesh)(problem, keys)
+            states = begin(shared, dtype, mesh)(problem, numbers, keys)
         elif isinstance(start, Trajectory):
             states, velocity = pad(place_moving(problem, layout, start, count, dtype), full)
         else:
@@ -189,7 +190,8 @@ def _simulate(
         particles = start_particles(cast, layout, states, stop, optimiser, velocity)
         particles = jax.device_put(particles, apart)
         first = order_parameters_of(particles, count)
-        go = partial(advance(layout, own, stop, pace, dtype, mesh, optimiser, samples), problem)
+        evolve = advance(shared, own, stop, pace, dtype, mesh, optimiser, samples)
+        go = partial(evolve, problem, numbers)
         go(particles, keys, jnp.zeros(blocks(updates).shape[1], jnp.int32), jnp.int32(0))
         first_call = time.perf_counter() - clock
         identity = saved.fingerprint(
@@ -259,7 +261,8 @@ def random_starts(problem: Problem, *, dimension: int, replicas: int, key: jax.A
     if is_transformed(problem, None, key):
         return transformed_starts(problem, layout, count, key, dtype)
     mesh = replica_mesh(jax.local_devices()[:1])
-    states = begin(layout, dtype, mesh)(problem, replica_keys(key, jnp.arange(count)))
+    shared, numbers = of_any_dimension(problem, layout)
+    states = begin(shared, dtype, mesh)(problem, numbers, replica_keys(key, jnp.arange(count)))
     return order_parameters_of(Particle(states), count)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from learning_dynamics import random
 from learning_dynamics.model.overlaps import ROUNDING, Overlaps, State, checked_overlaps
 from learning_dynamics.model.problem import Problem
-from learning_dynamics.process.draws import drawn_noise, reduced_normals
+from learning_dynamics.process.draws import drawn_noise, noise_normals
 from learning_dynamics.process.layout import Layout
 from learning_dynamics.process.reduced_noise import ATTEMPT, gram_factor
 from learning_dynamics.process.steps import constrained, orthonormal
@@ -30,9 +30,9 @@ def random_start(problem: Problem, layout: Layout, key: jax.Array, dtype: Any) -
     """
     neurons, r = problem.learner.neurons, problem.inputs.directions
     norm = 1.0 if problem.initial_norm is None else problem.initial_norm
-    scale = jnp.asarray(norm, dtype) / jnp.sqrt(jnp.asarray(layout.dimension, dtype))
+    scale = jnp.asarray(norm, dtype) / jnp.sqrt(jnp.asarray(layout.size(dtype), dtype))
     # the weights are drawn like `neurons` noise vectors, without columns along anything
-    count, freedoms = reduced_normals(layout, 0, neurons, neurons)
+    count, freedoms = noise_normals(layout, 0, neurons, neurons)
     count += neurons * r + ATTEMPT * len(freedoms)
     pool = random.normal(random.fold_in(key, 0), (count,), dtype)
     signal, below = scale * pool[: neurons * r].reshape(neurons, r), pool[neurons * r :]

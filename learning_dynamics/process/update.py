@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from learning_dynamics.model.heavy_ball import HeavyBall
 from learning_dynamics.model.learner import Sample
 from learning_dynamics.model.overlaps import State
-from learning_dynamics.model.problem import Problem, mixing_matrix, noise_blocks
+from learning_dynamics.model.problem import Problem, mixing_matrix
 from learning_dynamics.process.draws import Draw
 from learning_dynamics.process.layout import Layout
 from learning_dynamics.process.reduced_noise import compress
@@ -46,15 +46,14 @@ def _loss(problem: Problem, sample: Sample, *arguments: Any) -> jax.Array:
     return loss
 
 
-def weigh(problem: Problem, groups: tuple[Any, ...], dtype: Any) -> tuple[jax.Array, Any]:
+def weigh(problem: Problem, variances: list[jax.Array], dtype: Any) -> tuple[jax.Array, Any]:
     """Weights of the signal axes, shape (r,), and of the blocks in the loss's second argument.
 
     All ones for Q = W W^T; the variances of the inputs for W Sigma W^T.
     """
     if problem.learner.normaliser == "weights":
-        ones = [jnp.ones(jnp.shape(g.variances), dtype) for g in groups]
+        ones = [jnp.ones_like(of_group) for of_group in variances]
         return jnp.ones(problem.inputs.directions, dtype), ones
-    variances = [jnp.asarray(g.variances, dtype) for g in groups]
     return jnp.asarray(problem.inputs.signal_variances(), dtype), variances
 
 
@@ -66,10 +65,10 @@ def sample_arguments(
     Norms that the loss does not read are ones on the diagonal, a gram likewise zeros.
     """
     dtype, neurons = state.signal.dtype, state.signal.shape[0]
-    groups = noise_blocks(problem, layout.dimension)
+    variances = layout.variances(problem, dtype)
     mixing = mixing_matrix(problem, dtype)
     b, q = problem.batch, mixing.shape[1]
-    scales = _scales(groups, dtype)
+    scales = _scales(variances)
     noise_fields = jnp.zeros((neurons, b * q), dtype)
     for weights, z, scale in zip(state.noise, draw.noise, scales, strict=True):
         seen = z[..., : weights.shape[-1]]
@@ -78,13 +77,13 @@ def sample_arguments(
     fields = _times(state.signal[None], jnp.swapaxes(draw.signal, -1, -2)) + _times(
         noise_fields, mixing.T[None]
     )
-    norms = _norms(state, *weigh(problem, groups, dtype)) if layout.norms else jnp.eye(neurons)
+    norms = _norms(state, *weigh(problem, variances, dtype)) if layout.norms else jnp.eye(neurons)
     gram = _gram(mixing, draw, scales) if layout.gram else jnp.zeros((b, *mixing.shape[:1] * 2))
     return fields, norms.astype(dtype), Sample(draw.label, gram.astype(dtype))
 
 
-def _scales(groups: tuple[Any, ...], dtype: Any) -> list[jax.Array]:
-    return [jnp.sqrt(jnp.asarray(g.variances, dtype))[:, None, None] for g in groups]
+def _scales(variances: list[jax.Array]) -> list[jax.Array]:
+    return [jnp.sqrt(of_group)[:, None, None] for of_group in variances]
 
 
 def update(
@@ -149,7 +148,7 @@ def _step(
     """One step from `state`, which is `framed` in the frame of the sample."""
     dtype = state.signal.dtype
     descent = _descent(problem, layout, draw, state, framed)
-    heavy, n = isinstance(problem.momentum, HeavyBall), float(layout.dimension)
+    heavy, n = isinstance(problem.momentum, HeavyBall), layout.size(dtype)
     rate = jnp.asarray(problem.learning_rate, dtype) / n ** (2 if heavy else 1)
     sizes = {
         name: jnp.asarray(size, dtype) / n ** (problem.order(name) + heavy)
@@ -177,11 +176,11 @@ def _step(
 def _descent(problem: Problem, layout: Layout, draw: Draw, state: State, framed: State) -> State:
     """What a step follows: means over the batch of dl/dW, in the frame, and of dl/dtheta."""
     dtype = state.signal.dtype
-    groups = noise_blocks(problem, layout.dimension)
+    variances = layout.variances(problem, dtype)
     mixing = mixing_matrix(problem, dtype)
     b, q = problem.batch, mixing.shape[1]
-    scales = _scales(groups, dtype)
-    signal_weight, block_weights = weigh(problem, groups, dtype)
+    scales = _scales(variances)
+    signal_weight, block_weights = weigh(problem, variances, dtype)
     neurons = state.signal.shape[0]
 
     fields, norms, sample = sample_arguments(problem, layout, state, draw)
@@ -211,7 +210,7 @@ def _descent(problem: Problem, layout: Layout, draw: Draw, state: State, framed:
         square = jnp.sum(signal * signal, axis=-1)
         for steep in noise:
             square = square + jnp.sum(steep * steep, axis=(0, 2))
-        factor = gradient_factor(problem, square / float(layout.dimension))
+        factor = gradient_factor(problem, square / layout.size(dtype))
         signal = factor[:, None] * signal
         noise = [factor[None, :, None] * steep for steep in noise]
     tangent = jnp.zeros((neurons,), dtype)

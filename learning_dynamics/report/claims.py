@@ -1,9 +1,7 @@
 """Claims of the papers as runnable comparisons, each with controls that must fail."""
 
-import importlib
 import re
 import time
-import traceback
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +14,7 @@ import jax
 from matplotlib.figure import Figure
 
 from learning_dynamics.evidence.comparison import Comparison, Verdict
-from learning_dynamics.files import plain_text
+from learning_dynamics.report.plugins import BrokenPlugin, import_plugins
 from learning_dynamics.tracking import Tracker, tracking
 from learning_dynamics.validation import one_of, positive_number, reject
 
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
-    "BrokenPlugin",
     "Claim",
     "Evidence",
     "Outcome",
@@ -215,26 +212,6 @@ def claim(
     return register
 
 
-@dataclass(frozen=True)
-class BrokenPlugin:
-    """A plug-in whose claims are missing.
-
-    Attributes:
-        name: of its entry point.
-        module: that cannot be imported.
-        error: its traceback.
-    """
-
-    name: str
-    module: str
-    error: str
-
-    @property
-    def reason(self) -> str:
-        """The last line of the traceback."""
-        return self.error.strip().splitlines()[-1]
-
-
 def load_plugins() -> tuple[dict[str, Claim], list[BrokenPlugin]]:
     """Import every module of the entry-point group "learning_dynamics.claims".
 
@@ -242,25 +219,8 @@ def load_plugins() -> tuple[dict[str, Claim], list[BrokenPlugin]]:
         Claims by id, and the plug-ins that raised an error. Of these no claim is kept, since
         nothing tells which of them are whole.
     """
-    broken = []
-    for entry in sorted(entry_points(group="learning_dynamics.claims"), key=_foreign):
-        before = dict(_registry)
-        try:
-            importlib.import_module(entry.value)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # also one that ends the program
-            _registry.clear()
-            _registry.update(before)
-            text = plain_text("".join(traceback.format_exception(error)))
-            broken.append(BrokenPlugin(entry.name, entry.value, text))
+    broken = import_plugins(entry_points(group="learning_dynamics.claims"), _registry)
     return dict(sorted(_registry.items())), broken
-
-
-def _foreign(entry: Any) -> bool:
-    """Order of plug-ins: another one that takes an id of this project does not cost its claims."""
-    distribution = getattr(entry, "dist", None)
-    return distribution is None or distribution.name != "learning-dynamics"
 
 
 def load_claims() -> dict[str, Claim]:

@@ -1,7 +1,7 @@
 """The command `learning-dynamics`.
 
-`report` runs claims and writes the page, `list` names them; `sweep` runs a measure over a grid,
-`show` tells how far it is.
+`report` runs claims and writes the page, `list` names them; `inspect` writes a page about data of
+one's own; `sweep` runs a measure over a grid, `show` tells how far it is.
 """
 
 import argparse
@@ -24,8 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status.
 
     0: all claims hold; 1: a claim fails or its control does not; 2: wrong usage; 3: a plug-in whose
-    claims were asked for cannot be loaded, and all others hold; 130: interrupted, with the claims
-    that were finished kept.
+    claims or sections were asked for cannot be loaded, and all others hold; 130: interrupted, with
+    what was finished kept. A page about data of one's own is no verdict: 1 if a section stops with
+    an error.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal may lack signs that are printed here
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "list":
             return _list()
+        if options.command == "inspect":
+            return _inspect(parser, options)
         if options.command in ("sweep", "show"):
             from learning_dynamics.sweeps import commands
 
@@ -68,6 +71,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_argument("--seed", type=_seed, default=0, help="of the random keys, default: 0")
     commands.add_parser("list", help="name the claims")
+    inspect = commands.add_parser("inspect", help="say what the theories predict for given data")
+    inspect.add_argument(
+        "path", metavar="PATH", help="folder or file of images, .npy of samples, or a bundled set"
+    )
+    inspect.add_argument(
+        "--out", type=_path, default=Path("inspection"), help="folder, default: inspection"
+    )
+    inspect.add_argument("--seed", type=_seed, default=0, help="of the random keys, default: 0")
     sweep = commands.add_parser("sweep", help="run a measure over a grid, or go on with it")
     sweep.add_argument("file", type=_path, metavar="FILE.py", help="defines `measure` and `over`")
     sweep.add_argument("--store", type=_path, required=True, metavar="DIR", help="of the results")
@@ -161,6 +172,32 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
     if not all(outcome.holds for outcome in outcomes):
         status = status or 1
     return status or (BROKEN if broken else 0)
+
+
+def _inspect(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    from learning_dynamics.inspection.inspect import inspect
+    from learning_dynamics.report.progress import Progressing
+
+    progress = Progressing()
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {options.out}: {error.strerror or error}")
+    try:
+        found = inspect(options.path, options.out, seed=options.seed, tracker=progress.track)
+    except KeyboardInterrupt:
+        print("interrupted: the finished sections are kept", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, OSError) as error:  # data that cannot be read, a full disk
+        parser.error(str(error))
+    for id, verdict in found.verdicts.items():
+        progress.say(f"{id}: {verdict or 'measured'}")
+    for lost in found.missing:
+        progress.say(f"plug-in {lost} is left out")
+    print(f"open {found.page}")
+    if "error" in found.verdicts.values():
+        return 1
+    return BROKEN if found.missing else 0
 
 
 def _cores() -> int | None:

@@ -2,31 +2,27 @@
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from learning_dynamics.files import (
     folder_path,
-    plain_text,
     remove_abandoned,
     replacing,
     strict_json,
 )
-from learning_dynamics.markup import duration, number, plain_or_math, with_error
+from learning_dynamics.markup import duration
 from learning_dynamics.report.claims import (
-    BrokenPlugin,
     Claim,
     Outcome,
     Size,
     load_plugins,
 )
 from learning_dynamics.report.forecast import Forecast, shortest_then_longest
+from learning_dynamics.report.plugins import BrokenPlugin
 from learning_dynamics.report.progress import Progressing
-from learning_dynamics.report.records import finished, load_records, store, versions
+from learning_dynamics.report.records import finished, load_records, store
+from learning_dynamics.report.rendering import render
 from learning_dynamics.report.workers import Job, can_run_elsewhere, execute, side_by_side
 from learning_dynamics.validation import one_of, positive_integer
 
@@ -103,7 +99,7 @@ def write_report(
     for outcome in outcomes:
         store(outcome, out)
     records = load_records(out)
-    page = plain_text(_render(records, pending, running, left, broken))
+    page = _render(records, pending, running, left, broken)
     published = [{key: record[key] for key in _PUBLISHED} for record in records]
     for name, text in (("claims.json", strict_json(published)), ("index.html", page)):
         with replacing(out / name) as temporary:
@@ -239,21 +235,9 @@ def _render(
     left: float | None,
     broken: Sequence[BrokenPlugin],
 ) -> str:
-    environment = Environment(
-        loader=PackageLoader("learning_dynamics.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        math=lambda text: Markup(plain_or_math(text)),
-        number=number,
-        duration=duration,
-        day=lambda date: date.replace("T", " ").removesuffix("+00:00") + " UTC",
-    )
-    environment.globals["with_error"] = with_error
-    return environment.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
+        reload=left is not None,
         records=records,
         pending=[id for id in pending if id not in running],
         running=running,
@@ -263,7 +247,4 @@ def _render(
             record["verdict"] == "pass" and record["control_verdict"] == "fail"
             for record in records
         ),
-        versions=max(records, key=lambda r: r["date"])["versions"] if records else versions(),
-        date=datetime.now(UTC).isoformat(timespec="minutes"),
-        seconds=sum(record["seconds"] for record in records),
     )

@@ -4,7 +4,7 @@ import json
 import math
 import platform
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -17,9 +17,19 @@ from learning_dynamics.evidence.comparison import Comparison
 from learning_dynamics.files import replacing, strict_json
 from learning_dynamics.markup import slug
 from learning_dynamics.netcdf import write_netcdf
-from learning_dynamics.report.claims import Claim, Outcome
+from learning_dynamics.report.claims import Claim, Outcome, Panel
 
-__all__ = ["finished", "load_records", "store", "versions"]
+__all__ = [
+    "code_digest",
+    "files_of",
+    "finished",
+    "load_records",
+    "remove_files",
+    "save_data",
+    "save_panels",
+    "store",
+    "versions",
+]
 
 FORMAT = 1
 LARGEST_SVG = 2_000_000  # bytes; beyond it a page of such figures loads slowly
@@ -42,15 +52,13 @@ def store(outcome: Outcome, out: Path) -> Record:
     """Write figures, netCDF data and the record of one outcome below `out`; return the record."""
     stem = outcome.claim.id.replace("/", "_")
     evidence = outcome.evidence
-    figures, comparisons, controls = [], [], []
+    figures: list[Record] = []
+    comparisons: list[Record] = []
+    controls: list[Record] = []
     if evidence is not None:
-        for name, panel in evidence.panels.items():
-            file = _save_figure(panel.figure, out, f"{stem}-{slug(name)}")
-            width, height = panel.figure.get_size_inches()
-            wide = bool(width > 1.4 * height)
-            figures.append({"file": file, "caption": panel.caption, "wide": wide})
-        comparisons = _save_data(evidence.comparisons, out, stem)
-        controls = _save_data(evidence.controls, out, f"{stem}-control")
+        figures = save_panels(evidence.panels, out, stem)
+        comparisons = save_data(evidence.comparisons, out, stem)
+        controls = save_data(evidence.controls, out, f"{stem}-control")
     record = {
         "format": FORMAT,
         "id": outcome.claim.id,
@@ -70,7 +78,7 @@ def store(outcome: Outcome, out: Path) -> Record:
         "notes": list(evidence.notes) if evidence is not None else [],
         "error": outcome.error,
         "versions": versions(),
-        "code": _code(outcome.claim),
+        "code": code_digest(outcome.claim.test),
     }
     path = out / "records" / f"{stem}.json"
     previous = _read(path) if path.exists() else None
@@ -78,10 +86,15 @@ def store(outcome: Outcome, out: Path) -> Record:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     if previous is not None:
-        for file in _files(previous) - _files(record):
-            with suppress(FileNotFoundError):
-                (out / file).unlink()
+        remove_files(out, files_of(previous) - files_of(record))
     return dict(json.loads(text))
+
+
+def remove_files(out: Path, files: Iterable[str]) -> None:
+    """Remove files below `out`, if they are there."""
+    for file in files:
+        with suppress(FileNotFoundError):
+            (out / file).unlink()
 
 
 def load_records(out: Path) -> list[Record]:
@@ -98,17 +111,17 @@ def finished(claim: Claim, out: Path, *, size: str, seed: int) -> Outcome | None
     if record is None or record["error"]:
         return None
     same = (record["size"], record["seed"], record["versions"], record.get("code"))
-    code = _code(claim)
+    code = code_digest(claim.test)
     if not code or same != (size, seed, versions(), code):
         return None
     return Outcome(claim, None, record["seconds"], record["size"], seed, record=record)
 
 
-def _code(claim: Claim) -> str:
-    """Hash of the code that the claim reaches; empty if it cannot be followed."""
+def code_digest(function: Callable[..., Any]) -> str:
+    """Hash of the code that a function reaches; empty if it cannot be followed."""
     from learning_dynamics.identity import code_of
 
-    code = code_of(claim.test)
+    code = code_of(function)
     return "" if code.uncovered or code.edited else code.digest
 
 
@@ -144,6 +157,16 @@ def _headline(comparisons: Sequence[Comparison]) -> Record:
     return {key: summary[key] for key in HEADLINE}
 
 
+def save_panels(panels: Mapping[str, Panel], out: Path, stem: str) -> list[Record]:
+    """Write figures below `out`; for each the file, its caption and whether it needs the width."""
+    records = []
+    for name, panel in panels.items():
+        file = _save_figure(panel.figure, out, f"{stem}-{slug(name)}")
+        width, height = panel.figure.get_size_inches()
+        records.append({"file": file, "caption": panel.caption, "wide": bool(width > 1.4 * height)})
+    return records
+
+
 def _save_figure(figure: Any, out: Path, stem: str) -> str:
     from learning_dynamics.evidence.figures import save_figure
 
@@ -160,7 +183,7 @@ def _save_figure(figure: Any, out: Path, stem: str) -> str:
     return file
 
 
-def _save_data(comparisons: Sequence[Comparison], out: Path, stem: str) -> list[Record]:
+def save_data(comparisons: Sequence[Comparison], out: Path, stem: str) -> list[Record]:
     """Summaries of the comparisons, each with the name of its netCDF file."""
     records = []
     for index, comparison in enumerate(comparisons, start=1):
@@ -214,6 +237,7 @@ def _is_list_of(value: Any, kind: type) -> bool:
     return isinstance(value, list) and all(isinstance(entry, kind) for entry in value)
 
 
-def _files(record: Record) -> set[str]:
+def files_of(record: Record) -> set[str]:
+    """Names of the figures and data of a record."""
     entries = (*record["figures"], *record["comparisons"], *record["controls"])
     return {str(entry.get("file") or entry.get("data")) for entry in entries}

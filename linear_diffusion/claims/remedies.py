@@ -17,6 +17,7 @@ from linear_diffusion.claims.common import (
     laws,
 )
 from linear_diffusion.data import LatentLaw
+from linear_diffusion.measures import place_of_minimum
 from linear_diffusion.simulation import SampleModes, draw_modes, kl_of_modes, losses_of_modes
 
 ALPHA_BAR = 0.9
@@ -109,15 +110,6 @@ def _dense(drawn: dict[str, SampleModes]) -> tuple[Dense, Dense]:
     return (ridges, np.stack(kl)), (times, np.stack(losses))
 
 
-def _parabola(curve: Array, grid: Array) -> Array:
-    """Place of the minimum of curves (..., points) over a uniform grid, by a local parabola."""
-    at = np.clip(np.argmin(curve, axis=-1), 1, grid.size - 2)
-    left, centre, right = (
-        np.take_along_axis(curve, (at + shift)[..., None], axis=-1)[..., 0] for shift in (-1, 0, 1)
-    )
-    return grid[at] + (grid[1] - grid[0]) * (left - right) / (2 * (left - 2 * centre + right))
-
-
 def _optima(
     curves: list[Array],
     optimal: list[Prediction],
@@ -129,7 +121,7 @@ def _optima(
     centre = np.array([float(o.values) for o in optimal])
     place = jackknife(
         np.stack(curves, axis=1),
-        lambda curve: centre * np.exp(_parabola(curve, NEAR)),
+        lambda curve: centre * np.exp(place_of_minimum(curve, NEAR)),
         {"spectrum": np.array(SPECTRA)},
     )
     right, control = (

@@ -6,7 +6,7 @@ import pytest
 
 from learning_dynamics import Measurement, Prediction, compare
 from learning_dynamics.evidence.figures import new_figure
-from learning_dynamics.report import claims
+from learning_dynamics.report import claims, plugins
 from learning_dynamics.report.claims import Evidence, Outcome, Run, claim, load_claims, run_claim
 from learning_dynamics.sweeps import Store
 
@@ -49,7 +49,7 @@ def test_entry_points_are_imported(monkeypatch):
 
     asked = []
     monkeypatch.setattr(claims, "entry_points", lambda group: asked.append(group) or [Entry()])
-    monkeypatch.setattr(claims.importlib, "import_module", asked.append)
+    monkeypatch.setattr(plugins.importlib, "import_module", asked.append)
     load_claims()
     assert asked == ["learning_dynamics.claims", "learning_dynamics.validation"]
 

@@ -52,11 +52,11 @@ def test_data_spectrum_rebuilds_the_covariance():
         (np.ones((1, 3)), "two samples"),
         (np.ones(3), "2 dimension"),
         (np.full((4, 2), np.nan), "finite"),
-        (np.random.default_rng(0).standard_normal((5, 5)), "eigenvalues above 1e-12"),
-        (np.eye(4)[:, :1] * np.ones(2), "eigenvalues above 1e-12"),
-        (np.ones((4, 2)), "eigenvalues above 1e-12"),
+        (np.ones((4, 2)), "vary"),
+        (np.full((40, 2), 0.1), "vary"),
+        (np.full((3, 9), 0.1), "vary"),
     ],
-    ids=["one sample", "vector", "nan", "as many samples as dimensions", "copies", "constant"],
+    ids=["one sample", "vector", "nan", "constant", "rounded constant", "few constant"],
 )
 def test_bad_data(data, message):
     with pytest.raises(ValueError, match=f"`data` must .*{message}"):
@@ -66,8 +66,7 @@ def test_bad_data(data, message):
 def test_floor_is_adjustable():
     data = np.random.default_rng(1).standard_normal((100, 2)) * [1.0, 1e-4]
     assert from_data(data).spectrum[1] < 1e-7
-    with pytest.raises(ValueError, match="above 1e-06"):
-        from_data(data, floor=1e-6)
+    assert from_data(data, floor=1e-6).spectrum.shape == (1,)
 
 
 def test_degrees_of_freedom_against_traces_of_matrices():

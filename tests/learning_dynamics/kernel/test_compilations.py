@@ -59,6 +59,12 @@ def swept(rate):
 
 CALLS = {
     "simulate, overlaps": lambda x: simulated(x, level="overlaps"),
+    "simulate, overlaps at any N": lambda x: simulated(
+        x, level="overlaps", times=[1.0, 2.0], dimension=int(100 * x)
+    ),
+    "random_starts at any N": lambda x: ld.random_starts(
+        learning(x), dimension=int(100 * x), replicas=3, key=jax.random.key(0)
+    ),
     "simulate, ambient": simulated,
     "simulate, stop": lambda x: simulated(x, level="overlaps", stop=STOP),
     "simulate, optimiser": lambda x: simulated(x, optimiser=ADAM),

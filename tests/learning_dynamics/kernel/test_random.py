@@ -12,9 +12,9 @@ from learning_dynamics.hermite import gauss_hermite, hermite, hermite_coefficien
 from learning_dynamics.process.reduced_noise import (
     ATTEMPT,
     bartlett,
-    bartlett_freedoms,
     chi,
     compress,
+    reduced_freedoms,
 )
 
 
@@ -32,7 +32,7 @@ def test_chi_variables(freedoms, key):
 
 @pytest.mark.parametrize(("rows", "freedom"), [(2, 5), (3, 2), (2, 1), (1, 4)])
 def test_bartlett_factor_has_the_wishart_law(rows, freedom, key):
-    diagonal = chis(key, bartlett_freedoms(rows, freedom))
+    diagonal = chis(key, reduced_freedoms([freedom], [freedom], [1], 0, rows))
     below = jax.random.normal(jax.random.key(8), (20000, rows * rows), jnp.float32)
     t = np.asarray(bartlett(diagonal, below, rows))
     z = np.random.default_rng(0).normal(size=(20000, rows, freedom))

@@ -1,0 +1,213 @@
+"""`diffusion/orders`: which statistics of the data a denoiser meets first, and where."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from diffusion_theory.claims.common import SOURCE
+from diffusion_theory.learners import TiedDenoiser
+from diffusion_theory.theory import DirectionExponent, exponent_along
+from learning_dynamics.evidence.figures import (
+    draw_simulation,
+    figure_style,
+    image_grid,
+    legend_below,
+    new_figure,
+)
+from learning_dynamics.evidence.statistics import jackknife
+from learning_dynamics.images.patches import generator
+from learning_dynamics.inspection.samples import Samples, in_blocks
+from learning_dynamics.inspection.sections import Findings, Number, Table, inspection
+from learning_dynamics.inspection.shared.gaussianity import whitened
+from learning_dynamics.markup import with_error
+from learning_dynamics.report.claims import Panel
+from learning_dynamics.tracking import track
+
+__all__ = ["kurtotic_directions", "orders"]
+
+Array = NDArray[np.float64]
+EIGENVECTORS, KURTOTIC, SEARCHED = 6, 4, 32
+STARTS, STEPS = 6, 40  # of the search for kurtotic directions
+TIME = 0.3  # of the forward process, the package's default
+CLEAR = 4.0  # standard errors from which on an order counts
+LEARNERS = {"minus": TiedDenoiser("tanh", sign=-1), "plus": TiedDenoiser("tanh", sign=1)}
+COSTS = {1: "N", 2: "N log N", 3: "N²", 4: "N³"}
+
+
+class _Seen(NamedTuple):
+    """What a denoiser meets along one direction."""
+
+    name: str
+    exponents: tuple[DirectionExponent, ...]  # of the learners
+    moments: Array  # a^k E He_k, k = 0..4
+    errors: Array
+    kurtosis: tuple[float, float]
+
+
+@inspection(
+    "diffusion/orders",
+    title="Which statistics a denoiser meets first",
+    source=SOURCE,
+)
+def orders(samples: Samples, key: jax.Array) -> Findings:
+    """Leading information exponents along eigenvectors and along kurtotic directions."""
+    rows = samples.coordinates
+    count = min(EIGENVECTORS, rows.shape[1])
+    raw = [_look(f"eigenvector {i + 1}", rows[:, i]) for i in range(count)]
+    white = whitened(samples, SEARCHED)
+    halves = _halves(len(white))
+    found = kurtotic_directions(white[halves[0]], KURTOTIC, generator(key))
+    fields = white[halves[1]] @ found.T
+    kurtotic = [_look(f"kurtotic {i + 1}", field, True) for i, field in enumerate(fields.T)]
+    same = [_look(f"eigenvector {i + 1}, whitened", rows[:, i], True) for i in range(count)]
+    panels = {"terms": Panel(_terms(raw, [*same, *kurtotic]), TERMS)}
+    if samples.images is not None:
+        vectors = (
+            found
+            @ (
+                samples.spectrum.basis[:, : white.shape[1]]
+                * np.sqrt(samples.spectrum.spectrum[: white.shape[1]])
+            ).T
+        )
+        pictures = vectors.reshape(-1, *samples.images.shape[1:])
+        panels["kurtotic"] = Panel(
+            image_grid([pictures], ["kurtotic"], scale="image"),
+            "What the rows have in common along the most kurtotic directions found: their "
+            "covariance with the projection.",
+        )
+    numbers = [
+        Number(f"excess kurtosis of kurtotic direction {i + 1}", *each.kurtosis)
+        for i, each in enumerate(kurtotic)
+    ]
+    notes = [
+        f"One tied neuron with tanh predicts the noise at time t = {TIME}, from zero overlap. "
+        "Orders count from four standard errors of their moment on, up to the fourth; what is not "
+        "resolved may be there with more data. "
+        '"Attractive" means that the loss falls along the direction: a denoiser of one sign learns '
+        "large variance first, of the other sign heavy tails.",
+        f"Kurtotic directions are searched for in one half of the rows, among the {white.shape[1]} "
+        "leading whitened directions, and measured in the other half.",
+        "The number of samples is the scale of online learning of a single direction from random "
+        "weights, N the number of components; other directions that are learned meanwhile can "
+        "make it smaller (staircases).",
+    ]
+    tables = [
+        _table("Along the data's own directions", raw),
+        _table(
+            "The same directions at variance one, and the most kurtotic ones", [*same, *kurtotic]
+        ),
+    ]
+    return Findings(numbers, panels=panels, tables=tables, notes=notes)
+
+
+TERMS = (
+    "Moments behind the terms of the loss in the overlap with a direction: order two is the "
+    "variance beside that of white data, order four the tails; e. are eigenvectors, k. kurtotic "
+    "directions. Left the data as they are, right at variance one, where order two vanishes."
+)
+
+
+def _halves(rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Every other part of the rows, and the parts between them."""
+    parts = np.array_split(np.arange(rows), min(20, rows))
+    return np.concatenate(parts[::2]), np.concatenate(parts[1::2])
+
+
+def kurtotic_directions(white: Array, count: int, rng: np.random.Generator) -> Array:
+    """Orthogonal directions of largest absolute excess kurtosis found, as rows.
+
+    Fixed-point iteration u <- E y (u.y)^3 - 3 u from random starts, the best of them kept, each
+    further direction orthogonal to those before (deflation).
+
+    Args:
+        white: whitened rows y, shape (n, d).
+        count: number of directions, at most d.
+        rng: of the starts.
+
+    Source: Hyvärinen and Oja, "A fast fixed-point algorithm for independent component analysis"
+    (1997).
+    """
+    n, d = white.shape
+    kept = np.zeros((0, d))
+    for _ in track(range(min(count, d)), "kurtotic directions"):
+        u = rng.standard_normal((STARTS, d))
+        for _ in range(STEPS):
+            u -= u @ kept.T @ kept
+            u /= np.linalg.norm(u, axis=1, keepdims=True)
+            u = ((white @ u.T) ** 3).T @ white / n - 3 * u
+        u -= u @ kept.T @ kept
+        u /= np.linalg.norm(u, axis=1, keepdims=True)
+        fields = white @ u.T
+        excess = np.abs((fields**4).mean(axis=0) / (fields**2).mean(axis=0) ** 2 - 3)
+        kept = np.concatenate([kept, u[[int(np.argmax(excess))]]])
+    return kept
+
+
+def _look(name: str, field: Array, white: bool = False) -> _Seen:
+    parts = in_blocks(len(field))
+    seen = [
+        exponent_along(
+            field, learner, diffusion_time=TIME, unit_variance=white, parts=len(parts), clear=CLEAR
+        )
+        for learner in LEARNERS.values()
+    ]
+    means = np.stack([[(field[part] ** k).mean() for k in (2, 4)] for part in parts])
+    kurtosis = jackknife(
+        means, lambda mean: np.array([mean[1] / mean[0] ** 2 - 3]), {"k": np.arange(1)}
+    )
+    _, moments, errors = seen[0]
+    pair = (float(kurtosis.values[0]), float(kurtosis.standard_error[0]))
+    return _Seen(name, tuple(exponent for exponent, *_ in seen), moments, errors, pair)
+
+
+def _table(title: str, rows: list[_Seen]) -> Table:
+    columns = ("direction", "variance", "excess kurtosis", "order", "sign −", "sign +", "samples")
+    lines = []
+    damp = np.exp(-2 * TIME)
+    for each in rows:
+        order = each.exponents[0].order
+        variance = 1 + each.moments[2] / damp
+        cells = (
+            each.name,
+            with_error(variance, each.errors[2] / damp) if each.errors[2] > 0 else "1",
+            with_error(*each.kurtosis),
+            "not resolved" if order is None else str(order),
+            *("–" if order is None else exponent.verdict for exponent in each.exponents),
+            "–" if order is None else COSTS[order],
+        )
+        lines.append(cells)
+    return Table(title, columns, tuple(lines))
+
+
+def _terms(raw: list[_Seen], white: list[_Seen]) -> Figure:
+    figure, grid = new_figure(1, 2, width=9.0, height=4.4)
+    for axes, rows, title in zip(
+        grid[0], (raw, white), ("as they are", "at variance one"), strict=True
+    ):
+        at, shown = np.arange(len(rows)), []
+        for index, order in enumerate((2, 4)):
+            values = [each.moments[order] / (2, 24)[index] for each in rows]
+            errors = [each.errors[order] / (2, 24)[index] for each in rows]
+            shown += [np.subtract(values, errors), np.add(values, errors)]
+            draw_simulation(
+                axes, at + 0.15 * (2 * index - 1), values, errors, index=index,
+                label=f"order {order}, $a^{order} E\\, He_{order} / {order}!$",
+            )  # fmt: skip
+        with figure_style():
+            axes.axhline(0, color="#999999", linewidth=0.8, zorder=0)
+            names = [
+                each.name.replace("eigenvector", "e.").replace("kurtotic", "k.") for each in rows
+            ]
+            names = [name.replace(", whitened", "") for name in names]
+            axes.set_xticks(at, names, rotation=60, size=8)
+            axes.set_title(title)
+            axes.set_yscale("symlog", linthresh=0.1)
+            ends = np.concatenate(shown)
+            axes.set_ylim(min(1.6 * ends.min(), -0.05), max(1.6 * ends.max(), 0.2))
+    with figure_style():
+        grid[0, 0].set_ylabel("moment of the loss")
+    legend_below(figure)
+    return figure

@@ -1,0 +1,336 @@
+"""`linear/finite-samples`: what a linear diffusion model would do with the data at hand."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
+from learning_dynamics.evidence.statistics import jackknife, stack
+from learning_dynamics.inspection.samples import Samples
+from learning_dynamics.inspection.sections import Findings, Number, inspection
+from learning_dynamics.inspection.shared.gaussianity import contrast_spread, whitened
+from learning_dynamics.report.claims import Panel
+from learning_dynamics.tracking import track
+from linear_diffusion import theory
+from linear_diffusion.claims.common import SOURCE, finite_size
+from linear_diffusion.data import EmpiricalLaw
+from linear_diffusion.measures import place_of_minimum
+from linear_diffusion.simulation import (
+    SampleModes,
+    draw_modes,
+    kl_of_modes,
+    losses_of_modes,
+    root_overlap,
+)
+
+__all__ = ["finite_samples"]
+
+Array = NDArray[np.float64]
+Law = Callable[[NDArray[np.int64]], Prediction]
+LEVEL = 0.9  # alpha_bar
+SIGMA2 = (1 - LEVEL) / LEVEL
+DIRECTIONS, REPLICAS = 96, 16
+RATIOS = np.array([0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0])  # N / d of the subsamples
+SHARE = 8  # a subsample is at most an eighth of the rows
+FEWEST, POOL = 4, 16  # rows of a subsample; rows for each direction
+NEAR = np.linspace(-0.8, 0.8, 81)  # logarithm of the distance to the predicted optimum
+UNIVERSAL = 0.1  # spread of the contrast up to which the theory of Gaussian data claims to hold
+FAR = 10**9  # samples, in place of infinity
+KINDS = ("forward", "reverse")
+LABEL = "subsamples of the data"
+
+
+@inspection(
+    "linear/finite-samples",
+    title="Linear diffusion models: losses, divergence, best ridge and best stopping time",
+    source=SOURCE,
+)
+def finite_samples(samples: Samples, key: jax.Array) -> Findings:
+    """Predictions for all rows, and markers from subsamples in the leading directions."""
+    spectrum, rows = samples.spectrum.spectrum, len(samples.rows)
+    numbers, notes = _at_hand(spectrum, rows)
+    subsample = _subsample(samples, key)
+    if subsample is None:
+        notes.append(f"{rows} rows are too few to draw subsamples from: no markers.")
+        return Findings(numbers, notes=notes)
+    compared, panels = [], {}
+    curves = [_losses, _divergences, _similarity, _ridge, _stopping]
+    for measure in track(curves, "linear models on subsamples"):
+        for name, (comparison, panel) in measure(subsample).items():
+            compared.append(comparison)
+            panels[name] = panel
+    d, drawn = subsample.spectrum.size, subsample.sizes
+    share = spectrum[:d].sum() / spectrum.sum()
+    notes.append(
+        f"Markers: {REPLICAS} subsamples of each size up to {drawn[-1]} rows, drawn with "
+        f"replacement, in the {d} leading directions ({100 * share:.3g} % of the variance), scaled "
+        "to variance one on average. The covariance of all rows counts as that of the population. "
+        f"Noise level alpha_bar = {LEVEL}. The allowed bias holds the theory's next order at "
+        "finite size, rows that are drawn twice, and where the theory claims to hold the spread "
+        "of the contrast."
+    )
+    if not subsample.claimed:
+        reason = (
+            "the theory is that of data whose whitened rows have nearly equal norms, such as "
+            "Gaussian data or independent coordinates of any law. Here the contrast of whole rows "
+            f"fluctuates: E|y|⁴ / (d (d + 2)) − 1 is {subsample.contrast:.2g}, and the limit of "
+            f"the claim is {UNIVERSAL:g}."
+        )
+        return Findings(numbers, (), [(each, reason) for each in compared], panels, (), notes)
+    return Findings(numbers, compared, (), panels, (), notes)
+
+
+def _at_hand(spectrum: Array, rows: int) -> tuple[list[Number], list[str]]:
+    """Predictions at the number of rows that there are, all directions."""
+    d = spectrum.size
+    losses = theory.losses(spectrum, rows, 0.0, SIGMA2)
+    best = theory.optimal_ridge(spectrum, rows, direction="forward")
+    reverse = theory.kl(spectrum, rows, best.ridge.values, direction="reverse")
+    stopping = theory.optimal_stopping(spectrum, rows, 0.0, LEVEL)
+    at = f"per direction, N = {rows}, alpha_bar = {LEVEL}"
+    numbers = [
+        _number("predicted training loss", losses.train, at),
+        _number("predicted test loss", losses.test, at),
+        _number("loss of the best linear denoiser", losses.bayes, "at N = ∞"),
+        _number("best ridge", best.ridge, f"of least forward divergence, N = {rows}"),
+        _number("forward divergence at the best ridge", best.kl, f"nats in all {d} directions"),
+        _number("reverse divergence there", reverse, "nats"),
+    ]
+    notes = []
+    if np.isfinite(stopping.time.values):
+        numbers.append(
+            _number("best stopping time", stopping.time, "gradient-flow time, without ridge")
+        )
+    else:
+        notes.append(f"Stopping early does not help at N = {rows} and alpha_bar = {LEVEL}.")
+    sizes = np.unique(np.rint(np.geomspace(2, 1e6, 200)).astype(np.int64))
+    test = theory.losses(spectrum, sizes, 0.0, SIGMA2).test.values
+    doubled = sizes[test >= 2 * losses.bayes.values]
+    numbers.append(
+        Number("transition from memorising to generalising", d, None,
+               f"N = number of directions; N = {rows} is {rows / d:.3g} times that")
+    )  # fmt: skip
+    if doubled.size:
+        numbers.append(
+            Number("N at which the test loss is twice the best", float(doubled[-1]),
+                   float(0.04 * doubled[-1]), "error: spacing of the grid of sizes")
+        )  # fmt: skip
+    return numbers, notes
+
+
+def _number(name: str, predicted: Prediction, meaning: str) -> Number:
+    value, error = float(predicted.values), float(predicted.numerical_error)
+    return Number(name, value, error if error > 1e-4 * abs(value) else None, meaning)
+
+
+class _Subsample(NamedTuple):
+    """Subsamples of the data in their leading directions, and what the theory allows for."""
+
+    spectrum: Array
+    rows: int  # of the pool
+    sizes: NDArray[np.int64]
+    fine: NDArray[np.int64]  # sizes of the lines
+    modes: SampleModes
+    others: SampleModes
+    contrast: float  # its spread and the error of that, without sign
+
+    @property
+    def claimed(self) -> bool:
+        return self.contrast <= UNIVERSAL
+
+    @property
+    def allowance(self) -> float:
+        """Relative bias from the contrast; none where nothing is claimed, to show how far off."""
+        return 2 * self.contrast if self.claimed else 0.0
+
+    def predicted(self, law: Law) -> Prediction:
+        """The law at the sizes of the subsamples, with what it leaves out.
+
+        Its own next correction; rows drawn twice, which act as N^2 / pool fewer samples; and twice
+        the spread of the contrast, relative to what is left at N = infinity, where that is claimed.
+        """
+        at = law(self.sizes)
+        fewer = np.abs(law(self.sizes + 1).values - law(self.sizes - 1).values) / 2
+        repeated = fewer * self.sizes**2 / self.rows
+        infinite = law(np.full_like(self.sizes, FAR))
+        contrast = self.allowance * np.abs(at.values - infinite.values)
+        own = finite_size(at, self.sizes, self.spectrum.size).bias
+        return at.with_bias(own + repeated + contrast, "finite size, repeats")
+
+
+def _subsample(samples: Samples, key: jax.Array) -> _Subsample | None:
+    rows, r = samples.coordinates.shape
+    d = min(r, DIRECTIONS, max(rows // POOL, FEWEST))
+    sizes = np.unique(np.rint(RATIOS * d).astype(np.int64))
+    sizes = sizes[(sizes >= FEWEST) & (sizes <= rows // SHARE)]
+    if not sizes.size:
+        return None
+    leading = samples.coordinates[:, :d] / np.sqrt(samples.spectrum.spectrum[:d].mean())
+    law = EmpiricalLaw.of(leading)
+    modes, others = (
+        draw_modes(law, sizes, replicas=REPLICAS, key=jax.random.fold_in(key, half))
+        for half in track(range(2), "subsamples")
+    )
+    contrast, error = contrast_spread(whitened(samples, d), samples.blocks)
+    fine = np.unique(np.rint(np.geomspace(FEWEST, max(rows, sizes[-1]), 60)).astype(np.int64))
+    return _Subsample(law.spectrum, rows, sizes, fine, modes, others, abs(contrast) + error)
+
+
+Compared = dict[str, tuple[Comparison, Panel]]
+
+
+def _losses(of: _Subsample) -> Compared:
+    """Training and test loss against the number of samples, no ridge."""
+    train, test = losses_of_modes(of.modes, 0.0, LEVEL)
+    measured = Measurement.from_replicas(
+        np.stack([train, test], axis=1),
+        {"loss": np.array(["training loss", "test loss"]), "N": of.sizes},
+        label=LABEL,
+    )
+
+    def law(which: int) -> Law:
+        return lambda N: theory.losses(of.spectrum, N, 0.0, SIGMA2)[which]
+
+    found = compare(
+        measured, stack([of.predicted(law(i)) for i in (0, 1)]),
+        name="training and test loss", quantity="loss per direction",
+    )  # fmt: skip
+    lines = (of.fine, np.stack([law(i)(of.fine).values for i in (0, 1)]))
+    caption = (
+        "Training and test loss of linear denoisers against the number of samples, on subsamples "
+        f"of the data. The lines end at the {of.rows} rows at hand."
+    )
+    figure = found.plot(x="N", series="loss", logx=True, x_label="number of samples N", fine=lines)
+    return {"losses": (found, Panel(figure, caption))}
+
+
+def _divergences(of: _Subsample) -> Compared:
+    """Divergence both ways at one ridge, the best one at N = d."""
+    d = of.spectrum.size
+    ridge = float(theory.optimal_ridge(of.spectrum, max(d, 2), direction="forward").ridge.values)
+    draws = [kl_of_modes(of.modes, of.modes.variance + ridge, direction=kind) for kind in KINDS]
+    measured = Measurement.from_replicas(
+        np.stack(draws, axis=1), {"direction": np.array(KINDS), "N": of.sizes}, label=LABEL
+    )
+
+    def law(kind: theory.Direction) -> Law:
+        return lambda N: theory.kl(of.spectrum, N, ridge, direction=kind)
+
+    laws = [law("forward"), law("reverse")]
+    found = compare(
+        measured, stack([of.predicted(each) for each in laws]),
+        name="forward and reverse divergence", quantity="divergence (nats)",
+    )  # fmt: skip
+    lines = (of.fine, np.stack([each(of.fine).values for each in laws]))
+    caption = (
+        "Divergence between the data and what a linear diffusion model generates, at the ridge "
+        f"{ridge:.3g} that is best at N = d = {d}."
+    )
+    figure = found.plot(
+        x="N", series="direction", logx=True, x_label="number of samples N", fine=lines
+    )
+    return {"divergence": (found, Panel(figure, caption))}
+
+
+def _similarity(of: _Subsample) -> Compared:
+    """Whether two models generate the same from the same noise: the transition."""
+    ridge = 1e-3
+    measured = Measurement.from_replicas(
+        root_overlap(of.modes, of.others, ridge=ridge), {"N": of.sizes}, label=LABEL
+    )
+
+    def law(N: NDArray[np.int64]) -> Prediction:
+        return theory.similarity(of.spectrum, N, ridge)
+
+    found = compare(
+        measured, of.predicted(law), name="similarity of two models",
+        quantity="cosine of two models' samples",
+    )  # fmt: skip
+    lines = (of.fine, law(of.fine).values)
+    caption = (
+        "Cosine between what two models, trained on different subsamples, make of the same noise: "
+        f"from memorising to generalising around N = d = {of.spectrum.size}."
+    )
+    figure = found.plot(x="N", logx=True, logy=False, x_label="number of samples N", fine=lines)
+    return {"similarity": (found, Panel(figure, caption))}
+
+
+def _ridge(of: _Subsample) -> Compared:
+    """Ridge of least forward divergence against the number of samples."""
+
+    def law(N: NDArray[np.int64]) -> Prediction:
+        return theory.optimal_ridge(of.spectrum, N, direction="forward").ridge
+
+    predicted = law(of.sizes)
+    ridges = predicted.values[:, None] * np.exp(NEAR)
+    variance = of.modes.variance[:, :, None] + ridges[..., None]
+    curves = kl_of_modes(of.modes, variance, direction="forward")
+    caption = (
+        "Ridge of least forward divergence, read off the curves of subsamples (jackknife error). "
+        f"The line ends at the {of.rows} rows at hand."
+    )
+    return _optimum(of, law, predicted, of.sizes, curves, "best ridge", "best ridge", caption)
+
+
+def _stopping(of: _Subsample) -> Compared:
+    """Training time of least test loss against the number of samples; empty if none helps."""
+
+    def law(N: NDArray[np.int64]) -> Prediction:
+        return theory.optimal_stopping(of.spectrum, N, 0.0, LEVEL).time
+
+    predicted = law(of.sizes)
+    finite = np.isfinite(predicted.values)
+    if not finite.any():
+        return {}
+    sizes, predicted = of.sizes[finite], predicted[finite]
+    times = predicted.values[:, None] * np.exp(NEAR)
+    curves = np.stack(
+        [
+            losses_of_modes(of.modes, 0.0, LEVEL, row)[1][:, int(at)]
+            for at, row in zip(np.flatnonzero(finite), times, strict=True)
+        ],
+        axis=1,
+    )
+    caption = (
+        "Training time of least test loss without ridge, read off the curves of subsamples "
+        "(jackknife error). Where the line ends, stopping early no longer helps."
+    )
+    quantity = r"best stopping time $\tau$"
+    return _optimum(of, law, predicted, sizes, curves, "best stopping time", quantity, caption)
+
+
+def _optimum(
+    of: _Subsample,
+    law: Law,
+    predicted: Prediction,
+    sizes: NDArray[np.int64],
+    curves: Array,
+    name: str,
+    quantity: str,
+    caption: str,
+) -> Compared:
+    """Place of the minimum of measured curves, shape (replicas, sizes, NEAR), beside the law."""
+    centre = predicted.values
+    measured = jackknife(
+        curves, lambda curve: centre * np.exp(place_of_minimum(curve, NEAR)), {"N": sizes}
+    )
+    fine = np.union1d(of.fine[::4], sizes)
+    values = law(fine).values
+    kept = np.isfinite(values)
+    fine, values = fine[kept], values[kept]
+    # repeated rows act as N^2 / pool fewer samples, as in `_Subsample.predicted`
+    slope = np.abs(np.gradient(values, fine)) if fine.size > 2 else np.zeros(fine.size)
+    repeated = np.interp(sizes, fine, slope) * sizes**2 / of.rows
+    allowed = centre * (1 / of.spectrum.size + of.allowance) + repeated
+    predicted = predicted.with_bias(allowed, "finite size, repeats")
+    measured = replace(measured, label=LABEL)
+    found = compare(measured, predicted.labelled("predicted"), name=name, quantity=quantity)
+    figure = found.plot(
+        x="N", logx=True, logy=True, x_label="number of samples N", fine=(fine, values)
+    )
+    stem = name.replace(" ", "-")
+    return {stem: (found, Panel(figure, caption))}

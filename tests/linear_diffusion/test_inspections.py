@@ -1,0 +1,76 @@
+"""The section on linear diffusion models: it passes on data it claims to hold for, and can fail."""
+
+import jax
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from learning_dynamics.evidence.comparison import Comparison
+from learning_dynamics.inspection.samples import as_samples
+from linear_diffusion import inspections, theory
+from linear_diffusion.inspections import finite_samples
+
+KEY = jax.random.key(0)
+NAMES = [
+    "training and test loss",
+    "forward and reverse divergence",
+    "similarity of two models",
+    "best ridge",
+    "best stopping time",
+]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(Comparison, "plot", lambda self, **options: Figure())
+    monkeypatch.setattr(inspections, "DIRECTIONS", 24)
+    monkeypatch.setattr(inspections, "RATIOS", np.array([0.5, 1.0, 2.0]))
+
+
+def rows(law="normal", contrast=False):
+    rng = np.random.default_rng(0)
+    found = (getattr(rng, law)(size=(4000, 24)) - 0.5 * (law == "uniform")) * np.arange(
+        1.0, 25.0
+    ) ** -0.5
+    return found * np.exp(0.7 * rng.standard_normal((4000, 1))) if contrast else found
+
+
+@pytest.mark.parametrize("law", ["normal", pytest.param("uniform", marks=pytest.mark.slow)])
+def test_theory_passes_on_independent_coordinates(law):
+    found = finite_samples(as_samples(rows(law)), KEY)
+    assert [each.name for each in found.comparisons] == NAMES
+    assert [each.verdict for each in found.comparisons] == ["pass"] * 5
+    assert all(each.catches < 0.35 for each in found.comparisons)
+    assert not found.unclaimed
+    numbers = {number.name: number.value for number in found.numbers}
+    spectrum = as_samples(rows(law)).spectrum.spectrum
+    expected = theory.losses(spectrum, 4000, 0.0, 1 / 9)
+    np.testing.assert_allclose(numbers["predicted test loss"], expected.test.values, rtol=1e-12)
+    assert numbers["transition from memorising to generalising"] == 24
+
+
+def test_contrast_that_fluctuates_is_not_claimed():
+    found = finite_samples(as_samples(rows(contrast=True)), KEY)
+    assert not found.comparisons
+    assert [each.name for each, _ in found.unclaimed] == NAMES
+    assert any(each.verdict == "fail" for each, _ in found.unclaimed)
+    assert all("contrast" in reason for _, reason in found.unclaimed)
+
+
+def test_wrong_theory_fails(monkeypatch):
+    """Control: losses and divergences of models with twice the data."""
+    losses, kl = theory.losses, theory.kl
+    monkeypatch.setattr(theory, "losses", lambda s, N, *rest: losses(s, 2 * np.asarray(N), *rest))
+    monkeypatch.setattr(
+        theory, "kl", lambda s, N, *rest, **how: kl(s, 2 * np.asarray(N), *rest, **how)
+    )
+    found = finite_samples(as_samples(rows()), KEY)
+    assert [each.verdict for each in found.comparisons[:2]] == ["fail", "fail"]
+
+
+def test_too_few_rows_for_subsamples():
+    found = finite_samples(as_samples(rows()[:20]), KEY)
+    assert not found.comparisons
+    assert not found.unclaimed
+    assert "too few" in found.notes[-1]
+    assert all(np.isfinite(number.value) for number in found.numbers)

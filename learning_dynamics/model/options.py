@@ -215,7 +215,7 @@ SEARCHES = (
     Combination.of("orthogonal", "noise", "normaliser", "blocks", "normalise", "momentum"),
 )
 
-UNTRIED = {("vectors", "search"), ("fast", "search")}
+UNTRIED = {(option, "search") for option in ("vectors", "fast", "clip", "normalise")}
 
 
 class Refusal(NamedTuple):

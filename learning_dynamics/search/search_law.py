@@ -115,9 +115,9 @@ def search_law(
     Raises:
         ValueError: if no direction attracts, or recovery starts at once (order 1); if neurons are
             coupled, by their loss or by orthogonal updates, or parameters move on the scale of the
-            search; on repeats beyond order 2; on repeated, clipped or normalised steps of several
-            vectors; if the norm or the noise blocks
-            do not come to rest where they must; if several directions grow fastest, and some sooner
+            search; on repeats beyond order 2; on normalised steps at order 2; on repeated, clipped
+            or normalised steps of several vectors; if the norm or the noise blocks do not come to
+            rest where they must; if several directions grow fastest, and some sooner
             than others.
         InaccurateError: if the accuracy is not reached: a law that does not resolve is refused.
     """
@@ -148,6 +148,9 @@ def search_law(
     if exponent.order > 2 and problem.repeats > 1:
         demand = "be 1 for order 3 and more: the learning rate then falls with N, and orders mix"
         raise reject("problem.repeats", demand, problem.repeats)
+    if exponent.order == 2 and problem.normalise:
+        demand = "be left out at order 2: unit gradients jump, and their limit is not resolved"
+        raise reject("problem.normalise", demand, problem.normalise)
     if exponent.order == 2:
         return _escape_law(population, start, key, count, threshold)
     return _explosion_law(population, start, exponent, key, count, longest, step, most_steps)

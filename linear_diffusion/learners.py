@@ -100,6 +100,11 @@ def denoiser_losses(denoiser: Denoiser, mean: jax.Array, covariance: jax.Array) 
 
     With the training data's moments it is the training loss, with the population's the test loss.
 
+    Args:
+        denoiser: one affine map for each noise level.
+        mean: of the data, shape (d,).
+        covariance: of the data, shape (d, d).
+
     Returns:
         Shape (levels,).
 

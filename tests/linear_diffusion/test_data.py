@@ -101,11 +101,18 @@ def test_smaller_set_is_the_beginning_of_the_larger(key):
 
 def test_sample_size_and_law_do_not_recompile_the_moments(key):
     draw_moments(law(), 10, key=key, dtype=np.float32)
-    compiled = draw_moments.__wrapped__._cache_size()
-    other = LatentLaw(power_law(D, 2.0))
-    for samples in (11, 5000):
-        draw_moments(other, samples, key=key, dtype=np.float32)
-    assert draw_moments.__wrapped__._cache_size() == compiled
+    other, compiled = LatentLaw(power_law(D, 2.0)), []
+
+    def count(event, *_, **__):
+        compiled.extend([event] if event.endswith("backend_compile_duration") else [])
+
+    jax.monitoring.register_event_duration_secs_listener(count)
+    try:
+        for samples in (11, 5000):
+            draw_moments(other, samples, key=key, dtype=np.float32)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(count)
+    assert compiled == []
 
 
 @pytest.mark.parametrize("source", ["latent", "pool"])

@@ -1,5 +1,7 @@
 """One program of the overlaps level serves every N, and gives what a program of its own gives."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,20 +21,21 @@ MODELS = {
 }
 
 
-def alone(problem, layout):
-    return layout, None
+def alone(problem):
+    """The same with a rate that is a function of the time: each N has a program of its own."""
+    return dataclasses.replace(problem, learning_rate=ld.schedules.constant(problem.learning_rate))
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_equals_a_program_of_its_own(name, monkeypatch):
+def test_equals_a_program_of_its_own(name):
     problem = MODELS[name]
     run = {"times": [0.5, 2.0], "replicas": 5, "key": KEY, "level": "overlaps"}
     for n in (41, 301):
-        assert of_any_dimension(problem, layout_of(problem, n, "overlaps"))[1] is not None
+        layout = layout_of(problem, n, "overlaps")
+        assert of_any_dimension(problem, layout)[1] is not None
+        assert of_any_dimension(alone(problem), layout)[1] is None
         together = ld.simulate(problem, dimension=n, **run)
-        with monkeypatch.context() as patch:
-            patch.setattr("learning_dynamics.process.simulate.of_any_dimension", alone)
-            apart = ld.simulate(problem, dimension=n, **run)
+        apart = ld.simulate(alone(problem), dimension=n, **run)
         for part in ("signal", "norms"):
             np.testing.assert_allclose(
                 together.values[part], apart.values[part], rtol=2e-4, atol=2e-5

@@ -212,7 +212,7 @@ SEARCHES = (
     Combination.of("orthogonal", "noise", "blocks", "repeats", "clip", "momentum"),
     Combination.of("plain", "decay", "norm", "sum", "clip", "momentum"),
     Combination.of("plain", "noise", "norm", "blocks", "sum", "repeated batch"),
-    Combination.of("orthogonal", "noise", "normaliser", "blocks", "momentum"),
+    Combination.of("projected", "normaliser", "blocks", "momentum"),
 )
 
 UNTRIED = {(option, "search") for option in ("vectors", "fast", "clip")}

@@ -112,11 +112,11 @@ def _effective(windows: Array) -> tuple[list[Number], Figure]:
         return np.append(sizes(spectrum), fit_power_law(k, spectrum).exponent)
 
     labels = np.array([*(f"scale {m}" for m in scales), "exponent"])
-    found = jackknife(np.maximum(parts, 1e-12 * parts.max()), statistic, {"quantity": labels})
+    measured = jackknife(np.maximum(parts, 1e-12 * parts.max()), statistic, {"quantity": labels})
     modes = 2 * len(k)
-    logs, errors = found.values[:-1], found.standard_error[:-1]
+    logs, errors = measured.values[:-1], measured.standard_error[:-1]
     relative, spread = (ORDER - 1) * (logs - np.log(modes)), (ORDER - 1) * errors
-    exponent, error = float(found.values[-1]), float(found.standard_error[-1])
+    exponent, error = float(measured.values[-1]), float(measured.standard_error[-1])
     line = (ORDER - 1) * (sizes(power_law_spectrum(shape, max(exponent, 0.0))) - np.log(modes))
     numbers = [
         Number("N", modes, None, f"modes of a picture of {shape[0]} × {shape[1]} pixels"),

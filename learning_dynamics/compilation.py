@@ -1,19 +1,23 @@
 """`jax.jit` for programs that run a few times: on a CPU XLA builds them in about half the time."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
-
-from learning_dynamics.pytrees import is_traced
+from jax.extend.core import get_opaque_trace_state
 
 __all__ = ["compiled"]
 
 # Measured (docs/performance.md): the older code generator of XLA builds the programs of the kernel
 # in half the time, and they run no slower. Read on a CPU only; other backends ignore it.
 _OPTIONS: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False}
+
+# What is traced where nothing is: in a new thread, as this module may be imported while JAX traces.
+with ThreadPoolExecutor(1) as _thread:
+    _NOTHING = _thread.submit(get_opaque_trace_state).result()
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,16 +37,11 @@ def compiled(function: Callable[P, R], **options: Any) -> Callable[P, R]:
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if _is_inside(args, kwargs) or not _accepted():
-            return inside(*args, **kwargs)
-        return alone(*args, **kwargs)
+        if get_opaque_trace_state() == _NOTHING and _accepted():
+            return alone(*args, **kwargs)
+        return inside(*args, **kwargs)
 
     return call
-
-
-def _is_inside(args: Any, kwargs: Any) -> bool:
-    """Whether a transformation is at work: on an argument, or around the call."""
-    return is_traced((args, kwargs)) or isinstance(jnp.zeros(()), jax.core.Tracer)
 
 
 @cache

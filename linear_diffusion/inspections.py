@@ -155,11 +155,15 @@ class _Subsample(NamedTuple):
         """
         at = law(self.sizes)
         fewer = np.abs(law(self.sizes + 1).values - law(self.sizes - 1).values) / 2
-        repeated = fewer * self.sizes**2 / self.rows
+        repeated = self.repeats(fewer, self.sizes)
         infinite = law(np.full_like(self.sizes, FAR))
         contrast = self.allowance * np.abs(at.values - infinite.values)
-        own = finite_size(at, self.sizes, self.spectrum.size).bias
-        return at.with_bias(own + repeated + contrast, "finite size, repeats")
+        next_order = finite_size(at, self.sizes, self.spectrum.size).bias
+        return at.with_bias(next_order + repeated + contrast, "finite size, repeats")
+
+    def repeats(self, slope: Array, sizes: NDArray[np.int64]) -> Array:
+        """Bias from rows drawn twice, N^2 / pool fewer samples, of a law with a slope in N."""
+        return slope * sizes**2 / self.rows
 
 
 def _subsample(samples: Samples, key: jax.Array) -> _Subsample | None:
@@ -195,7 +199,7 @@ def _losses(of: _Subsample) -> Compared:
     def law(which: int) -> Law:
         return lambda N: theory.losses(of.spectrum, N, 0.0, SIGMA2)[which]
 
-    found = compare(
+    comparison = compare(
         measured, stack([of.predicted(law(i)) for i in (0, 1)]),
         name="training and test loss", quantity="loss per direction",
     )  # fmt: skip
@@ -204,8 +208,10 @@ def _losses(of: _Subsample) -> Compared:
         "Training and test loss of linear denoisers against the number of samples, on subsamples "
         f"of the data. The lines end at the {of.rows} rows at hand."
     )
-    figure = found.plot(x="N", series="loss", logx=True, x_label="number of samples N", fine=lines)
-    return {"losses": (found, Panel(figure, caption))}
+    figure = comparison.plot(
+        x="N", series="loss", logx=True, x_label="number of samples N", fine=lines
+    )
+    return {"losses": (comparison, Panel(figure, caption))}
 
 
 def _divergences(of: _Subsample) -> Compared:
@@ -221,7 +227,7 @@ def _divergences(of: _Subsample) -> Compared:
         return lambda N: theory.kl(of.spectrum, N, ridge, direction=kind)
 
     laws = [law("forward"), law("reverse")]
-    found = compare(
+    comparison = compare(
         measured, stack([of.predicted(each) for each in laws]),
         name="forward and reverse divergence", quantity="divergence (nats)",
     )  # fmt: skip
@@ -230,10 +236,10 @@ def _divergences(of: _Subsample) -> Compared:
         "Divergence between the data and what a linear diffusion model generates, at the ridge "
         f"{ridge:.3g} that is best at N = d = {d}."
     )
-    figure = found.plot(
+    figure = comparison.plot(
         x="N", series="direction", logx=True, x_label="number of samples N", fine=lines
     )
-    return {"divergence": (found, Panel(figure, caption))}
+    return {"divergence": (comparison, Panel(figure, caption))}
 
 
 def _similarity(of: _Subsample) -> Compared:
@@ -246,7 +252,7 @@ def _similarity(of: _Subsample) -> Compared:
     def law(N: NDArray[np.int64]) -> Prediction:
         return theory.similarity(of.spectrum, N, ridge)
 
-    found = compare(
+    comparison = compare(
         measured, of.predicted(law), name="similarity of two models",
         quantity="cosine of two models' samples",
     )  # fmt: skip
@@ -255,8 +261,10 @@ def _similarity(of: _Subsample) -> Compared:
         "Cosine between what two models, trained on different subsamples, make of the same noise: "
         f"from memorising to generalising around N = d = {of.spectrum.size}."
     )
-    figure = found.plot(x="N", logx=True, logy=False, x_label="number of samples N", fine=lines)
-    return {"similarity": (found, Panel(figure, caption))}
+    figure = comparison.plot(
+        x="N", logx=True, logy=False, x_label="number of samples N", fine=lines
+    )
+    return {"similarity": (comparison, Panel(figure, caption))}
 
 
 def _ridge(of: _Subsample) -> Compared:
@@ -322,15 +330,14 @@ def _optimum(
     values = law(fine).values
     kept = np.isfinite(values)
     fine, values = fine[kept], values[kept]
-    # repeated rows act as N^2 / pool fewer samples, as in `_Subsample.predicted`
     slope = np.abs(np.gradient(values, fine)) if fine.size > 2 else np.zeros(fine.size)
-    repeated = np.interp(sizes, fine, slope) * sizes**2 / of.rows
+    repeated = of.repeats(np.interp(sizes, fine, slope), sizes)
     allowed = centre * (1 / of.spectrum.size + of.allowance) + repeated
     predicted = predicted.with_bias(allowed, "finite size, repeats")
     measured = replace(measured, label=LABEL)
-    found = compare(measured, predicted.labelled("predicted"), name=name, quantity=quantity)
-    figure = found.plot(
+    comparison = compare(measured, predicted.labelled("predicted"), name=name, quantity=quantity)
+    figure = comparison.plot(
         x="N", logx=True, logy=True, x_label="number of samples N", fine=(fine, values)
     )
     stem = name.replace(" ", "-")
-    return {stem: (found, Panel(figure, caption))}
+    return {stem: (comparison, Panel(figure, caption))}

@@ -260,8 +260,7 @@ def _scaled(rows: Array) -> Array:
     small = rows / (largest if largest > 0 else 1.0)  # squares of large numbers overflow
     centre = small.mean(axis=0)
     centred = small - centre
-    found = from_data(small)
-    scale = np.sqrt(found.spectrum.mean())
+    scale = np.sqrt(from_data(small).spectrum.mean())
     return np.asarray(centred / scale)
 
 

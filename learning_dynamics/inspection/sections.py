@@ -1,6 +1,5 @@
 """Sections of an inspection, what they return, and how packages add theirs."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -10,7 +9,7 @@ import jax
 from learning_dynamics.evidence.comparison import Comparison
 from learning_dynamics.inspection.samples import Samples
 from learning_dynamics.report.claims import Panel
-from learning_dynamics.report.plugins import BrokenPlugin, import_plugins
+from learning_dynamics.report.plugins import BrokenPlugin, check_free, check_id, import_plugins
 from learning_dynamics.validation import reject
 
 __all__ = ["Findings", "Number", "Section", "Table", "inspection", "load_sections"]
@@ -109,16 +108,10 @@ def inspection(id: str, *, title: str, source: str) -> Callable[[Look], Look]:
     Raises:
         ValueError: on another form of the id, or one that another function has taken.
     """
-    if not re.fullmatch(r"[a-z0-9-]+/[a-z0-9-]+", id):  # it names files and anchors
-        raise reject("id", 'have the form "part/name"', repr(id))
+    check_id(id)
 
     def register(look: Look) -> Look:
-        known = _registry.get(id)
-        name = f"{look.__module__}.{look.__qualname__}"
-        if known is not None:
-            taken = f"{known.look.__module__}.{known.look.__qualname__}"
-            if taken != name:
-                raise reject("id", "be new", f"{id!r}, taken by {taken}")
+        check_free(id, look, _registry[id].look if id in _registry else None)
         _registry[id] = Section(id, title, source, look)
         return look
 

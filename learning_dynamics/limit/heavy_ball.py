@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from learning_dynamics.limit.moments import Moments
 from learning_dynamics.limit.noise import LimitNoise
-from learning_dynamics.limit.velocity import regression, restoring
+from learning_dynamics.limit.velocity import regression, restoring, without_pull
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 
@@ -67,7 +67,8 @@ def acceleration(problem: Problem, noise: LimitNoise, motion: Motion, m: Moments
     force = m.signal + exact(m.pull, noise.signal_weights[None] * signal) + decay * signal
     if problem.update == "spherical":
         radial = jnp.sum(force * signal, axis=-1)
-        radial = radial + jnp.sum(_diagonals(exact(turn, blocks)), axis=0)
+        along = jnp.diagonal(exact(turn, blocks), axis1=-2, axis2=-1)
+        radial = radial + jnp.sum(along, axis=0)
         force = force - radial[:, None] * signal
         turn = turn - (radial[:, None] * unit)[None]
     with_velocity = exact(turn, _transposed(cross))
@@ -78,9 +79,7 @@ def acceleration(problem: Problem, noise: LimitNoise, motion: Motion, m: Moments
     d_speed = d_speed + eta**2 * spread
     if problem.update != "plain":
         pull = restoring(problem, signal, blocks, d_signal, d_blocks)
-        pulled = exact(pull[None], blocks)
-        d_signal = d_signal - exact(pull, signal)
-        d_blocks = d_blocks - pulled - _transposed(pulled)
+        d_signal, d_blocks = without_pull(pull, signal, blocks, d_signal, d_blocks)
         d_cross = d_cross - exact(cross, pull.T[None])
     d_parameters = {name: jnp.zeros_like(value) for name, value in parameters.items()}
     d_speeds = {}
@@ -99,7 +98,3 @@ def acceleration(problem: Problem, noise: LimitNoise, motion: Motion, m: Moments
 
 def _transposed(blocks: jax.Array) -> jax.Array:
     return jnp.swapaxes(blocks, -1, -2)
-
-
-def _diagonals(blocks: jax.Array) -> jax.Array:
-    return jnp.diagonal(blocks, axis1=-2, axis2=-1)

@@ -181,9 +181,9 @@ def solve_transformable(
         *shared, tolerances, first_steps = given
 
         def one(rule: tuple[Nodes, jax.Array, jax.Array]) -> dict[str, jax.Array]:
-            options: Any = {"differentiable": differentiable, "law": law, **static}
-            found: Run = solve_path(*(rule[0], *shared, *rule[1:]), **options)
-            return found.observed
+            nodes, *accuracy = rule
+            given: Any = (nodes, *shared, *accuracy)
+            return solve_path(*given, differentiable=differentiable, law=law, **static).observed
 
         return jax.lax.map(one, (nodes, tolerances, first_steps))
 

@@ -15,6 +15,7 @@ from learning_dynamics.model.problem import Problem
 from learning_dynamics.model.rates import at_time
 
 __all__ = ["flow", "lasting_share", "observed", "regression", "restoring", "velocity"]
+__all__ += ["without_pull"]
 
 
 def observed(
@@ -85,6 +86,16 @@ def restoring(
     return (d_norms - (product + product.T) / 2) / 2
 
 
+def without_pull(
+    pull: jax.Array, signal: jax.Array, blocks: jax.Array, d_signal: jax.Array, d_blocks: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Velocities of M and R_b after P W is taken out of that of W."""
+    exact = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    pulled = exact(pull[None], blocks)
+    turned = pulled + jnp.swapaxes(pulled, -1, -2)
+    return d_signal - exact(pull, signal), d_blocks - turned
+
+
 def regression(m: Moments) -> jax.Array:
     """S = E[A B zeta^T] L^-1, shape (K, K); without noise in the field of a neuron it is zero."""
     if m.factor.shape[0] == 1:
@@ -116,9 +127,7 @@ def flow(
     d_signal = -eta * (m.signal + pulled + decay * signal)
     if problem.update != "plain":
         pull = restoring(problem, signal, blocks, d_signal, d_blocks)
-        turned = exact(pull, blocks)
-        d_signal = d_signal - exact(pull, signal)
-        d_blocks = d_blocks - turned - jnp.swapaxes(turned, -1, -2)
+        d_signal, d_blocks = without_pull(pull, signal, blocks, d_signal, d_blocks)
     d_parameters = {name: jnp.zeros_like(value) for name, value in parameters.items()}
     for name, rate in problem.parameter_rates.items():
         if name in held:

@@ -1,6 +1,5 @@
 """Claims of the papers as runnable comparisons, each with controls that must fail."""
 
-import re
 import time
 import warnings
 import zlib
@@ -14,7 +13,7 @@ import jax
 from matplotlib.figure import Figure
 
 from learning_dynamics.evidence.comparison import Comparison, Verdict
-from learning_dynamics.report.plugins import BrokenPlugin, import_plugins
+from learning_dynamics.report.plugins import BrokenPlugin, check_free, check_id, import_plugins
 from learning_dynamics.tracking import Tracker, tracking
 from learning_dynamics.validation import one_of, positive_number, reject
 
@@ -194,17 +193,11 @@ def claim(
         ValueError: if `seconds` is not positive, the identifier is not of the form "part/name" in
             lower-case letters, digits and hyphens, or is taken by another function.
     """
-    if not re.fullmatch(r"[a-z0-9-]+/[a-z0-9-]+", id):  # it names files and anchors
-        raise reject("id", 'have the form "part/name"', repr(id))
+    check_id(id)
     work = positive_number("seconds", seconds)
 
     def register(test: Callable[[Run], Evidence]) -> Callable[[Run], Evidence]:
-        known = _registry.get(id)
-        name = f"{test.__module__}.{test.__qualname__}"
-        if known is not None:
-            taken = f"{known.test.__module__}.{known.test.__qualname__}"
-            if taken != name:
-                raise reject("id", "be new", f"{id!r}, taken by {taken}")
+        check_free(id, test, _registry[id].test if id in _registry else None)
         package = test.__module__.split(".")[0]
         _registry[id] = Claim(id, package, statement, source, test, work)
         return test

@@ -184,20 +184,20 @@ def _inspect(parser: argparse.ArgumentParser, options: argparse.Namespace) -> in
     except OSError as error:
         parser.error(f"--out {options.out}: {error.strerror or error}")
     try:
-        found = inspect(options.path, options.out, seed=options.seed, tracker=progress.track)
+        result = inspect(options.path, options.out, seed=options.seed, tracker=progress.track)
     except KeyboardInterrupt:
         print("interrupted: the finished sections are kept", file=sys.stderr)
         return INTERRUPTED
     except (ValueError, OSError) as error:  # data that cannot be read, a full disk
         parser.error(str(error))
-    for id, verdict in found.verdicts.items():
+    for id, verdict in result.verdicts.items():
         progress.say(f"{id}: {verdict or 'measured'}")
-    for lost in found.missing:
+    for lost in result.missing:
         progress.say(f"plug-in {lost} is left out")
-    print(f"open {found.page}")
-    if "error" in found.verdicts.values():
+    print(f"open {result.page}")
+    if "error" in result.verdicts.values():
         return 1
-    return BROKEN if found.missing else 0
+    return BROKEN if result.missing else 0
 
 
 def _cores() -> int | None:

@@ -1,14 +1,16 @@
 """Modules of entry points that register something when they are imported."""
 
 import importlib
+import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from learning_dynamics.files import plain_text
+from learning_dynamics.validation import reject
 
-__all__ = ["BrokenPlugin", "import_plugins"]
+__all__ = ["BrokenPlugin", "check_free", "check_id", "import_plugins"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,29 @@ class BrokenPlugin:
     def reason(self) -> str:
         """The last line of the traceback."""
         return self.error.strip().splitlines()[-1]
+
+
+def check_id(id: str) -> None:
+    """Refuse an identifier that cannot name files and anchors.
+
+    Raises:
+        ValueError: if it is not of the form "part/name".
+    """
+    if not re.fullmatch(r"[a-z0-9-]+/[a-z0-9-]+", id):
+        raise reject("id", 'have the form "part/name"', repr(id))
+
+
+def check_free(id: str, function: Callable[..., Any], holder: Callable[..., Any] | None) -> None:
+    """Refuse an identifier that another function holds; a module may be imported again.
+
+    Raises:
+        ValueError: naming the function that holds it.
+    """
+    if holder is None:
+        return
+    taken = f"{holder.__module__}.{holder.__qualname__}"
+    if taken != f"{function.__module__}.{function.__qualname__}":
+        raise reject("id", "be new", f"{id!r}, taken by {taken}")
 
 
 def import_plugins(entries: Iterable[Any], registry: dict[str, Any]) -> list[BrokenPlugin]:

@@ -85,6 +85,9 @@ def _block_velocity(population: Population, start: Overlaps, first_order: bool) 
     return rate
 
 
+_moments = compiled(moments)
+
+
 def _time_unit(population: Population, state: Overlaps, first_order: bool) -> float:
     """Time in which R_b moves by |w|^2, if the parts of its velocity do not cancel.
 
@@ -93,7 +96,7 @@ def _time_unit(population: Population, state: Overlaps, first_order: bool) -> fl
     """
     problem, noise = population.cast, population.noise
     with jax.enable_x64(True):
-        m = compiled(moments)(problem, noise, chunked(population.few_nodes()), state)
+        m = _moments(problem, noise, chunked(population.few_nodes()), state)
     step, factor, pull = (abs(float(np.asarray(a)[0, 0])) for a in (m.step, m.factor, m.pull))
     size = float(np.sum(state.blocks))
     decay = 0.0 if problem.weight_decay is None else float(problem.weight_decay)

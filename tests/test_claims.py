@@ -14,6 +14,7 @@ IDS = (
     "diffusion/images-pairwise-first",
     "diffusion/information-exponent",
     "diffusion/mixed-cumulant-pairwise-first",
+    "diffusion/noise-schedule",
     "fourier/amplitudes-before-phases",
     "fourier/deep-networks",
     "fourier/input-model",

@@ -5,6 +5,13 @@ diffusion models, from easy to hard" (arXiv 2603.12901). The formulas that test 
 here.
 """
 
-from diffusion_theory.claims import cubic, images, information_exponent, linear, pairwise
+from diffusion_theory.claims import (
+    cubic,
+    images,
+    information_exponent,
+    linear,
+    noise_schedule,
+    pairwise,
+)
 
-__all__ = ["cubic", "images", "information_exponent", "linear", "pairwise"]
+__all__ = ["cubic", "images", "information_exponent", "linear", "noise_schedule", "pairwise"]

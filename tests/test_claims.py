@@ -25,7 +25,9 @@ IDS = (
     "linear/mode-dynamics",
     "linear/remedies-below-dimension",
     "linear/transition-at-dimension",
+    "protocols/momentum-is-a-larger-rate",
     "protocols/optimal-schedule",
+    "protocols/reuse-lowers-the-exponent",
 )
 PACKAGES = {
     "diffusion": "diffusion_theory",

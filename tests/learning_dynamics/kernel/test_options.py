@@ -125,6 +125,9 @@ def numbers(combination):
         given["clip"] = 0.4
     if "normalise" in options:
         given["normalise"] = True
+    limited = {"clip", "normalise", "clipped batch"} & options
+    if limited and "neurons" in options and combination.update != "plain":
+        given["gradient_norm"] = "whole"  # one factor for all neurons
     if "momentum" in options:
         given["momentum"] = 0.4
     if "heavy ball" in options:

@@ -1,11 +1,13 @@
 """Strict settings for every test: two virtual CPU devices, strict dtypes and ranks.
 
 Programs are compiled without LLVM's costly passes, which halves the time of the fast tests: most
-run a short program once. `make test-slow` compiles as users do.
+run a short program once. `make test-slow` compiles as users do. Compiled programs are kept in the
+virtual environment, for the other workers and for later runs.
 """
 
 import gc
 import os
+import sys
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = (
@@ -17,7 +19,11 @@ import jax
 import matplotlib
 import pytest
 
+from learning_dynamics.sweeps.worker import share_compiled
+
 matplotlib.use("Agg")
+if sys.prefix != sys.base_prefix:
+    share_compiled(Path(sys.prefix) / "compiled")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -1,5 +1,6 @@
 """Frozen dataclass pytrees: structure is static, numbers are leaves."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, dataclass_transform
@@ -14,6 +15,7 @@ __all__ = [
     "checked_if_concrete",
     "configuration",
     "is_traced",
+    "number_path",
     "require_concrete",
     "require_configuration",
     "require_single",
@@ -77,6 +79,15 @@ def require_configuration(argument: str, value: Any) -> None:
 def is_traced(value: Any) -> bool:
     """Whether a value is abstract (inside `jit` or `vmap`), so that it cannot be checked."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
+
+
+def number_path(path: Any) -> str:
+    """Name of a leaf as a user writes it: names and keys on the way, with dots between.
+
+    The numbers of a schedule follow its own name: "learning_rate.values".
+    """
+    words = re.findall(r"\w+", jax.tree_util.keystr(path))
+    return ".".join(word for word in words if word != "numbers")
 
 
 def checked_if_concrete(argument: str, value: Any, *, ndim: int | None = None) -> Any:

@@ -65,7 +65,11 @@ def _training(fields: dict[str, Any]) -> Any:
 
 
 def _optimum_fields(optimum: Any) -> dict[str, Any]:
-    return _plain_fields(optimum) | {"problem": None, "objective": None}  # they are code
+    return _plain_fields(optimum) | {
+        "problem": None,
+        "constant_problem": None,
+        "objective": None,
+    }  # they are code
 
 
 _TIME = {"times": ("time",)}

@@ -262,6 +262,7 @@ def expected_loss(
     overlaps: Overlaps,
     *,
     dimension: int | None = None,
+    time: Any = 0.0,
     accuracy: float | None = None,
     points: int | None = None,
     max_points: int | None = None,
@@ -270,7 +271,8 @@ def expected_loss(
 ) -> tuple[Array, Array]:
     """Population loss E l at given order parameters (leading axes kept), and its error.
 
-    A part of the loss linear in the gram is left out: it does not depend on W. Accuracy and points
+    A part of the loss linear in the gram is left out: it does not depend on W. Numbers that depend
+    on the time have their values at `time`. Accuracy and points
     are those of `integrate`. Traced single precision, such as the order parameters of an observable
     of `simulate`, gives a result in single precision, computed in double.
 
@@ -278,6 +280,8 @@ def expected_loss(
         InaccurateError: if the accuracy is not reached; its `result` holds what was.
     """
     target = Target(accuracy, points, max_points, method, allow_inaccurate)
+    with jax.enable_x64(True):
+        problem = at_time(problem, time)
     population = Population(problem, dimension, target, beside=overlaps, narrow=True)
     blocks = population.noise.variances.shape[0]
     whole = checked_overlaps(population.cast, overlaps, blocks, moving=False)

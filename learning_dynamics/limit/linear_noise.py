@@ -230,12 +230,13 @@ def _solve(
     )  # fmt: skip
     path, last = solution.ys
 
-    def look(x: jax.Array, sigma: jax.Array, b: jax.Array) -> Any:
+    def look(tau: jax.Array, x: jax.Array, sigma: jax.Array, b: jax.Array) -> Any:
+        now = at_time(problem, tau)
         spread, shift = {}, {}
         for name, function in watched:
 
             def value(x: jax.Array, function: Any = function) -> jax.Array:
-                return observed(function, problem, noise, nodes, unravel(x))
+                return observed(function, now, noise, nodes, unravel(x))
 
             slope = jax.jacfwd(value)(x)
             bend = jax.jacfwd(jax.jacfwd(value))(x)
@@ -246,7 +247,7 @@ def _solve(
             shift[name] = dot(slope, b) + curved
         return spread, shift
 
-    spread, shift = jax.vmap(look)(*path)
+    spread, shift = jax.vmap(look)(times, *path)
     grown = jnp.max(jnp.abs(last[0])) / (1 + jnp.max(jnp.abs(x0)))
     done = solution.result == diffrax.RESULTS.successful
     return (path[1], spread, shift), solution.ts[1][0], done, grown

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from learning_dynamics.model.problem import Problem, free_block
+from learning_dynamics.model.protocol import check_fixed
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import positive_integer, reject
 
@@ -34,7 +35,7 @@ def limit_noise(problem: Problem, dimension: int | None) -> LimitNoise:
 
     Raises:
         ValueError: if a model with several blocks, or of one N, is given no dimension, or if it
-            has no noise.
+            has no noise; if a protocol changes the blocks.
     """
     if dimension is not None:
         positive_integer("dimension", dimension)
@@ -42,6 +43,7 @@ def limit_noise(problem: Problem, dimension: int | None) -> LimitNoise:
         return _noise_at(problem, None)
     if dimension is None:
         raise reject("dimension", "be given: the noise has several blocks, or its N is fixed", None)
+    check_fixed(problem, dimension)
     return _noise_at(problem, dimension)
 
 

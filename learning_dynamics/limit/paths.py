@@ -134,10 +134,9 @@ def solve_path(
             return acceleration(now, noise, state, averages)
         return velocity(now, noise, nodes, state, held, law)
 
-    def look(overlaps: Overlaps) -> dict[str, jax.Array]:
-        return {
-            name: observed(function, problem, noise, nodes, overlaps) for name, function in watched
-        }
+    def look(tau: jax.Array, overlaps: Overlaps) -> dict[str, jax.Array]:
+        now = at_time(problem, tau)
+        return {name: observed(function, now, noise, nodes, overlaps) for name, function in watched}
 
     def one(start: Overlaps) -> Run:
         first: Any = resting(problem, start) if heavy else start
@@ -147,7 +146,7 @@ def solve_path(
         )  # fmt: skip
         path, last = (y.weights if heavy else y for y in solution.ys)
         return Run(
-            jax.vmap(look)(path),
+            jax.vmap(look)(times, path),
             path,
             solution.stats["num_accepted_steps"],
             solution.result == diffrax.RESULTS.successful,

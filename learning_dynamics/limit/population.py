@@ -115,8 +115,9 @@ class Population:
     def complete(self, start: Overlaps, *, moving: bool = True) -> tuple[frozenset[str], Overlaps]:
         """Names of the fast parameters, and starts with a leading axis; see `starting_points`."""
         with jax.enable_x64(True):
-            first, few = at_time(self.cast, 0.0), self.few_nodes()
-            return starting_points(first, self.noise, few, start, moving=moving)
+            return starting_points(
+                self.cast, self.noise, self.few_nodes(), start, moving=moving
+            )  # fmt: skip
 
     def few_nodes(self) -> Nodes:
         """A small rule: enough to see which parameters are fast, and how fast anything moves."""

@@ -17,6 +17,7 @@ from learning_dynamics.limit.sample_step import require_single_samples
 from learning_dynamics.model.heavy_ball import HeavyBall
 from learning_dynamics.model.overlaps import Overlaps, checked_overlaps
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.model.rates import at_time
 from learning_dynamics.pytrees import is_traced, stand_in
 from learning_dynamics.validation import reject
 
@@ -42,8 +43,9 @@ def starting_points(
 
     Raises:
         ValueError: as `checked_overlaps` and `require_single_samples`; on a moving parameter of
-            order 0, or a fast one whose rate is too large to settle.
+            order 0, or a fast one whose rate is too large to settle, or beside a protocol.
     """
+    protocol, problem = problem.protocol, at_time(problem, 0.0)
     given = checked_overlaps(problem, start, noise.variances.shape[0], moving=moving)
     lead = given.signal.ndim - 2
     if lead > 1:
@@ -71,6 +73,12 @@ def starting_points(
             "oscillates with a frequency of order N^(1/2)"
         )
         raise reject("problem.momentum", demand, sorted(held))
+    if held and protocol:
+        demand = (
+            "be left out beside a parameter of order 1 that feels a gram: it would have to follow "
+            "its fixed point"
+        )
+        raise reject("problem.protocol", demand, sorted(protocol))
     if held:
         fixed = _fixed_point(problem, noise, nodes, first, sorted(held), traced)
         parameters = dict(whole.parameters)

@@ -12,7 +12,6 @@ from learning_dynamics.limit.noise import LimitNoise
 from learning_dynamics.model.heavy_ball import HeavyBall
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
-from learning_dynamics.model.rates import at_time
 
 __all__ = ["flow", "lasting_share", "observed", "regression", "restoring", "velocity"]
 __all__ += ["without_pull"]
@@ -21,8 +20,10 @@ __all__ += ["without_pull"]
 def observed(
     function: Any, problem: Problem, noise: LimitNoise, nodes: Nodes, overlaps: Overlaps
 ) -> jax.Array:
-    """An observable at some order parameters; averages over samples use the same nodes."""
-    problem = at_time(problem, 0.0)  # none reads the rates
+    """An observable at some order parameters; averages over samples use the same nodes.
+
+    The problem is that of one time.
+    """
     if hasattr(function, "under"):
         value: jax.Array = function.under(problem, noise, nodes, overlaps)
     else:

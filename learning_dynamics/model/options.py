@@ -46,7 +46,7 @@ LEVELS = {
 OPTIONS = {
     "bare": "no option",
     "batch": "`batch`",
-    "schedule": "rates that depend on the time",
+    "schedule": "rates and, by `protocol`, numbers that depend on the time",
     "decay": "`weight_decay`",
     "noise": "`label_noise`",
     "norm": "`initial_norm`",

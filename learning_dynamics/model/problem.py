@@ -15,6 +15,7 @@ from learning_dynamics.model.input_model import InputModel, NoiseBlocks
 from learning_dynamics.model.latent import Latent
 from learning_dynamics.model.latents import Normal
 from learning_dynamics.model.learner import Learner, Sample
+from learning_dynamics.model.protocol import as_protocol, check_fixed
 from learning_dynamics.pytrees import configuration, is_traced, require_configuration, static
 from learning_dynamics.schedules import as_schedule, check_shape
 from learning_dynamics.validation import (
@@ -67,6 +68,11 @@ class Problem:
             parameters are neither counted nor changed.
         momentum: beta in V' = beta V - (eta/N) (G + weight_decay W), W' = W + V', V = 0 at time
             zero; parameters likewise. `HeavyBall(gamma)` has a memory of order N updates.
+        protocol: path of a number -> its schedule, for numbers of the inputs or of the learner,
+            "label_noise" and "clip" that change in time: {"inputs.strength": schedule}. Update j
+            uses the values at j / N, as with the learning rate; the number in the model itself is
+            replaced. What a run finds once must not depend on it: laws of latents, noise blocks,
+            parameters at time zero.
 
     Raises:
         ValueError: on values outside their range and options that would be ignored.
@@ -87,6 +93,7 @@ class Problem:
     normalise: bool = static(default=False, kw_only=True)
     gradient_norm: Literal["neuron", "whole"] = static(default="neuron", kw_only=True)
     momentum: Any = None
+    protocol: Any = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.inputs, InputModel):
@@ -95,6 +102,7 @@ class Problem:
             raise reject("learner", "be a Learner", repr(self.learner))
         for part in ("inputs", "learner"):
             require_configuration(part, getattr(self, part))
+        object.__setattr__(self, "protocol", as_protocol(self, self.protocol))
         one_of("update", self.update, ("plain", "spherical", "projected", "orthogonal"))
         positive_integer("batch", self.batch)
         positive_integer("repeats", self.repeats)
@@ -127,6 +135,7 @@ class Problem:
             raise reject("repeats", demand, self.repeats)
         self._check_numbers()
         self._check_shapes()
+        check_fixed(self)
 
     def _check_numbers(self) -> None:
         numbers = {

@@ -1,15 +1,19 @@
-"""Rates of a problem at one moment: schedules are replaced by their values."""
+"""A problem at one moment: schedules are replaced by their values."""
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from learning_dynamics.model.problem import Problem, changed
+from learning_dynamics.model.protocol import check_model, with_numbers
 from learning_dynamics.optimisers import lenient
 from learning_dynamics.pytrees import is_traced
-from learning_dynamics.schedules import corners_of, later
+from learning_dynamics.schedules import constant, corners_of, later
 from learning_dynamics.validation import reject
 
 __all__ = [
@@ -18,42 +22,66 @@ __all__ = [
     "check_rates",
     "corners",
     "from_time",
+    "held_constant",
+    "schedule_paths",
     "schedules_of",
     "with_mean_rates",
 ]
 
+Array = NDArray[np.float64]
 _TIMES = 64  # of an average over a run
 
 
 def schedules_of(problem: Problem) -> dict[str, Any]:
-    """Rates that depend on the time, by the name of their argument."""
+    """Rates and other numbers that depend on the time, by the name of their argument."""
     rates = {
         "learning_rate": problem.learning_rate,
         "weight_decay": problem.weight_decay,
         **{f"parameter_rates[{name!r}]": rate for name, rate in problem.parameter_rates.items()},
+        **{f"protocol[{name!r}]": schedule for name, schedule in problem.protocol.items()},
     }
     return {name: rate for name, rate in rates.items() if callable(rate)}
 
 
+def schedule_paths(problem: Problem) -> dict[str, Any]:
+    """The same by the paths of their numbers: "parameter_rates.v", "protocol.inputs.strength"."""
+    return {
+        ".".join(re.findall(r"\w+", name)): rate for name, rate in schedules_of(problem).items()
+    }
+
+
 def at_time(problem: Problem, tau: Any, dtype: Any = jnp.float64) -> Problem:
-    """The problem with the rates of one time as numbers; itself if its rates are constant."""
-    return _with_values(problem, lambda rate: value_at(rate, tau, dtype))
+    """The problem with the numbers of one time; itself if none depends on the time."""
+    return _placed(problem, lambda rate: value_at(rate, tau, dtype))
 
 
 def at_update(problem: Problem, number: jax.Array, dimension: int, dtype: Any) -> Problem:
-    """The problem with the rates of update `number`, counted from zero, as numbers."""
-    return _with_values(problem, lambda rate: value_of_update(rate, number, dimension, dtype))
+    """The problem with the numbers of update `number`, counted from zero."""
+    return _placed(problem, lambda rate: value_of_update(rate, number, dimension, dtype))
 
 
 def with_mean_rates(problem: Problem, end: Any, dtype: Any = jnp.float64) -> Problem:
-    """The problem with averages of its rates over [0, end] as numbers, to judge a quadrature by."""
+    """The problem with averages over [0, end] of its schedules, to judge a quadrature by."""
+    return _placed(problem, lambda rate: _average(rate, end, dtype))
 
-    def average(rate: Any) -> jax.Array:
-        shares = (np.arange(_TIMES) + 0.5) / _TIMES
-        times = jnp.asarray(shares, dtype) * jnp.asarray(end, dtype)
-        return jnp.mean(jax.vmap(lambda tau: value_at(rate, tau, dtype))(times))
 
-    return _with_values(problem, average)
+def held_constant(problem: Problem, paths: set[str], end: float) -> Problem:
+    """The problem with some of its schedules held at their averages over [0, end]."""
+    chosen = [rate for path, rate in schedule_paths(problem).items() if path in paths]
+
+    def value(rate: Any) -> Any:
+        if not any(rate is one for one in chosen):
+            return rate
+        with jax.enable_x64(True):
+            return replace(constant(0.0), numbers={"value": float(_average(rate, end))})
+
+    return _with_values(problem, value)
+
+
+def _average(rate: Any, end: Any, dtype: Any = jnp.float64) -> jax.Array:
+    shares = (np.arange(_TIMES) + 0.5) / _TIMES
+    times = jnp.asarray(shares, dtype) * jnp.asarray(end, dtype)
+    return jnp.mean(jax.vmap(lambda tau: value_at(rate, tau, dtype))(times))
 
 
 def from_time(problem: Problem, tau: Any) -> Problem:
@@ -73,7 +101,17 @@ def _with_values(problem: Problem, function: Any) -> Problem:
         learning_rate=value(problem.learning_rate),
         weight_decay=value(problem.weight_decay),
         parameter_rates={name: value(rate) for name, rate in problem.parameter_rates.items()},
+        protocol={name: value(schedule) for name, schedule in problem.protocol.items()},
     )
+
+
+def _placed(problem: Problem, function: Any) -> Problem:
+    """The same with the numbers of the protocol in the places that they replace."""
+    now = _with_values(problem, function)
+    if not problem.protocol:
+        return now
+    placed: Problem = with_numbers(changed(now, protocol={}), now.protocol)
+    return placed
 
 
 def corners(problem: Problem) -> jax.Array | None:
@@ -83,14 +121,24 @@ def corners(problem: Problem) -> jax.Array | None:
 
 
 def check_rates(problem: Problem, end: float) -> None:
-    """Refuse schedules that are negative or not finite somewhere in [0, end], or zero throughout.
+    """Refuse rates that are negative or not finite somewhere in [0, end], or zero throughout.
+
+    Other numbers must be finite, and such that the model takes them.
 
     Raises:
         ValueError: naming the argument and the time.
     """
     for name, rate in schedules_of(problem).items():
-        if not is_traced(rate):
+        if not is_traced(rate) and not name.startswith("protocol"):
             check_values(f"problem.{name}", rate, end)
+    for name, schedule in problem.protocol.items():
+        if is_traced((schedule, problem.inputs, problem.learner)):
+            continue
+        times, values = _values_on(schedule, end)
+        if not np.isfinite(values).all():
+            argument = f"problem.protocol[{name!r}]"
+            raise reject(argument, *_where("be finite", ~np.isfinite(values), times, values))
+        check_model(problem, {name: (values[0], values.min(), values.max())})
 
 
 def value_at(rate: Any, tau: Any, dtype: Any) -> jax.Array:
@@ -116,6 +164,16 @@ def check_values(argument: str, schedule: Any, end: float) -> None:
     Raises:
         ValueError: naming the argument and the time.
     """
+    times, values = _values_on(schedule, end)
+    wrong = ~(np.isfinite(values) & (values >= 0))
+    if wrong.any():
+        raise reject(argument, *_where("be finite and not negative", wrong, times, values))
+    if end > 0 and not values.any():
+        raise reject(argument, "be positive at some time of the run", f"zero up to tau = {end:g}")
+
+
+def _values_on(schedule: Any, end: float) -> tuple[Array, Array]:
+    """A thousand times and those next to all corners, and the values there."""
     corners = [np.ravel(np.asarray(times, np.float64)) for times in corners_of(schedule)]
     known = np.concatenate([np.zeros(0), *corners])
     known = np.concatenate([np.nextafter(known, -np.inf), known])
@@ -123,9 +181,9 @@ def check_values(argument: str, schedule: Any, end: float) -> None:
     with jax.enable_x64(True), lenient():
         cast = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), schedule)
         values = np.asarray(jax.vmap(lambda tau: jnp.asarray(cast(tau)))(jnp.asarray(times)))
-    wrong = ~(np.isfinite(values) & (values >= 0))
-    if wrong.any():
-        got = f"{values[wrong][0]:g} at tau = {times[wrong][0]:g}"
-        raise reject(argument, "be finite and not negative at all times of the run", got)
-    if end > 0 and not values.any():
-        raise reject(argument, "be positive at some time of the run", f"zero up to tau = {end:g}")
+    return times, values
+
+
+def _where(demand: str, wrong: NDArray[np.bool_], times: Array, values: Array) -> tuple[str, str]:
+    got = f"{values[wrong][0]:g} at tau = {times[wrong][0]:g}"
+    return f"{demand} at all times of the run", got

@@ -10,6 +10,7 @@ from learning_dynamics import random
 from learning_dynamics.model.latent import draw_updates
 from learning_dynamics.model.latents import Normal
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.model.rates import at_update
 from learning_dynamics.process.layout import Layout, mixing_shape
 from learning_dynamics.process.reduced_noise import (
     ATTEMPT,
@@ -83,7 +84,14 @@ def draw_samples(
         if name not in sizes:
             stream = random.fold_in(key, 2 + i)
             latents[name] = draw_updates(latent, stream, first, updates, lead[1:], dtype)
-    if latents:
+    if problem.protocol:
+
+        def of_update(number: jax.Array, latents: Any) -> Any:
+            now = at_update(problem, number, layout.dimension, dtype)
+            return jax.vmap(now.signal, axis_size=problem.batch)(latents)
+
+        signal, label = jax.vmap(of_update)(first + random.row_numbers(updates), latents)
+    elif latents:
         signal, label = jax.vmap(jax.vmap(problem.signal))(latents)
     else:
         constant = problem.signal({})

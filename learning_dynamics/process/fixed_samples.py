@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from learning_dynamics import random
 from learning_dynamics.model.problem import Problem, changed
+from learning_dynamics.model.rates import at_update
 from learning_dynamics.process.draws import Draw, draw_samples
 from learning_dynamics.process.layout import Layout
 from learning_dynamics.validation import integers, reject
@@ -59,11 +60,16 @@ def draw_again(
         own = random.fold_in(choice, number)
         return jax.random.randint(own, (problem.batch,), 0, samples, dtype=jnp.int32)
 
-    def sample(number: jax.Array) -> Draw:
-        pair = draw_samples(single, layout, data, dtype, number // 2 * 2, 2)
+    def sample(now: Problem, number: jax.Array) -> Draw:
+        pair = draw_samples(now, layout, data, dtype, number // 2 * 2, 2)
         return jax.tree.map(lambda leaf: leaf[number % 2], pair)
 
-    each = jax.vmap(jax.vmap(sample))(jax.vmap(chosen)(numbers))
+    def of_update(number: jax.Array) -> Draw:
+        """A protocol reads the number of the update; the sample has one of its own."""
+        now = at_update(single, number, layout.dimension, dtype) if problem.protocol else single
+        return jax.vmap(partial(sample, now))(chosen(number))
+
+    each = jax.vmap(of_update)(numbers)
     signal, label = jax.tree.map(partial(jnp.squeeze, axis=2), (each.signal, each.label))
     noise = tuple(
         jnp.moveaxis(part, 1, 2).reshape(updates, part.shape[2], -1, part.shape[-1])

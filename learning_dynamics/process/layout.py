@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from learning_dynamics.model.problem import Problem, noise_blocks
+from learning_dynamics.model.protocol import check_fixed
 from learning_dynamics.model.rates import schedules_of
 from learning_dynamics.process.reduced_noise import is_reduced, reduced_freedoms
 from learning_dynamics.validation import reject
@@ -86,6 +87,7 @@ class Layout(NamedTuple):
 def layout_of(problem: Problem, dimension: int, level: str) -> Layout:
     """Sizes of everything that a run holds."""
     groups = noise_blocks(problem, dimension)
+    check_fixed(problem, dimension)
     neurons = problem.learner.neurons
     if problem.update == "orthogonal" and neurons > dimension:
         raise reject("dimension", f"be at least K = {neurons} for orthonormal rows", dimension)

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
+from learning_dynamics.model.rates import at_time
 from learning_dynamics.process.fixed_samples import checked_samples
 from learning_dynamics.process.layout import Layout, layout_of
 from learning_dynamics.process.observables import (
@@ -22,6 +24,7 @@ from learning_dynamics.process.observables import (
 from learning_dynamics.process.optimiser import Optimiser, checked_optimiser
 from learning_dynamics.process.replicas import Observables
 from learning_dynamics.process.stopping import Stop, check_stop
+from learning_dynamics.pytrees import is_traced
 from learning_dynamics.random import check_key
 from learning_dynamics.validation import one_of, positive_integer, reject
 
@@ -68,8 +71,20 @@ class Run(NamedTuple):
             parameters = {name: found[name] for name in problem.learner.parameters()}
             overlaps = Overlaps(found["signal"], blocks, parameters)
             for name, observable in self.later:
-                found[name] = observable.after(problem, overlaps, self.layout.dimension)
+                found[name] = self._after(observable, problem, overlaps)
         return found
+
+    def _after(self, observable: Any, problem: Problem, overlaps: Overlaps) -> Any:
+        """An observable of recorded order parameters, axes (replicas, times)."""
+        if not problem.protocol:
+            return observable.after(problem, overlaps, self.layout.dimension)
+        values = []
+        for i, tau in enumerate(self.updates / self.layout.dimension):
+            at_once = jax.tree.map(lambda array, i=i: array[:, i], overlaps)
+            with jax.enable_x64(True):
+                now = at_time(problem, tau)
+            values.append(observable.after(now, at_once, self.layout.dimension))
+        return (jnp if is_traced(values) else np).stack(values, axis=1)
 
 
 def checked_run(

@@ -20,12 +20,12 @@ from learning_dynamics.limit.limit import Limit
 from learning_dynamics.limit.population_loss import loss
 from learning_dynamics.limit.quadrature import Method
 from learning_dynamics.model.overlaps import Overlaps
-from learning_dynamics.model.problem import Problem, changed
-from learning_dynamics.model.rates import with_mean_rates
+from learning_dynamics.model.problem import Problem
+from learning_dynamics.model.rates import held_constant, schedule_paths
 from learning_dynamics.process.layout import layout_of
 from learning_dynamics.process.observables import abstract_overlaps
 from learning_dynamics.protocols.optimum import Optimum
-from learning_dynamics.pytrees import require_concrete
+from learning_dynamics.pytrees import number_path, require_concrete
 from learning_dynamics.schedules import is_table
 from learning_dynamics.tracking import Tracking, track, tracked
 from learning_dynamics.validation import non_negative, positive_integer, positive_number, reject
@@ -73,8 +73,9 @@ def optimise(
         start: order parameters at time zero; the mean counts if there are several.
         until: last time tau.
         over: what may change: fields of the problem, or parts of them such as
-            "learning_rate.start", "parameter_rates.v", "inputs.strength". Of a table of times and
-            values the values change, unless "learning_rate.times" is named.
+            "learning_rate.start", "parameter_rates.v", "inputs.strength",
+            "protocol.inputs.strength". Of a table of times and values the values change, unless
+            "learning_rate.times" is named.
         objective: function of the order parameters that returns one number, or `ld.loss`.
         integrated: whether the mean over the time counts (trapezoidal rule on `moments` times)
             instead of the last value.
@@ -95,8 +96,9 @@ def optimise(
         tracker: progress bar, as of `simulate`.
 
     Returns:
-        The best problem and its value; beside the best constant learning rate if that is a schedule
-        and among what changes. That constant is one of the beginnings for a table of values.
+        The best problem and its value; beside the best constants in place of the schedules that
+        change, if any do. They are one of the beginnings where these schedules are tables of
+        values.
 
     Raises:
         ValueError: if `over` names no number, the objective does not return a single one, bounds
@@ -121,9 +123,8 @@ def optimise(
     rng = np.random.default_rng(12)
     for _ in range(positive_integer("tries", tries) - 1):
         begins.append(search.inside(search.first * np.exp(_SPREAD * rng.normal(size=search.size))))
-    rate_moves = any(name.partition(".")[0] == "learning_rate" for name in names)
     constant = None
-    if rate_moves and callable(problem.learning_rate):
+    if search.moving:
         constant = search.constant(*stop) if search.tied else _constant(search, names, stop)
     if constant is not None and search.tied:
         begins = [constant.numbers, *begins]
@@ -141,9 +142,9 @@ def optimise(
     return Optimum(
         search.shown(best.numbers), value, search.error(limit),
         None if steady is None else search.exact(steady)[1],
-        None if steady is None else _rate_of(steady),
+        {} if steady is None else {name: _value_of(steady, name) for name in search.moving},
         search.residual(best.numbers), best.evaluations, np.asarray(best.history), start, limit,
-        optimum, objective,
+        optimum, steady, objective,
     )  # fmt: skip
 
 
@@ -197,9 +198,13 @@ class _Search:
         self.size = self.first.size
         self.scale = np.where(self.first == 0, 1.0, np.abs(self.first))
         self.low, self.high = self._limits(names)
-        tables = _table_values(problem)
-        rates = set(_indices(problem, "learning_rate", every=True)) & set(self.indices)
-        self.tied = bool(rates) and rates <= tables
+        self.moving = {
+            name: places
+            for name in schedule_paths(problem)
+            if (places := set(_indices(problem, name, every=True)) & set(self.indices))
+        }
+        tables = {i for name in self.moving for i in _table_values(problem, name)}
+        self.tied = all(places <= tables for places in self.moving.values())
 
     def _limits(self, names: list[str]) -> tuple[Array, Array]:
         unknown = set(self.bounds) - set(names)
@@ -289,15 +294,14 @@ class _Search:
         return _Minimum(best[1], best[0], int(result.nfev), history, self.problem_at(best[1]))
 
     def constant(self, accuracy: float, most: int) -> _Minimum:
-        """The best numbers with all values of the learning rate's tables equal."""
-        rates = set(_indices(self.problem, "learning_rate", every=True))
-        columns = [np.zeros(self.size)]
-        for i, place in self.places.items():
-            for k in range(place.start, place.stop):
-                if i in rates:
-                    columns[0][k] = 1.0
-                else:
-                    columns.append(np.eye(self.size)[k])
+        """The best numbers with all values of a table equal, for each table that moves."""
+        columns = []
+        for places in self.moving.values():
+            columns.append(np.zeros(self.size))
+            for i in places:
+                columns[-1][self.places[i]] = 1.0
+        tied = np.sum(columns, axis=0)
+        columns += [row for row, known in zip(np.eye(self.size), tied, strict=True) if not known]
         ties = np.stack(columns, axis=1)
         return self.minimise(ties @ np.linalg.pinv(ties) @ self.first, accuracy, most, ties)
 
@@ -382,28 +386,20 @@ def _edges(ties: Array, edge: Array, pick: Callable[..., Any]) -> Array:
 
 
 def _constant(search: _Search, names: list[str], stop: tuple[float, int]) -> _Minimum:
-    """The best constant learning rate in place of a schedule, with all else that may change."""
-    end = float(search.times[-1])
-    with jax.enable_x64(True):
-        mean = float(with_mean_rates(search.problem.cast(jnp.float64), end).learning_rate)
-    others = [name for name in names if name.partition(".")[0] != "learning_rate"]
-    bounds = {name: pair for name, pair in search.bounds.items() if name in others}
-    steady = changed(search.problem, learning_rate=mean)
+    """The best constants in place of the schedules that move, with all else that may change."""
+    steady = held_constant(search.problem, set(search.moving), float(search.times[-1]))
+    others = [n for n in names if not any(f"{n}.".startswith(f"{m}.") for m in search.moving)]
+    wanted = [*search.moving, *others]
+    bounds = {name: pair for name, pair in search.bounds.items() if name in wanted}
     other = _Search(
-        steady, ["learning_rate", *others], bounds, search.start, search.times, search.goal,
-        search.penalty,
+        steady, wanted, bounds, search.start, search.times, search.goal, search.penalty
     )  # fmt: skip
     return other.minimise(other.first, *stop)
 
 
-def _rate_of(problem: Problem) -> float:
-    """A constant learning rate."""
-    rate = problem.learning_rate
-    return float(rate(0.0) if callable(rate) else rate)
-
-
-def _words(path: Any) -> list[str]:
-    return [word for word in re.findall(r"\w+", jax.tree_util.keystr(path)) if word != "numbers"]
+def _value_of(problem: Problem, name: str) -> float:
+    """The value of a constant schedule."""
+    return float(schedule_paths(problem)[name](0.0))
 
 
 def _indices(problem: Problem, name: str, *, every: bool = False) -> tuple[int, ...]:
@@ -413,7 +409,9 @@ def _indices(problem: Problem, name: str, *, every: bool = False) -> tuple[int, 
         ValueError: if there are none.
     """
     wanted = re.findall(r"\w+", name) if isinstance(name, str) else []
-    paths = [_words(path) for path, _ in jax.tree_util.tree_leaves_with_path(problem)]
+    paths = [
+        number_path(path).split(".") for path, _ in jax.tree_util.tree_leaves_with_path(problem)
+    ]
     places = [i for i, path in enumerate(paths) if wanted and path[: len(wanted)] == wanted]
     moving = [i for i in places if every or paths[i] == wanted or paths[i][-1] != "times"]
     if not moving and not every:
@@ -422,11 +420,11 @@ def _indices(problem: Problem, name: str, *, every: bool = False) -> tuple[int, 
     return tuple(moving)
 
 
-def _table_values(problem: Problem) -> set[int]:
-    """Places of the values of a learning rate that is a table of times and values."""
-    if not is_table(problem.learning_rate):
-        return set()
-    return set(_indices(problem, "learning_rate.values"))
+def _table_values(problem: Problem, name: str) -> tuple[int, ...]:
+    """Places of the values of a schedule that is a table of times and values."""
+    if not is_table(schedule_paths(problem)[name]):
+        return ()
+    return _indices(problem, f"{name}.values")
 
 
 def _check_scalar(problem: Problem, objective: Any, dimension: int | None) -> None:

@@ -15,7 +15,7 @@ from learning_dynamics.evidence.comparison import Comparison, compare
 from learning_dynamics.limit.integrate import integrate
 from learning_dynamics.limit.limit import Limit
 from learning_dynamics.model.overlaps import Overlaps
-from learning_dynamics.model.problem import Problem, changed
+from learning_dynamics.model.problem import Problem
 from learning_dynamics.process.run import Level
 from learning_dynamics.process.simulate import simulate
 from learning_dynamics.validation import reject
@@ -33,9 +33,9 @@ class Optimum:
         numbers: name of what was optimised -> its best values.
         value: objective in the limit, at the accuracy of `integrate`.
         error: bound on its numerical error.
-        constant_value: the same under the best constant learning rate; None unless the learning
-            rate is a schedule that was optimised.
-        constant_rate: this rate, or None.
+        constant_value: the same under the best constants in place of all schedules that were
+            optimised; None if there were none.
+        constants: name of such a schedule, as in `over` -> its best constant.
         residual: relative change of the objective per relative change of a number, the largest over
             the numbers that no bound holds; a change is relative to the number at the beginning.
         evaluations: of the objective and its gradient, by the best try.
@@ -43,6 +43,7 @@ class Optimum:
         initial: order parameters at time zero.
         limit: limit under the best protocol, which holds "objective".
         problem: with the best numbers; None in a loaded result, since a file holds no code.
+        constant_problem: with the best constants, or None likewise.
         objective: function of the order parameters, or None likewise.
     """
 
@@ -50,13 +51,14 @@ class Optimum:
     value: float
     error: float
     constant_value: float | None
-    constant_rate: float | None
+    constants: Mapping[str, float]
     residual: float
     evaluations: int
     history: Array
     initial: Overlaps
     limit: Limit
     problem: Problem | None = field(default=None, repr=False)
+    constant_problem: Problem | None = field(default=None, repr=False)
     objective: Any = field(default=None, repr=False)
 
     __repr__ = short_text.represent
@@ -65,8 +67,8 @@ class Optimum:
         rows = {name: _shortly(array) for name, array in self.numbers.items()}
         rows["value"] = f"{self.value:.5g} (numerical error {self.error:.1g})"
         if self.constant_value is not None:
-            gain = f"{self.constant_value:.5g} at {self.constant_rate:.4g}"
-            rows["best constant"] = gain
+            at = ", ".join(f"{value:.4g}" for value in self.constants.values())
+            rows["best constant"] = f"{self.constant_value:.5g} at {at}"
         rows["residual"] = f"{self.residual:.1g}"
         rows["evaluations"] = f"{self.evaluations}"
         return f"until tau = {self.limit.times[-1]:g}", rows
@@ -78,7 +80,7 @@ class Optimum:
         replicas: int,
         key: jax.Array,
         level: Level = "overlaps",
-        rate: float | None = None,
+        constant: bool = False,
     ) -> Comparison:
         """The objective of simulated replicas at finite N beside that of the limit.
 
@@ -87,16 +89,19 @@ class Optimum:
             replicas: number of runs.
             key: typed random key.
             level: of the simulation.
-            rate: constant learning rate to run with instead, such as `constant_rate`.
+            constant: whether to run with the best constants instead of the best schedules.
 
         Raises:
-            ValueError: on a loaded result, which has no problem.
+            ValueError: on a loaded result, which has no problem; if `constant` is asked for and no
+                schedule was optimised.
         """
         if self.problem is None:
             raise reject("optimum", "hold its problem, which no file does", "a loaded one")
         problem = self.problem
-        if rate is not None:
-            problem = changed(problem, learning_rate=rate)
+        if constant:
+            if self.constant_problem is None:
+                raise reject("constant", "be False where no schedule was optimised", constant)
+            problem = self.constant_problem
         observe = {"objective": self.objective}
         run = simulate(
             problem, dimension=dimension, times=self.limit.times[-1:], replicas=replicas, key=key,

@@ -51,6 +51,7 @@ def test_the_best_constant_rate_is_that_of_the_closed_form(number):
     np.testing.assert_allclose(number.numbers["learning_rate"], BEST.x, rtol=1e-3)
     assert number.residual < 1e-5
     assert number.constant_value is None
+    assert not number.constants
     assert np.all(np.diff(number.history) <= 0)
     assert "best constant" not in repr(number)
     assert len(repr(number).splitlines()) < 8
@@ -89,7 +90,7 @@ def test_the_best_schedule_of_linear_regression():
     np.testing.assert_allclose(found.value, error[-1], rtol=1e-4)
     np.testing.assert_allclose(found.numbers["learning_rate"], rate, atol=0.01)
     np.testing.assert_allclose(found.constant_value, BEST.fun, rtol=1e-5)
-    np.testing.assert_allclose(found.constant_rate, BEST.x, rtol=1e-2)
+    np.testing.assert_allclose(found.constants["learning_rate"], BEST.x, rtol=1e-2)
     key = jax.random.key(2)
     assert found.compare(dimension=400, replicas=200, key=key).verdict == "pass"
     flat = optimise(table, smoothness=1e3)

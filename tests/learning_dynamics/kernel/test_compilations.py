@@ -97,7 +97,8 @@ FIRST_TIME = {}  # programs that a second call of an entry may still compile, an
 )
 @pytest.mark.filterwarnings("ignore:search_law")
 def test_other_numbers_compile_nothing(name):
-    CALLS[name](NUMBERS[0])
+    for _ in range(2):  # an edit by an earlier test drops the program of the first call's key
+        CALLS[name](NUMBERS[0])
     assert _compiled  # the counter counts
     before = len(_compiled)
     CALLS[name](NUMBERS[1])

@@ -138,14 +138,24 @@ def in_time(tau):
 
 
 def scheduled(one):
-    """The problem with all its rates falling in time: by a schedule, a function and both."""
+    """The problem with all its rates falling in time: by a schedule, a function and both.
+
+    Numbers of the model change as well, where no fast parameter would have to follow.
+    """
     falling = ld.schedules.power(1.4 * one.learning_rate, 1.0)
     changes = {"learning_rate": falling}
     if "v" in one.parameter_rates:
         changes["parameter_rates"] = {"v": ld.schedules.exponential(0.6, 0.7, 0.1)}
     if one.weight_decay is not None:
         changes["weight_decay"] = in_time
-    return replace(one, **changes)
+    protocol = {}
+    if one.label_noise is not None:
+        protocol["label_noise"] = ld.schedules.exponential(0.7, 0.8, 0.2)
+    if one.clip is not None:
+        protocol["clip"] = ld.schedules.piecewise_linear([0.0, 1.0], [0.6, 0.3])
+    if isinstance(one.inputs, Spike) and not is_fast(one):
+        protocol["inputs.strength"] = ld.schedules.power(1.2, 0.5)
+    return replace(one, protocol=protocol, **changes)
 
 
 def problem(combination):
@@ -297,7 +307,9 @@ def check_velocity(combination):
         shorter = shorter - mean["signal"] @ mean["signal"].T
         noise = mean["blocks"] + shorter / len(mean["blocks"])
         where = ld.Overlaps(mean["signal"], noise, known)
-    rate, error = ld.right_hand_side(one, where, dimension=dimension_of(one), **rule(one))
+    rate, error = ld.right_hand_side(
+        one, where, time=LATER if after else 0.0, dimension=dimension_of(one), **rule(one)
+    )
     for name, expected in {"signal": rate.signal, "blocks": rate.blocks, **rate.parameters}.items():
         if name in held:
             continue
@@ -315,7 +327,7 @@ def check_loss(combination):
     value, error = ld.expected_loss(
         one, given, dimension=n if dimension_of(one) else None, method="tensor"
     )
-    cast = one.cast(jnp.float32)
+    cast = witness.at(one.cast(jnp.float32), jnp.float32(0))
     parameters = cast.initial_parameters(jnp.float32)
     parameters |= {name: jnp.float32(value) for name, value in given.parameters.items()}
 

@@ -1,5 +1,6 @@
 """SGD on the weights for any `Problem`: shares loss and latents with the kernel, no more."""
 
+import copy
 import itertools
 from functools import partial
 
@@ -57,6 +58,20 @@ def sample_loss(problem, dimension, weights, parameters, vectors, label, *, gram
     return problem.learner.loss(fields, norms, parameters, ld.Sample(label, inner))
 
 
+def at(problem, tau):
+    """The problem with the numbers of its protocol at a time."""
+    now = copy.copy(problem)
+    for path, schedule in problem.protocol.items():
+        *way, name = path.split(".")
+        holder = now
+        for part in way:  # a copy of what holds the number
+            object.__setattr__(holder, part, copy.copy(getattr(holder, part)))
+            holder = getattr(holder, part)
+        object.__setattr__(holder, name, jnp.asarray(schedule(tau), jnp.float32))
+    object.__setattr__(now, "protocol", {})
+    return now
+
+
 def limited(problem, slope):
     """Rows of a gradient of shape (K, N), clipped or normalised."""
     axis = None if problem.gradient_norm == "whole" else 1
@@ -77,7 +92,7 @@ def memory(problem, dimension):
 
 def drive(problem, dimension, weights, parameters, way, samples, key):
     """Draws of N / eta times the step of one batch along `way`, shape (K, N), to be averaged."""
-    cast = problem.cast(jnp.float32)
+    cast = at(problem.cast(jnp.float32), jnp.float32(0))
     given = {name: jnp.float32(v) for name, v in parameters.items()}
     known = {**cast.initial_parameters(jnp.float32), **given}
     rate = problem.learning_rate(0.0) if callable(problem.learning_rate) else problem.learning_rate
@@ -94,7 +109,7 @@ def drive(problem, dimension, weights, parameters, way, samples, key):
 
         w, total, v = jnp.asarray(weights, jnp.float32), 0.0, 0.0
         for _ in range(problem.repeats):
-            slope = limited(problem, jax.grad(loss)(w))
+            slope = limited(cast, jax.grad(loss)(w))
             v = memory(problem, dimension)[0] * v - rate * slope
             w, total = w + v, total + slope
         return jnp.sum(total * jnp.asarray(way, jnp.float32))
@@ -111,17 +126,17 @@ def sgd(problem, dimension, weights, parameters, replicas, key, steps):
     def value(rate, number):
         return jnp.float32(rate(number.astype(jnp.float32) / n) if callable(rate) else rate)
 
-    def mean_loss(w, parameters, vectors, label):
-        one = partial(sample_loss, cast, dimension, w, parameters)
+    def mean_loss(w, parameters, now, vectors, label):
+        one = partial(sample_loss, now, dimension, w, parameters)
         return jnp.mean(jax.vmap(one)(vectors, label))
 
     def step(carry, numbered):
         (w, parameters, v, velocities), (key, number) = carry, numbered
-        keys = jax.random.split(key, problem.batch)
-        vectors, label = jax.vmap(partial(draw_sample, cast, dimension))(keys)
+        keys, now = jax.random.split(key, problem.batch), at(cast, number.astype(jnp.float32) / n)
+        vectors, label = jax.vmap(partial(draw_sample, now, dimension))(keys)
         for _ in range(problem.repeats):
-            slope, slopes = jax.grad(mean_loss, (0, 1))(w, parameters, vectors, label)
-            slope = limited(problem, slope)
+            slope, slopes = jax.grad(mean_loss, (0, 1))(w, parameters, now, vectors, label)
+            slope = limited(now, slope)
             if problem.update == "spherical":
                 slope = slope - jnp.sum(slope * w, axis=1, keepdims=True) * w
             if problem.weight_decay is not None:

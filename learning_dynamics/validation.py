@@ -10,6 +10,7 @@ __all__ = [
     "between",
     "channels_last",
     "finite_array",
+    "fractions",
     "increasing_integers",
     "increasing_times",
     "integers",
@@ -195,6 +196,19 @@ def between(argument: str, value: Any, low: float, high: float) -> float:
     if not low < number < high:
         raise reject(argument, f"lie strictly between {low} and {high}", value)
     return number
+
+
+def fractions(argument: str, value: Any, *, ndim: int | None = None) -> NDArray[np.float64]:
+    """Return `value` as a float64 array inside the open interval (0, 1).
+
+    Raises:
+        ValueError: if an entry lies outside or is not finite, or the array is not of rank `ndim`.
+    """
+    array = finite_array(argument, value, ndim=ndim)
+    outside = (array <= 0) | (array >= 1)
+    if np.any(outside):
+        raise reject(argument, "lie strictly between 0 and 1", array[outside][0])
+    return array
 
 
 def integers(argument: str, value: Any, *, least: int) -> NDArray[np.int64]:

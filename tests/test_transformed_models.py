@@ -28,7 +28,7 @@ MODELS = {
     "rademacher": lambda x: ld.Problem(cumulant(x), TiedDenoiser(sign=-1), x),
     "sign": lambda x: ld.Problem(cumulant(x, pair="sign"), TiedDenoiser(sign=-1), x, batch=2),
     "square, finite strength, mean": lambda x: ld.Problem(
-        cumulant(x, cumulant=2 * x, mean=x, pair="square", diffusion_time=x),
+        cumulant(x, cumulant=2 * x, mean=x, pair="square", alpha_bar=x),
         TiedDenoiser(sign=-1), x,
     ),
     "several spikes": lambda x: ld.Problem(

@@ -46,7 +46,7 @@ def test_theory_holds_in_the_directions_that_vary(key):
     modes = draw_modes(law, [60], replicas=60, key=key)
     assert modes.overlap.shape == (60, 1, RANK, RANK)
     train, test = losses_of_modes(modes, 0.0, 0.5)
-    predicted = theory.losses(law.spectrum, 60, 0.0, 1.0)
+    predicted = theory.losses(law.spectrum, 60, 0.0, 0.5)
     kl = kl_of_modes(modes, modes.variance, direction="reverse")
     exact = theory.exact_kl(RANK, 60, direction="reverse")
     for measured, value in (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 __all__ = [
     "between",
@@ -23,6 +23,7 @@ __all__ = [
     "reject",
     "spectrum_array",
     "traced",
+    "unit_roundoff",
 ]
 
 _EXACT = 2**53  # from here on double precision leaves out whole numbers
@@ -288,6 +289,23 @@ def spectrum_array(argument: str, value: Any) -> NDArray[np.float64]:
             f"{array[np.argmax(np.diff(array) > 0)]} before a larger value",
         )
     return array
+
+
+def unit_roundoff(argument: str, dtype: DTypeLike) -> float:
+    """Relative spacing of a floating-point type, also of the narrow ones; 0 for whole numbers.
+
+    Raises:
+        ValueError: if it is no type of real numbers.
+    """
+    from jax.numpy import finfo  # not at the top: the command line must start fast
+
+    kind = np.dtype(dtype)
+    if kind.kind in "iub":
+        return 0.0
+    try:
+        return float(finfo(kind).eps)
+    except ValueError as error:
+        raise reject(argument, "be a real number type", kind) from error
 
 
 def one_of(argument: str, value: str, options: tuple[str, ...]) -> str:

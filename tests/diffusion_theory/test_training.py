@@ -53,7 +53,7 @@ def test_order_parameters_of_compiled_code(neurons):
 
 CASES = {
     "sign, eps": (MixedCumulant(4.0, np.inf, None, "sign"), "eps"),
-    "mean, x0": (MixedCumulant(2.0, 3.0, 1.5, Coupling(-0.4), alpha_bar=0.5), "x0"),
+    "mean, x0": (MixedCumulant(2.0, 3.0, 1.5, Coupling(-0.4), alpha_bar=np.exp(-1)), "x0"),
     "v alone": (MixedCumulant(pair=ThreePoint(0.1)), "eps"),
 }
 

@@ -77,14 +77,14 @@ def test_the_limit_is_zero_up_to_the_threshold_and_only_there():
 
 
 def test_the_rounding_vanishes_as_the_cube_root_at_the_threshold_and_faster_elsewhere():
-    dimensions = np.array([10**5, 3 * 10**6])
+    dimensions = np.array([3 * 10**4, 3 * 10**5])
     for ratio, exponent in ((0.5, -1.0), (1.0, -1 / 3), (3.0, -1.0)):
         gaps = []
         for d in dimensions:
             n = round(ratio * (d - 1))
             found = theory.spike_recovery(np.ones(d - 1), 2.0, n, mean_known=True)
             gaps.append(abs(float(found.overlap.values - found.limit.values)))
-        assert np.log(gaps[1] / gaps[0]) / np.log(30) == pytest.approx(exponent, abs=0.03)
+        assert np.log10(gaps[1] / gaps[0]) == pytest.approx(exponent, abs=0.03)
 
 
 def test_the_critical_weight_is_that_of_the_stochastic_airy_operator():
@@ -137,15 +137,15 @@ def test_theory_is_an_independent_simulation(bulk, spike):
 
 def test_the_reduction_has_the_law_of_whole_data_sets():
     d, spike, sizes = 24, 1.8, [8, 24, 60]
-    whole = overlaps(np.ones(d - 1), spike, sizes, 800, 3)
+    whole = overlaps(np.ones(d - 1), spike, sizes, 500, 3)
     reduced = np.stack(
-        [draw_spike_overlaps(d, spike, N, replicas=800, key=KEY) for N in sizes], axis=1
+        [draw_spike_overlaps(d, spike, N, replicas=500, key=KEY) for N in sizes], axis=1
     )
     for power in (1, 2):
-        error = np.hypot((whole**power).std(axis=0), (reduced**power).std(axis=0)) / 800**0.5
+        error = np.hypot((whole**power).std(axis=0), (reduced**power).std(axis=0)) / 500**0.5
         gap = (whole**power).mean(axis=0) - (reduced**power).mean(axis=0)
         assert np.all(np.abs(gap) < 4.5 * error)
-        assert np.all(error < 0.025)
+        assert np.all(error < 0.03)
     again = draw_spike_overlaps(d, spike, 8, replicas=3, key=KEY)
     assert np.array_equal(again, reduced[:3, 0])
 

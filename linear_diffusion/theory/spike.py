@@ -94,19 +94,20 @@ def _recovered(bulk: _Bulk, spike: float, n: float, N: float) -> _Point:
     left_out = size / 2 / (1 + above**2 / 4) + unit * fourth / third * scaled * below / (1 + below)
     return _Point(
         limit,
-        limit + size * (scaled - 2 * above),
+        min(max(limit + size * (scaled - 2 * above), 0.0), 1.0),
         size * error + 64 * EPSILON * (1 + above) ** 2,
-        size * left_out,
+        min(size * left_out, 1.0),
         alpha * (n + first) / N,
     )
 
 
 def _stacked(points: list[_Point], shape: tuple[int, ...]) -> SpikeRecovery:
-    limit, overlap, error, bias, eigenvalue = (
-        np.reshape(column, shape) for column in zip(*points, strict=True)
-    )
+    columns = np.array(points, np.float64).reshape(-1, len(_Point._fields)).T
+    limit, overlap, error, bias, eigenvalue = (column.reshape(shape) for column in columns)
     return SpikeRecovery(
-        Prediction(overlap, error, bias, LEFT_OUT, "threshold, rounded at finite d"),
+        Prediction(
+            overlap, error, bias, LEFT_OUT if bias.size else "", "threshold, rounded at finite d"
+        ),
         Prediction(limit, 64 * EPSILON, label="d → ∞"),
         eigenvalue,
     )
@@ -263,11 +264,13 @@ def generated_spike_recovery(
         ).values
         second = _recovered(_Bulk(variance[:-1], bulk.counts), variance[-1], m - 1.0, m)
         q, bias = law.overlap.values.ravel()[at], law.overlap.bias.ravel()[at]
-        q_m = min(max(second.overlap, 0.0), 1.0)
+        q_m = second.overlap
         lost = (1 - q) * (1 - q_m) / (d - 1)
         limit = law.limit.values.ravel()[at] * second.limit
         # Without an outlier the spike of the generated law is the edge of its bulk.
         left_out = bias * q_m + q * second.bias if law.limit.values.ravel()[at] > 0 else q
         error = second.error + law.overlap.numerical_error.ravel()[at]
-        points.append(_Point(limit, q * q_m + lost, error, left_out + lost, second.eigenvalue))
+        points.append(
+            _Point(limit, q * q_m + lost, error, min(left_out + lost, 1.0), second.eigenvalue)
+        )
     return _stacked(points, sizes.shape)

@@ -217,6 +217,18 @@ def test_a_ridge_raises_the_second_threshold():
     assert np.all(np.diff(found) < -0.05)
 
 
+@pytest.mark.parametrize("spike", [1.001, 2.0, 1e6])
+@pytest.mark.parametrize("bulk", [[1.0], np.ones(99), np.arange(1, 100.0) ** -2])
+def test_values_are_squared_cosines_at_every_size(bulk, spike):
+    sizes = np.array([[2, 3, 5, 10], [100, 10**4, 10**6, 10**9]])
+    found = theory.spike_recovery(bulk, spike, sizes)
+    for part in (found.overlap.values, found.limit.values, found.overlap.bias):
+        assert part.shape == sizes.shape
+        assert np.all((part >= 0) & (part <= 1))
+    assert found.limit.values[-1, -1] == pytest.approx(1, abs=2e-3 if spike > 1.01 else 0.2)
+    assert theory.spike_recovery(bulk, spike, np.zeros((0, 3), int)).overlap.values.shape == (0, 3)
+
+
 CALLS = {
     "spike": lambda spike: theory.spike_recovery(UNEVEN, spike, 30),
     "bulk": lambda bulk: theory.spike_threshold(bulk, 3.0),

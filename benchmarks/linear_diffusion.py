@@ -75,7 +75,7 @@ def theory_rows() -> list[Row]:
     per_grid = float(np.interp(sizes, pilots, seconds).sum())
     curves: dict[str, Callable[[], Any]] = {
         "KL": lambda: theory.kl(spectrum, sizes[:, None], ridges, direction="forward"),
-        "losses": lambda: theory.losses(spectrum, sizes[:, None], ridges, 1.0),
+        "losses": lambda: theory.losses(spectrum, sizes[:, None], ridges, 0.5),
     }
     medians = interleave(curves, RUNS)
     rows: list[Row] = []

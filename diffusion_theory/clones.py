@@ -1,7 +1,7 @@
 """Clones of the data and what a denoiser loses on them: the measuring device for statistics."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -10,14 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 import learning_dynamics as ld
-from diffusion_theory.inputs import MixedCumulant, NoiseLevel
+from diffusion_theory.inputs import ALPHA_BAR, MixedCumulant, NoiseLevel
 from diffusion_theory.latents import Gaussian
 from diffusion_theory.learners import Target, TiedDenoiser
 from diffusion_theory.theory.loss import pair_nodes
 from learning_dynamics.model.latent import Latent
 from learning_dynamics.pytrees import configuration, is_traced
 from learning_dynamics.random import check_key
-from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
+from learning_dynamics.validation import (
+    between,
+    finite_array,
+    one_of,
+    positive_integer,
+    positive_number,
+    reject,
+)
 
 __all__ = ["CloneLosses", "MeanClone", "best_loss", "clone_losses", "linear_optimum"]
 __all__ += ["mean_clone"]
@@ -33,23 +40,23 @@ class MeanClone(ld.InputModel):
     Attributes:
         strengths: components of the mean along the spikes of the model, shape (r,).
         variance: tr Sigma / d.
-        diffusion_time: t.
+        alpha_bar: noise level.
 
     Raises:
-        ValueError: on a variance or a time that is not positive.
+        ValueError: on a variance that is not positive or a level outside (0, 1).
     """
 
     strengths: Any
     variance: Any
-    diffusion_time: Any = 0.3
+    alpha_bar: Any = field(default=ALPHA_BAR, kw_only=True)
 
     def __post_init__(self) -> None:
         if not is_traced(self.strengths):
             finite_array("strengths", self.strengths, ndim=1)
-        for name in ("variance", "diffusion_time"):
-            value = getattr(self, name)
-            if not is_traced(value) and not finite_array(name, value, ndim=0) > 0:
-                raise reject(name, "be positive", value)
+        if not is_traced(self.variance):
+            positive_number("variance", self.variance)
+        if not is_traced(self.alpha_bar):
+            between("alpha_bar", self.alpha_bar, 0, 1)
 
     @property
     def directions(self) -> int:
@@ -63,20 +70,20 @@ class MeanClone(ld.InputModel):
 
     def _levels(self, dtype: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Deviations of the signal a x0, of the noise b z and of their sum."""
-        time = jnp.asarray(self.diffusion_time, dtype)
-        b = jnp.sqrt(-jnp.expm1(-2 * time))
-        clean = jnp.exp(-time) * jnp.sqrt(jnp.asarray(self.variance, dtype))
+        power = jnp.asarray(self.alpha_bar, dtype)
+        b = jnp.sqrt(1 - power)
+        clean = jnp.sqrt(power) * jnp.sqrt(jnp.asarray(self.variance, dtype))
         return clean, b, jnp.sqrt(clean * clean + b * b)
 
     def mixing(self) -> Any:
         """Matrix with x = D n_1 and z = (b / D) n_1 + ..., D the deviation of x."""
-        numbers = (self.variance, self.diffusion_time)
+        numbers = (self.variance, self.alpha_bar)
         if any(isinstance(x, jax.Array) for x in numbers):
             clean, b, deviation = self._levels(jnp.result_type(*numbers))
             rows = [[deviation, jnp.zeros_like(b)], [b / deviation, clean / deviation]]
             return jnp.stack([jnp.stack(row) for row in rows])
-        variance, time = float(self.variance), float(self.diffusion_time)
-        b2, a2 = -np.expm1(-2 * time), np.exp(-2 * time)
+        variance, a2 = float(self.variance), float(self.alpha_bar)
+        b2 = 1 - a2
         total = a2 * variance + b2
         return np.array([[total**0.5, 0.0], [(b2 / total) ** 0.5, (1 - b2 / total) ** 0.5]])
 
@@ -89,7 +96,7 @@ class MeanClone(ld.InputModel):
         """Coordinates of x and z along the spikes, shape (2, r), and the noise level."""
         inner, added = latents["inner"], latents["added"]
         clean, b, deviation = self._levels(inner.dtype)
-        a = jnp.exp(-jnp.asarray(self.diffusion_time, inner.dtype))
+        a = jnp.sqrt(jnp.asarray(self.alpha_bar, inner.dtype))
         noisy = a * jnp.asarray(self.strengths, inner.dtype) + deviation * inner
         noise = (b * inner + clean * added) / deviation
         return jnp.stack([noisy, noise]), NoiseLevel(a, b)
@@ -107,7 +114,7 @@ def mean_clone(inputs: MixedCumulant, dimension: int) -> MeanClone:
     d = positive_integer("dimension", dimension)
     u, _, m = inputs.strengths()
     mean = np.array([m if name == "m" else 0.0 for name in inputs.names])
-    return MeanClone(mean, 1 + u**2 / d, inputs.diffusion_time)
+    return MeanClone(mean, 1 + u**2 / d, alpha_bar=inputs.alpha_bar)
 
 
 class CloneLosses(NamedTuple):

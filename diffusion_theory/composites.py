@@ -12,7 +12,7 @@ import learning_dynamics as ld
 from diffusion_theory.inputs import MixedCumulant, NoiseLevel, UnmixedLevel
 from learning_dynamics.model.latent import Latent
 from learning_dynamics.pytrees import configuration, is_traced
-from learning_dynamics.validation import finite_array, reject
+from learning_dynamics.validation import finite_array, fractions, reject
 
 __all__ = ["ManyLevels", "SeveralSpikes"]
 
@@ -26,10 +26,10 @@ class SeveralSpikes(ld.InputModel):
     Spikes of different parts are independent of each other; within a part they may be coupled.
 
     Attributes:
-        parts: models at one diffusion time.
+        parts: models at one noise level.
 
     Raises:
-        ValueError: if there is no part, something else among them, or times differ.
+        ValueError: if there is no part, something else among them, or noise levels differ.
     """
 
     parts: tuple[MixedCumulant, ...]
@@ -38,9 +38,9 @@ class SeveralSpikes(ld.InputModel):
         object.__setattr__(self, "parts", tuple(self.parts))
         if not self.parts or not all(isinstance(part, MixedCumulant) for part in self.parts):
             raise reject("parts", "be one or more MixedCumulant", repr(self.parts))
-        times = [part.diffusion_time for part in self.parts]
-        if not is_traced(times) and any(float(a) != float(b) for a, b in pairwise(times)):
-            raise reject("parts", "share one diffusion_time", times)
+        levels = [part.alpha_bar for part in self.parts]
+        if not is_traced(levels) and any(float(a) != float(b) for a, b in pairwise(levels)):
+            raise reject("parts", "share one alpha_bar", levels)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ class SeveralSpikes(ld.InputModel):
 
     @property
     def noise_level(self) -> NoiseLevel:
-        """Amplitudes a = exp(-t) and b = (1 - a^2)^(1/2)."""
+        """Amplitudes a = alpha_bar^(1/2) and b = (1 - alpha_bar)^(1/2)."""
         return self.parts[0].noise_level
 
     def mixing(self) -> Any:
@@ -93,38 +93,38 @@ class SeveralSpikes(ld.InputModel):
 class ManyLevels(ld.InputModel):
     """A mixed cumulant model whose noise level is drawn anew for every sample.
 
-        x = a(t) x0 + b(t) z,   t one of `times` with the given probabilities
+        x = alpha_bar^(1/2) x0 + (1 - alpha_bar)^(1/2) z,   alpha_bar one of those given
 
     The two vectors of a sample are x0 and z; the label holds the level, by which a `TiedDenoiser`
     mixes them (its kappa and skip follow the level unless they are given). For one denoiser per
-    level, train one at each `diffusion_time`.
+    level, train one at each `alpha_bar`.
 
     Attributes:
-        inputs: the model; its own diffusion time is not used.
-        times: t, shape (levels,).
+        inputs: the model; its own noise level is not used.
+        alpha_bar: noise levels, shape (levels,).
         probabilities: of each level, uniform if None.
 
     Raises:
-        ValueError: on times that are not positive or probabilities that do not sum to one.
+        ValueError: on levels outside (0, 1) or probabilities that do not sum to one.
     """
 
     inputs: MixedCumulant
-    times: Any
+    alpha_bar: Any
     probabilities: Any = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.inputs, MixedCumulant):
             raise reject("inputs", "be a MixedCumulant", repr(self.inputs))
-        if is_traced((self.times, self.probabilities)):
+        if is_traced((self.alpha_bar, self.probabilities)):
             return
-        times = finite_array("times", self.times, ndim=1)
-        if times.size == 0 or np.any(times <= 0):
-            raise reject("times", "hold positive times", times.tolist())
-        object.__setattr__(self, "times", times)
+        levels = fractions("alpha_bar", self.alpha_bar, ndim=1)
+        if levels.size == 0:
+            raise reject("alpha_bar", "hold at least one level", "none")
+        object.__setattr__(self, "alpha_bar", levels)
         if self.probabilities is not None:
             shares = finite_array("probabilities", self.probabilities, ndim=1)
-            if shares.shape != times.shape or np.any(shares < 0) or abs(shares.sum() - 1) > 1e-9:
-                raise reject("probabilities", "be one per time and sum to one", shares.tolist())
+            if shares.shape != levels.shape or np.any(shares < 0) or abs(shares.sum() - 1) > 1e-9:
+                raise reject("probabilities", "be one per level and sum to one", shares.tolist())
             object.__setattr__(self, "probabilities", shares)
 
     @property
@@ -144,7 +144,7 @@ class ManyLevels(ld.InputModel):
 
     def latents(self) -> dict[str, Latent]:
         """Latents of the clean sample, the noise along the spikes, and the level."""
-        r, count = self.directions, int(np.shape(self.times)[0])
+        r, count = self.directions, int(np.shape(self.alpha_bar)[0])
         shares = np.full(count, 1 / count) if self.probabilities is None else self.probabilities
         level: Latent = ld.Discrete(np.arange(count, dtype=np.float64), shares)
         own = {"inner": ld.Normal((r,)), "added": ld.Normal((r,)), "level": level}
@@ -153,12 +153,12 @@ class ManyLevels(ld.InputModel):
     def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, UnmixedLevel]:
         """Coordinates of x0 and z along the spikes, shape (2, r), and the level."""
         inner, added = latents["inner"], latents["added"]
-        times = jnp.asarray(self.times, inner.dtype)
-        time = times[latents["level"].astype(jnp.int32)]
+        powers = jnp.asarray(self.alpha_bar, inner.dtype)
+        power = powers[latents["level"].astype(jnp.int32)]
         clean = self.inputs.clean_signal(latents)
-        level = UnmixedLevel(jnp.exp(-time), jnp.sqrt(-jnp.expm1(-2 * time)))
+        level = UnmixedLevel(jnp.sqrt(power), jnp.sqrt(1 - power))
         return jnp.stack([clean, added]), level
 
     def gaussian(self) -> "ManyLevels":
         """The Gaussian law of the same mean and covariance at every level (covariance clone)."""
-        return ManyLevels(self.inputs.gaussian(), self.times, self.probabilities)
+        return ManyLevels(self.inputs.gaussian(), self.alpha_bar, self.probabilities)

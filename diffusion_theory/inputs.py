@@ -1,6 +1,7 @@
 """The mixed cumulant model under the forward process, as inputs of the kernel."""
 
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Any, NamedTuple
 
 import jax
@@ -16,10 +17,13 @@ from diffusion_theory.latents import (
     latent_pair,
 )
 from learning_dynamics.model.latent import Latent
+from learning_dynamics.noise_schedule import alpha_bar_at_time
 from learning_dynamics.pytrees import configuration, is_traced
-from learning_dynamics.validation import finite_array, reject
+from learning_dynamics.validation import between, finite_array, reject
 
 __all__ = ["MixedCumulant", "NoiseLevel", "UnmixedLevel"]
+
+ALPHA_BAR = float(alpha_bar_at_time(0.3))  # of a model that is given none
 
 Array = NDArray[np.float64]
 
@@ -28,8 +32,8 @@ class NoiseLevel(NamedTuple):
     """What a denoiser is told of the forward process x = a x0 + b z.
 
     Attributes:
-        signal: a = exp(-t) = sqrt(abar).
-        noise: b = sqrt(1 - a^2).
+        signal: a = alpha_bar^(1/2).
+        noise: b = (1 - alpha_bar)^(1/2).
     """
 
     signal: Any
@@ -40,8 +44,8 @@ class UnmixedLevel(NamedTuple):
     """The same where the two vectors of a sample are x0 and z, and the denoiser is to mix them.
 
     Attributes:
-        signal: a = exp(-t) = sqrt(abar).
-        noise: b = sqrt(1 - a^2).
+        signal: a = alpha_bar^(1/2).
+        noise: b = (1 - alpha_bar)^(1/2).
     """
 
     signal: Any
@@ -55,8 +59,8 @@ class MixedCumulant(ld.InputModel):
         x0 = sqrt(beta_m) m + sqrt(beta_u) lambda u + S (sqrt(beta_v) nu v + xi),   x = a x0 + b z,
 
     u, v, m orthonormal, xi and z standard Gaussian, S = 1 - (1 - (1+beta_v)^(-1/2)) v v' so that
-    the variance along v is one; a = exp(-t), b^2 = 1 - a^2. The two vectors of a sample are x and
-    the noise z; the label is the `NoiseLevel`. Given the latents, a coordinate of x is
+    the variance along v is one; a^2 = alpha_bar, b^2 = 1 - a^2. The two vectors of a sample are x
+    and the noise z; the label is the `NoiseLevel`. Given the latents, a coordinate of x is
     mu + s n_1 and that of z is (b/s) n_1 + (1 - b^2/s^2)^(1/2) n_2 with independent normals.
 
     Equations: :eq:`eq:mcm-data`, :eq:`eq:mcm-forward`.
@@ -67,11 +71,12 @@ class MixedCumulant(ld.InputModel):
         mean: beta_m, None for a centred law.
         pair: joint law of lambda and nu: a `LatentPair`, a law of nu (independent of lambda), or
             one of the names "rademacher", "sign", "square", "cube".
-        diffusion_time: t, in units in which the data decay as exp(-t).
+        alpha_bar: share of the signal in the power of the noise level, 0 to 1; exp(-2 t) at time t
+            of the forward process (`learning_dynamics.noise_schedule.alpha_bar_at_time`).
 
     Raises:
-        ValueError: on strengths that are not positive, t <= 0, no spike at all, or a coupling that
-            would be ignored.
+        ValueError: on strengths that are not positive, a level outside (0, 1), no spike at all, or
+            a coupling that would be ignored.
 
     Source: mixed cumulant model of Bardone, Merger and Goldt (arXiv 2603.12901); this writing of
     it was derived here.
@@ -81,7 +86,7 @@ class MixedCumulant(ld.InputModel):
     cumulant: Any = np.inf
     mean: Any = None
     pair: Any = "rademacher"
-    diffusion_time: Any = 0.3
+    alpha_bar: Any = field(default=ALPHA_BAR, kw_only=True)
 
     def __post_init__(self) -> None:
         pair = latent_pair(self.pair)
@@ -96,10 +101,8 @@ class MixedCumulant(ld.InputModel):
                 raise reject(name, "be positive, or None for no such spike", value)
         if not self.names:
             raise reject("covariance, cumulant, mean", "not all be None", strengths)
-        if not is_traced(self.diffusion_time):
-            time = finite_array("diffusion_time", self.diffusion_time, ndim=0)
-            if not time > 0:
-                raise reject("diffusion_time", "be positive", self.diffusion_time)
+        if not is_traced(self.alpha_bar):
+            between("alpha_bar", self.alpha_bar, 0, 1)
         default = isinstance(pair, Independent)
         if (self.covariance is None or self.cumulant is None) and not default:
             raise reject("pair", "be independent unless there are both spikes", pair)
@@ -122,12 +125,12 @@ class MixedCumulant(ld.InputModel):
 
     @property
     def noise_level(self) -> NoiseLevel:
-        """Amplitudes a = exp(-t) and b = (1 - a^2)^(1/2)."""
-        time = self.diffusion_time
-        if is_traced(time) or isinstance(time, jax.Array):
-            return NoiseLevel(jnp.exp(-time), jnp.sqrt(-jnp.expm1(-2 * time)))
-        t = float(time)
-        return NoiseLevel(float(np.exp(-t)), float(np.sqrt(-np.expm1(-2 * t))))
+        """Amplitudes a = alpha_bar^(1/2) and b = (1 - alpha_bar)^(1/2)."""
+        power = self.alpha_bar
+        if is_traced(power) or isinstance(power, jax.Array):
+            return NoiseLevel(jnp.sqrt(power), jnp.sqrt(1 - power))
+        signal = float(power)
+        return NoiseLevel(signal**0.5, (1 - signal) ** 0.5)
 
     def mixing(self) -> Any:
         """Matrix with x = n_1 and z = b n_1 + a n_2 in the noise space."""
@@ -178,8 +181,8 @@ class MixedCumulant(ld.InputModel):
         With s^2 = a^2 w^2 + b^2 they are a E[x0] + s n_1 and (b n_1 + a w n_2) / s.
         """
         inner, added = latents["inner"], latents["added"]
-        time = jnp.asarray(self.diffusion_time, inner.dtype)
-        a, b = jnp.exp(-time), jnp.sqrt(-jnp.expm1(-2 * time))
+        power = jnp.asarray(self.alpha_bar, inner.dtype)
+        a, b = jnp.sqrt(power), jnp.sqrt(1 - power)
         mean, clean = self._given_latents(latents, inner.dtype)
         deviation = jnp.sqrt(a * a * clean * clean + b * b)
         noisy = a * mean + deviation * inner
@@ -221,4 +224,6 @@ class MixedCumulant(ld.InputModel):
         """The Gaussian law of the same mean and covariance (covariance clone), same directions."""
         correlated = self.covariance is not None and self.cumulant is not None and self.pair.rho
         pair = Gaussian(self.pair.rho) if correlated else Independent(ld.Normal())
-        return MixedCumulant(self.covariance, self.cumulant, self.mean, pair, self.diffusion_time)
+        return MixedCumulant(
+            self.covariance, self.cumulant, self.mean, pair, alpha_bar=self.alpha_bar
+        )

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from diffusion_theory.claims.common import SOURCE
+from diffusion_theory.inputs import ALPHA_BAR
 from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.theory import DirectionExponent, exponent_along
 from learning_dynamics.evidence.figures import (
@@ -31,7 +32,6 @@ __all__ = ["kurtotic_directions", "orders"]
 Array = NDArray[np.float64]
 EIGENVECTORS, KURTOTIC, SEARCHED = 6, 4, 32
 STARTS, STEPS = 6, 40  # of the search for kurtotic directions
-TIME = 0.3  # of the forward process, the package's default
 CLEAR = 4.0  # standard errors from which on an order counts
 LEARNERS = {"minus": TiedDenoiser("tanh", sign=-1), "plus": TiedDenoiser("tanh", sign=1)}
 COSTS = {1: "N", 2: "N log N", 3: "N²", 4: "N³"}
@@ -83,7 +83,8 @@ def orders(samples: Samples, key: jax.Array) -> Findings:
         for i, each in enumerate(kurtotic)
     ]
     notes = [
-        f"One tied neuron with tanh predicts the noise at time t = {TIME}, from zero overlap. "
+        "One tied neuron with tanh predicts the noise at the noise level "
+        f"alpha_bar = {ALPHA_BAR:.3f}, from zero overlap. "
         "Orders count from four standard errors of their moment on, up to the fourth; what is not "
         "resolved may be there with more data. "
         '"Attractive" means that the loss falls along the direction: a denoiser of one sign learns '
@@ -150,7 +151,7 @@ def _look(name: str, field: Array, white: bool = False) -> _Seen:
     parts = in_blocks(len(field))
     seen = [
         exponent_along(
-            field, learner, diffusion_time=TIME, unit_variance=white, parts=len(parts), clear=CLEAR
+            field, learner, alpha_bar=ALPHA_BAR, unit_variance=white, parts=len(parts), clear=CLEAR
         )
         for learner in LEARNERS.values()
     ]
@@ -166,13 +167,12 @@ def _look(name: str, field: Array, white: bool = False) -> _Seen:
 def _table(title: str, rows: list[_Seen]) -> Table:
     columns = ("direction", "variance", "excess kurtosis", "order", "sign −", "sign +", "samples")
     lines = []
-    damp = np.exp(-2 * TIME)
     for each in rows:
         order = each.exponents[0].order
-        variance = 1 + each.moments[2] / damp
+        variance = 1 + each.moments[2] / ALPHA_BAR
         cells = (
             each.name,
-            with_error(variance, each.errors[2] / damp) if each.errors[2] > 0 else "1",
+            with_error(variance, each.errors[2] / ALPHA_BAR) if each.errors[2] > 0 else "1",
             with_error(*each.kurtosis),
             "not resolved" if order is None else str(order),
             *("–" if order is None else exponent.verdict for exponent in each.exponents),

@@ -1,4 +1,9 @@
-"""Noise schedules of denoising diffusion models and their forward process."""
+"""Noise levels and schedules of denoising diffusion models, and their forward process.
+
+A noise level is the share `alpha_bar` of the signal in the power of the noisy input,
+x = alpha_bar^(1/2) x_0 + (1 - alpha_bar)^(1/2) eps, in everything that takes one. Levels that are
+known otherwise are turned into it by `alpha_bar_at_time` and `alpha_bar_of_noise_to_signal`.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +21,51 @@ from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import (
     between,
     finite_array,
+    fractions,
+    non_negative,
     plain_array,
     positive_integer,
     reject,
 )
 
-__all__ = ["NoiseLevels", "NoiseSchedule", "forward_process", "noise_levels"]
+__all__ = [
+    "NoiseLevels",
+    "NoiseSchedule",
+    "alpha_bar_at_time",
+    "alpha_bar_of_noise_to_signal",
+    "forward_process",
+    "noise_levels",
+]
 
 Array = NDArray[np.float64]
+
+
+def alpha_bar_at_time(time: Any) -> Any:
+    """Noise level of the Ornstein-Uhlenbeck forward process at a time, alpha_bar = exp(-2 t).
+
+    Args:
+        time: t >= 0, in units in which the data decay as exp(-t), any shape; may be traced.
+
+    Raises:
+        ValueError: if a time is negative or not finite.
+    """
+    if is_traced(time):
+        return jnp.exp(-2 * time)
+    return np.exp(-2 * non_negative("time", time))[()]
+
+
+def alpha_bar_of_noise_to_signal(ratio: Any) -> Any:
+    """Noise level with this power of the noise over that of the signal, 1 / (1 + sigma2).
+
+    Args:
+        ratio: sigma2 = (1 - alpha_bar) / alpha_bar >= 0, any shape; may be traced.
+
+    Raises:
+        ValueError: if a ratio is negative or not finite.
+    """
+    if is_traced(ratio):
+        return 1 / (1 + ratio)
+    return (1 / (1 + non_negative("ratio", ratio)))[()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +88,9 @@ class NoiseSchedule:
     beta: Array
 
     def __post_init__(self) -> None:
-        beta = finite_array("beta", self.beta, ndim=1)
+        beta = fractions("beta", self.beta, ndim=1)
         if beta.size == 0:
             raise reject("beta", "hold at least one step", "none")
-        if np.any((beta <= 0) | (beta >= 1)):
-            bad = beta[(beta <= 0) | (beta >= 1)][0]
-            raise reject("beta", "lie strictly between 0 and 1", bad)
         object.__setattr__(self, "beta", beta)
 
     @classmethod
@@ -64,6 +103,24 @@ class NoiseSchedule:
         for name, value in (("first", first), ("last", last)):
             between(name, value, 0, 1)
         return cls(np.linspace(first, last, positive_integer("steps", steps)))
+
+    @classmethod
+    def of_alpha_bar(cls, alpha_bar: ArrayLike) -> NoiseSchedule:
+        """Return the schedule with these noise levels, beta_t = 1 - alpha_bar_t / alpha_bar_(t-1).
+
+        Args:
+            alpha_bar: alpha_bar_1, ..., alpha_bar_T, falling, inside (0, 1).
+
+        Raises:
+            ValueError: if a level leaves (0, 1), they do not fall or there is none.
+        """
+        levels = fractions("alpha_bar", alpha_bar, ndim=1)
+        if levels.size == 0:
+            raise reject("alpha_bar", "hold at least one level", "none")
+        before = np.append(1.0, levels[:-1])
+        if np.any(levels >= before):
+            raise reject("alpha_bar", "fall from step to step", levels.tolist())
+        return cls((before - levels) / before)
 
     @property
     def steps(self) -> int:
@@ -118,9 +175,7 @@ def noise_levels(alpha_bar: ArrayLike, dtype: DTypeLike = np.float32) -> NoiseLe
     Raises:
         ValueError: if a level leaves (0, 1) or the array is not one-dimensional.
     """
-    levels = finite_array("alpha_bar", alpha_bar, ndim=1)
-    if np.any((levels <= 0) | (levels >= 1)):
-        raise reject("alpha_bar", "lie strictly between 0 and 1", levels.tolist())
+    levels = fractions("alpha_bar", alpha_bar, ndim=1)
     return NoiseLevels(jnp.asarray(levels, dtype), jnp.asarray(1 - levels, dtype))
 
 

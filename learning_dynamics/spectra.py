@@ -13,6 +13,7 @@ from learning_dynamics.validation import (
     positive_integer,
     reject,
     spectrum_array,
+    unit_roundoff,
 )
 
 __all__ = [
@@ -100,25 +101,29 @@ def from_covariance(
     Args:
         covariance: symmetric, shape (d, d).
         mean: shape (d,), zero if not given.
-        floor: eigenvalues up to `floor` times the largest count as none.
+        floor: eigenvalues up to `floor` times the largest count as none; in a matrix of a shorter
+            number type, those up to what its rounding may leave, d^(1/2) epsilon.
 
     Raises:
         ValueError: if the matrix is not square, symmetric, positive semi-definite and other than
-            zero, or the mean does not fit.
+            zero (up to rounding in its own number type), or the mean does not fit.
     """
     matrix = finite_array("covariance", covariance, ndim=2)
     d = matrix.shape[0]
-    if matrix.shape != (d, d) or not np.allclose(
-        matrix, matrix.T, rtol=0, atol=1e-9 * np.abs(matrix).max(initial=0)
-    ):
-        raise reject("covariance", "be square and symmetric", f"shape {matrix.shape}")
+    if matrix.shape != (d, d) or d == 0:
+        raise reject("covariance", "be square", f"shape {matrix.shape}")
+    rounding = float(np.sqrt(d)) * unit_roundoff("covariance", np.asarray(covariance).dtype)
+    skew, tolerance = np.abs(matrix - matrix.T).max(), max(1e-9, rounding)
+    if skew > tolerance * np.abs(matrix).max():
+        raise reject("covariance", "be symmetric", f"entries that differ by up to {skew:.3g}")
     centre = np.zeros(d) if mean is None else finite_array("mean", mean, ndim=1)
     if centre.shape != (d,):
         raise reject("mean", f"have shape ({d},)", f"shape {centre.shape}")
     spectrum, basis = np.linalg.eigh((matrix + matrix.T) / 2)
-    if spectrum[0] < -1e-9 * np.abs(spectrum).max():
+    if spectrum[0] < -tolerance * np.abs(spectrum).max():
         raise reject("covariance", "have no negative eigenvalue", f"{spectrum[0]:.3g}")
-    return _with_variance("covariance", centre, spectrum, basis, floor, not np.any(matrix))
+    least = max(floor, rounding)
+    return _with_variance("covariance", centre, spectrum, basis, least, not np.any(matrix))
 
 
 def _with_variance(

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 __all__ = [
     "between",
     "channels_last",
     "finite_array",
+    "fractions",
     "increasing_integers",
     "increasing_times",
     "integers",
@@ -22,6 +23,7 @@ __all__ = [
     "reject",
     "spectrum_array",
     "traced",
+    "unit_roundoff",
 ]
 
 _EXACT = 2**53  # from here on double precision leaves out whole numbers
@@ -197,6 +199,19 @@ def between(argument: str, value: Any, low: float, high: float) -> float:
     return number
 
 
+def fractions(argument: str, value: Any, *, ndim: int | None = None) -> NDArray[np.float64]:
+    """Return `value` as a float64 array inside the open interval (0, 1).
+
+    Raises:
+        ValueError: if an entry lies outside or is not finite, or the array is not of rank `ndim`.
+    """
+    array = finite_array(argument, value, ndim=ndim)
+    outside = (array <= 0) | (array >= 1)
+    if np.any(outside):
+        raise reject(argument, "lie strictly between 0 and 1", array[outside][0])
+    return array
+
+
 def integers(argument: str, value: Any, *, least: int) -> NDArray[np.int64]:
     """Return `value` as an int64 array with entries of at least `least`.
 
@@ -274,6 +289,23 @@ def spectrum_array(argument: str, value: Any) -> NDArray[np.float64]:
             f"{array[np.argmax(np.diff(array) > 0)]} before a larger value",
         )
     return array
+
+
+def unit_roundoff(argument: str, dtype: DTypeLike) -> float:
+    """Relative spacing of a floating-point type, also of the narrow ones; 0 for whole numbers.
+
+    Raises:
+        ValueError: if it is no type of real numbers.
+    """
+    from jax.numpy import finfo  # not at the top: the command line must start fast
+
+    kind = np.dtype(dtype)
+    if kind.kind in "iub":
+        return 0.0
+    try:
+        return float(finfo(kind).eps)
+    except ValueError as error:
+        raise reject(argument, "be a real number type", kind) from error
 
 
 def one_of(argument: str, value: str, options: tuple[str, ...]) -> str:

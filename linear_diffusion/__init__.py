@@ -32,6 +32,7 @@ from linear_diffusion.simulation import (
     root_overlap,
     trained_variance,
 )
+from linear_diffusion.spiked import draw_spike_overlaps
 
 __all__ = [
     "DataLaw",
@@ -45,6 +46,7 @@ __all__ = [
     "draw",
     "draw_modes",
     "draw_moments",
+    "draw_spike_overlaps",
     "estimate_kl",
     "from_coordinates",
     "gaussian_kl",

@@ -164,14 +164,14 @@ class EmpiricalLaw:
     fourth: float
 
     @classmethod
-    def of(cls, rows: ArrayLike) -> "EmpiricalLaw":
+    def of(cls, data: ArrayLike) -> "EmpiricalLaw":
         """Take the rows of an array of shape (pool, d) as the population.
 
         Raises:
             ValueError: if there are fewer than two rows, one is not finite, or nothing varies.
         """
-        array = finite_array("rows", rows, ndim=2)
-        return cls._from_parts(array - array.mean(axis=0), from_data(array))
+        known = from_data(data)
+        return cls._from_parts(finite_array("data", data) - known.mean, known)
 
     @classmethod
     def from_covariance(

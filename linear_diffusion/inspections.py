@@ -32,7 +32,6 @@ __all__ = ["finite_samples"]
 Array = NDArray[np.float64]
 Law = Callable[[NDArray[np.int64]], Prediction]
 LEVEL = 0.9  # alpha_bar
-SIGMA2 = (1 - LEVEL) / LEVEL
 DIRECTIONS, REPLICAS = 96, 16
 RATIOS = np.array([0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0])  # N / d of the subsamples
 SHARE = 8  # a subsample is at most an eighth of the rows
@@ -87,7 +86,7 @@ def finite_samples(samples: Samples, key: jax.Array) -> Findings:
 def _at_hand(spectrum: Array, rows: int) -> tuple[list[Number], list[str]]:
     """Predictions at the number of rows that there are, all directions."""
     d = spectrum.size
-    losses = theory.losses(spectrum, rows, 0.0, SIGMA2)
+    losses = theory.losses(spectrum, rows, 0.0, LEVEL)
     best = theory.optimal_ridge(spectrum, rows, direction="forward")
     reverse = theory.kl(spectrum, rows, best.ridge.values, direction="reverse")
     stopping = theory.optimal_stopping(spectrum, rows, 0.0, LEVEL)
@@ -108,7 +107,7 @@ def _at_hand(spectrum: Array, rows: int) -> tuple[list[Number], list[str]]:
     else:
         notes.append(f"Stopping early does not help at N = {rows} and alpha_bar = {LEVEL}.")
     sizes = np.unique(np.rint(np.geomspace(2, 1e6, 200)).astype(np.int64))
-    test = theory.losses(spectrum, sizes, 0.0, SIGMA2).test.values
+    test = theory.losses(spectrum, sizes, 0.0, LEVEL).test.values
     doubled = sizes[test >= 2 * losses.bayes.values]
     numbers.append(
         Number("transition from memorising to generalising", d, None,
@@ -197,7 +196,7 @@ def _losses(of: _Subsample) -> Compared:
     )
 
     def law(which: int) -> Law:
-        return lambda N: theory.losses(of.spectrum, N, 0.0, SIGMA2)[which]
+        return lambda N: theory.losses(of.spectrum, N, 0.0, LEVEL)[which]
 
     comparison = compare(
         measured, stack([of.predicted(law(i)) for i in (0, 1)]),

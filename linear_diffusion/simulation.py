@@ -24,7 +24,7 @@ from learning_dynamics.loop import MOST_STEPS
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.validation import (
     between,
-    finite_array,
+    fractions,
     integers,
     non_negative,
     one_of,
@@ -144,7 +144,7 @@ def losses_of_modes(
     Args:
         modes: from `draw_modes`.
         ridge: c >= 0; with `alpha_bar` and `times` broadcast to a common shape (...).
-        alpha_bar: signal power of the noise level.
+        alpha_bar: noise level in (0, 1).
         times: gradient-flow time tau; infinity is the optimum.
 
     Returns:
@@ -154,7 +154,7 @@ def losses_of_modes(
         array[..., None]
         for array in np.broadcast_arrays(
             non_negative("ridge", ridge),
-            finite_array("alpha_bar", alpha_bar),
+            fractions("alpha_bar", alpha_bar),
             real_array("times", times),
         )
     )

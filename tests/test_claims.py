@@ -24,6 +24,7 @@ IDS = (
     "linear/kl-linear-above-dimension",
     "linear/mode-dynamics",
     "linear/remedies-below-dimension",
+    "linear/spike-recovery",
     "linear/transition-at-dimension",
     "protocols/momentum-is-a-larger-rate",
     "protocols/optimal-schedule",
@@ -61,6 +62,12 @@ def test_a_claim_holds_and_its_controls_fail(name, seed):
 CATCHES = {
     "fourier/phases-cost-n-cubed": {"prefactors at the largest N": 0.35, "local exponents": 0.2},
     "fourier/power-law-speeds-up-phases": {"common factor of all spectra": 0.4},
+    "linear/spike-recovery": {
+        "overlap of the generated law": 0.03,
+        "KL": 0.01,
+        "sharpness in the dimension": 0.02,
+        "generated samples": 0.25,
+    },
 }
 
 

@@ -28,14 +28,14 @@ MODELS = {
     "rademacher": lambda x: ld.Problem(cumulant(x), TiedDenoiser(sign=-1), x),
     "sign": lambda x: ld.Problem(cumulant(x, pair="sign"), TiedDenoiser(sign=-1), x, batch=2),
     "square, finite strength, mean": lambda x: ld.Problem(
-        cumulant(x, cumulant=2 * x, mean=x, pair="square", diffusion_time=x),
+        cumulant(x, cumulant=2 * x, mean=x, pair="square", alpha_bar=x),
         TiedDenoiser(sign=-1), x,
     ),
     "several spikes": lambda x: ld.Problem(
         SeveralSpikes((cumulant(x), cumulant(2 * x))), TiedDenoiser(sign=-1), x
     ),
     "many levels": lambda x: ld.Problem(
-        ManyLevels(cumulant(x), jnp.stack([x, 2 * x])), TiedDenoiser(sign=-1), x
+        ManyLevels(cumulant(x), jnp.stack([x / 2, x])), TiedDenoiser(sign=-1), x
     ),
     "clone": lambda x: ld.Problem(MeanClone(jnp.stack([x, x]), x), TiedDenoiser(sign=-1), x),
     "quartet": lambda x: spherical(

@@ -44,8 +44,8 @@ class Contrast:
     Attributes:
         activation: name or function.
         sign: e.
-        a: exp(-t).
-        b: (1 - a^2)^(1/2).
+        a: alpha_bar^(1/2).
+        b: (1 - alpha_bar)^(1/2).
         kappa: scale inside the activation.
         skip: s.
         p: slope of the target's field in h.

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from diffusion_theory.inputs import MixedCumulant
+from diffusion_theory.inputs import ALPHA_BAR, MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.theory.contrast import alone, contrast
 from diffusion_theory.theory.loss import gradient_norm
@@ -114,7 +114,7 @@ def exponent_along(
     fields: ArrayLike,
     learner: TiedDenoiser,
     *,
-    diffusion_time: float = 0.3,
+    alpha_bar: float = ALPHA_BAR,
     unit_variance: bool = False,
     parts: int = 10,
     clear: float = 5.0,
@@ -131,7 +131,7 @@ def exponent_along(
     Args:
         fields: p, one for each sample, shape (n,); samples that belong together side by side.
         learner: a denoiser; of several neurons, each moves so while overlaps are small.
-        diffusion_time: t, a = exp(-t).
+        alpha_bar: noise level, a^2.
         unit_variance: divide p by its standard deviation, as for whitened data: order 2 vanishes.
         parts: of the samples, at least two.
         clear: standard errors from which on an order counts.
@@ -140,7 +140,8 @@ def exponent_along(
         The leading order, and a^k E He_k(p) for k = 0..4 with standard errors, shape (5,).
 
     Raises:
-        ValueError: with fewer samples than parts, or if `clear` is not positive.
+        ValueError: with fewer samples than parts, if `clear` is not positive, or a level outside
+            (0, 1).
 
     Source: derived here.
     """
@@ -148,7 +149,7 @@ def exponent_along(
     count = positive_integer("parts", parts)
     if not 2 <= count <= p.size:
         raise reject("parts", f"lie between 2 and the {p.size} samples", parts)
-    inputs = MixedCumulant(diffusion_time=diffusion_time)
+    inputs = MixedCumulant(alpha_bar=alpha_bar)
     powers = float(inputs.noise_level.signal) ** np.arange(5)
     table = (p - p.mean()) ** np.arange(5)[:, None]
     means = np.stack([part.mean(axis=1) for part in np.array_split(table, count, axis=1)])

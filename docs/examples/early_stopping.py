@@ -11,7 +11,7 @@ from linear_diffusion import LatentLaw, draw_modes, losses_of_modes, theory
 d, N, alpha_bar = 80, 40, 0.95
 spectrum = power_law(d, exponent=1.5)
 best = theory.optimal_stopping(spectrum, N, 0.0, alpha_bar)
-end = theory.losses(spectrum, N, 0.0, (1 - alpha_bar) / alpha_bar)
+end = theory.losses(spectrum, N, 0.0, alpha_bar)
 print(f"stop at tau = {best.time.values:.2f}: test loss {best.test_loss.values:.3f}")
 print(f"trained to the end: {end.test.values:.3f}   best possible: {end.bayes.values:.3f}")
 

@@ -9,7 +9,7 @@ from learning_dynamics.evidence.figures import draw_simulation, draw_theory, new
 from learning_dynamics.spectra import power_law
 from linear_diffusion import LatentLaw, draw_modes, kl_of_modes, losses_of_modes, theory
 
-d, alpha_bar, noise = 100, 0.99, 0.01 / 0.99
+d, alpha_bar = 100, 0.99
 law = LatentLaw(power_law(d, exponent=1.0))
 N = np.unique(np.geomspace(12, 2000, 15).astype(int))
 line = np.unique(np.geomspace(12, 2000, 300).astype(int))
@@ -17,7 +17,7 @@ modes = draw_modes(law, N, replicas=24, key=jax.random.key(0))
 figure, axes = new_figure(1, 2, width=9.2, height=3.6)
 
 # %% Left: loss at one noise level. Right: KL(data || generated) for three ridges.
-curves = theory.losses(law.spectrum, line, 0.0, noise)
+curves = theory.losses(law.spectrum, line, 0.0, alpha_bar)
 drawn = losses_of_modes(modes, 0.0, alpha_bar)
 for i, (draws, curve) in enumerate(zip(drawn, (curves.train, curves.test), strict=True)):
     seen = Measurement.from_replicas(draws, {"N": N})

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from learning_dynamics import short_text
-from learning_dynamics.validation import integers, non_negative, real_array, reject
+from learning_dynamics.validation import integers, non_negative, real_array, reject, unit_roundoff
 
 __all__ = ["Measurement", "Prediction"]
 
@@ -208,9 +208,8 @@ class Measurement:
             ValueError: with fewer than two replicas, if the coordinates do not fit the shape, or
                 if `precision` is no floating-point type.
         """
-        rounding = ULPS * _unit_roundoff(
-            np.asarray(draws).dtype if precision is None else precision
-        )
+        kind = np.asarray(draws).dtype if precision is None else precision
+        rounding = ULPS * unit_roundoff("precision", kind)
         draws = real_array("draws", draws)
         axes = {name: np.atleast_1d(np.asarray(axis)) for name, axis in coordinates.items()}
         for name in axes:
@@ -268,16 +267,3 @@ def spread_over(argument: str, array: NDArray[Any], shape: tuple[int, ...]) -> N
         return np.broadcast_to(array, shape)
     except ValueError as error:
         raise reject(argument, f"broadcast to the shape {shape}", f"shape {array.shape}") from error
-
-
-def _unit_roundoff(precision: DTypeLike) -> float:
-    """Relative spacing of a floating-point type, also of the narrow ones; 0 for whole numbers."""
-    from jax.numpy import finfo  # not at the top: the command line must start fast
-
-    kind = np.dtype(precision)
-    if kind.kind in "iub":
-        return 0.0
-    try:
-        return float(finfo(kind).eps)
-    except ValueError as error:
-        raise reject("precision", "be a real number type", kind) from error

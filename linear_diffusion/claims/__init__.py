@@ -9,7 +9,15 @@ from linear_diffusion.claims import (
     kl_linear,
     mode_dynamics,
     remedies,
+    spike_recovery,
     transition,
 )
 
-__all__ = ["exact_errors", "kl_linear", "mode_dynamics", "remedies", "transition"]
+__all__ = [
+    "exact_errors",
+    "kl_linear",
+    "mode_dynamics",
+    "remedies",
+    "spike_recovery",
+    "transition",
+]

@@ -16,25 +16,37 @@ from linear_diffusion.learners import optimum
 from linear_diffusion.measures import nearest_neighbours
 from linear_diffusion.patches import photograph_law
 from linear_diffusion.sampling import generate
-from linear_diffusion.simulation import draw_modes, kl_of_modes, losses_of_modes, root_overlap
+from linear_diffusion.simulation import (
+    draw_modes,
+    kl_of_modes,
+    losses_of_modes,
+    root_overlap,
+    trained_variance,
+)
+from linear_diffusion.spiked import draw_spike_overlaps
 from linear_diffusion.theory import Direction
 
 __all__ = [
     "DIRECTIONS",
+    "SCHEDULE",
     "Source",
     "divergences",
     "exact_divergences",
     "generated_patches",
+    "generated_recoveries",
     "losses",
     "overlaps",
     "patch_divergence",
     "pool",
+    "recoveries",
+    "reduced_recoveries",
     "replicas_first",
     "sources",
 ]
 
 Array = NDArray[np.float64]
 DIRECTIONS: tuple[Direction, ...] = ("forward", "reverse")
+SCHEDULE = NoiseSchedule.linear(40, 2e-3, 0.25)  # of the models whose spike is looked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,3 +153,44 @@ def generated_patches(
         "training_cosine": np.asarray(found.training_cosine),
         "fresh_cosine": np.asarray(found.fresh_cosine),
     }
+
+
+def recoveries(source: Source, samples: int, replicas: int, time: float) -> dict[str, Array]:
+    """Models trained for `time` and run for the steps of SCHEDULE, shape (replicas,) each.
+
+    The squared overlap of the leading direction of the generated law with the leading direction of
+    the data, and the reverse KL.
+    """
+    modes = draw_modes(source.law, [samples], replicas=replicas, key=source.key)
+    variance, share = trained_variance(modes, SCHEDULE, [time])
+    leading = variance[:, 0, 0].argmax(axis=-1)
+    kl = kl_of_modes(modes, variance, direction="reverse", mean_share=share)
+    return {
+        "overlap": modes.overlap[np.arange(replicas), 0, leading, 0] ** 2,
+        "divergence": kl[:, 0, 0],
+    }
+
+
+def reduced_recoveries(
+    dimension: int, ratio: float, spike: float, replicas: int, key: jax.Array
+) -> Array:
+    """Squared overlap of the leading sample eigenvector at N = ratio * d, shape (replicas,)."""
+    samples = round(ratio * dimension)
+    chosen = jax.random.fold_in(jax.random.fold_in(key, dimension), samples)
+    return draw_spike_overlaps(dimension, spike, samples, replicas=replicas, key=chosen)
+
+
+def generated_recoveries(
+    source: Source, samples: int, ridge: float, replicas: int, count: int
+) -> Array:
+    """Squared overlap of the leading direction of `count` DDPM samples with that of the data."""
+    overlaps = np.empty(replicas)
+    for replica in range(replicas):
+        key = jax.random.fold_in(jax.random.fold_in(source.key, replica), samples)
+        data_key, noise_key = jax.random.split(key)
+        mean, covariance = draw_moments(source.law, samples, key=data_key, dtype=np.float32)
+        denoiser = optimum(mean, covariance, SCHEDULE.alpha_bar, ridge=ridge)
+        drawn = np.asarray(generate(denoiser, SCHEDULE, key=noise_key, count=count), np.float64)
+        leading = np.linalg.eigh(np.cov(drawn, rowvar=False))[1][:, -1]
+        overlaps[replica] = (source.law.basis[:, 0] @ leading) ** 2
+    return overlaps

@@ -154,7 +154,6 @@ def _generated_law(run: Run) -> tuple[Comparison, Comparison]:
 
 def _losses(run: Run) -> tuple[list[Comparison], dict[str, Panel]]:
     replicas = 32 if run.quick else 256
-    sigma2 = (1 - LEVELS) / LEVELS
     comparisons, panels = [], {}
     known = laws(run)
     spectra = [law.spectrum for law in known.values()]
@@ -170,7 +169,7 @@ def _losses(run: Run) -> tuple[list[Comparison], dict[str, Panel]]:
                 found, {"spectrum": np.array(SPECTRA), "noise_level": np.sqrt(1 - LEVELS)}
             )
             expected = [
-                finite_size(theory.losses(s, N, 0.01, sigma2)[which], N, s.size) for s in spectra
+                finite_size(theory.losses(s, N, 0.01, LEVELS)[which], N, s.size) for s in spectra
             ]
             kind = ("training", "test")[which]
             compared = compare(

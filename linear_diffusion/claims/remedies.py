@@ -187,16 +187,17 @@ def _stopping(drawn: dict[str, SampleModes]) -> tuple[Comparison, Comparison, Co
 
 def _hierarchy(run: Run) -> Comparison:
     exponents, sizes = np.array([0.0, 0.5, 1.0, 1.5, 2.0]), np.array([30, 60])
-    sigma2 = (1 - ALPHA_BAR) / ALPHA_BAR
     spectra = {f"{k:g}": LatentLaw(power_law(120, float(k))) for k in exponents}
     seen = run.sweep(
         losses,
         {"source": sources(run, spectra, 50), "samples": sizes},
         fixed={"replicas": 24 if run.quick else 256, "ridge": 0.0, "levels": (ALPHA_BAR,)},
     )
-    bayes = [float(theory.bayes_loss(law.spectrum, sigma2).values) for law in spectra.values()]
+    bayes = [float(theory.bayes_loss(law.spectrum, ALPHA_BAR).values) for law in spectra.values()]
     expected = [
-        finite_size(theory.losses(law.spectrum, sizes, 0.0, sigma2).test, sizes, 120).scaled(1 / b)
+        finite_size(theory.losses(law.spectrum, sizes, 0.0, ALPHA_BAR).test, sizes, 120).scaled(
+            1 / b
+        )
         for law, b in zip(spectra.values(), bayes, strict=True)
     ]
     measured = Measurement.from_replicas(

@@ -29,7 +29,6 @@ from linear_diffusion.data import draw
 from linear_diffusion.patches import from_coordinates
 
 ALPHA_BAR = 0.99
-SIGMA2 = (1 - ALPHA_BAR) / ALPHA_BAR
 
 
 @claim(
@@ -55,7 +54,7 @@ def transition(run: Run) -> Evidence:
         fixed={"replicas": replicas, "ridge": 0.0, "levels": (ALPHA_BAR,)},
     )
     coordinates = {"spectrum": np.array(SPECTRA), "N_over_d": ratios}
-    expected = [theory.losses(s, sizes, 0.0, SIGMA2) for s in spectra]
+    expected = [theory.losses(s, sizes, 0.0, ALPHA_BAR) for s in spectra]
     comparisons, measured = [], []
     for which, kind in enumerate(("training", "test")):
         measured.append(
@@ -69,7 +68,7 @@ def transition(run: Run) -> Evidence:
         )
     similar, similar_control = _similarity(run, sizes, ratios)
     shifted = stack(
-        [finite_size(theory.losses(s, 2 * sizes, 0.0, SIGMA2).test, sizes, d) for s in spectra]
+        [finite_size(theory.losses(s, 2 * sizes, 0.0, ALPHA_BAR).test, sizes, d) for s in spectra]
     ).labelled("transition at N = d/2")
     no_gap = stack([e.bayes for e in expected]).labelled("no gap")
     controls = [
@@ -79,7 +78,7 @@ def transition(run: Run) -> Evidence:
     ]
     patches, cosines = _patches(run)
     fine = np.unique(np.rint(np.geomspace(sizes[0], sizes[-1], 80)).astype(int))
-    curves = [theory.losses(s, fine, 0.0, SIGMA2) for s in spectra]
+    curves = [theory.losses(s, fine, 0.0, ALPHA_BAR) for s in spectra]
     dense = (fine / d, np.stack([c.test.values for c in curves]))
     dense_train = (fine / d, np.stack([c.train.values for c in curves]))
     panels = {

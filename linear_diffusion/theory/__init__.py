@@ -14,6 +14,7 @@ from linear_diffusion.theory.divergence import (
     kl_slope,
     optimal_ridge,
 )
+from linear_diffusion.theory.edge import critical_weight
 from linear_diffusion.theory.losses import Losses, bayes_loss, loss_excess, losses
 from linear_diffusion.theory.resolvent import implicit_ridge, power_law_kappa
 from linear_diffusion.theory.sampler import (
@@ -25,6 +26,12 @@ from linear_diffusion.theory.sampler import (
     optimal_gains,
 )
 from linear_diffusion.theory.similarity import similarity
+from linear_diffusion.theory.spike import (
+    SpikeRecovery,
+    generated_spike_recovery,
+    spike_recovery,
+    spike_threshold,
+)
 from linear_diffusion.theory.stopping import OptimalStopping, optimal_stopping
 from linear_diffusion.theory.training import gain_growth, training_gains, training_losses
 from linear_diffusion.theory.training_divergence import training_kl
@@ -36,10 +43,13 @@ __all__ = [
     "OptimalRidge",
     "OptimalStopping",
     "Sampler",
+    "SpikeRecovery",
     "bayes_loss",
+    "critical_weight",
     "degrees_of_freedom",
     "exact_kl",
     "gain_growth",
+    "generated_spike_recovery",
     "generated_variance",
     "generated_variance_recursion",
     "implicit_ridge",
@@ -56,6 +66,8 @@ __all__ = [
     "optimal_stopping",
     "power_law_kappa",
     "similarity",
+    "spike_recovery",
+    "spike_threshold",
     "training_gains",
     "training_kl",
     "training_losses",

@@ -16,7 +16,7 @@ from scipy.special import digamma
 
 from learning_dynamics.evidence.comparison import Prediction
 from learning_dynamics.validation import (
-    finite_array,
+    fractions,
     integers,
     non_negative,
     one_of,
@@ -105,9 +105,7 @@ def kl_proportional(ratio: ArrayLike, *, direction: Direction) -> Prediction:
     Source: derived here (limit of `exact_kl`).
     """
     one_of("direction", direction, DIRECTIONS)
-    r = finite_array("ratio", ratio)
-    if np.any((r <= 0) | (r >= 1)):
-        raise reject("ratio", "lie strictly between 0 and 1", r[(r <= 0) | (r >= 1)].ravel()[0])
+    r = fractions("ratio", ratio)
     # 1 + ((1 - r)/r) ln(1 - r) = sum_(k>=1) r^k / (k (k + 1)) cancels badly at small r.
     order = np.arange(1, 25)
     series = (r[..., None] ** order / (order * (order + 1))).sum(axis=-1)

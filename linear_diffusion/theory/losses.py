@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.evidence.comparison import Prediction
-from learning_dynamics.validation import non_negative, reject, spectrum_array
+from learning_dynamics.validation import fractions, spectrum_array
 from linear_diffusion.theory.resolvent import EPSILON, equivalent, evaluate, make_grid, total
 
 __all__ = ["Losses", "bayes_loss", "loss_excess", "losses"]
@@ -24,29 +24,29 @@ class Losses(NamedTuple):
     bayes: Prediction  # loss of the best linear denoiser that knows the population
 
 
-def noise_ratio(value: ArrayLike) -> Array:
-    """Check a noise-to-signal ratio sigma2 = (1 - alpha_bar) / alpha_bar > 0."""
-    array = non_negative("noise_to_signal", value)
-    if np.any(array == 0):
-        raise reject("noise_to_signal", "be positive", "0")
-    return array
+def noise_ratio(alpha_bar: ArrayLike) -> Array:
+    """Noise-to-signal ratio sigma2 = (1 - alpha_bar) / alpha_bar of checked noise levels."""
+    signal = fractions("alpha_bar", alpha_bar)
+    return (1 - signal) / signal
 
 
-def bayes_loss(spectrum: ArrayLike, noise_to_signal: ArrayLike) -> Prediction:
+def bayes_loss(spectrum: ArrayLike, alpha_bar: ArrayLike) -> Prediction:
     """Loss of the optimal linear denoiser, R* = (1/d) tr Sigma (Sigma + sigma2)^-1.
+
+    sigma2 = (1 - alpha_bar) / alpha_bar is the noise-to-signal ratio.
 
     Args:
         spectrum: eigenvalues of Sigma, shape (d,), largest first.
-        noise_to_signal: sigma2 = (1 - alpha_bar) / alpha_bar, any shape.
+        alpha_bar: noise level in (0, 1), any shape.
 
     Raises:
-        ValueError: on a bad spectrum or a ratio that is not positive.
+        ValueError: on a bad spectrum or a level outside (0, 1).
 
     Equation: :eq:`eq:linear-bayes`.
 
     Source: elementary (Wiener filter).
     """
-    s, sigma2 = spectrum_array("spectrum", spectrum), noise_ratio(noise_to_signal)
+    s, sigma2 = spectrum_array("spectrum", spectrum), noise_ratio(alpha_bar)
     value = (s / (s + sigma2[..., None])).mean(axis=-1)
     return Prediction(value, 4 * EPSILON * value, label="best linear denoiser")
 
@@ -55,13 +55,13 @@ def losses(
     spectrum: ArrayLike,
     samples: ArrayLike,
     ridge: ArrayLike,
-    noise_to_signal: ArrayLike,
+    alpha_bar: ArrayLike,
     *,
     mean_known: bool = False,
 ) -> Losses:
     """Expected training and test loss of the optimum W* at one noise level.
 
-    With sigma2 the noise-to-signal ratio, lam = sigma2 + ridge c, G_hat = (Sigma_hat + lam)^-1
+    With sigma2 = (1 - alpha_bar) / alpha_bar, lam = sigma2 + ridge c, G_hat = (Sigma_hat + lam)^-1
     and delta the error of the mean, per dimension and without the penalty,
 
         R_train = 1 - (sigma2/d) tr G_hat - (c sigma2/d) tr G_hat^2,
@@ -84,21 +84,20 @@ def losses(
 
     Args:
         spectrum: eigenvalues of Sigma, shape (d,), largest first.
-        samples: N; with `ridge` and `noise_to_signal` broadcast to the result's shape.
+        samples: N; with `ridge` and `alpha_bar` broadcast to the result's shape.
         ridge: c >= 0, the penalty is alpha_bar c |W|^2 / d.
-        noise_to_signal: sigma2 = (1 - alpha_bar) / alpha_bar > 0.
+        alpha_bar: noise level in (0, 1).
         mean_known: no mean is estimated (n = N and delta = 0).
 
     Raises:
-        ValueError: samples < 2, negative ridge, ratio not positive, bad spectrum.
+        ValueError: samples < 2, negative ridge, a level outside (0, 1), bad spectrum.
 
     Equations: :eq:`eq:linear-losses`, :eq:`eq:linear-traces`, :eq:`eq:linear-explode`.
 
     Source: derived here.
     """
-    grid = make_grid(
-        spectrum, samples, mean_known, ridge=ridge, noise_to_signal=noise_ratio(noise_to_signal)
-    )
+    sigma2 = noise_ratio(alpha_bar)
+    grid = make_grid(spectrum, samples, mean_known, ridge=ridge, noise_to_signal=sigma2)
     c, sigma2 = grid.others
     d = grid.spectrum.size
     lam = c + sigma2
@@ -142,11 +141,11 @@ def losses(
     return Losses(
         evaluate(train, found, grid, c, sigma2).labelled("training loss"),
         evaluate(test, found, grid, c, sigma2).labelled("test loss"),
-        bayes_loss(grid.spectrum, sigma2),
+        bayes_loss(grid.spectrum, np.broadcast_to(alpha_bar, sigma2.shape)),
     )
 
 
-def loss_excess(spectrum: ArrayLike, noise_to_signal: ArrayLike) -> Prediction:
+def loss_excess(spectrum: ArrayLike, alpha_bar: ArrayLike) -> Prediction:
     """Coefficient of 1/N at large N of R_test - R* and of R* - R_train, without ridge.
 
         [ df_1 (df_1 - df_2) + df_1 - df_3 ] / d   at kappa = sigma2,  df_k = tr (Sigma G)^k,
@@ -155,16 +154,16 @@ def loss_excess(spectrum: ArrayLike, noise_to_signal: ArrayLike) -> Prediction:
 
     Args:
         spectrum: eigenvalues of Sigma, shape (d,), largest first.
-        noise_to_signal: sigma2 > 0, any shape.
+        alpha_bar: noise level in (0, 1), sigma2 = (1 - alpha_bar) / alpha_bar; any shape.
 
     Raises:
-        ValueError: on a bad spectrum or a ratio that is not positive.
+        ValueError: on a bad spectrum or a level outside (0, 1).
 
     Equation: :eq:`eq:linear-excess`.
 
     Source: derived here by second-order perturbation theory.
     """
-    s, sigma2 = spectrum_array("spectrum", spectrum), noise_ratio(noise_to_signal)
+    s, sigma2 = spectrum_array("spectrum", spectrum), noise_ratio(alpha_bar)
     ratio = s / (s + sigma2[..., None])
     df1, df2, df3 = (np.sum(ratio**k, axis=-1) for k in (1, 2, 3))
     value = (df1 * (df1 - df2) + df1 - df3) / s.size

@@ -57,7 +57,7 @@ def optimal_stopping(
     earliest, latest = 1e-3 / (signal * s.sum() + 1 - signal), 60 / slowest
     scan = np.log(np.geomspace(earliest, latest, 200))
     time, loss, error = (np.empty(grid.samples.shape) for _ in range(3))
-    asymptote = losses(s, grid.samples, c, (1 - signal) / signal, mean_known=mean_known).test
+    asymptote = losses(s, grid.samples, c, signal, mean_known=mean_known).test
     for index, contour in contours(grid, 3 / (signal * latest)):
 
         def test(log_tau: ArrayLike, at: tuple = index, contour: Contour = contour) -> Array:

@@ -168,7 +168,7 @@ def training_losses(
             lambda rate: gain_growth(rate, tau[:, None], step_size),
             mean_known,
         )
-    bayes = bayes_loss(s, np.full(shape, (1 - signal) / signal))
+    bayes = bayes_loss(s, np.full(shape, signal))
     return Losses(
         Prediction(train, errors, label="training loss"),
         Prediction(test, test_errors, label="test loss"),

@@ -16,9 +16,9 @@ from diffusion_theory import (
 )
 from diffusion_theory.inputs import UnmixedLevel
 
-ONE = MixedCumulant(2.0, 3.0, None, Coupling(0.4), 0.4)
-OTHER = MixedCumulant(None, np.inf, 1.5, ThreePoint(0.1), 0.4)
-COUPLED = MixedCumulant(2.0, 3.0, None, "sign", 0.4)
+ONE = MixedCumulant(2.0, 3.0, None, Coupling(0.4), alpha_bar=0.4)
+OTHER = MixedCumulant(None, np.inf, 1.5, ThreePoint(0.1), alpha_bar=0.4)
+COUPLED = MixedCumulant(2.0, 3.0, None, "sign", alpha_bar=0.4)
 BOTH = SeveralSpikes((ONE, OTHER))
 
 
@@ -91,9 +91,12 @@ def test_one_level_among_many_is_the_model_itself():
 @pytest.mark.slow
 def test_many_levels_average_the_flows():
     learner, overlaps = TiedDenoiser("tanh", sign=-1, kappa=1.0), np.array([[0.5, 0.4]])
-    times, shares = [0.2, 0.5, 1.0], [0.5, 0.25, 0.25]
-    whole = rates(ManyLevels(COUPLED, times, shares), learner, overlaps)
-    single = [rates(MixedCumulant(2.0, 3.0, None, "sign", t), learner, overlaps) for t in times]
+    levels, shares = [0.7, 0.4, 0.15], [0.5, 0.25, 0.25]
+    whole = rates(ManyLevels(COUPLED, levels, shares), learner, overlaps)
+    single = [
+        rates(MixedCumulant(2.0, 3.0, None, "sign", alpha_bar=level), learner, overlaps)
+        for level in levels
+    ]
     mean = sum(p * s[0].signal for p, s in zip(shares, single, strict=True))
     error = whole[1].signal + sum(p * s[1].signal for p, s in zip(shares, single, strict=True))
     assert np.all(np.abs(whole[0].signal - mean) < 4 * error + 1e-9)
@@ -141,10 +144,10 @@ def test_the_chain_runs_with_many_levels(key):
     [
         (lambda: SeveralSpikes(()), "one or more MixedCumulant"),
         (lambda: SeveralSpikes((ONE, "v")), "one or more MixedCumulant"),
-        (lambda: SeveralSpikes((ONE, MixedCumulant())), "share one diffusion_time"),
+        (lambda: SeveralSpikes((ONE, MixedCumulant())), "share one alpha_bar"),
         (lambda: ManyLevels("mcm", [0.1]), "`inputs` must be a MixedCumulant"),
-        (lambda: ManyLevels(ONE, [0.1, 0.0]), "`times` must hold positive times"),
-        (lambda: ManyLevels(ONE, []), "`times`"),
+        (lambda: ManyLevels(ONE, [0.1, 0.0]), "`alpha_bar` must lie strictly between 0 and 1"),
+        (lambda: ManyLevels(ONE, []), "`alpha_bar`"),
         (lambda: ManyLevels(ONE, [0.1, 0.2], [0.5, 0.6]), "`probabilities`"),
         (lambda: ManyLevels(ONE, [0.1, 0.2], [1.0]), "`probabilities`"),
     ],

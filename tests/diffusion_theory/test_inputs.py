@@ -81,9 +81,9 @@ def test_moments_of_the_pair_match_its_quadrature(name):
 @pytest.mark.parametrize("name", [n for n in PAIRS if n != "gaussian"])
 def test_coordinates_have_the_law_of_the_direct_construction(name):
     """x0 with its whitening matrix S in d = 5, rotated; x = a x0 + b z."""
-    inputs = MixedCumulant(2.0, 3.0, 1.5, PAIRS[name], 0.4)
+    inputs = MixedCumulant(2.0, 3.0, 1.5, PAIRS[name], alpha_bar=0.4)
     found, level = jax.vmap(inputs.signal)(draw(inputs.latents(), 20_000))
-    assert float(level.signal[0]) == pytest.approx(np.exp(-0.4))
+    assert float(level.signal[0]) == pytest.approx(0.4**0.5)
     pair = latent_pair(PAIRS[name])
     directions = np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))[0][:3]
     x, z, _ = noisy_samples(
@@ -98,17 +98,17 @@ def test_coordinates_have_the_law_of_the_direct_construction(name):
 
 
 def test_noise_outside_the_spikes_has_the_right_covariance():
-    inputs = MixedCumulant(diffusion_time=0.7)
+    inputs = MixedCumulant(alpha_bar=0.25)
     b = np.asarray(inputs.mixing())
     covariance = b @ b.T
-    noise = np.sqrt(1 - np.exp(-1.4))
+    noise = np.sqrt(0.75)
     np.testing.assert_allclose(covariance, [[1, noise], [noise, 1]], rtol=1e-14)
 
 
 @pytest.mark.parametrize("cumulant", [0.5, 4.0, np.inf])
 @pytest.mark.parametrize("name", ["rademacher", "sign", "three-point"])
 def test_v_is_white_and_u_has_its_variance(name, cumulant):
-    inputs = MixedCumulant(2.0, cumulant, None, PAIRS[name], 0.3)
+    inputs = MixedCumulant(2.0, cumulant, None, PAIRS[name], alpha_bar=0.3)
     found, _ = jax.vmap(inputs.signal)(draw(inputs.latents(), 100_000))
     c = np.asarray(found, np.float64)
     a, b = inputs.noise_level
@@ -173,26 +173,26 @@ def test_cumulants_add_up():
 
 
 def test_gaussian_equivalent_keeps_covariance_and_drops_the_rest():
-    inputs = MixedCumulant(2.0, 3.0, None, Coupling(0.4), 0.4)
+    inputs = MixedCumulant(2.0, 3.0, None, Coupling(0.4), alpha_bar=0.4)
     clone = inputs.gaussian()
     assert clone.names == inputs.names
     np.testing.assert_allclose(clone.cumulants()[1, 1], 0.4)
     np.testing.assert_allclose(clone.cumulants()[0, 4], 0, atol=1e-12)
     c = np.asarray(jax.vmap(clone.signal)(draw(clone.latents(), 50_000))[0], np.float64)[:, 0]
-    a, gamma = np.exp(-0.4), 0.75**0.5
+    a, gamma = 0.4**0.5, 0.75**0.5
     close(c[:, 0] * c[:, 1], a**2 * gamma * 2**0.5 * 0.4)
     assert MixedCumulant().gaussian().names == ("v",)
 
 
 def test_numbers_are_leaves_and_can_be_mapped_over():
-    inputs = MixedCumulant(2.0, 3.0, 1.0, Coupling(0.4, ThreePoint(0.2)), 0.4)
+    inputs = MixedCumulant(2.0, 3.0, 1.0, Coupling(0.4, ThreePoint(0.2)), alpha_bar=0.4)
     assert len(jax.tree.leaves(inputs)) == 6
     values = draw(inputs.latents(), 1)
     values = jax.tree.map(lambda v: v[0], values)
 
     def of(rho, mass):
         pair = Coupling(rho, ThreePoint(mass))
-        return MixedCumulant(2.0, 3.0, 1.0, pair, 0.4).signal(values)[0]
+        return MixedCumulant(2.0, 3.0, 1.0, pair, alpha_bar=0.4).signal(values)[0]
 
     rhos, masses = jnp.array([0.4, -0.3]), jnp.array([0.2, 0.1])
     mapped = jax.vmap(of)(rhos, masses)
@@ -230,8 +230,8 @@ def test_broken_normal_rule_is_exact_on_pieces():
         (lambda: Coupling(0.0), "nonzero"),
         (lambda: Coupling(0.3, ld.StudentT(8.0)), "finitely many"),
         (lambda: Gaussian(1.0), "`correlation`"),
-        (lambda: MixedCumulant(diffusion_time=0.0), "`diffusion_time` must be positive"),
-        (lambda: MixedCumulant(diffusion_time=-1.0), "`diffusion_time`"),
+        (lambda: MixedCumulant(alpha_bar=0.0), "`alpha_bar` must lie strictly between 0 and 1"),
+        (lambda: MixedCumulant(alpha_bar=1.0), "`alpha_bar`"),
         (lambda: MixedCumulant(-1.0), "`covariance`"),
         (lambda: MixedCumulant(np.inf), "`covariance`"),
         (lambda: MixedCumulant(cumulant=0.0), "`cumulant`"),
@@ -259,15 +259,15 @@ def test_label_noise_makes_no_sense():
         ld.Problem(MixedCumulant(), TiedDenoiser(), 0.1, label_noise=0.1)
 
 
-def test_slopes_in_the_diffusion_time_exist_where_a_coordinate_is_the_latent_itself():
-    """Without noise along v the coordinate of z is b n_1 / b = n_1, whatever the time."""
+def test_slopes_in_the_noise_level_exist_where_a_coordinate_is_the_latent_itself():
+    """Without noise along v the coordinate of z is b n_1 / b = n_1, whatever the level."""
     latents = {"nu": jnp.ones(()), "inner": jnp.ones(2), "added": jnp.ones(2)}
 
-    def coordinates(time):
-        return MixedCumulant(covariance=4.0, diffusion_time=time).signal(latents)[0]
+    def coordinates(level):
+        return MixedCumulant(covariance=4.0, alpha_bar=level).signal(latents)[0]
 
-    time, step = jnp.float32(0.4), jnp.float32(1e-2)
-    slope = jax.jacfwd(coordinates)(time)
-    quotient = (coordinates(time + step) - coordinates(time - step)) / (2 * step)
+    level, step = jnp.float32(0.4), jnp.float32(1e-2)
+    slope = jax.jacfwd(coordinates)(level)
+    quotient = (coordinates(level + step) - coordinates(level - step)) / (2 * step)
     np.testing.assert_allclose(slope, quotient, atol=2e-3)
     assert slope[1, 1] == pytest.approx(0, abs=1e-6)

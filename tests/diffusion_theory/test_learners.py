@@ -53,7 +53,7 @@ def test_span_loss_is_the_squared_error(activation, sign, target, options):
 
 
 def test_numbers_of_a_denoiser():
-    inputs = MixedCumulant(diffusion_time=0.5)
+    inputs = MixedCumulant(alpha_bar=float(np.exp(-1.0)))
     a, b = np.exp(-0.5), np.sqrt(1 - np.exp(-1.0))
     assert denoiser_numbers(inputs, TiedDenoiser()) == pytest.approx((a, b, a / b**2, b))
     learner = TiedDenoiser(target="x0", learn_skip=True, skip=0.1, kappa=2.0)
@@ -95,7 +95,7 @@ def test_levels_against_sgd_on_the_weights(case, level, key):
     """x0, noise and network in d = 7 dimensions with dense vectors and autodiff on W."""
     options, rates, neurons = CASES[case]
     dimension, steps, replicas, eta = 7, 15, 2000, 0.3
-    inputs = MixedCumulant(2.0, 3.0, None, "sign", 0.4)
+    inputs = MixedCumulant(2.0, 3.0, None, "sign", alpha_bar=0.4)
     learner = TiedDenoiser("tanh", **options)
     problem = ld.Problem(inputs, learner, eta, **rates)
     rng = np.random.default_rng(1)
@@ -108,7 +108,7 @@ def test_levels_against_sgd_on_the_weights(case, level, key):
         level=level, start=ld.from_weights(weights, directions),
     )  # fmt: skip
     u, v = jnp.asarray(directions, jnp.float32)
-    a, b = np.exp(-0.4), np.sqrt(1 - np.exp(-0.8))
+    a, b = np.sqrt(0.4), np.sqrt(0.6)
     kappa, sign = a / b**2, options.get("sign", 1)
     x0_target = options.get("target") == "x0"
 

@@ -21,11 +21,11 @@ from diffusion_theory.theory import (
 ONE = {
     "rademacher": (MixedCumulant(), TiedDenoiser("tanh", sign=-1)),
     "three-point": (MixedCumulant(cumulant=4.0, pair=ThreePoint(0.1)), TiedDenoiser("erf")),
-    "x0": (MixedCumulant(diffusion_time=0.6), TiedDenoiser("tanh", target="x0")),
+    "x0": (MixedCumulant(alpha_bar=float(np.exp(-1.2))), TiedDenoiser("tanh", target="x0")),
     "spike": (MixedCumulant(2.0, None), TiedDenoiser("tanh", sign=-1, skip=0.3)),
 }
 TWO = {
-    "sign": (MixedCumulant(2.0, 3.0, None, "sign", 0.4), TiedDenoiser("tanh", sign=-1)),
+    "sign": (MixedCumulant(2.0, 3.0, None, "sign", alpha_bar=0.4), TiedDenoiser("tanh", sign=-1)),
     "independent": (MixedCumulant(2.0, 3.0), TiedDenoiser("erf", target="x0")),
     "cube": (MixedCumulant(2.0, np.inf, None, "cube"), TiedDenoiser("softplus", sign=-1)),
     "correlated": (MixedCumulant(1.0, 3.0, None, Coupling(-0.4)), TiedDenoiser("tanh")),

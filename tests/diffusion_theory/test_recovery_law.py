@@ -55,7 +55,7 @@ def test_noise_of_a_step_against_monte_carlo(name):
     w = alpha * basis[0] + np.sqrt(1 - alpha**2) * basis[1]
     strengths = (inputs.covariance, inputs.cumulant, inputs.mean)
     pair = draw_pair(latent_pair(inputs.pair), count, 7)
-    x, z, x0 = noisy_samples(strengths, pair, basis[:1], inputs.diffusion_time, rng)
+    x, z, x0 = noisy_samples(strengths, pair, basis[:1], inputs.alpha_bar, rng)
     psi = contrast(inputs, learner)
     value, slope = psi.sigma(x @ w)
     residual = (z if learner.target == "eps" else x0) - psi.skip * x

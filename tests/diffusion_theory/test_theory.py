@@ -32,6 +32,7 @@ from diffusion_theory.theory import (
 from diffusion_theory.theory.exponent import _hermite_along
 from diffusion_theory.theory.loss import pair_nodes
 from learning_dynamics.hermite import hermite, hermite_coefficients
+from learning_dynamics.noise_schedule import alpha_bar_at_time
 from tests.diffusion_theory.witness import draw_pair, noisy_samples
 
 # name -> (beta_u, beta_v, beta_m, pair, t), denoiser, overlaps
@@ -56,7 +57,7 @@ def setting(name):
     law, (activation, sign, target), overlaps = SETTINGS[name]
     options = {"skip": 0.3, "kappa": 1.0} if name == "fixed skip" else {}
     return (
-        MixedCumulant(*law),
+        MixedCumulant(*law[:4], alpha_bar=alpha_bar_at_time(law[4])),
         TiedDenoiser(activation, sign=sign, target=target, **options),
         np.array(overlaps),
     )
@@ -73,7 +74,7 @@ def test_population_loss_and_gradient_norm_against_monte_carlo(name):
     w = overlaps @ directions + np.sqrt(1 - overlaps @ overlaps) * rest
     strengths = (inputs.covariance, inputs.cumulant, inputs.mean)
     pair = draw_pair(latent_pair(inputs.pair), count, 3)
-    x, z, x0 = noisy_samples(strengths, pair, directions, inputs.diffusion_time, rng)
+    x, z, x0 = noisy_samples(strengths, pair, directions, inputs.alpha_bar, rng)
     psi = contrast(inputs, learner)
     target = z if learner.target == "eps" else x0
     h = x @ w
@@ -254,7 +255,7 @@ def test_neurons_of_orthogonal_weights_grow_alone():
 
 @pytest.mark.parametrize("pair", [TwoPoint(0.3), ThreePoint(0.1), "rademacher"])
 def test_moments_along_v_up_to_order_six(pair):
-    inputs = MixedCumulant(cumulant=4.0, pair=pair, diffusion_time=0.2)
+    inputs = MixedCumulant(cumulant=4.0, pair=pair, alpha_bar=float(np.exp(-0.4)))
     _, nu, weights = pair_nodes(inputs)
     size = float(inputs.noise_level.signal) * inputs.strengths()[1]
     points, mass = np.polynomial.hermite_e.hermegauss(12)
@@ -265,7 +266,7 @@ def test_moments_along_v_up_to_order_six(pair):
 
 def test_an_exponent_of_order_six():
     """The scale of the activation at which c_4 changes its sign."""
-    inputs = MixedCumulant(diffusion_time=0.1)
+    inputs = MixedCumulant(alpha_bar=float(np.exp(-0.2)))
 
     def fourth(kappa):
         learner = TiedDenoiser("tanh", target="x0", kappa=kappa)

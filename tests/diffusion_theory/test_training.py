@@ -53,7 +53,7 @@ def test_order_parameters_of_compiled_code(neurons):
 
 CASES = {
     "sign, eps": (MixedCumulant(4.0, np.inf, None, "sign"), "eps"),
-    "mean, x0": (MixedCumulant(2.0, 3.0, 1.5, Coupling(-0.4), 0.5), "x0"),
+    "mean, x0": (MixedCumulant(2.0, 3.0, 1.5, Coupling(-0.4), alpha_bar=np.exp(-1)), "x0"),
     "v alone": (MixedCumulant(pair=ThreePoint(0.1)), "eps"),
 }
 
@@ -64,7 +64,7 @@ def clone_samples(name, inputs, directions, count, rng):
     pair = draw_pair(latent_pair(inputs.pair), count, 3)
     strengths = (inputs.covariance, inputs.cumulant, inputs.mean)
     if name == "data":
-        return noisy_samples(strengths, pair, directions, inputs.diffusion_time, rng)
+        return noisy_samples(strengths, pair, directions, inputs.alpha_bar, rng)
     u, v, m = inputs.strengths()
     frame = dict(zip(inputs.names, directions, strict=True))
     mean = m * frame["m"] if "m" in frame else np.zeros(d)
@@ -140,11 +140,11 @@ def test_best_loss_lies_below_every_denoiser(case, key):
 
 
 def test_mean_clone_has_mean_and_average_variance():
-    inputs = MixedCumulant(4.0, np.inf, 2.0, "sign", 0.4)
+    inputs = MixedCumulant(4.0, np.inf, 2.0, "sign", alpha_bar=0.4)
     clone = mean_clone(inputs, 10)
     assert float(clone.variance) == pytest.approx(1.4)
     assert clone.directions == 3
-    a, b = np.exp(-0.4), np.sqrt(1 - np.exp(-0.8))
+    a, b = np.sqrt(0.4), np.sqrt(0.6)
     covariance = clone.mixing() @ clone.mixing().T
     np.testing.assert_allclose(covariance, [[a * a * 1.4 + b * b, b], [b, 1]], rtol=1e-12)
     latents = {"inner": np.zeros(3, np.float32), "added": np.zeros(3, np.float32)}
@@ -159,7 +159,7 @@ def test_mean_clone_has_mean_and_average_variance():
     ("make", "message"),
     [
         (lambda: MeanClone(np.zeros(2), 0.0), "`variance` must be positive"),
-        (lambda: MeanClone(np.zeros(2), 1.0, -1.0), "`diffusion_time`"),
+        (lambda: MeanClone(np.zeros(2), 1.0, alpha_bar=-1.0), "`alpha_bar`"),
         (lambda: linear_optimum(MixedCumulant(), "z", 10), "`target`"),
         (
             lambda: best_loss(

@@ -16,7 +16,7 @@ def draw_pair(pair, count, seed):
     return tuple(np.asarray(x, np.float64) for x in pair.pair(drawn))
 
 
-def noisy_samples(strengths, pair, directions, time, rng):
+def noisy_samples(strengths, pair, directions, alpha_bar, rng):
     """x, z and x0 of shape (samples, d); rows u, v, m of `directions` in the order given.
 
     strengths: beta_u, beta_v, beta_m with None for a spike left out.
@@ -38,5 +38,5 @@ def noisy_samples(strengths, pair, directions, time, rng):
     if beta_m is not None:
         x0 = x0 + np.sqrt(beta_m) * m
     z = rng.normal(size=x0.shape)
-    a = np.exp(-time)
+    a = np.sqrt(alpha_bar)
     return a * x0 + np.sqrt(1 - a * a) * z, z, x0

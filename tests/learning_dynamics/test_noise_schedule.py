@@ -4,7 +4,13 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from learning_dynamics.noise_schedule import NoiseSchedule, forward_process
+from learning_dynamics.noise_schedule import (
+    NoiseSchedule,
+    alpha_bar_at_time,
+    alpha_bar_of_noise_to_signal,
+    forward_process,
+    noise_levels,
+)
 from learning_dynamics.testing import assert_agrees
 
 
@@ -138,3 +144,67 @@ def test_forward_process_refuses_other_arrays():
         forward_process(jnp.zeros((4, 8)), jnp.ones(8), 0.5)
     with pytest.raises(ValueError, match="`clean` must be floating point"):
         forward_process(jnp.zeros(4, jnp.uint8), jnp.ones(4), 0.5)
+
+
+def test_levels_known_otherwise_become_alpha_bar():
+    times, ratios = np.array([0.0, 1e-9, 0.3, 20.0]), np.array([[0.0, 1e-9], [1.0, 1e9]])
+    np.testing.assert_allclose(alpha_bar_at_time(times), np.exp(-2 * times), rtol=1e-15)
+    found = alpha_bar_of_noise_to_signal(ratios)
+    np.testing.assert_allclose(found, 1 / (1 + ratios), rtol=1e-15)
+    again = found[1:]
+    np.testing.assert_allclose((1 - again) / again, ratios[1:], rtol=1e-7)
+    assert np.ndim(alpha_bar_at_time(0.3)) == np.ndim(alpha_bar_of_noise_to_signal(2)) == 0
+
+
+@pytest.mark.parametrize("convert", [alpha_bar_at_time, alpha_bar_of_noise_to_signal])
+def test_conversions_of_levels_differentiate_and_map(convert):
+    with jax.enable_x64(True):
+        x = jnp.array([0.1, 0.7], jnp.float64)
+        np.testing.assert_allclose(jax.jit(convert)(x), convert(np.array(x)), rtol=1e-14)
+        slope = jax.vmap(jax.grad(convert))(x)
+        step = 1e-6
+        quotient = (convert(np.array(x) + step) - convert(np.array(x) - step)) / (2 * step)
+        np.testing.assert_allclose(slope, quotient, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("convert", "name"), [(alpha_bar_at_time, "time"), (alpha_bar_of_noise_to_signal, "ratio")]
+)
+@pytest.mark.parametrize("value", [-0.1, np.nan, "a", [0.1, -1.0]])
+def test_what_is_no_level_is_refused(convert, name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must"):
+        convert(value)
+
+
+def test_a_schedule_of_given_levels():
+    known = NoiseSchedule.linear(60, 1e-3, 0.2)
+    again = NoiseSchedule.of_alpha_bar(known.alpha_bar)
+    np.testing.assert_allclose(again.beta, known.beta, rtol=1e-12)
+    np.testing.assert_allclose(again.alpha_bar, known.alpha_bar, rtol=1e-13)
+    times = np.linspace(0.05, 2.0, 40)
+    np.testing.assert_allclose(
+        NoiseSchedule.of_alpha_bar(alpha_bar_at_time(times)).alpha_bar, np.exp(-2 * times)
+    )
+
+
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [
+        ([], "at least one level"),
+        ([0.9, 0.9], "fall from step to step"),
+        ([0.5, 0.8], "fall from step to step"),
+        ([1.0, 0.5], "strictly between 0 and 1, but got 1.0"),
+        ([0.5, 0.0], "strictly between 0 and 1, but got 0.0"),
+        ([[0.5]], "1 dimension"),
+        ([np.nan], "finite"),
+    ],
+)
+def test_bad_levels_of_a_schedule(levels, message):
+    with pytest.raises(ValueError, match=f"`alpha_bar` must .*{message}"):
+        NoiseSchedule.of_alpha_bar(levels)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.2, 1.5, np.nan])
+def test_bad_noise_levels(level):
+    with pytest.raises(ValueError, match="`alpha_bar` must"):
+        noise_levels([0.5, level])

@@ -44,7 +44,7 @@ def test_theory_passes_on_independent_coordinates(law):
     assert not found.unclaimed
     numbers = {number.name: number.value for number in found.numbers}
     spectrum = as_samples(rows(law)).spectrum.spectrum
-    expected = theory.losses(spectrum, 4000, 0.0, 1 / 9)
+    expected = theory.losses(spectrum, 4000, 0.0, 0.9)
     np.testing.assert_allclose(numbers["predicted test loss"], expected.test.values, rtol=1e-12)
     assert numbers["transition from memorising to generalising"] == 24
 

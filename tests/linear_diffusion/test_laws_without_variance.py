@@ -46,7 +46,7 @@ def test_theory_holds_in_the_directions_that_vary(key):
     modes = draw_modes(law, [60], replicas=60, key=key)
     assert modes.overlap.shape == (60, 1, RANK, RANK)
     train, test = losses_of_modes(modes, 0.0, 0.5)
-    predicted = theory.losses(law.spectrum, 60, 0.0, 1.0)
+    predicted = theory.losses(law.spectrum, 60, 0.0, 0.5)
     kl = kl_of_modes(modes, modes.variance, direction="reverse")
     exact = theory.exact_kl(RANK, 60, direction="reverse")
     for measured, value in (
@@ -86,11 +86,64 @@ def test_pool_from_a_covariance_has_exactly_its_moments(key):
         (np.eye(2), np.zeros(3), 9, "mean"),
         (np.eye(2), None, 2, "pool"),
         (np.eye(2) * np.nan, None, 9, "covariance"),
+        (np.zeros((0, 0)), None, 9, "covariance"),
+        (2.0, None, 9, "covariance"),
     ],
 )
 def test_bad_covariance(covariance, mean, pool, name, key):
     with pytest.raises(ValueError, match=f"`{name}` must"):
         EmpiricalLaw.from_covariance(covariance, mean, pool=pool, key=key)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+@pytest.mark.parametrize("seed", range(4))
+def test_rounding_of_a_covariance_is_no_variance_and_not_refused(dtype, seed):
+    """Null directions of a matrix in a short number type have eigenvalues of its rounding."""
+    rows = np.random.default_rng(seed).standard_normal((5, 30)).astype(dtype)
+    centred = rows - rows.mean(axis=0)
+    covariance = (centred.T @ centred / 5).astype(dtype)
+    assert np.linalg.eigvalsh(covariance.astype(np.float64))[0] < 0
+    law = EmpiricalLaw.from_covariance(covariance, pool=50, key=seed)
+    assert law.spectrum.shape == (4,)
+    np.testing.assert_allclose(
+        law.rows.T @ law.rows / 50, covariance, atol=20 * np.finfo(dtype).eps
+    )
+
+
+def test_what_is_wrong_with_a_covariance_is_said():
+    for matrix, message in (
+        ([[1.0, 0.3], [0.0, 1.0]], "be symmetric, but got entries that differ by up to 0.3"),
+        (np.diag([1.0, 1.0, -0.2]), "have no negative eigenvalue, but got -0.2"),
+        (np.float32([[1.0, 0.3], [0.2999, 1.0]]), "be symmetric"),
+        (np.float32(np.diag([1.0, -1e-5])), "have no negative eigenvalue"),
+        (np.ones((3, 2)), r"be square, but got shape \(3, 2\)"),
+    ):
+        with pytest.raises(ValueError, match=f"`covariance` must {message}"):
+            from_covariance(matrix)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.ones((1, 10)), "hold at least two samples"),
+        (np.zeros((0, 3)), "hold at least two samples"),
+        (np.ones((4, 3)), "vary"),
+        (np.ones(4), "have 2 dimension"),
+        ([[1.0, np.nan], [0.0, 1.0]], "be finite"),
+    ],
+)
+def test_a_pool_that_is_no_law_is_refused_by_name(data, message):
+    with pytest.raises(ValueError, match=f"`data` must {message}"):
+        EmpiricalLaw.of(data)
+
+
+@pytest.mark.parametrize("rows", [few_rows()[:2], np.outer(np.arange(5.0), [0, 1, 0]) + 7.3])
+def test_a_single_direction_that_varies_is_a_law(rows, key):
+    law = EmpiricalLaw.of(rows)
+    assert law.spectrum.shape == (1,)
+    modes = draw_modes(law, [4], replicas=3, key=key)
+    np.testing.assert_allclose(modes.overlap**2, 1, rtol=1e-6)
+    assert np.all(np.isfinite(theory.kl(law.spectrum, 4, 0.1, direction="forward").values))
 
 
 def test_spectrum_of_a_covariance():

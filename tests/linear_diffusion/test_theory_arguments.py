@@ -56,7 +56,7 @@ def test_broadcast_entries_are_those_of_single_calls():
 
 
 def test_noise_levels_broadcast_against_samples():
-    found = theory.losses(SPECTRUM, np.array([[5], [20]]), 0.1, np.array([0.1, 1.0, 10.0]))
+    found = theory.losses(SPECTRUM, np.array([[5], [20]]), 0.1, np.array([0.1, 0.5, 0.9]))
     assert found.train.values.shape == found.test.values.shape == (2, 3)
     assert np.broadcast_shapes(found.bayes.values.shape, (2, 3)) == (2, 3)
 
@@ -138,11 +138,14 @@ def test_other_arguments_are_refused():
         theory.kl_proportional(1.5, direction="forward")
     with pytest.raises(ValueError, match="ratio"):
         theory.kl_proportional(-0.5, direction="reverse")
-    with pytest.raises(ValueError, match="noise_to_signal"):
-        theory.losses(SPECTRUM, 20, 0.1, -1.0)
-    with pytest.raises(ValueError, match="noise_to_signal"):
-        theory.loss_excess(SPECTRUM, -1.0)
-    for alpha_bar in (0.0, -0.1, 1.5):
+    for alpha_bar in (0.0, -0.1, 1.0, 1.5, np.nan):
+        for call in (
+            lambda level: theory.losses(SPECTRUM, 20, 0.1, [0.5, level]),
+            lambda level: theory.bayes_loss(SPECTRUM, level),
+            lambda level: theory.loss_excess(SPECTRUM, level),
+        ):
+            with pytest.raises(ValueError, match="`alpha_bar` must"):
+                call(alpha_bar)
         with pytest.raises(ValueError, match="alpha_bar"):
             theory.training_losses(SPECTRUM, 20, 0.1, alpha_bar, TIMES)
         with pytest.raises(ValueError, match="alpha_bar"):

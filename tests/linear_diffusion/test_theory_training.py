@@ -117,7 +117,7 @@ def test_power_law_training_losses_have_honest_errors(samples):
 def test_training_starts_at_one_and_ends_at_the_optimum(name):
     spectrum, samples, a = w.spectrum(name, 60), np.array([20, 200]), 0.6
     found = training_losses(spectrum, samples, 0.1, a, np.array([0.0, 1e-6, 1e4]))
-    final = losses(spectrum, samples, 0.1, (1 - a) / a)
+    final = losses(spectrum, samples, 0.1, a)
     for part in ("train", "test"):
         values = getattr(found, part).values
         np.testing.assert_allclose(values[:, 0], 1, rtol=1e-6)

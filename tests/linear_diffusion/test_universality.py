@@ -29,7 +29,7 @@ def two_per_cent(draws, predicted):
 
 def test_losses_of_any_law_lie_within_two_per_cent_of_the_gaussian_theory(drawn):
     _, modes = drawn
-    predicted = theory.losses(SPECTRUM, SIZES, 0.01, 1 / 9)
+    predicted = theory.losses(SPECTRUM, SIZES, 0.01, 0.9)
     seen = losses_of_modes(modes, 0.01, 0.9)
     for draws, expected in zip(seen, (predicted.train, predicted.test), strict=True):
         two_per_cent(draws, expected.values)

@@ -52,7 +52,7 @@ def several_vectors(x):
 
 
 def mixed_cumulants(x):
-    inputs = MixedCumulant(covariance=4.0 + x, diffusion_time=0.4 + x)
+    inputs = MixedCumulant(covariance=4.0 + x, alpha_bar=0.4 + x)
     return ld.Problem(inputs, TiedDenoiser(sign=-1), 0.2 + x, update="spherical")
 
 

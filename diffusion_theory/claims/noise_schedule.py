@@ -20,21 +20,21 @@ __all__ = ["noise_schedule"]
 
 Array = NDArray[np.float64]
 RATE, SPIKE, OVERLAP, END = 0.1, 2.0, 0.2, 40.0
-PATH = "inputs.diffusion_time"
+PATH = "inputs.alpha_bar"
 KNOTS, STEPS = np.linspace(0, END, 6), 400
 DENOISER = TiedDenoiser(sign=-1)
 
 
-def spiked(diffusion_time: Any) -> MixedCumulant:
+def spiked(alpha_bar: Any) -> MixedCumulant:
     """Data with one spike of their covariance, at a level of the noise."""
-    return MixedCumulant(covariance=SPIKE, cumulant=None, diffusion_time=diffusion_time)
+    return MixedCumulant(covariance=SPIKE, cumulant=None, alpha_bar=alpha_bar)
 
 
-def problem(diffusion_times: Any) -> ld.Problem:
-    """A denoiser on the sphere, with a table of diffusion times in place of a single one."""
-    table = schedules.piecewise_linear(KNOTS, diffusion_times)
+def problem(levels: Any) -> ld.Problem:
+    """A denoiser on the sphere, with a table of levels in place of a single one."""
+    table = schedules.piecewise_linear(KNOTS, levels)
     return ld.Problem(
-        spiked(0.5), DENOISER, RATE, update="spherical", protocol={PATH: table}
+        spiked(0.4), DENOISER, RATE, update="spherical", protocol={PATH: table}
     )  # fmt: skip
 
 
@@ -43,12 +43,12 @@ def error(overlaps: ld.Overlaps) -> jax.Array:
     return 1 - overlaps.signal[0, 0] ** 2
 
 
-def flow_error(diffusion_times: Array) -> float:
+def flow_error(levels: Array) -> float:
     """The same at the end of the two-overlap flow of `diffusion_theory.theory`."""
     step, alpha = END / STEPS, np.array([OVERLAP])
 
     def velocity(tau: float, overlap: Array) -> Array:
-        inputs = spiked(float(np.interp(tau, KNOTS, diffusion_times)))
+        inputs = spiked(float(np.interp(tau, KNOTS, levels)))
         return theory.overlap_velocity(inputs, DENOISER, RATE, overlap)
 
     for tau in step * np.arange(STEPS):
@@ -61,8 +61,8 @@ def flow_error(diffusion_times: Array) -> float:
     "diffusion/noise-schedule",
     statement=(
         "Little noise shows a denoiser the spike of the covariance sooner, much noise lets it come "
-        "closer in the end. The best level grows with the training time, and leaves less error than "
-        "the best constant level."
+        "closer in the end. The best noise grows with the training time, and leaves less error "
+        "than the best constant level."
     ),
     source="Derived here; noise schedules of denoisers: Mori, Mignacco and others, 2025.",
     seconds=25,
@@ -71,15 +71,15 @@ def noise_schedule(run: Run) -> Evidence:
     """The optimal noise schedule beside the best constant level, and simulations of both."""
     size, replicas = (500, 256) if run.quick else (2000, 1024)
     best = ld.optimise(
-        problem(np.full(KNOTS.size, 0.5)), over=f"protocol.{PATH}", objective=error,
-        bounds={f"protocol.{PATH}": (0.05, 3.0)}, until=END, points=2**8, method="tensor",
+        problem(np.full(KNOTS.size, 0.4)), over=f"protocol.{PATH}", objective=error,
+        bounds={f"protocol.{PATH}": (0.01, 0.95)}, until=END, points=2**8, method="tensor",
         start=ld.Overlaps(np.array([[OVERLAP]]), np.array([[[1 - OVERLAP**2]]]), {}),
         tolerance=1e-5, accuracy=1e-3,
     )  # fmt: skip
     levels = best.numbers[f"protocol.{PATH}"]
     steady = best.constants[f"protocol.{PATH}"]
 
-    def simulated(protocol: ld.Problem | None, index: int) -> ld.Measurement:
+    def simulated(protocol: Any, index: int) -> ld.Measurement:
         return ld.simulate(
             protocol, dimension=size, times=[END], replicas=replicas, level="overlaps",
             key=jax.random.fold_in(run.key, index), start=best.initial, observe={"error": error},
@@ -104,8 +104,9 @@ def noise_schedule(run: Run) -> Evidence:
     panels = {
         "levels": Panel(
             _figure(best, levels, steady),
-            "Left: the best diffusion time t of the samples at each training time (markers: values "
-            "of the table; dashed: best constant). Right: limits of 1 - overlap^2 under both.",
+            "Left: the best share alpha-bar of the signal in the samples at each training time "
+            "(markers: values of the table; dashed: best constant). Right: limits of "
+            "1 - overlap^2 under both.",
         )
     }
     notes = (
@@ -128,11 +129,12 @@ def _figure(best: ld.Optimum, levels: Array, steady: float) -> Figure:
         left.plot(KNOTS, levels, style.marker, color=style.colour)
         left.plot(KNOTS, levels, color=style.colour, lw=0.5)
         left.axhline(steady, ls="--", color="0.5")
-        left.set(xlabel=r"training time $\tau$", ylabel="diffusion time $t$")
-        given = {"times": times, "start": best.initial, "observe": {"error": error}}
+        left.set(xlabel=r"training time $\tau$", ylabel=r"share of the signal $\bar\alpha$")
+        given: Any = {"times": times, "start": best.initial, "observe": {"error": error}}
         for one, line, label in (
             (best.problem, "-", "schedule"), (best.constant_problem, "--", "constant"),
         ):  # fmt: skip
+            assert one is not None
             limit = ld.integrate(one, points=2**8, method="tensor", accuracy=1e-2, **given)
             colour = style.colour if label == "schedule" else "0.5"
             right.plot(times, limit.values["error"], line, color=colour, label=label)

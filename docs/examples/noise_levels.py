@@ -6,12 +6,12 @@ import numpy as np
 import diffusion_theory as dt
 import learning_dynamics as ld
 
-# %% A denoiser on the sphere, data with one spike, and a table of diffusion times
-knots, path = np.linspace(0, 40, 6), "inputs.diffusion_time"
+# %% A denoiser on the sphere, data with one spike, and a table of noise levels
+knots, path = np.linspace(0, 40, 6), "inputs.alpha_bar"
 problem = ld.Problem(
     dt.MixedCumulant(covariance=2.0, cumulant=None), dt.TiedDenoiser(sign=-1), 0.1,
     update="spherical",
-    protocol={path: ld.schedules.piecewise_linear(knots, np.full(6, 0.5))},
+    protocol={path: ld.schedules.piecewise_linear(knots, np.full(6, 0.4))},
 )  # fmt: skip
 
 
@@ -22,7 +22,7 @@ def error(overlaps):
 
 # %% The levels that leave the least error at tau = 40, from an overlap of 0.2
 best = ld.optimise(
-    problem, over=f"protocol.{path}", bounds={f"protocol.{path}": (0.05, 3.0)},
+    problem, over=f"protocol.{path}", bounds={f"protocol.{path}": (0.01, 0.95)},
     objective=error, start=ld.order_parameters([[0.2]], [[1.0]]), until=40.0,
     points=2**8, method="tensor", tolerance=1e-5, accuracy=1e-3,
 )  # fmt: skip

@@ -219,9 +219,10 @@ def _committee() -> ld.Optimum:
 def _simulated(optimum: ld.Optimum, constant: bool, run: Run, index: int) -> ld.Measurement:
     """Objective at the end of simulated replicas."""
     size, replicas = _size(run)
+    problem: Any = optimum.constant_problem if constant else optimum.problem
     return ld.simulate(
-        optimum.constant_problem if constant else optimum.problem, dimension=size,
-        times=optimum.limit.times[-1:], replicas=replicas, key=jax.random.fold_in(run.key, index),
+        problem, dimension=size, times=optimum.limit.times[-1:], replicas=replicas,
+        key=jax.random.fold_in(run.key, index),
         level="overlaps", start=optimum.initial, observe={"objective": optimum.objective},
     ).measurement(["objective"])  # fmt: skip
 

@@ -276,9 +276,13 @@ def dimension_of(one):
 
 
 def rule(one):
-    """Quadrature of theory: an exact rule, or points whose error is known where there is a kink."""
+    """Quadrature of theory: an exact rule, or points whose error is known.
+
+    The latter where there is a kink, or where a rule would need nodes for many fields.
+    """
     kinks = one.clip is not None or one.normalise
-    return {"points": 2**15} if kinks else {"method": "tensor"}
+    many = one.repeats > 1 and one.batch * one.learner.neurons > 4
+    return {"points": 2**15} if kinks or many else {"method": "tensor"}
 
 
 def check_limit(combination):

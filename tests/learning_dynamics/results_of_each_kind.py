@@ -12,6 +12,7 @@ from flax import nnx
 import learning_dynamics as ld
 from diffusion_theory.networks.learning import DenoiserLearning
 from fourier_simplicity.networks.learning import CueLearning
+from fourier_simplicity.rungs import BetweenClasses
 from learning_dynamics.limit.accuracy import Estimate
 from learning_dynamics.search.forms import Form
 from learning_dynamics.search.information_exponent import Direction
@@ -175,8 +176,12 @@ KINDS = {
     "Comparisons": comparisons,
     "Training": training,
     "CueLearning": lambda: CueLearning(
-        np.array([0, 1, 5]), {"amplitude": RNG.random((4, 3)), "phase": RNG.random((4, 3))}, 0.5
+        np.array([0, 1, 5]),
+        {"mean-only": RNG.random((4, 3)), "phase": RNG.random((4, 3))},
+        0.5,
+        {"mean": BetweenClasses(0.25, 0.01, 1e-9)},
     ),
+    "BetweenClasses": lambda: BetweenClasses(0.25, 0.01, 1e-9),
     "DenoiserLearning": denoiser,
 }  # fmt: skip
 

@@ -7,11 +7,11 @@ variance (each channel its own mean): its contrast tells no class.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -28,12 +28,12 @@ from fourier_simplicity.surrogates import (
 from learning_dynamics.images import ImageSet, cut_patches, split_by_region
 from learning_dynamics.images.patches import generator
 from learning_dynamics.random import check_key
-from learning_dynamics.training import shift
-from learning_dynamics.validation import between, positive_integer, reject
+from learning_dynamics.validation import between, one_of, positive_integer, reject
 
 __all__ = [
     "CONFLICT_AMPLITUDES",
     "CONFLICT_PHASES",
+    "CUES",
     "MEAN_ONLY",
     "MEAN_REMOVED",
     "PHASES_ALONE",
@@ -48,6 +48,8 @@ CONFLICT_AMPLITUDES = "conflict, by amplitudes"
 CONFLICT_PHASES = "conflict, by phases"
 MEAN_ONLY, MEAN_REMOVED = "mean-only", "mean-removed"
 PHASES_ALONE = "phase-only, mean removed"
+MEANS = (MEAN_ONLY, MEAN_REMOVED, PHASES_ALONE)
+CUES = ("real", "amplitude-only", "phase-only", *MEANS, CONFLICT_AMPLITUDES, CONFLICT_PHASES)
 STRIPS = 10  # of a photograph, whose patches count as independent of each other
 FLAT = 1e-5  # deviation of a patch below which there is nothing to scale
 SPREAD = 16.0  # standard deviations that the range [0, 1] of an image set spans
@@ -245,6 +247,7 @@ def cue_sets(
     size: int | None = None,
     equal_spectra: bool = False,
     shifted: bool = False,
+    tests: Sequence[str] = CUES,
     fraction: float = 0.6,
     stride: int = 2,
     train_limit: int = 60_000,
@@ -277,6 +280,7 @@ def cue_sets(
         shifted: shift every image, also those that are tested, around the torus by a random
             amount: class means vanish, amplitudes and translation-invariant relations of phases
             stay. Train with `augment=shift`. Patches have random places already.
+        tests: names of the test sets to make, by default all.
         fraction: share of the width, or of each class, that goes to training.
         stride: distance of neighbouring patches.
         train_limit: most training images, equally many of each class.
@@ -286,10 +290,13 @@ def cue_sets(
 
     Raises:
         ValueError: on unlabelled or unequal images, a class with one image beside classes with
-            several, `size` missing or superfluous, `shifted` patches, images smaller than a patch,
-            limits below the number of classes, or a bad key.
+            several, `size` missing or superfluous, `shifted` patches, unknown `tests`, images
+            smaller than a patch, limits below the number of classes, or a bad key.
     """
     check_key(key)
+    asked = [one_of("tests", name, CUES) for name in tests]
+    if not asked:
+        raise reject("tests", "name at least one test set", tests)
     pixels, labels, names = _stacked(images, colour)
     draws = generator(jax.random.fold_in(key, 1))
     cut = _cut(labels, names, size, stride, fraction, draws)
@@ -297,7 +304,8 @@ def cue_sets(
     if shifted:
         if cut.size is not None:
             raise reject("shifted", "be left out where patches are cut", shifted)
-        real = np.asarray(shift(jnp.asarray(real), jax.random.fold_in(key, 2)))
+        places = generator(jax.random.fold_in(key, 2)).integers(0, real.shape[1:3], (len(real), 2))
+        real = np.stack([np.roll(x, by, (0, 1)) for x, by in zip(real, places, strict=True)])
     shared = np.asarray(mean_amplitude(real[cut.train], periodic=False))
     if equal_spectra:
         real = np.asarray(phase_only(real, shared, periodic=False))
@@ -318,7 +326,7 @@ def cue_sets(
             np.array([groups[c][i] for c, i in zip(classes, rows.place, strict=True)])
             for classes in (rows.label, rows.other)
         )
-        tests = surrogates(held[first])
+        made = surrogates(held[first])
         mixed = np.asarray(swap(held[first], held[second], periodic=False))
     else:
         order = np.argsort(known)  # one frame for each class
@@ -328,20 +336,20 @@ def cue_sets(
         patches, rows, place = _real_patches(cut, frames, test_limit, draws)
         pair = rows.label * (len(names) - 1) + rows.other - (rows.other > rows.label)
         mixed = patches.pop("mixed")[pair, place]
-        tests = {name: each[rows.label, place] for name, each in patches.items()}
+        made = {name: each[rows.label, place] for name, each in patches.items()}
     ours, others = rows.label.astype(np.int32), rows.other.astype(np.int32)
-    sets = {name: (_standardised(each), ours) for name, each in tests.items()}
-    sets |= _mean_sets(sets, jax.random.fold_in(key, 3))
+    sets = {name: (_standardised(each), ours) for name, each in made.items()}
     conflict = _standardised(mixed)
     sets[CONFLICT_AMPLITUDES], sets[CONFLICT_PHASES] = (conflict, ours), (conflict, others)
-    return CueSets(train, sets, names, strips)
+    if set(asked) & set(MEANS) and np.bincount(ours).min() > 1:
+        sets |= _mean_sets(sets, jax.random.fold_in(key, 3))
+    return CueSets(train, {name: sets[name] for name in CUES if name in {*asked} & {*sets}}, names,
+                   strips)  # fmt: skip
 
 
 def _mean_sets(sets: dict[str, Pair], key: jax.Array) -> dict[str, Pair]:
-    """Test sets with the class mean alone and without it; none if classes have one image."""
+    """Test sets with the class mean alone and without it."""
     (real, labels), (phases, _) = sets["real"], sets["phase-only"]
-    if np.bincount(labels).min() < 2:
-        return {}
     return {
         MEAN_ONLY: (np.asarray(class_mean_only(real, labels, key=key)), labels),
         MEAN_REMOVED: (np.asarray(class_mean_removed(real, labels)), labels),

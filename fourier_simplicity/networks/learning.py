@@ -12,11 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from fourier_simplicity.networks.architectures import TwoLayer, accuracy, cross_entropy
 from fourier_simplicity.networks.cues import MEAN_ONLY, PHASES_ALONE, CueSets
+from fourier_simplicity.networks.filters import FilterLearning, first_kernel, follow_filters
 from fourier_simplicity.rungs import (
     FEWEST,
     RUNGS,
@@ -45,7 +47,8 @@ __all__ = ["CueLearning", "learn_cues"]
 
 Array = NDArray[Any]
 ADAM = optax.adam(1e-3)  # one object, so that runs share their compilation
-LAST = 2**32 - 1  # fold of the key that no seed uses
+FILTERS = "filters"
+LAST, CLONES = 2**32 - 1, 2**32 - 2  # folds of the key that no seed uses
 ALONE = dict(zip(RUNGS, (MEAN_ONLY, "amplitude-only", PHASES_ALONE), strict=True))  # test sets
 
 
@@ -61,12 +64,14 @@ class CueLearning:
         offered: rung ("mean", "amplitudes", "phases") -> what it tells of the classes in the
             training images as they are drawn, augmentation included (`offered_rungs`); empty where
             a class has fewer than four of them.
+        filters: the first layer along training, if it was followed.
     """
 
     steps: NDArray[np.int64]
     accuracy: dict[str, Array]
     chance: float
     offered: dict[str, BetweenClasses] = field(default_factory=dict)
+    filters: FilterLearning | None = None
 
     __repr__ = short_text.represent
 
@@ -149,26 +154,33 @@ class CueLearning:
             lines: name -> accuracy of horizontal lines in grey.
         """
         figure, grid = new_figure(1, 1, width=7.0, height=4.6)
-        axes = grid[0, 0]
-        chosen = list(self.accuracy) if names is None else list(names)
-        seen = self.measurement(chosen)
-        for i, name in enumerate(chosen):
-            draw_simulation(
-                axes, self.steps, seen.values[i], seen.standard_error[i], index=i, label=name
-            )
-            draw_theory(axes, self.steps, seen.values[i], index=i)
-        axes.axhline(self.chance, color=GREY, linewidth=0.7, label="chance")
+        self.draw(grid[0, 0], names)
         styles = ["--", "-.", (0, (1, 1)), (0, (5, 1))]
         for (name, value), style in zip((lines or {}).items(), styles, strict=False):
-            axes.axhline(value, color=GREY, linewidth=1.1, linestyle=style, label=name)
+            grid[0, 0].axhline(value, color=GREY, linewidth=1.1, linestyle=style, label=name)
+        legend_below(figure)
+        return figure
+
+    def draw(self, axes: Axes, names: Sequence[str] | None = None) -> None:
+        """Draw the curves of `plot` on axes of another figure.
+
+        Args:
+            axes: where to draw.
+            names: test sets, by default all; the place in this list chooses the colour.
+        """
+        chosen = list(self.accuracy) if names is None else list(names)
+        curves = self.measurement(chosen)
+        for i, name in enumerate(chosen):
+            values, errors = curves.values[i], curves.standard_error[i]
+            draw_simulation(axes, self.steps, values, errors, index=i, label=name)
+            draw_theory(axes, self.steps, values, index=i)
+        axes.axhline(self.chance, color=GREY, linewidth=0.7, label="chance")
         axes.set_xscale("symlog", linthresh=float(self.steps[self.steps > 0].min()))
         axes.set(xlabel="updates", ylabel="accuracy", xlim=(0, 1.3 * self.steps[-1]))
         if self.offered:
             with figure_style():
-                told = f"offered: {_named(self._offers())}; used in the end: {_named(self.used)}"
+                told = f"offered: {_named(self._offers())}\nused in the end: {_named(self.used)}"
                 axes.set_title(told, loc="left", fontsize=9)
-        legend_below(figure)
-        return figure
 
 
 def _named(rungs: dict[str, bool]) -> str:
@@ -183,12 +195,16 @@ def _observe(network: Any, tests: Any, key: jax.Array) -> dict[str, jax.Array]:
     }
 
 
+def _observe_filters(network: Any, tests: Any, key: jax.Array) -> dict[str, jax.Array]:
+    return {FILTERS: first_kernel(network), **_observe(network, tests, key)}
+
+
 def _alike(sets: CueSets) -> list[list[str]]:
     """Names of test sets of equal shape, so that each shape is compiled once."""
-    names: dict[tuple[int, ...], list[str]] = {}
+    groups: dict[tuple[int, ...], list[str]] = {}
     for name, (images, _) in sets.tests.items():
-        names.setdefault(images.shape, []).append(name)
-    return list(names.values())
+        groups.setdefault(images.shape, []).append(name)
+    return list(groups.values())
 
 
 def _stacks(sets: CueSets, alike: list[list[str]]) -> dict[str, tuple[jax.Array, jax.Array]]:
@@ -212,6 +228,7 @@ def learn_cues(
     optimiser: optax.GradientTransformation = ADAM,
     augment: Augmentation | None = None,
     together: int | None = 1,
+    subspace: int | None = None,
     key: jax.Array,
     tracker: Tracking = "auto",
 ) -> CueLearning:
@@ -232,11 +249,15 @@ def learn_cues(
         optimiser: an optax transformation; keep the object, so that calls share a compilation.
         augment: as of `Minibatches`; it must keep what the sets are compared by.
         together: networks trained at once, as of `train`.
+        subspace: dimension of the principal subspace of the patches with which the filters of the
+            first layer are compared along training (`follow_filters`; `principal_dimension` is a
+            choice), steps beginning with 0. None does not follow the filters.
         key: typed random key.
         tracker: progress bar, as of `learning_dynamics.simulate`.
 
     Raises:
-        ValueError: as `Minibatches` and `train`, or if the sets differ in shape or number.
+        ValueError: as `Minibatches` and `train`, if the sets differ in shape, number or cues,
+            or as `follow_filters`.
     """
     at = log_steps(6000, points=16, first=3) if steps is None else np.asarray(steps)
     each = [sets] if isinstance(sets, CueSets) else list(sets)
@@ -245,6 +266,8 @@ def learn_cues(
     first = each[0]
     if any(s.shape != first.shape or s.class_names != first.class_names for s in each):
         raise reject("sets", "have one shape and the same classes", [s.shape for s in each])
+    if any(set(s.tests) != set(first.tests) for s in each):
+        raise reject("sets", "have the same cues", [list(s.tests) for s in each])
     offered = _offered(first, augment, key)
     mean = offered.get("mean")
     if mean is not None and mean.significant:
@@ -265,7 +288,7 @@ def learn_cues(
         batches if len(each) > 1 else batches[0],
         optimiser=optimiser,
         steps=at,
-        observe=_observe,
+        observe=_observe if subspace is None else _observe_filters,
         tests=tests if len(each) > 1 else tests[0],
         key=key,
         replicas=seeds,
@@ -274,11 +297,16 @@ def learn_cues(
     )
     curves = {
         name: run.values[str(number)][:, :, place]
-        for number, names in enumerate(alike)
-        for place, name in enumerate(names)
+        for number, group in enumerate(alike)
+        for place, name in enumerate(group)
     }
     ordered = {name: curves[name] for name in first.tests}
-    return CueLearning(run.steps, ordered, first.chance, offered)
+    filters = None
+    if subspace is not None:
+        own = each if len(each) > 1 else each * seeds
+        fold = jax.random.fold_in(key, CLONES)
+        filters = follow_filters(run.steps, run.values[FILTERS], own, subspace, key=fold)
+    return CueLearning(run.steps, ordered, first.chance, offered, filters)
 
 
 def _offered(

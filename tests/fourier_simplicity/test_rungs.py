@@ -191,7 +191,7 @@ def test_learning_tells_what_is_offered_and_used_and_warns_of_means(sets_of_digi
     assert gains.coordinates["rung"].tolist() == ["mean", "amplitudes", "phases"]
     np.testing.assert_allclose(gains.values[0, 1], aligned.accuracy[MEAN_ONLY][:, 1].mean() - 0.1)
     title = aligned.plot(["real", MEAN_ONLY]).axes[0].get_title(loc="left")
-    assert title == "offered: mean, amplitudes, phases; used in the end: mean"
+    assert title == "offered: mean, amplitudes, phases\nused in the end: mean"
 
 
 @pytest.mark.slow

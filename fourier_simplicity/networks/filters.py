@@ -199,6 +199,8 @@ def excess_kurtosis(responses: ArrayLike) -> Array:
     Its mean is zero for Gaussian responses at any number of them, and the excess kurtosis
     up to 1/n for others. A column without variance has NaN.
 
+    Equation: :eq:`eq:phases-kurtosis`.
+
     Args:
         responses: shape (n, filters), n > 3.
 
@@ -258,6 +260,8 @@ def follow_filters(
 
     The subspace is that of the leading eigenvectors of the covariance of training patches; the
     responses are those to patches of the test set "real".
+
+    Equation: :eq:`eq:phases-overlap`.
 
     Args:
         steps: numbers of updates, shape (observations,), beginning with 0.

@@ -158,6 +158,19 @@ def test_cue_sets_with_the_class_mean_alone_and_without_it(sets_of_digits):
         )
 
 
+def test_chosen_test_sets_are_those_of_all(sets_of_digits):
+    images, key = load_bundled("digits"), jax.random.key(20241)
+    two = cue_sets(images, tests=["mean-only", "real"], key=key)
+    assert list(two.tests) == ["real", "mean-only"]
+    for name, (pixels, labels) in two.tests.items():
+        np.testing.assert_array_equal(pixels, sets_of_digits[0].tests[name][0])
+        np.testing.assert_array_equal(labels, sets_of_digits[0].tests[name][1])
+    with pytest.raises(ValueError, match="`tests` must be one of"):
+        cue_sets(images, tests=["amplitudes"], key=key)
+    with pytest.raises(ValueError, match="`tests` must name at least one test set"):
+        cue_sets(images, tests=[], key=key)
+
+
 def test_shifted_sets_lose_their_means_and_keep_their_amplitudes(sets_of_digits, key):
     still, moved = sets_of_digits
     for a, b in ((still.train, moved.train), (still.tests["real"], moved.tests["real"])):

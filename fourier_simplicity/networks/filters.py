@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +30,10 @@ from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = [
     "FilterLearning",
+    "check_subspace",
     "excess_kurtosis",
     "first_kernel",
+    "first_layer",
     "follow_filters",
     "gaussian_clones",
     "principal_dimension",
@@ -157,11 +160,22 @@ def first_kernel(network: Any) -> jax.Array:
     Raises:
         ValueError: if the network has none of these layers.
     """
+    return jnp.asarray(first_layer(network)[...])
+
+
+def first_layer(network: Any) -> Any:
+    """The parameter behind `first_kernel`, whose array may be abstract.
+
+    Args:
+        network: as of `first_kernel`.
+
+    Raises:
+        ValueError: as `first_kernel`.
+    """
     for name in ("first", "stem", "layers"):
         layer = getattr(network, name, None)
         if layer is not None:
-            kernel = (layer[0] if name == "layers" else layer).kernel
-            return jnp.asarray(kernel[...])
+            return (layer[0] if name == "layers" else layer).kernel
     raise reject("build", "make a network with a layer `first`, `stem` or `layers`", type(network))
 
 
@@ -246,6 +260,27 @@ def gaussian_clones(rows: ArrayLike, labels: ArrayLike, *, key: jax.Array) -> Ar
         factor = np.linalg.qr(members - mean, mode="r") / np.sqrt(len(members) - 1)
         clones[chosen] = mean + rng.standard_normal((len(members), len(factor))) @ factor
     return clones
+
+
+def check_subspace(network: Any, steps: ArrayLike, dimension: int) -> None:
+    """Refuse before training what `follow_filters` would refuse after it.
+
+    Args:
+        network: whose arrays may be abstract.
+        steps: numbers of updates.
+        dimension: of the principal subspace.
+
+    Raises:
+        ValueError: if the steps do not begin with 0, the network has no first layer that is known,
+            or the subspace is not smaller than its inputs.
+    """
+    if np.atleast_1d(steps)[0] != 0:
+        raise reject("steps", "begin with 0, where filters start", np.atleast_1d(steps)[0])
+    inputs = math.prod(first_layer(network).shape[:-1])
+    if positive_integer("subspace", dimension) >= inputs:
+        raise reject(
+            "subspace", f"be smaller than the {inputs} directions of the patches", dimension
+        )
 
 
 def follow_filters(

@@ -18,7 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from fourier_simplicity.networks.architectures import TwoLayer, accuracy, cross_entropy
 from fourier_simplicity.networks.cues import MEAN_ONLY, PHASES_ALONE, CueSets
-from fourier_simplicity.networks.filters import FilterLearning, first_kernel, follow_filters
+from fourier_simplicity.networks.filters import (
+    FilterLearning,
+    check_subspace,
+    first_kernel,
+    follow_filters,
+)
 from fourier_simplicity.rungs import (
     FEWEST,
     RUNGS,
@@ -268,6 +273,9 @@ def learn_cues(
         raise reject("sets", "have one shape and the same classes", [s.shape for s in each])
     if any(set(s.tests) != set(first.tests) for s in each):
         raise reject("sets", "have the same cues", [list(s.tests) for s in each])
+    make = _Build(build, first.shape, len(first.class_names))
+    if subspace is not None:
+        check_subspace(nnx.eval_shape(lambda: make(nnx.Rngs(0))), at, subspace)
     offered = _offered(first, augment, key)
     mean = offered.get("mean")
     if mean is not None and mean.significant:
@@ -278,7 +286,6 @@ def learn_cues(
             "random shifts"
         )
         warnings.warn(message, ClassMeansDiffer, stacklevel=2)
-    make = _Build(build, first.shape, len(first.class_names))
     batches = [Minibatches(one.train, batch, augment) for one in each]
     alike = _alike(first)
     tests = [_stacks(one, alike) for one in each]
@@ -303,9 +310,9 @@ def learn_cues(
     ordered = {name: curves[name] for name in first.tests}
     filters = None
     if subspace is not None:
-        own = each if len(each) > 1 else each * seeds
+        of_seeds = each if len(each) > 1 else each * seeds
         fold = jax.random.fold_in(key, CLONES)
-        filters = follow_filters(run.steps, run.values[FILTERS], own, subspace, key=fold)
+        filters = follow_filters(run.steps, run.values[FILTERS], of_seeds, subspace, key=fold)
     return CueLearning(run.steps, ordered, first.chance, offered, filters)
 
 

@@ -160,6 +160,20 @@ def test_subspaces_and_steps_that_make_no_sense_are_refused():
         follow_filters([0, 7], weights, [axis_sets()], 0, key=KEY)
 
 
+@pytest.mark.parametrize(
+    ("steps", "subspace", "message"),
+    [
+        ([1, 2], 2, "`steps` must begin with 0"),
+        ([0, 2], 6, "`subspace` must be smaller than the 6 directions"),
+        ([0, 2], 0, "`subspace` must be"),
+        ([0, 2], 1.5, "`subspace` must be"),
+    ],
+)
+def test_a_subspace_that_makes_no_sense_is_refused_before_training(steps, subspace, message):
+    with pytest.raises(ValueError, match=message):
+        learn_cues(axis_sets(), seeds=2, steps=steps, subspace=subspace, key=KEY)
+
+
 def test_principal_dimension_is_the_participation_ratio():
     assert principal_dimension(axis_sets()) == round(SPREAD.sum() ** 2 / np.sum(SPREAD**2))
 

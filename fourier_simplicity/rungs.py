@@ -211,11 +211,15 @@ def offered_rungs(
     member = np.eye(int(classes.max()) + 1)[classes]
     means = np.tensordot(member / member.sum(axis=0), batch, ((0,), (0,)))
     features = {
-        "mean": batch,
-        "amplitudes": _amplitudes(batch),
-        "phases": _triples(batch - means[classes]),
+        "mean": batch.reshape(len(batch), -1),
+        "amplitudes": _amplitudes(batch).reshape(len(batch), -1),
+        "phases": _triples(batch - means[classes]).reshape(len(batch), -1),
     }
-    return {name: between_classes(rows, classes, groups=units) for name, rows in features.items()}
+    nothing = BetweenClasses(0.0, 0.0, 1.0)  # of images without modes, or without triples of them
+    return {
+        name: between_classes(rows, classes, groups=units) if rows.shape[1] else nothing
+        for name, rows in features.items()
+    }
 
 
 def _half(height: int, width: int) -> list[tuple[int, int]]:
@@ -256,6 +260,6 @@ def _triples(batch: Array) -> Array:
         mirror = tuple(sorted((-a % height, -b % width) for a, b in name))
         if (0, 0) not in name:
             triples.setdefault(frozenset((name, mirror)), (k, q, opposite))
-    k, q, opposite = np.array(list(triples.values()), int).reshape(-1, 3, 2).transpose(1, 2, 0)
-    products = phase[:, k[0], k[1]] * phase[:, q[0], q[1]] * phase[:, opposite[0], opposite[1]]
+    rows, columns = np.array(list(triples.values()), int).reshape(-1, 3, 2).transpose(2, 1, 0)
+    products = np.prod(phase[:, rows, columns], axis=1)
     return np.concatenate([products.real, products.imag], axis=1)

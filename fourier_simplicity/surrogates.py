@@ -266,7 +266,7 @@ def swap(amplitudes: ArrayLike, phases: ArrayLike, *, periodic: bool = True) -> 
 def _labelled(images: ArrayLike, labels: ArrayLike, fewest: int) -> tuple[jax.Array, jax.Array]:
     """Images, and labels that count the classes from zero on."""
     batch = _batch("images", images)
-    given = labels if is_traced(labels) else plain_array("labels", labels)
+    given: Any = labels if is_traced(labels) else plain_array("labels", labels)
     if given.shape != batch.shape[:1] or not np.issubdtype(given.dtype, np.integer):
         got = f"{given.dtype} of shape {given.shape}"
         raise reject("labels", f"be {batch.shape[0]} integers, one for each image", got)

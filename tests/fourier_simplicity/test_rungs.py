@@ -21,6 +21,7 @@ from fourier_simplicity.inspections import _classes
 from fourier_simplicity.networks import TwoLayer, cue_sets, learn_cues
 from fourier_simplicity.networks.cues import MEAN_ONLY, MEAN_REMOVED, PHASES_ALONE
 from fourier_simplicity.networks.learning import CueLearning
+from fourier_simplicity.rungs import _amplitudes, _triples
 from learning_dynamics.images import ImageSet, load_bundled
 from learning_dynamics.inspection.samples import as_samples
 from learning_dynamics.training import shift
@@ -270,6 +271,23 @@ def test_samples_keep_the_label_of_each_row():
 def test_bad_features_and_labels_are_refused_by_name(features, labels, groups, message):
     with pytest.raises(ValueError, match=message):
         between_classes(features, labels, groups=groups)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (5, 6), (3, 4, 2)])
+def test_amplitudes_and_triples_of_phases_do_not_change_when_images_are_shifted(shape):
+    images = np.random.default_rng(0).standard_normal((6, *shape))
+    moved = np.roll(images, (2, 1), axis=(1, 2))
+    for features in (_amplitudes, _triples):
+        np.testing.assert_allclose(features(moved), features(images), atol=1e-9)
+        assert features(images).shape[1] > 5
+    np.testing.assert_allclose(_triples(3.0 * images), _triples(images), atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 2), (3, 1)])
+def test_images_of_a_few_pixels_offer_what_there_is(shape):
+    images = np.random.default_rng(1).standard_normal((20, *shape))
+    offered = offered_rungs(images, np.arange(20) % 2)
+    assert [each.significant for each in offered.values()] == [False] * 3
 
 
 def test_images_of_another_rank_are_refused_by_name():

@@ -89,11 +89,17 @@ class CueLearning:
             "at the end": ", ".join(f"{name} {value:.3f}" for name, value in ends.items()),
             "chance": f"{self.chance:.3g}",
             "offered": _named(self._offers()),
-            "used": _named(self.used),
+            "used": self._uses(),
         }
 
     def _offers(self) -> dict[str, bool]:
         return {rung: each.significant for rung, each in self.offered.items()}
+
+    def _uses(self) -> str:
+        """Rungs that are used, and those whose test set is missing, which may be used too."""
+        used = self.used
+        missing = [rung for rung in RUNGS if used and rung not in used]
+        return _named(used) + (f" (not tested: {', '.join(missing)})" if missing else "")
 
     def gains(self) -> Measurement:
         """Accuracy above chance on the test set of each rung alone, coordinates (rung, step).
@@ -184,7 +190,7 @@ class CueLearning:
         axes.set(xlabel="updates", ylabel="accuracy", xlim=(0, 1.3 * self.steps[-1]))
         if self.offered:
             with figure_style():
-                told = f"offered: {_named(self._offers())}\nused in the end: {_named(self.used)}"
+                told = f"offered: {_named(self._offers())}\nused in the end: {self._uses()}"
                 axes.set_title(told, loc="left", fontsize=9)
 
 

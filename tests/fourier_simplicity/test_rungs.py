@@ -225,6 +225,10 @@ def test_what_cannot_be_told_is_left_out():
         bare.gains()
     one = CueLearning(np.array([0, 1]), {MEAN_ONLY: np.full((1, 2), 0.5)}, 0.5)
     assert one.used == {}
+    spread = np.array([[0.5, 0.9], [0.5, 0.901], [0.5, 0.902]])
+    some = CueLearning(np.array([0, 1]), {"amplitude-only": spread}, 0.5)
+    assert some.used == {"amplitudes": True}
+    assert repr(some).endswith("amplitudes (not tested: mean, phases)")
 
 
 def test_an_inspection_of_labelled_images_tells_their_rungs():

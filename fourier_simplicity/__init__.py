@@ -12,6 +12,12 @@ from fourier_simplicity.modes import (
     wave_vectors,
 )
 from fourier_simplicity.moments import autocovariance, bispectrum, mode_moment, trispectrum
+from fourier_simplicity.rungs import (
+    BetweenClasses,
+    ClassMeansDiffer,
+    between_classes,
+    offered_rungs,
+)
 from fourier_simplicity.simulation import (
     TieOverlap,
     even_start,
@@ -21,6 +27,8 @@ from fourier_simplicity.simulation import (
 )
 from fourier_simplicity.surrogates import (
     amplitude_only,
+    class_mean_only,
+    class_mean_removed,
     mean_amplitude,
     periodic_component,
     phase_only,
@@ -40,6 +48,8 @@ from fourier_simplicity.theory import (
 from fourier_simplicity.ties import Template, Tie, harmonic, quartet, triad
 
 __all__ = [
+    "BetweenClasses",
+    "ClassMeansDiffer",
     "FourierInputs",
     "SingleNeuron",
     "Template",
@@ -51,7 +61,10 @@ __all__ = [
     "activation_function",
     "amplitude_only",
     "autocovariance",
+    "between_classes",
     "bispectrum",
+    "class_mean_only",
+    "class_mean_removed",
     "correlation",
     "detection_auc",
     "draw",
@@ -65,6 +78,7 @@ __all__ = [
     "mode_moment",
     "network_problem",
     "neuron_diffusion",
+    "offered_rungs",
     "periodic_component",
     "phase_only",
     "phase_problem",

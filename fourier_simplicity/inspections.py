@@ -1,4 +1,4 @@
-"""`fourier/phases`: what phases would cost on these pictures, and surrogates of them."""
+"""`fourier/phases`: which rungs tell classes apart, what phases would cost, and surrogates."""
 
 import jax
 import numpy as np
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from fourier_simplicity.claims.input_model import SOURCE
 from fourier_simplicity.inputs import FourierInputs
 from fourier_simplicity.modes import power_law_spectrum, spectrum_from_fields, wave_number
+from fourier_simplicity.rungs import FEWEST, RUNGS, BetweenClasses, offered_rungs
 from fourier_simplicity.surrogates import (
     amplitude_only,
     mean_amplitude,
@@ -48,17 +49,60 @@ def phases(samples: Samples, key: jax.Array) -> Findings:
         note = "Phases are those of images: rows of features have none."
         return Findings(notes=[note])
     panels = {"surrogates": Panel(_sheet(samples.pictures, key), SURROGATES)}
+    classes, notes = _classes(samples)
     windows = samples.windows
     if windows is None or not _scales(windows.shape[1:]):
         note = "Pictures of this size hold no quartet of modes that could be scaled."
-        return Findings(panels=panels, notes=[note])
+        return Findings(classes, panels=panels, notes=[*notes, note])
     numbers, figure = _effective(windows)
     panels = {"effective-dimension": Panel(figure, EFFECTIVE), **panels}
-    notes = [
+    notes.append(
         "The cost is that of a quartet of tied phases in a model with this spectrum, all phases "
         "but the tied ones random; whether these pictures hold such a tie is not measured here."
-    ]
-    return Findings(numbers, panels=panels, notes=notes)
+    )
+    return Findings([*classes, *numbers], panels=panels, notes=notes)
+
+
+MEANINGS = {
+    "mean": "of the pixels: first-order statistics, which live in the phases and are learned first",
+    "amplitudes": "of |X_k|: pair correlations, the same wherever an object is",
+    "phases": "of triples of phases without the class mean, the same wherever an object is",
+}
+
+
+def _classes(samples: Samples) -> tuple[list[Number], list[str]]:
+    """What of mean, amplitudes and phases tells the classes apart, if the rows have classes."""
+    if samples.labels is None or samples.images is None:
+        return [], []
+    present, places = np.unique(samples.labels, return_inverse=True)
+    counts = np.bincount(places)
+    if len(present) < 2 or counts.max() == 1:  # pictures, of which each is its own class
+        return [], []
+    if counts.min() < FEWEST:
+        note = f"Which rungs the classes differ in is told from {FEWEST} images of every class on."
+        return [], [note]
+    images = np.asarray(periodic_component(samples.images), np.float64)
+    images = images - images.mean(axis=(1, 2), keepdims=True)
+    offered = offered_rungs(images, places)
+    numbers = [
+        Number(f"{rung}: share of the variance between {len(present)} classes",
+               offered[rung].share, offered[rung].error, MEANINGS[rung])
+        for rung in RUNGS
+    ]  # fmt: skip
+    return numbers, [_offer(offered)]
+
+
+def _offer(offered: dict[str, BetweenClasses]) -> str:
+    """One sentence on the rungs, and a warning where class means differ."""
+    levels = "; ".join(f"{rung} (p = {offered[rung].p_value:.2g})" for rung in RUNGS)
+    names = [rung for rung in RUNGS if offered[rung].significant]
+    text = f"The classes differ in: {', '.join(names) or 'none of them'}. Tested were {levels}."
+    if offered["mean"].significant:
+        text += (
+            " Class means differ, so that phases can win before amplitudes: they hold the means. "
+            "Under random shifts only amplitudes and translation-invariant phases are left."
+        )
+    return text
 
 
 SURROGATES = (

@@ -1,4 +1,4 @@
-"""Surrogates of images: amplitudes without phases, phases without amplitudes, and swaps.
+"""Surrogates of images: amplitudes without phases, phases without amplitudes, swaps, class means.
 
 Images come as batches of shape (n, height, width) or (n, height, width, channels); X is their discrete
 Fourier transform over height and width. A surrogate is periodic on its frame. Make surrogates of whole
@@ -32,6 +32,8 @@ from learning_dynamics.validation import (
 
 __all__ = [
     "amplitude_only",
+    "class_mean_only",
+    "class_mean_removed",
     "mean_amplitude",
     "periodic_component",
     "phase_only",
@@ -259,3 +261,93 @@ def swap(amplitudes: ArrayLike, phases: ArrayLike, *, periodic: bool = True) -> 
         raise reject("phases", f"have shape {first.shape}", f"shape {second.shape}")
     found: jax.Array = _swapped(first, _periodic(second) if periodic else second)
     return found
+
+
+def _labelled(images: ArrayLike, labels: ArrayLike, fewest: int) -> tuple[jax.Array, jax.Array]:
+    """Images, and labels that count the classes from zero on."""
+    batch = _batch("images", images)
+    given: Any = labels if is_traced(labels) else plain_array("labels", labels)
+    if given.shape != batch.shape[:1] or not np.issubdtype(given.dtype, np.integer):
+        got = f"{given.dtype} of shape {given.shape}"
+        raise reject("labels", f"be {batch.shape[0]} integers, one for each image", got)
+    if not is_traced(given):
+        counts = np.unique(given, return_counts=True)[1]
+        if counts.min() < fewest:
+            demand = f"hold at least {fewest} images of every class"
+            raise reject("labels", demand, f"{counts.min()} of one")
+        return batch, jnp.asarray(np.unique(given, return_inverse=True)[1], jnp.int32)
+    places = jnp.unique(given, return_inverse=True, size=batch.shape[0])[1]
+    return batch, places.astype(jnp.int32)
+
+
+def _class_means(rows: jax.Array, places: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Mean of its class for each row, images of that class, and the mean over the classes."""
+    n = rows.shape[0]
+    counts = jax.ops.segment_sum(jnp.ones(n, rows.dtype), places, n)
+    sums = jax.ops.segment_sum(rows, places, n)
+    means = sums / jnp.maximum(counts, 1)[:, None]
+    classes = jnp.sum(counts > 0, dtype=rows.dtype)
+    return means[places], counts[places], means.sum(axis=0) / classes
+
+
+@jax.jit
+def _mean_removed(images: jax.Array, places: jax.Array) -> jax.Array:
+    rows = images.reshape(images.shape[0], -1)
+    mean, _, middle = _class_means(rows, places)
+    return (rows - mean + middle[None]).reshape(images.shape)
+
+
+def class_mean_removed(images: ArrayLike, labels: ArrayLike) -> jax.Array:
+    """Class means taken out: x - mean of its class + mean of all class means.
+
+    All classes have the same mean, exactly. Every cumulant of order two and more of every class,
+    hence its covariance, is that of the images.
+
+    Equation: :eq:`eq:phases-mean-surrogates`.
+
+    Args:
+        images: shape (n, height, width) or (n, height, width, channels); uint8 is divided by 255.
+        labels: class of each image, integers of shape (n,).
+
+    Raises:
+        ValueError: on another shape, values that are not finite, or labels that do not fit.
+    """
+    removed: jax.Array = _mean_removed(*_labelled(images, labels, 1))
+    return removed
+
+
+@jax.jit
+def _mean_only(images: jax.Array, places: jax.Array, key: jax.Array) -> jax.Array:
+    n = images.shape[0]
+    rows = images.reshape(n, -1)
+    mean, counts, _ = _class_means(rows, places)
+    classes = jnp.sum(1 / counts)
+    factor = jnp.linalg.qr(rows - mean, mode="r")  # R'R = sum of the squares within classes
+    numbers = jnp.arange(n, dtype=jnp.int32)
+    keys = jax.vmap(partial(jax.random.fold_in, key))(numbers)
+    normal = jax.vmap(lambda k: jax.random.normal(k, factor.shape[:1], rows.dtype))(keys)
+    noise = jnp.matmul(normal, factor, precision="highest") / jnp.sqrt(n - classes)
+    noise = (noise - _class_means(noise, places)[0]) * jnp.sqrt(counts / (counts - 1))[:, None]
+    return (mean + noise).reshape(images.shape)
+
+
+def class_mean_only(images: ArrayLike, labels: ArrayLike, *, key: jax.Array) -> jax.Array:
+    """Class means in Gaussian noise that is the same for all classes.
+
+    Each class keeps its mean, exactly. About it the images are Gaussian with the covariance within
+    classes, pooled over the classes: nothing but the mean tells classes apart.
+
+    Equation: :eq:`eq:phases-mean-surrogates`.
+
+    Args:
+        images: shape (n, height, width) or (n, height, width, channels); uint8 is divided by 255.
+        labels: class of each image, integers of shape (n,), at least two images of every class.
+        key: typed random key; the noise of image i uses `fold_in(key, i)`.
+
+    Raises:
+        ValueError: on another shape, values that are not finite, labels that do not fit or a class
+            with a single image.
+    """
+    independent = threefry_key(key)
+    kept: jax.Array = _mean_only(*_labelled(images, labels, 2), independent)
+    return kept

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from fourier_simplicity.claims.amplitudes_first import SOURCE
+from fourier_simplicity.claims.learning import learn
 from fourier_simplicity.networks import (
     ConvNet,
     CueLearning,
     CueSets,
     TwoLayer,
-    learn_cues,
     sweep_sets,
 )
 from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
@@ -77,7 +77,7 @@ class Case:
 
     def learn(self, sets: CueSets, key: jax.Array, tracker: Tracker) -> CueLearning:
         """Train and test all seeds."""
-        return learn_cues(
+        return learn(
             sets, self.build, seeds=self.seeds, batch=self.batch, optimiser=self.optimiser,
             augment=shift if self.images == "digits" else None,
             steps=log_steps(self.end, points=14, first=16), key=key, tracker=tracker,

@@ -9,21 +9,38 @@ from fourier_simplicity.networks.architectures import (
     resnet18,
 )
 from fourier_simplicity.networks.cues import CueSets, cue_sets, sweep_sets
+from fourier_simplicity.networks.filters import (
+    FilterLearning,
+    excess_kurtosis,
+    follow_filters,
+    gaussian_clones,
+    principal_dimension,
+)
 from fourier_simplicity.networks.learning import CueLearning, learn_cues
-from fourier_simplicity.networks.second_order import angular_covariance, pairwise_accuracy
+from fourier_simplicity.networks.second_order import (
+    angular_covariance,
+    pairwise_accuracy,
+    white_sets,
+)
 
 __all__ = [
     "ConvNet",
     "CueLearning",
     "CueSets",
+    "FilterLearning",
     "ResNet",
     "TwoLayer",
     "accuracy",
     "angular_covariance",
     "cross_entropy",
     "cue_sets",
+    "excess_kurtosis",
+    "follow_filters",
+    "gaussian_clones",
     "learn_cues",
     "pairwise_accuracy",
+    "principal_dimension",
     "resnet18",
     "sweep_sets",
+    "white_sets",
 ]

@@ -1,4 +1,4 @@
-"""Image sets with the amplitudes, the phases, or the cues of two classes in conflict.
+"""Image sets with the class mean, the amplitudes, the phases, or cues of two classes in conflict.
 
 Training images are the periodic components of real images, so that a surrogate differs from them in
 its phases or amplitudes and in nothing else. Every patch or image has zero mean and unit pixel
@@ -7,6 +7,7 @@ variance (each channel its own mean): its contrast tells no class.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fourier_simplicity.surrogates import (
     amplitude_only,
+    class_mean_only,
+    class_mean_removed,
     mean_amplitude,
     periodic_component,
     phase_only,
@@ -25,14 +28,29 @@ from fourier_simplicity.surrogates import (
 from learning_dynamics.images import ImageSet, cut_patches, split_by_region
 from learning_dynamics.images.patches import generator
 from learning_dynamics.random import check_key
-from learning_dynamics.validation import between, positive_integer, reject
+from learning_dynamics.validation import between, one_of, positive_integer, reject
 
-__all__ = ["CONFLICT_AMPLITUDES", "CONFLICT_PHASES", "CueSets", "cue_sets", "sweep_sets"]
+__all__ = [
+    "CONFLICT_AMPLITUDES",
+    "CONFLICT_PHASES",
+    "CUES",
+    "MEAN_ONLY",
+    "MEAN_REMOVED",
+    "PHASES_ALONE",
+    "CueSets",
+    "cue_sets",
+    "sweep_sets",
+]
 
 Array = NDArray[Any]
 Pair = tuple[Array, Array]
 CONFLICT_AMPLITUDES = "conflict, by amplitudes"
 CONFLICT_PHASES = "conflict, by phases"
+MEAN_ONLY, MEAN_REMOVED = "mean-only", "mean-removed"
+PHASES_ALONE = "phase-only, mean removed"
+MEANS = (MEAN_ONLY, MEAN_REMOVED, PHASES_ALONE)
+CUES = ("real", "amplitude-only", "phase-only", *MEANS, CONFLICT_AMPLITUDES, CONFLICT_PHASES)
+STRIPS = 10  # of a photograph, whose patches count as independent of each other
 FLAT = 1e-5  # deviation of a patch below which there is nothing to scale
 SPREAD = 16.0  # standard deviations that the range [0, 1] of an image set spans
 
@@ -45,11 +63,14 @@ class CueSets:
         train: images float32, shape (n, height, width[, channels]), and labels int32, shape (n,).
         tests: name of the cue -> images and labels.
         class_names: names of the classes, in the order of their labels.
+        groups: where training images are patches, the strip of a photograph that each of them was
+            cut from, shape (n,): neighbours are not independent. None: all images are.
     """
 
     train: Pair
     tests: dict[str, Pair]
     class_names: tuple[str, ...]
+    groups: NDArray[np.int64] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -97,18 +118,21 @@ class _Cut:
     train: NDArray[np.bool_]  # frames that may be trained on
     held: NDArray[np.bool_]  # frames that are tested on: the same ones if patches are cut
 
-    def training(self, frames: Array, labels: NDArray[np.int64]) -> Pair:
-        """Training images: frames, or patches of their left that are not flat."""
+    def training(
+        self, frames: Array, labels: NDArray[np.int64]
+    ) -> tuple[Array, NDArray[np.int64], NDArray[np.int64] | None]:
+        """Training images, labels and strips: frames, or patches of their left, not flat ones."""
         chosen, known = frames[self.train], labels[self.train]
         if self.size is None:
-            return chosen, known
+            return chosen, known, None
         patches = cut_patches(
             ImageSet(_unit_range(chosen), known), self.size, stride=self.stride, grayscale=False,
             unit_norm=True, drop_flat=FLAT,
         )  # fmt: skip
         side = split_by_region(patches, self.fraction)[0]
         assert side.labels is not None
-        return side.images, side.labels
+        down = side.positions[:, 0] * STRIPS // frames.shape[1]
+        return side.images, side.labels, side.labels * STRIPS + down
 
     def test_patches(self, frames: Array) -> Array:
         """All patches of the right of frames, at the same places in each: (frames, places, ...)."""
@@ -163,16 +187,22 @@ def _each(argument: str, limit: int, classes: int, fewest: int) -> int:
 
 
 def _balanced(
-    argument: str, pair: Pair, classes: int, limit: int, draws: np.random.Generator
-) -> Pair:
-    """At most `limit` rows with equally many of each class, shuffled and standardised."""
-    images, labels = pair
-    each = _each(argument, limit, classes, int(np.bincount(labels).min()))
+    cut: _Cut,
+    frames: Array,
+    known: NDArray[np.int64],
+    limit: int,
+    draws: np.random.Generator,
+) -> tuple[Pair, NDArray[np.int64] | None]:
+    """At most `limit` training images, equally many of each class, shuffled and standardised."""
+    images, labels, strips = cut.training(frames, known)
+    counts = np.bincount(labels)
+    each = _each("train_limit", limit, len(counts), int(counts.min()))
     chosen = [
-        draws.choice(np.flatnonzero(labels == c), each, replace=False) for c in range(classes)
+        draws.choice(np.flatnonzero(labels == c), each, replace=False) for c in range(len(counts))
     ]
     order = draws.permutation(np.concatenate(chosen))
-    return _standardised(images[order]), labels[order].astype(np.int32)
+    pair = _standardised(images[order]), labels[order].astype(np.int32)
+    return pair, None if strips is None else strips[order]
 
 
 class _Scored(NamedTuple):
@@ -216,6 +246,8 @@ def cue_sets(
     *,
     size: int | None = None,
     equal_spectra: bool = False,
+    shifted: bool = False,
+    tests: Sequence[str] = CUES,
     fraction: float = 0.6,
     stride: int = 2,
     train_limit: int = 60_000,
@@ -223,7 +255,7 @@ def cue_sets(
     colour: bool = True,
     key: jax.Array,
 ) -> CueSets:
-    """Real, amplitude-only, phase-only and cue-conflict images of the classes of an image set.
+    """Images of labelled classes as they are, with one cue alone, without it, or in conflict.
 
     Where every class is a single image (textures), surrogates are made of the whole image and
     patches of `size` pixels are cut from it afterwards; training patches lie on the left, test
@@ -233,11 +265,22 @@ def cue_sets(
     equally many of each class: each image gives its amplitudes to one conflict image and its phases
     to another. Classes without images are left out of names and labels.
 
+    Class means live in the phases: phase-only images of aligned objects keep them. Three further
+    sets tell them apart: "mean-only" keeps the mean of each class of the real test images in
+    Gaussian noise that all classes share (`class_mean_only`), "mean-removed" takes it out and
+    keeps all else, and "phase-only, mean removed" does so with the phase-only images
+    (`class_mean_removed`). They are made after scaling and not scaled again, and are left out where
+    a class has a single test image.
+
     Args:
         images: labelled images of one size.
         size: side of a patch in pixels, for textures only.
         equal_spectra: give all images the mean amplitude of the training images first: what is
             left of the classes is in the phases, and "amplitude-only" holds nothing of them.
+        shifted: shift every image, also those that are tested, around the torus by a random
+            amount: class means vanish, amplitudes and translation-invariant relations of phases
+            stay. Train with `augment=shift`. Patches have random places already.
+        tests: names of the test sets to make, by default all.
         fraction: share of the width, or of each class, that goes to training.
         stride: distance of neighbouring patches.
         train_limit: most training images, equally many of each class.
@@ -247,18 +290,26 @@ def cue_sets(
 
     Raises:
         ValueError: on unlabelled or unequal images, a class with one image beside classes with
-            several, `size` missing or superfluous, images smaller than a patch, limits below the
-            number of classes, or a bad key.
+            several, `size` missing or superfluous, `shifted` patches, unknown `tests`, images
+            smaller than a patch, limits below the number of classes, or a bad key.
     """
     check_key(key)
+    asked = [one_of("tests", name, CUES) for name in tests]
+    if not asked:
+        raise reject("tests", "name at least one test set", tests)
     pixels, labels, names = _stacked(images, colour)
     draws = generator(jax.random.fold_in(key, 1))
     cut = _cut(labels, names, size, stride, fraction, draws)
     real = np.asarray(periodic_component(pixels))
+    if shifted:
+        if cut.size is not None:
+            raise reject("shifted", "be left out where patches are cut", shifted)
+        places = generator(jax.random.fold_in(key, 2)).integers(0, real.shape[1:3], (len(real), 2))
+        real = np.stack([np.roll(x, by, (0, 1)) for x, by in zip(real, places, strict=True)])
     shared = np.asarray(mean_amplitude(real[cut.train], periodic=False))
     if equal_spectra:
         real = np.asarray(phase_only(real, shared, periodic=False))
-    train = _balanced("train_limit", cut.training(real, labels), len(names), train_limit, draws)
+    train, strips = _balanced(cut, real, labels, train_limit, draws)
 
     def surrogates(held: Array) -> dict[str, Array]:
         return {
@@ -275,7 +326,7 @@ def cue_sets(
             np.array([groups[c][i] for c, i in zip(classes, rows.place, strict=True)])
             for classes in (rows.label, rows.other)
         )
-        tests = surrogates(held[first])
+        made = surrogates(held[first])
         mixed = np.asarray(swap(held[first], held[second], periodic=False))
     else:
         order = np.argsort(known)  # one frame for each class
@@ -285,12 +336,25 @@ def cue_sets(
         patches, rows, place = _real_patches(cut, frames, test_limit, draws)
         pair = rows.label * (len(names) - 1) + rows.other - (rows.other > rows.label)
         mixed = patches.pop("mixed")[pair, place]
-        tests = {name: each[rows.label, place] for name, each in patches.items()}
+        made = {name: each[rows.label, place] for name, each in patches.items()}
     ours, others = rows.label.astype(np.int32), rows.other.astype(np.int32)
-    sets = {name: (_standardised(each), ours) for name, each in tests.items()}
+    sets = {name: (_standardised(each), ours) for name, each in made.items()}
     conflict = _standardised(mixed)
     sets[CONFLICT_AMPLITUDES], sets[CONFLICT_PHASES] = (conflict, ours), (conflict, others)
-    return CueSets(train, sets, names)
+    if set(asked) & set(MEANS) and np.bincount(ours).min() > 1:
+        sets |= _mean_sets(sets, jax.random.fold_in(key, 3))
+    return CueSets(train, {name: sets[name] for name in CUES if name in {*asked} & {*sets}}, names,
+                   strips)  # fmt: skip
+
+
+def _mean_sets(sets: dict[str, Pair], key: jax.Array) -> dict[str, Pair]:
+    """Test sets with the class mean alone and without it."""
+    (real, labels), (phases, _) = sets["real"], sets["phase-only"]
+    return {
+        MEAN_ONLY: (np.asarray(class_mean_only(real, labels, key=key)), labels),
+        MEAN_REMOVED: (np.asarray(class_mean_removed(real, labels)), labels),
+        PHASES_ALONE: (np.asarray(class_mean_removed(phases, labels)), labels),
+    }
 
 
 def _groups(labels: NDArray[np.int64], draws: np.random.Generator) -> list[NDArray[np.int64]]:
@@ -322,8 +386,7 @@ def sweep_sets(
     for frames in np.asarray(spectrum_sweep(pixels, exponents)):
         draws = generator(jax.random.fold_in(key, 1))
         cut = _cut(labels, names, size, stride, fraction, draws)
-        pair = cut.training(frames, labels)
-        train = _balanced("train_limit", pair, len(names), train_limit, draws)
+        train, strips = _balanced(cut, frames, labels, train_limit, draws)
         held, known = frames[cut.held], labels[cut.held]
         if cut.size is None:
             groups = _groups(known, draws)
@@ -335,5 +398,5 @@ def sweep_sets(
             patches, rows, place = _real_patches(cut, sides, test_limit, draws)
             test = patches["phases"][rows.label, place]
         tests = {"phases": (_standardised(test), rows.label.astype(np.int32))}
-        found.append(CueSets(train, tests, names))
+        found.append(CueSets(train, tests, names, strips))
     return found

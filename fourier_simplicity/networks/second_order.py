@@ -1,5 +1,6 @@
-"""Classifiers that use means or pairwise statistics only, beside the networks."""
+"""Pairwise statistics beside the networks: classifiers that use nothing else, and white inputs."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticD
 
 from fourier_simplicity.networks.cues import CueSets
 
-__all__ = ["angular_covariance", "pairwise_accuracy"]
+__all__ = ["angular_covariance", "pairwise_accuracy", "white_sets"]
 
 Array = NDArray[np.float64]
 
@@ -40,6 +41,42 @@ def _angular_scores(rows: Array, covariance: Array) -> Array:
     return scores
 
 
+def _basis(rows: Array) -> Array:
+    """Orthonormal columns that span the directions in which rows vary: without the removed mean."""
+    spread, directions = np.linalg.eigh(rows.T @ rows / len(rows))
+    return np.asarray(directions[:, spread > 1e-6 * spread[-1]])
+
+
+def white_sets(sets: CueSets, *, limit: int = 10_000, iterations: int = 12) -> CueSets:
+    """The same images without a principal subspace: S^-1/2 x, scaled to unit variance again.
+
+    S is `angular_covariance` of the training images. Its fixed point is the condition that scaled
+    S^-1/2 x have a covariance proportional to one. All test sets are turned by the same matrix.
+
+    Args:
+        sets: training and test images of zero mean and unit variance.
+        limit: most training images that S is taken from.
+        iterations: of its fixed point.
+    """
+
+    def rows(images: NDArray[Any]) -> Array:
+        return np.asarray(images.reshape(len(images), -1), np.float64)
+
+    chosen = rows(sets.train[0][:limit])
+    basis = _basis(chosen)
+    values, vectors = np.linalg.eigh(angular_covariance(chosen @ basis, iterations=iterations))
+    turn = basis @ (vectors / np.sqrt(values)) @ vectors.T @ basis.T
+
+    def white(images: NDArray[Any]) -> NDArray[np.float32]:
+        turned = rows(images) @ turn
+        size = np.sqrt(np.mean(turned**2, axis=1, keepdims=True))
+        return np.asarray(turned / np.maximum(size, 1e-12), np.float32).reshape(images.shape)
+
+    train = white(sets.train[0]), sets.train[1]
+    tests = {name: (white(images), labels) for name, (images, labels) in sets.tests.items()}
+    return replace(sets, train=train, tests=tests)
+
+
 def pairwise_accuracy(sets: CueSets, *, limit: int = 20_000) -> dict[str, dict[str, float]]:
     """Accuracy on every test set of classifiers fitted to the training images.
 
@@ -58,8 +95,7 @@ def pairwise_accuracy(sets: CueSets, *, limit: int = 20_000) -> dict[str, dict[s
     images, labels = sets.train
     rows = images[:limit].reshape(len(images[:limit]), -1).astype(np.float64)
     labels = labels[:limit]
-    spread, directions = np.linalg.eigh(rows.T @ rows / len(rows))
-    basis = directions[:, spread > 1e-6 * spread[-1]]  # without the removed mean
+    basis = _basis(rows)
     rows = rows @ basis
     linear = LinearDiscriminantAnalysis().fit(rows, labels)
     quadratic = QuadraticDiscriminantAnalysis(reg_param=1e-4).fit(rows, labels)

@@ -54,6 +54,7 @@ class Samples:
         windows: grey pictures for Fourier spectra, shape (m, side, side); None likewise.
         pictures: a few grey pictures to be shown, even sides; empty likewise.
         notes: sentences that tell what was done to the data.
+        labels: class of each row, shape (n,); None where rows are no whole images or have none.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Samples:
     windows: Array | None
     pictures: tuple[Array, ...]
     notes: tuple[str, ...]
+    labels: NDArray[np.int64] | None = None
 
     @cached_property
     def spectrum(self) -> DataSpectrum:
@@ -82,7 +84,7 @@ class Samples:
     def digest(self) -> str:
         """Hash of all numbers."""
         state = hashlib.sha256("\n".join((self.name, *self.notes)).encode("utf-8", "replace"))
-        arrays = (self.rows, self.images, self.windows, *self.pictures)
+        arrays = (self.rows, self.images, self.windows, *self.pictures, self.labels)
         for array in arrays:
             if array is not None:
                 state.update(f"{array.dtype} {array.shape}".encode())
@@ -193,6 +195,7 @@ def _from_images(data: ImageSet, name: str, rng: np.random.Generator) -> Samples
     smallest = min(min(shape) for shape in shapes)
     seed = int(rng.integers(2**31))
     notes = []
+    labels = None
     whole = len(shapes) == 1 and max(max(shapes)) <= WHOLE and len(data) >= MANY
     if not whole and smallest < 8:
         demand = f"hold images of at least 8 pixels a side, or at least {MANY} equal ones"
@@ -200,6 +203,7 @@ def _from_images(data: ImageSet, name: str, rng: np.random.Generator) -> Samples
     if whole:
         chosen = rng.permutation(len(data))[:ROWS]
         images = np.stack([grayscale(data[int(i)]) for i in chosen])
+        labels = None if data.labels is None else data.labels[chosen]
         if len(chosen) < len(data):
             notes.append(f"{ROWS} of {len(data)} images are used, drawn at random.")
         windows = images[:, : smallest // 2 * 2, : smallest // 2 * 2] if smallest >= 8 else None
@@ -225,6 +229,7 @@ def _from_images(data: ImageSet, name: str, rng: np.random.Generator) -> Samples
     flat = images.reshape(len(images), -1)
     kept, repeated = _distinct(flat)
     flat, images = flat[kept], images[kept]
+    labels = None if labels is None else labels[kept]
     notes += repeated
     level = flat.mean(axis=1)
     variance = flat.var(axis=0).sum()
@@ -235,7 +240,7 @@ def _from_images(data: ImageSet, name: str, rng: np.random.Generator) -> Samples
             "taken without it."
         )
     rows = _scaled(flat - level[:, None])
-    return Samples(name, rows, images, windows, shown, tuple(notes))
+    return Samples(name, rows, images, windows, shown, tuple(notes), labels)
 
 
 def _distinct(rows: Array) -> tuple[NDArray[np.int64], list[str]]:

@@ -11,7 +11,9 @@ from flax import nnx
 
 import learning_dynamics as ld
 from diffusion_theory.networks.learning import DenoiserLearning
+from fourier_simplicity.networks.filters import FilterLearning
 from fourier_simplicity.networks.learning import CueLearning
+from fourier_simplicity.rungs import BetweenClasses
 from learning_dynamics.limit.accuracy import Estimate
 from learning_dynamics.search.forms import Form
 from learning_dynamics.search.information_exponent import Direction
@@ -153,6 +155,11 @@ def comparisons():
     return ld.compare_each(measured, prediction("one"), prediction("two"), name="both")
 
 
+def filters():
+    steps = np.array([0, 1, 5])
+    return FilterLearning(steps, 3, 0.25, *(RNG.random((4, 3)) for _ in range(3)))
+
+
 KINDS = {
     "Trajectory": trajectory,
     "Overlaps": lambda: trajectory().start,
@@ -175,8 +182,14 @@ KINDS = {
     "Comparisons": comparisons,
     "Training": training,
     "CueLearning": lambda: CueLearning(
-        np.array([0, 1, 5]), {"amplitude": RNG.random((4, 3)), "phase": RNG.random((4, 3))}, 0.5
+        np.array([0, 1, 5]),
+        {"mean-only": RNG.random((4, 3)), "phase": RNG.random((4, 3))},
+        0.5,
+        {"mean": BetweenClasses(0.25, 0.01, 1e-9)},
+        filters(),
     ),
+    "FilterLearning": lambda: filters(),
+    "BetweenClasses": lambda: BetweenClasses(0.25, 0.01, 1e-9),
     "DenoiserLearning": denoiser,
 }  # fmt: skip
 

@@ -27,7 +27,9 @@ TOLD = {
     "Comparison": ["one: fail", "theory", "simulation, 5 replicas", "accepted, at time =", "lost"],
     "Comparisons": ["both: fail", "one", "two", "residuals at most"],
     "Training": ["2 replicas of 10 parameters", "0, 2, 4", "narrow (2, 3)", "1.5 s"],
-    "CueLearning": ["4 seeds", "0, 1, 5", "phase (4, 3)", "0.5"],
+    "CueLearning": ["4 seeds", "0, 1, 5", "phase (4, 3)", "0.5", "offered", "mean"],
+    "FilterLearning": ["4 seeds, subspace of 3 directions", "0, 1, 5", "at random 0.25"],
+    "BetweenClasses": ["0.25 +- 0.01 of the variance, class means differ"],
     "Optimum": ["until tau = 2", "7 values", "0.2 at 0.3", "1e-05"],
     "DenoiserLearning": ["2 seeds of 10 parameters", "real (2, 3)", "0, 5"],
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """Mixed cumulant models with several spikes of each kind, and with many noise levels at once."""
 
 from collections.abc import Mapping
+from dataclasses import field
 from itertools import pairwise
 from typing import Any
 
@@ -109,8 +110,8 @@ class ManyLevels(ld.InputModel):
     """
 
     inputs: MixedCumulant
-    alpha_bar: Any
-    probabilities: Any = None
+    alpha_bar: Any = field(kw_only=True)
+    probabilities: Any = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.inputs, MixedCumulant):
@@ -161,4 +162,6 @@ class ManyLevels(ld.InputModel):
 
     def gaussian(self) -> "ManyLevels":
         """The Gaussian law of the same mean and covariance at every level (covariance clone)."""
-        return ManyLevels(self.inputs.gaussian(), self.alpha_bar, self.probabilities)
+        return ManyLevels(
+            self.inputs.gaussian(), alpha_bar=self.alpha_bar, probabilities=self.probabilities
+        )

@@ -35,7 +35,7 @@ MODELS = {
         SeveralSpikes((cumulant(x), cumulant(2 * x))), TiedDenoiser(sign=-1), x
     ),
     "many levels": lambda x: ld.Problem(
-        ManyLevels(cumulant(x), jnp.stack([x / 2, x])), TiedDenoiser(sign=-1), x
+        ManyLevels(cumulant(x), alpha_bar=jnp.stack([x / 2, x])), TiedDenoiser(sign=-1), x
     ),
     "clone": lambda x: ld.Problem(MeanClone(jnp.stack([x, x]), x), TiedDenoiser(sign=-1), x),
     "quartet": lambda x: spherical(

@@ -82,7 +82,7 @@ def test_a_neuron_that_sees_one_part_moves_as_if_it_were_alone():
 def test_one_level_among_many_is_the_model_itself():
     learner, overlaps = TiedDenoiser("tanh", sign=-1), np.array([[0.2, 0.7]])
     alone = rates(COUPLED, learner, overlaps)
-    level = rates(ManyLevels(COUPLED, [0.4]), learner, overlaps)
+    level = rates(ManyLevels(COUPLED, alpha_bar=[0.4]), learner, overlaps)
     scale = 4 * (alone[1].signal + level[1].signal) + 1e-9
     assert np.all(np.abs(alone[0].signal - level[0].signal) < scale)
     assert np.max(np.abs(alone[0].signal)) > 3 * np.max(scale)
@@ -92,7 +92,7 @@ def test_one_level_among_many_is_the_model_itself():
 def test_many_levels_average_the_flows():
     learner, overlaps = TiedDenoiser("tanh", sign=-1, kappa=1.0), np.array([[0.5, 0.4]])
     levels, shares = [0.7, 0.4, 0.15], [0.5, 0.25, 0.25]
-    whole = rates(ManyLevels(COUPLED, levels, shares), learner, overlaps)
+    whole = rates(ManyLevels(COUPLED, alpha_bar=levels, probabilities=shares), learner, overlaps)
     single = [
         rates(MixedCumulant(2.0, 3.0, None, "sign", alpha_bar=level), learner, overlaps)
         for level in levels
@@ -124,7 +124,7 @@ def test_loss_of_unmixed_vectors_is_the_squared_error():
 def test_the_chain_runs_with_many_levels(key):
     """Drift of the overlap after a short time, beside the right-hand side of the limit."""
     inputs, learner = (
-        ManyLevels(MixedCumulant(4.0, None), [0.2, 0.6]),
+        ManyLevels(MixedCumulant(4.0, None), alpha_bar=[0.2, 0.6]),
         TiedDenoiser("tanh", sign=-1),
     )
     problem = ld.Problem(inputs, learner, 0.1, update="spherical")
@@ -145,11 +145,17 @@ def test_the_chain_runs_with_many_levels(key):
         (lambda: SeveralSpikes(()), "one or more MixedCumulant"),
         (lambda: SeveralSpikes((ONE, "v")), "one or more MixedCumulant"),
         (lambda: SeveralSpikes((ONE, MixedCumulant())), "share one alpha_bar"),
-        (lambda: ManyLevels("mcm", [0.1]), "`inputs` must be a MixedCumulant"),
-        (lambda: ManyLevels(ONE, [0.1, 0.0]), "`alpha_bar` must lie strictly between 0 and 1"),
-        (lambda: ManyLevels(ONE, []), "`alpha_bar`"),
-        (lambda: ManyLevels(ONE, [0.1, 0.2], [0.5, 0.6]), "`probabilities`"),
-        (lambda: ManyLevels(ONE, [0.1, 0.2], [1.0]), "`probabilities`"),
+        (lambda: ManyLevels("mcm", alpha_bar=[0.1]), "`inputs` must be a MixedCumulant"),
+        (
+            lambda: ManyLevels(ONE, alpha_bar=[0.1, 0.0]),
+            "`alpha_bar` must lie strictly between 0 and 1",
+        ),
+        (lambda: ManyLevels(ONE, alpha_bar=[]), "`alpha_bar`"),
+        (
+            lambda: ManyLevels(ONE, alpha_bar=[0.1, 0.2], probabilities=[0.5, 0.6]),
+            "`probabilities`",
+        ),
+        (lambda: ManyLevels(ONE, alpha_bar=[0.1, 0.2], probabilities=[1.0]), "`probabilities`"),
     ],
 )
 def test_bad_input_is_named(make, message):

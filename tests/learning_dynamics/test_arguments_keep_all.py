@@ -56,7 +56,7 @@ CALLS = {
     "weights": (lambda v: from_weights(v, np.eye(2)), TWO[None]),
     "learning rate": (lambda v: ld.Problem(MODEL, dt.TiedDenoiser(neurons=1), v), ONE),
     "covariance": (lambda v: dt.MixedCumulant(covariance=v), ONE),
-    "levels": (lambda v: ManyLevels(MODEL, v), TWO / 4),
+    "levels": (lambda v: ManyLevels(MODEL, alpha_bar=v), TWO / 4),
     "kappa": (lambda v: dt.TiedDenoiser(neurons=1, kappa=v), ONE),
     "sign": (lambda v: dt.TiedDenoiser(neurons=1, sign=v), np.ones(1)),
     "clone": (lambda v: MeanClone(v, 1.0), TWO),

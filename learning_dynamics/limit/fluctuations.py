@@ -42,7 +42,7 @@ Array = NDArray[np.float64]
 Derivatives = Literal["auto", "fields", "law"]
 _FIRST_POINTS = 2**12
 _FINE = 1e-6  # tolerance where the right-hand side is smooth
-_LARGE = 10**5  # N at which the 1/N part of the drift of one update is read off
+_LARGE = 4000  # least N at which the 1/N part of the drift of one update is read off
 
 
 @tracked

@@ -29,6 +29,7 @@ best = ld.optimise(
 print(best)
 
 # %% Little noise first, more later: what simulations say of the schedule and of a constant
+run = {"dimension": 500, "replicas": 256, "key": jax.random.key(0)}
 for constant in (False, True):
-    seen = best.compare(dimension=500, replicas=256, key=jax.random.key(0), constant=constant)
+    seen = best.compare(**run, constant=constant)
     print(f"{seen.verdict}: {np.ravel(seen.measured.values)[0]:.4f}")

@@ -1,5 +1,7 @@
 """Checks at the public boundary: every message names the argument, the demand and what came."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from learning_dynamics.report.claims import Claim, Outcome, Size, run_claim
-from learning_dynamics.sweeps.worker import end_with_parent, share_compiled
+from learning_dynamics.sweeps.worker import end_with_parent, keep_to, share_compiled
 
 __all__ = ["Job", "available_cores", "can_run_elsewhere", "execute", "side_by_side"]
 
@@ -226,8 +226,7 @@ def _serve(pipe: Connection, cores: list[int], path: list[str], compiled: Path |
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that asked ends this process
     sys.path.extend(entry for entry in path if entry not in sys.path)
     end_with_parent()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores)
+    keep_to(cores)
     if compiled is not None:
         share_compiled(compiled)
     while True:

@@ -147,3 +147,26 @@ def test_time_that_is_left_follows_the_pace_of_this_run():
     forecast.end(a)
     assert forecast.left() == pytest.approx(100)  # b until 120; c until 80
     assert forecast.pending == ["a/b", "a/c"]
+
+
+THREADS = """
+import json, os
+import numpy, scipy.linalg
+from threadpoolctl import threadpool_info
+from learning_dynamics.sweeps.worker import keep_to
+before = [pool["num_threads"] for pool in threadpool_info()]
+keep_to([min(os.sched_getaffinity(0))])
+print(json.dumps([before, [pool["num_threads"] for pool in threadpool_info()]]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="has no cores to keep to")
+def test_linear_algebra_has_no_more_threads_than_cores():
+    """Although its library counted them when it was loaded."""
+    told = subprocess.run(
+        [sys.executable, "-c", THREADS], check=True, capture_output=True, text=True,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "3"}, cwd=ROOT,
+    )  # fmt: skip
+    before, after = json.loads(told.stdout)
+    assert max(before) > 1
+    assert set(after) == {1}

@@ -11,18 +11,16 @@ import pytest
 from jax.scipy.special import erf
 
 import learning_dynamics as ld
+from learning_dynamics.model.combinations import COMBINATIONS, SEARCHES, Combination
 from learning_dynamics.model.options import (
-    COMBINATIONS,
     LEVELS,
     OPTIONS,
-    SEARCHES,
     UNTRIED,
     UPDATES,
-    Combination,
     go_together,
     refusal,
     table,
-)  # fmt: skip
+)
 from tests.learning_dynamics.kernel import weights as witness
 from tests.learning_dynamics.kernel.models import Bands, Committee, Denoiser, Spike, Teacher
 

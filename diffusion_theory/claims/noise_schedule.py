@@ -33,9 +33,7 @@ def spiked(alpha_bar: Any) -> MixedCumulant:
 def problem(levels: Any) -> ld.Problem:
     """A denoiser on the sphere, with a table of levels in place of a single one."""
     table = schedules.piecewise_linear(KNOTS, levels)
-    return ld.Problem(
-        spiked(0.4), DENOISER, RATE, update="spherical", protocol={PATH: table}
-    )  # fmt: skip
+    return ld.Problem(spiked(0.4), DENOISER, RATE, update="spherical", protocol={PATH: table})
 
 
 def error(overlaps: ld.Overlaps) -> jax.Array:
@@ -79,18 +77,18 @@ def noise_schedule(run: Run) -> Evidence:
     levels = best.numbers[f"protocol.{PATH}"]
     steady = best.constants[f"protocol.{PATH}"]
 
-    def simulated(protocol: Any, index: int) -> ld.Measurement:
-        return ld.simulate(
-            protocol, dimension=size, times=[END], replicas=replicas, level="overlaps",
-            key=jax.random.fold_in(run.key, index), start=best.initial, observe={"error": error},
-        ).measurement(["error"])  # fmt: skip
-
     def predicted(value: float, label: str) -> Prediction:
         return Prediction(np.array([[value]]), 1e-3 * value, label=label).with_bias(
             1 / size, "1/d"
         )  # fmt: skip
 
-    grown, held = simulated(best.problem, 0), simulated(best.constant_problem, 1)
+    grown, held = (
+        best.simulate(
+            dimension=size, replicas=replicas, key=jax.random.fold_in(run.key, constant),
+            constant=constant,
+        ).measurement(["objective"])
+        for constant in (False, True)
+    )  # fmt: skip
     flows = [
         predicted(flow_error(levels), "two-overlap flow"),
         predicted(flow_error(np.full(KNOTS.size, steady)), "two-overlap flow, best constant level"),

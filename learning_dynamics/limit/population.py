@@ -23,7 +23,7 @@ from learning_dynamics.limit.starts import starting_points
 from learning_dynamics.limit.velocity import velocity
 from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
-from learning_dynamics.model.rates import at_time, with_mean_rates
+from learning_dynamics.model.rates import with_mean_rates
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import reject
 
@@ -115,9 +115,7 @@ class Population:
     def complete(self, start: Overlaps, *, moving: bool = True) -> tuple[frozenset[str], Overlaps]:
         """Names of the fast parameters, and starts with a leading axis; see `starting_points`."""
         with jax.enable_x64(True):
-            return starting_points(
-                self.cast, self.noise, self.few_nodes(), start, moving=moving
-            )  # fmt: skip
+            return starting_points(self.cast, self.noise, self.few_nodes(), start, moving=moving)
 
     def few_nodes(self) -> Nodes:
         """A small rule: enough to see which parameters are fast, and how fast anything moves."""
@@ -196,8 +194,8 @@ class Population:
         return velocity_at(average, self.noise, chunked(nodes), overlaps, held=held)
 
     def losses(self, nodes: Nodes, overlaps: Overlaps) -> jax.Array:
-        """Mean losses under one rule, at order parameters with a leading axis."""
-        return losses_at(at_time(self.cast, 0.0), self.noise, chunked(nodes), overlaps)
+        """Mean losses of a problem of one time, under one rule; overlaps with a leading axis."""
+        return losses_at(self.cast, self.noise, chunked(nodes), overlaps)
 
 
 def chunked(nodes: Nodes) -> Nodes:

@@ -23,9 +23,10 @@ def as_protocol(problem: Any, protocol: Mapping[str, Any] | None) -> dict[str, A
         ValueError: on paths that name no single number of the model, and on values that are no
             schedules.
     """
-    known = _numbers(problem)
-    schedules = {}
-    for name, schedule in sorted((protocol or {}).items()):
+    if not protocol:
+        return {}
+    known, schedules = _numbers(problem), {}
+    for name, schedule in sorted(protocol.items()):
         argument = f"protocol[{name!r}]"
         if name not in known:
             demand = f"name a number that the problem has: {', '.join(sorted(known)) or 'none'}"
@@ -59,7 +60,7 @@ def check_fixed(problem: Any, dimension: int | None = None) -> None:
     Raises:
         ValueError: naming the number and what depends on it.
     """
-    known = _numbers(problem)
+    known = _numbers(problem) if problem.protocol else {}
     for name in problem.protocol:
         if is_traced(known[name]):
             continue
@@ -86,10 +87,11 @@ def check_model(problem: Any, values: Mapping[str, Iterable[float]]) -> None:
     Raises:
         ValueError: naming the number, with the reason of the model.
     """
+    bare = replace(problem, protocol=None)
     for name, tried in values.items():
         for value in tried:
             try:
-                _rebuilt(problem, name.split("."), value)
+                _rebuilt(bare, name.split("."), value)
             except ValueError as error:
                 demand = "take values that the model allows"
                 raise reject(
@@ -129,6 +131,4 @@ def _rebuilt(item: Any, names: list[str], value: Any) -> Any:
     known = {field.name for field in fields(item)} if hasattr(item, "__dataclass_fields__") else ()
     if names[0] not in known:
         return item
-    inner = _rebuilt(getattr(item, names[0]), names[1:], value)
-    given = {"protocol": None} if "protocol" in known else {}
-    return replace(item, **{names[0]: inner}, **given)
+    return replace(item, **{names[0]: _rebuilt(getattr(item, names[0]), names[1:], value)})

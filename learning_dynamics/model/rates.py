@@ -1,6 +1,6 @@
 """A problem at one moment: schedules are replaced by their values."""
 
-import re
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -34,20 +34,21 @@ _TIMES = 64  # of an average over a run
 
 def schedules_of(problem: Problem) -> dict[str, Any]:
     """Rates and other numbers that depend on the time, by the name of their argument."""
-    rates = {
-        "learning_rate": problem.learning_rate,
-        "weight_decay": problem.weight_decay,
-        **{f"parameter_rates[{name!r}]": rate for name, rate in problem.parameter_rates.items()},
-        **{f"protocol[{name!r}]": schedule for name, schedule in problem.protocol.items()},
-    }
-    return {name: rate for name, rate in rates.items() if callable(rate)}
+    return {argument: rate for _, argument, rate in _rates(problem) if callable(rate)}
 
 
 def schedule_paths(problem: Problem) -> dict[str, Any]:
     """The same by the paths of their numbers: "parameter_rates.v", "protocol.inputs.strength"."""
-    return {
-        ".".join(re.findall(r"\w+", name)): rate for name, rate in schedules_of(problem).items()
-    }
+    return {path: rate for path, _, rate in _rates(problem) if callable(rate)}
+
+
+def _rates(problem: Problem) -> list[tuple[str, str, Any]]:
+    """Path, name of the argument, and what it is, of all that may depend on the time."""
+    rates = [(name, name, getattr(problem, name)) for name in ("learning_rate", "weight_decay")]
+    for part in ("parameter_rates", "protocol"):
+        entries = getattr(problem, part).items()
+        rates += [(f"{part}.{name}", f"{part}[{name!r}]", rate) for name, rate in entries]
+    return rates
 
 
 def at_time(problem: Problem, tau: Any, dtype: Any = jnp.float64) -> Problem:
@@ -65,17 +66,14 @@ def with_mean_rates(problem: Problem, end: Any, dtype: Any = jnp.float64) -> Pro
     return _placed(problem, lambda rate: _average(rate, end, dtype))
 
 
-def held_constant(problem: Problem, paths: set[str], end: float) -> Problem:
+def held_constant(problem: Problem, paths: Collection[str], end: float) -> Problem:
     """The problem with some of its schedules held at their averages over [0, end]."""
-    chosen = [rate for path, rate in schedule_paths(problem).items() if path in paths]
 
     def value(rate: Any) -> Any:
-        if not any(rate is one for one in chosen):
-            return rate
         with jax.enable_x64(True):
             return replace(constant(0.0), numbers={"value": float(_average(rate, end))})
 
-    return _with_values(problem, value)
+    return _with_values(problem, value, paths)
 
 
 def _average(rate: Any, end: Any, dtype: Any = jnp.float64) -> jax.Array:
@@ -89,19 +87,26 @@ def from_time(problem: Problem, tau: Any) -> Problem:
     return _with_values(problem, lambda rate: later(rate, tau))
 
 
-def _with_values(problem: Problem, function: Any) -> Problem:
-    if not schedules_of(problem):
+def _with_values(problem: Problem, function: Any, paths: Collection[str] | None = None) -> Problem:
+    """The problem with a function of its schedules in their place, of all or of some of them."""
+    chosen = {
+        path: function(rate)
+        for path, rate in schedule_paths(problem).items()
+        if paths is None or path in paths
+    }
+    if not chosen:
         return problem
 
-    def value(rate: Any) -> Any:
-        return function(rate) if callable(rate) else rate
+    def of(part: str) -> dict[str, Any]:
+        entries = getattr(problem, part).items()
+        return {name: chosen.get(f"{part}.{name}", rate) for name, rate in entries}
 
     return changed(
         problem,
-        learning_rate=value(problem.learning_rate),
-        weight_decay=value(problem.weight_decay),
-        parameter_rates={name: value(rate) for name, rate in problem.parameter_rates.items()},
-        protocol={name: value(schedule) for name, schedule in problem.protocol.items()},
+        learning_rate=chosen.get("learning_rate", problem.learning_rate),
+        weight_decay=chosen.get("weight_decay", problem.weight_decay),
+        parameter_rates=of("parameter_rates"),
+        protocol=of("protocol"),
     )
 
 

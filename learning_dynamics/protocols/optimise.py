@@ -387,7 +387,7 @@ def _edges(ties: Array, edge: Array, pick: Callable[..., Any]) -> Array:
 
 def _constant(search: _Search, names: list[str], stop: tuple[float, int]) -> _Minimum:
     """The best constants in place of the schedules that move, with all else that may change."""
-    steady = held_constant(search.problem, set(search.moving), float(search.times[-1]))
+    steady = held_constant(search.problem, search.moving, float(search.times[-1]))
     others = [n for n in names if not any(f"{n}.".startswith(f"{m}.") for m in search.moving)]
     wanted = [*search.moving, *others]
     bounds = {name: pair for name, pair in search.bounds.items() if name in wanted}

@@ -18,6 +18,7 @@ from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.process.run import Level
 from learning_dynamics.process.simulate import simulate
+from learning_dynamics.process.trajectory import Trajectory
 from learning_dynamics.validation import reject
 
 __all__ = ["Optimum"]
@@ -73,7 +74,7 @@ class Optimum:
         rows["evaluations"] = f"{self.evaluations}"
         return f"until tau = {self.limit.times[-1]:g}", rows
 
-    def compare(
+    def simulate(
         self,
         *,
         dimension: int,
@@ -81,8 +82,8 @@ class Optimum:
         key: jax.Array,
         level: Level = "overlaps",
         constant: bool = False,
-    ) -> Comparison:
-        """The objective of simulated replicas at finite N beside that of the limit.
+    ) -> Trajectory:
+        """Replicas at finite N up to the last time, which hold "objective".
 
         Args:
             dimension: N.
@@ -95,20 +96,40 @@ class Optimum:
             ValueError: on a loaded result, which has no problem; if `constant` is asked for and no
                 schedule was optimised.
         """
+        return simulate(
+            self._problem(constant), dimension=dimension, times=self.limit.times[-1:],
+            replicas=replicas, key=key, level=level, start=self.initial,
+            observe={"objective": self.objective},
+        )  # fmt: skip
+
+    def _problem(self, constant: bool) -> Problem:
         if self.problem is None:
             raise reject("optimum", "hold its problem, which no file does", "a loaded one")
-        problem = self.problem
-        if constant:
-            if self.constant_problem is None:
-                raise reject("constant", "be False where no schedule was optimised", constant)
-            problem = self.constant_problem
+        if not constant:
+            return self.problem
+        if self.constant_problem is None:
+            raise reject("constant", "be False where no schedule was optimised", constant)
+        return self.constant_problem
+
+    def compare(
+        self,
+        *,
+        dimension: int,
+        replicas: int,
+        key: jax.Array,
+        level: Level = "overlaps",
+        constant: bool = False,
+    ) -> Comparison:
+        """The objective of simulated replicas at finite N beside that of the limit.
+
+        Arguments and errors as of `simulate`.
+        """
+        trajectory = self.simulate(
+            dimension=dimension, replicas=replicas, key=key, level=level, constant=constant
+        )
         observe = {"objective": self.objective}
-        run = simulate(
-            problem, dimension=dimension, times=self.limit.times[-1:], replicas=replicas, key=key,
-            level=level, start=self.initial, observe=observe,
-        )  # fmt: skip
-        limit = integrate(problem, start=run, observe=observe)
-        return compare(run, limit, quantities=["objective"], name="objective")
+        limit = integrate(self._problem(constant), start=trajectory, observe=observe)
+        return compare(trajectory, limit, quantities=["objective"], name="objective")
 
 
 def _shortly(array: Array) -> str:

@@ -21,8 +21,15 @@ from learning_dynamics.sweeps.plan import Plan, Unit
 from learning_dynamics.sweeps.store import Store
 from learning_dynamics.sweeps.work import Report, ensure, expect_code
 
-__all__ = ["end_with_parent", "forget_marks", "keep_to", "marks", "package", "run_remote"]
-__all__ += ["share_compiled"]
+__all__ = [
+    "end_with_parent",
+    "forget_marks",
+    "keep_to",
+    "marks",
+    "package",
+    "run_remote",
+    "share_compiled",
+]
 
 _settled: list[Any] = []  # what this process holds as long as it lives
 _watched: list[bool] = []

@@ -55,14 +55,14 @@ def spike_recovery(run: Run) -> Evidence:
     d = 100 if run.quick else 240
     sizes = np.rint(RATIOS * d).astype(int)
     laws = {name: LatentLaw(np.append(s, _bulk(name, d))) for name, s in SPIKES.items()}
-    seen = run.sweep(
+    cells = run.sweep(
         recoveries,
         {"source": sources(run, laws), "samples": sizes},
         fixed={"replicas": 48 if run.quick else 256, "time": TIME},
     )
     overlap, divergence = (
         Measurement.from_replicas(
-            replicas_first(seen[name]) / scale, {"law": np.array(list(laws)), "N_over_d": RATIOS}
+            replicas_first(cells[name]) / scale, {"law": np.array(list(laws)), "N_over_d": RATIOS}
         )
         for name, scale in (("overlap", 1), ("divergence", d))
     )
@@ -148,29 +148,29 @@ def _no_threshold(spectra: list[Array], sizes: Array) -> Prediction:
 
 
 def _divergences(spectra: list[Array], sizes: Array) -> Prediction:
-    found = [
+    kls = [
         theory.training_kl(s, sizes, 0.0, SCHEDULE, [TIME], direction="reverse")[:, 0]
         for s in spectra
     ]
     d = spectra[0].size
-    return stack([finite_size(kl, sizes, d).scaled(1 / d) for kl in found])
+    return stack([finite_size(kl, sizes, d).scaled(1 / d) for kl in kls])
 
 
 def _sharpness(run: Run) -> Comparisons:
     ratios, dimensions, spike = 2.0 ** np.arange(-2, 3), np.array([64, 512, 4096]), 2.0
-    seen = run.sweep(
+    cells = run.sweep(
         reduced_recoveries,
         {"dimension": dimensions, "ratio": ratios},
         fixed={"spike": spike, "replicas": 128 if run.quick else 2048, "key": run.key},
     )
     measured = Measurement.from_replicas(
-        replicas_first(seen["value"]), {"dimension": dimensions, "N_over_d": ratios}
+        replicas_first(cells["value"]), {"dimension": dimensions, "N_over_d": ratios}
     )
-    found = [
+    laws = [
         theory.spike_recovery(np.ones(d - 1), spike, np.rint(ratios * d).astype(int))
         for d in dimensions
     ]
-    rounded, limit = (stack([getattr(f, name) for f in found]) for name in ("overlap", "limit"))
+    rounded, limit = (stack([getattr(law, name) for law in laws]) for name in ("overlap", "limit"))
     name = "sharpness in the dimension"
     return compare_each(measured, rounded, limit, name=name, quantity=OVERLAP)
 
@@ -180,13 +180,13 @@ def _generated(run: Run) -> Comparisons:
     ratios = np.array([1.0, 2.0, 5.0, 10.0])
     sizes = np.rint(ratios * d).astype(int)
     source = sources(run, {"spike": LatentLaw(np.append(spike, np.ones(d - 1)))}, 50)
-    seen = run.sweep(
+    cells = run.sweep(
         generated_recoveries,
         {"ridge": ridges, "samples": sizes},
         fixed={"source": source["spike"], "replicas": 48 if run.quick else 512, "count": 4 * d},
     )
     measured = Measurement.from_replicas(
-        replicas_first(seen["value"]),
+        replicas_first(cells["value"]),
         {"model": np.array(["no ridge", "ridge c = 2"]), "N_over_d": ratios},
     )
     expected = [

@@ -219,12 +219,9 @@ def _committee() -> ld.Optimum:
 def _simulated(optimum: ld.Optimum, constant: bool, run: Run, index: int) -> ld.Measurement:
     """Objective at the end of simulated replicas."""
     size, replicas = _size(run)
-    problem: Any = optimum.constant_problem if constant else optimum.problem
-    return ld.simulate(
-        problem, dimension=size, times=optimum.limit.times[-1:], replicas=replicas,
-        key=jax.random.fold_in(run.key, index),
-        level="overlaps", start=optimum.initial, observe={"objective": optimum.objective},
-    ).measurement(["objective"])  # fmt: skip
+    key = jax.random.fold_in(run.key, index)
+    replicates = optimum.simulate(dimension=size, replicas=replicas, key=key, constant=constant)
+    return replicates.measurement(["objective"])
 
 
 def _prediction(run: Run, value: float | None, label: str) -> Prediction:

@@ -12,10 +12,10 @@ import learning_dynamics as ld
 from tests.learning_dynamics.kernel.models import Committee, Teacher
 from tests.learning_dynamics.kernel.test_options import Even, Square
 
-_compiled: list[str] = []
+COMPILED: list[str] = []
 jax.monitoring.register_event_duration_secs_listener(
     lambda event, *_, **__: (
-        _compiled.append(event) if event.endswith("backend_compile_duration") else None
+        COMPILED.append(event) if event.endswith("backend_compile_duration") else None
     )
 )
 NUMBERS = (0.3, 0.4)  # every argument of a call is made from one of these
@@ -99,10 +99,10 @@ FIRST_TIME = {}  # programs that a second call of an entry may still compile, an
 def test_other_numbers_compile_nothing(name):
     for _ in range(2):  # an edit by an earlier test drops the program of the first call's key
         CALLS[name](NUMBERS[0])
-    assert _compiled  # the counter counts
-    before = len(_compiled)
+    assert COMPILED  # the counter counts
+    before = len(COMPILED)
     CALLS[name](NUMBERS[1])
-    assert len(_compiled) - before == FIRST_TIME.get(name, 0)
+    assert len(COMPILED) - before == FIRST_TIME.get(name, 0)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from learning_dynamics.limit.nodes import device_nodes, standard_length
 from learning_dynamics.limit.noise import limit_noise
 from learning_dynamics.limit.quadrature import expectation_nodes
 from tests.learning_dynamics.kernel.models import Committee, Teacher
+from tests.learning_dynamics.kernel.test_compilations import COMPILED
 
 STATE = ld.order_parameters([[0.3]], [[1.0]])
 
@@ -163,12 +164,8 @@ def test_moments_of_a_filled_rule_are_the_same():
 def test_a_limit_is_compiled_once_whatever_the_points():
     """Two methods at the start, and two numbers of points, share one right-hand side."""
     one = problem(lambda f, y: jnp.abs(jnp.tanh(f) - y))
-    compiled = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, *_, **__: compiled.append(event) if "backend_compile" in event else None
-    )
     ld.integrate(one, times=[0.1], start=STATE, points=2**14)
-    known = len(compiled)
+    known = len(COMPILED)
     assert known
     ld.integrate(one, times=[0.1], start=STATE, points=2**16)
-    assert len(compiled) == known
+    assert len(COMPILED) == known

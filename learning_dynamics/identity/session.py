@@ -13,6 +13,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from types import FunctionType, MethodType
 from typing import Any, ParamSpec, TypeVar
 
@@ -83,6 +84,15 @@ class Footprint:
             kinds.setdefault(kind, {})[mark] = tuple(parts)
         memos = [memo for (memo,) in kinds.pop("memo", {}).values()]
         self.memos = [(memo, _digest_of(memo)) for memo in memos]
+        spaces: dict[int, list[tuple[Any, ...]]] = {}
+        for row in kinds.pop("name", {}).values():
+            spaces.setdefault(id(row[0]), []).append(row)
+        self._names = [  # (namespace, its names, their values)
+            (rows[0][0], *list(zip(*rows, strict=True))[1:]) for rows in spaces.values()
+        ]
+        functions = list(zip(*kinds.pop("function", {}).values(), strict=True))
+        self._functions = list(zip(_FUNCTION, functions[1:], strict=False))
+        self._called = functions[0] if functions else ()
         self._guards = {kind: list(rows.values()) for kind, rows in kinds.items()}
         self.mutable = not isinstance(root, FunctionType | type) and bool(writer.guards)
 
@@ -94,17 +104,15 @@ class Footprint:
             return False
 
     def _holds(self) -> bool:
+        # thousands of names a call: their loops run inside `map`
+        for namespace, names, values in self._names:
+            found = map(namespace.get, names, repeat(MISSING))
+            if not all(map(operator.is_, found, values)):
+                return False
+        for read, values in self._functions:
+            if not all(map(operator.is_, map(read, self._called), values)):
+                return False
         rows = self._guards.get
-        for namespace, name, value in rows("name", ()):
-            if namespace.get(name, MISSING) is not value:
-                return False
-        for function, code, defaults, by_name in rows("function", ()):
-            if (
-                function.__code__ is not code
-                or function.__defaults__ is not defaults
-                or function.__kwdefaults__ is not by_name
-            ):
-                return False
         return all(check(*row) for kind, check in _CHECKS.items() for row in rows(kind, ()))
 
 
@@ -126,6 +134,7 @@ def _text_of(value: Any) -> str:
     return writer.text
 
 
+_FUNCTION = [operator.attrgetter(name) for name in ("__code__", "__defaults__", "__kwdefaults__")]
 _CHECKS: dict[str, Callable[..., bool]] = {
     "attribute": lambda module, name, value: attribute(module, name, MISSING) is value,
     "thread": lambda local, state: vars(local) is state,

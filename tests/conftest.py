@@ -2,7 +2,8 @@
 
 Programs are compiled without LLVM's costly passes, which halves the time of the fast tests: most
 run a short program once. `make test-slow` compiles as users do. Compiled programs are kept in the
-virtual environment, for the other workers and for later runs.
+virtual environment, for the other workers and for later runs. Workers share the cores: the linear
+algebra of each has no more threads than its share, since threads without a core wait in busy loops.
 """
 
 import gc
@@ -18,12 +19,16 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # processes that t
 import jax
 import matplotlib
 import pytest
+from threadpoolctl import threadpool_limits
 
 from learning_dynamics.sweeps.worker import share_compiled
 
 matplotlib.use("Agg")
 if sys.prefix != sys.base_prefix:
     share_compiled(Path(sys.prefix) / "compiled")
+threadpool_limits(
+    max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)))
+)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -65,10 +65,10 @@ def full_network(rngs: Any) -> UNet:
 )
 def images_pairwise_first(run: Run) -> Evidence:
     """Losses of one network on photographs and on their Gaussian clones, along training."""
-    end, seeds, copied, points = (320, 6, 6, 8) if run.quick else (30_000, 8, 8, 14)
+    end, seeds, copied, points = (320, 6, 4, 8) if run.quick else (30_000, 8, 8, 14)
     steps = log_steps(end, points=points, first=6)
     train, test = photograph_patches(
-        SIZE, train=40_000, test=500 if run.quick else 4000, key=jax.random.fold_in(run.key, 0)
+        SIZE, train=40_000, test=300 if run.quick else 4000, key=jax.random.fold_in(run.key, 0)
     )
     gaussian = clones(test, key=jax.random.fold_in(run.key, 1))
     tests = dict(zip(SETS, (test, gaussian.mean, gaussian.covariance), strict=True))
@@ -172,7 +172,7 @@ def _never_below(cloned: DenoiserLearning, best: float) -> Comparison:
 
 def _samples(run: Run, real: DenoiserLearning) -> dict[int, list[Array]]:
     """Generated patches by observation, a list over seeds."""
-    count, seeds = (200, 2) if run.quick else (4000, len(real.parameters))
+    count, seeds = (150, 2) if run.quick else (4000, len(real.parameters))
     last = len(real.steps) - 1
     shown = [last - 3 * i for i in range(4) if last - 3 * i > 0][::-1]
     return {

@@ -67,7 +67,7 @@ OPTIONS = {
 }
 
 
-UNTRIED = {(option, "search") for option in ("vectors", "fast", "clip")}
+UNTRIED = {(option, "search") for option in ("vectors", "fast")}
 
 
 class Refusal(NamedTuple):

@@ -37,6 +37,7 @@ def close(samples, exact):
     assert np.all(np.abs(samples.mean(axis=0) - exact) <= 5 * error + 1e-6)
 
 
+@pytest.mark.slow
 def test_parts_keep_their_laws_and_are_independent():
     assert BOTH.names == ("u1", "v1", "v2", "m2")
     found, level = draw(BOTH, 30_000)

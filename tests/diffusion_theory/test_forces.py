@@ -28,6 +28,7 @@ def test_measured_force_has_the_predicted_mean():
     assert np.all(np.abs(seen.mean(axis=0) - found.values) < 4 * error + found.bias)
 
 
+@pytest.mark.slow
 def test_forces_of_the_claim_have_the_signs_of_the_exponents():
     """Attracted: the force at the claim's overlaps is positive; repelled: negative."""
     for law, activation, target in QUICK:

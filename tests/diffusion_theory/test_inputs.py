@@ -184,6 +184,7 @@ def test_gaussian_equivalent_keeps_covariance_and_drops_the_rest():
     assert MixedCumulant().gaussian().names == ("v",)
 
 
+@pytest.mark.slow
 def test_numbers_are_leaves_and_can_be_mapped_over():
     inputs = MixedCumulant(2.0, 3.0, 1.0, Coupling(0.4, ThreePoint(0.2)), alpha_bar=0.4)
     assert len(jax.tree.leaves(inputs)) == 6
@@ -259,6 +260,7 @@ def test_label_noise_makes_no_sense():
         ld.Problem(MixedCumulant(), TiedDenoiser(), 0.1, label_noise=0.1)
 
 
+@pytest.mark.slow
 def test_slopes_in_the_noise_level_exist_where_a_coordinate_is_the_latent_itself():
     """Without noise along v the coordinate of z is b n_1 / b = n_1, whatever the level."""
     latents = {"nu": jnp.ones(()), "inner": jnp.ones(2), "added": jnp.ones(2)}

@@ -137,6 +137,7 @@ def test_escape_law_against_the_chain(case, key):
     assert moved > 8 * 0.5 / np.sqrt(replicas)  # the law of another dimension
 
 
+@pytest.mark.slow
 def test_escape_law_names_bad_input():
     learner = TiedDenoiser("tanh", sign=-1)
     for make, message in (

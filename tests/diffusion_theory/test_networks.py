@@ -66,6 +66,7 @@ def photographs(count=3, side=40, seed=0):
     return ImageSet(images, np.arange(count), tuple("abcdef"[:count]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "widths"),
     [
@@ -91,6 +92,7 @@ def test_the_network_starts_silent_and_keeps_the_shape(key, shape, widths):
     assert not np.allclose(one, other)  # hears the level
 
 
+@pytest.mark.slow
 def test_wide_networks_can_be_described():
     """The papers' widths, by shapes alone."""
     build = partial(UNet, (32, 32, 3), widths=(64, 128, 256, 512, 1024), blocks=2)
@@ -237,6 +239,7 @@ def test_an_affine_denoiser_cannot_tell_photographs_from_their_covariance_clone(
     assert np.all(seen.loss["data"][:, 1] < seen.loss["data"][:, 0] - 0.1)
 
 
+@pytest.mark.slow
 def test_samples_along_training_use_the_parameters_of_that_step(key):
     images = np.random.default_rng(0).normal(size=(100, 4, 4))
     seen = learn_denoiser(

@@ -68,6 +68,7 @@ def test_noise_of_a_step_against_monte_carlo(name):
     assert abs(draws.mean() - found) < 4 * draws.std(ddof=1) / np.sqrt(count)
 
 
+@pytest.mark.slow
 def test_noise_at_zero_is_the_gradient_covariance():
     for inputs, learner, _ in SETTINGS.values():
         if inputs.names != ("m",):

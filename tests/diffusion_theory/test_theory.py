@@ -362,6 +362,7 @@ def test_bad_input_is_named(make, message):
         make()
 
 
+@pytest.mark.slow
 def test_flow_reports_an_honest_error():
     """A Gaussian law and a linear denoiser: Oja's flow, solved in closed form at small delta."""
     inputs = MixedCumulant(2.0, None)

@@ -82,7 +82,10 @@ def clone_samples(name, inputs, directions, count, rng):
     return a * x0 + b * z, z, x0
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [name if name == "sign, eps" else pytest.param(name, marks=pytest.mark.slow) for name in CASES],
+)
 def test_losses_on_clones_against_monte_carlo(case):
     inputs, target = CASES[case]
     d, count, skip = 7, 100_000, 0.4

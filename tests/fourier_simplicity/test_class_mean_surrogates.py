@@ -57,6 +57,7 @@ def test_class_means_alone_stay_exactly(labelled):
         assert not np.allclose(after, before, atol=0.1)
 
 
+@pytest.mark.slow
 def test_noise_about_class_means_is_gaussian_and_the_same_for_all_classes(labelled):
     images, labels = labelled
     draws = np.stack(

@@ -56,6 +56,7 @@ def test_few_images_of_every_class_are_all_scored(seed):
     )
 
 
+@pytest.mark.slow
 def test_patches_of_every_set_come_from_the_same_places(key):
     frames = waves(np.random.default_rng(0), 32)
     sets = cue_sets(frames, size=8, stride=1, test_limit=50, train_limit=60, key=key)
@@ -71,6 +72,7 @@ def test_patches_of_every_set_come_from_the_same_places(key):
     assert np.all(sets.tests[CONFLICT_PHASES][1] != sets.tests[CONFLICT_AMPLITUDES][1])
 
 
+@pytest.mark.slow
 def test_absent_classes_leave_names_and_labels(key):
     two = waves(np.random.default_rng(1), 32).select([0, 2])
     sets = cue_sets(two, size=8, stride=2, train_limit=60, test_limit=50, key=key)

@@ -46,7 +46,10 @@ def fields(inputs, m, s, samples, key, structured):
     return x[:, own] @ m + np.sqrt(rest) * noise
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [name if name == "triad" else pytest.param(name, marks=pytest.mark.slow) for name in CASES],
+)
 def test_law_of_the_field_and_auc_against_drawn_inputs(name, key):
     inputs, activation, m, s = CASES[name]
     m, count = np.array(m, np.float64), 100_000

@@ -108,6 +108,7 @@ def test_at_large_dimension_it_is_the_search_phase(key):
     assert stats.ks_2samp(times, law).pvalue > 1e-4
 
 
+@pytest.mark.slow
 def test_starts_are_uniform_and_stopped_paths_stay(key):
     problem = phase_problem(FourierInputs(18, harmonic(1)), "he4", learning_rate=0.05)
     watched = TieOverlap(problem.inputs)

@@ -76,9 +76,7 @@ def in_space(inputs, activation, rate, normalised, start, key):
 @pytest.mark.parametrize(
     "name",
     [
-        name
-        if name in ("quartet", "harmonic, power law")
-        else pytest.param(name, marks=pytest.mark.slow)
+        name if name == "harmonic, power law" else pytest.param(name, marks=pytest.mark.slow)
         for name in MODELS
     ],
 )

@@ -63,6 +63,7 @@ def test_networks_map_images_to_logits(shape):
         assert logits.shape == (3, 5)
 
 
+@pytest.mark.slow
 def test_a_residual_network_computes_with_statistics_of_its_own(key):
     network = ResNet((4, 4), 2, blocks=(1,), widths=(4,), rngs=nnx.Rngs(key))
     images = 3 + jax.random.normal(key, (8, 4, 4))
@@ -90,6 +91,7 @@ def test_accuracy_counts_every_row_once(n):
     assert float(found) == pytest.approx((n - 1) / n)
 
 
+@pytest.mark.slow
 def test_texture_sets_share_no_region_and_are_normalised(key):
     texture = load_bundled("textures")
     sets = cue_sets(texture, size=8, test_limit=600, train_limit=900, stride=4, key=key)
@@ -113,6 +115,7 @@ def test_texture_sets_share_no_region_and_are_normalised(key):
     assert np.unravel_index(np.argmax(alike), alike.shape)[1] * 4 < 0.6 * 512
 
 
+@pytest.mark.slow
 def test_surrogates_of_whole_images_keep_what_they_should(key):
     images = waves(40, np.random.default_rng(0))
     sets = cue_sets(images, key=key, fraction=0.5)
@@ -132,6 +135,7 @@ def test_surrogates_of_whole_images_keep_what_they_should(key):
     np.testing.assert_array_equal(down, first == 1)  # the labels are those of the amplitudes
 
 
+@pytest.mark.slow
 def test_equal_spectra_leave_nothing_in_the_amplitudes(key):
     sets = cue_sets(waves(40, np.random.default_rng(0)), key=key, equal_spectra=True)
     for images in (sets.train[0], sets.tests["real"][0], sets.tests["amplitude-only"][0]):
@@ -191,6 +195,7 @@ def test_angular_covariance_is_found_from_directions():
     assert np.all(np.abs(found - expected) < 5 * error)
 
 
+@pytest.mark.slow
 def test_no_second_order_rule_sees_phases(key):
     sets = cue_sets(
         load_bundled("textures"), size=8, equal_spectra=True, test_limit=3000, train_limit=9000,

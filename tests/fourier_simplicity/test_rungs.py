@@ -105,6 +105,7 @@ def significant(images, labels):
     return [rung for rung, each in offered_rungs(images, labels).items() if each.significant]
 
 
+@pytest.mark.slow
 def test_aligned_digits_offer_a_mean_and_shifted_ones_do_not():
     images, labels = digits()
     assert significant(images, labels) == ["mean", "amplitudes", "phases"]
@@ -115,6 +116,7 @@ def test_aligned_digits_offer_a_mean_and_shifted_ones_do_not():
     assert before["mean"].share > 0.3
 
 
+@pytest.mark.slow
 def test_surrogates_offer_what_they_keep():
     images, labels = digits()
     mean = class_mean_only(images, labels, key=jax.random.key(0))
@@ -139,6 +141,7 @@ def sets_of_digits():
     return [cue_sets(images, shifted=moved, key=key) for moved in (False, True)]
 
 
+@pytest.mark.slow
 def test_cue_sets_with_the_class_mean_alone_and_without_it(sets_of_digits):
     sets = sets_of_digits[0]
     real, labels = sets.tests["real"]

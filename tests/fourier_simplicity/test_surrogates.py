@@ -61,6 +61,7 @@ def test_periodic_images_are_their_own_periodic_component():
     assert np.ptp(flat) < 0.02 * np.ptp(ramp)  # a ramp is all border
 
 
+@pytest.mark.slow
 def test_amplitude_only_keeps_every_cross_spectrum_of_the_colours(colour, key):
     p, found = periodic_component(colour), amplitude_only(colour, key=key)
     X, Y = transform(p), transform(found)
@@ -210,6 +211,7 @@ def test_surrogates_of_constant_images_are_constant(key):
     assert jnp.asarray(amplitude_only(flat, key=key)).dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_surrogates_are_the_same_inside_compiled_functions(colour):
     key, level = jax.random.key(3), np.asarray(mean_amplitude(colour))
     for make, given in (

@@ -43,6 +43,7 @@ def he6(u):
     return u**6 - 15 * u**4 + 45 * u**2 - 15
 
 
+@pytest.mark.slow
 def test_coefficients_of_known_activations():
     root = np.sqrt(2 * np.pi)
     c, error = activation_coefficients("relu", 6)
@@ -154,6 +155,7 @@ def test_problems_are_made_inside_compiled_functions():
         assert made(0.25).learning_rate == 0.25
 
 
+@pytest.mark.slow
 def test_kernel_says_what_inputs_of_one_size_lack():
     inputs = FourierInputs(18, harmonic(1), power_law_spectrum(18, 1.0))
     problem = phase_problem(inputs, "he4", learning_rate=0.1)

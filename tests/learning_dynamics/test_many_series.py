@@ -42,6 +42,7 @@ def test_symmetric_entries_are_drawn_once():
     assert texts(named.legends[0])[2:] == list("abcdef")  # labels of all series were given
 
 
+@pytest.mark.slow
 def test_more_than_eight_series_become_small_multiples(tmp_path):
     figure = plot_comparison(ld.compare(*pair(4), name="four neurons"))
     upper = figure.axes[:2]
@@ -80,7 +81,14 @@ def test_columns_of_several_theories_are_named():
     assert len(swapped.axes[0].containers) == 7
 
 
-@pytest.mark.parametrize(("width", "inches"), [("column", 3.4), ("page", 7.0), (5.0, 5.0)])
+@pytest.mark.parametrize(
+    ("width", "inches"),
+    [
+        ("column", 3.4),
+        pytest.param("page", 7.0, marks=pytest.mark.slow),
+        pytest.param(5.0, 5.0, marks=pytest.mark.slow),
+    ],
+)
 def test_widths_of_journals(width, inches, tmp_path):
     for figure in (
         plot_comparison(ld.compare(*pair(2)), width=width),

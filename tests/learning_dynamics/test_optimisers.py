@@ -117,6 +117,7 @@ def test_bad_keys():
         run(PLATEAU, jax.random.split(jax.random.key(0)))
 
 
+@pytest.mark.slow
 def test_replicas_of_any_generator_train_with_the_loss_and_without_their_company():
     key = jax.random.key(0, impl="rbg")
     both = run(PLATEAU, key, replicas=2)

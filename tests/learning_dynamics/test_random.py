@@ -147,6 +147,7 @@ def test_moments(sample):
         assert abs(np.mean(sample**order) - exact) < 4.5 * error, order
 
 
+@pytest.mark.slow
 def test_distribution(sample):
     assert stats.kstest(sample[: 10**6], "norm").pvalue > 1e-3
     assert stats.kstest(sample[-(10**6) :], "norm").pvalue > 1e-3
@@ -167,6 +168,7 @@ def test_tails(sample):
     assert 4.7 < np.max(np.abs(sample)) < 6.1  # 1e-5 and 1 - 5e-3 of the law of the largest
 
 
+@pytest.mark.slow
 def test_neighbours_are_independent(sample):
     half = sample.size // 2
     x, y = sample[:half], sample[half:]  # the two numbers of a block
@@ -210,7 +212,7 @@ def test_shapes(draw, shape):
         assert np.unique(random.normal(KEY, shape)).size > 0.999 * drawn.size
 
 
-@pytest.mark.parametrize("count", [999, 9999])
+@pytest.mark.parametrize("count", [9999, pytest.param(999, marks=pytest.mark.slow)])
 def test_same_numbers_however_they_are_drawn(count, monkeypatch, as_users_compile):
     def draw(key):
         return random.normal(key, (count,))

@@ -94,6 +94,7 @@ class Links(HTMLParser):
             self.anchors.add(found["id"])
 
 
+@pytest.mark.slow
 def test_page_json_figures_and_data_of_a_claim(tmp_path, quiet):
     register("toy/mean", lambda run: evidence(notes=["a note with $n^2$"]))
     (outcome,) = run_report(["toy/mean"], out=tmp_path, seed=3, progress=quiet)

@@ -21,6 +21,7 @@ def synthetic(rng, replicas=200, exponent=3.0, shared=1.0, own=0.1):
     return SIZES.astype(float) ** exponent * start * path
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_exponent():
     """95 % intervals miss it in at most 5 % of data sets, within three standard deviations."""
     rng, trials = np.random.default_rng(0), 300

@@ -116,6 +116,7 @@ def test_a_loaded_limit_has_no_equation(tmp_path):
         ld.load(tmp_path / "limit.nc").at([0.7])
 
 
+@pytest.mark.slow
 def test_networks_of_loaded_runs_need_their_build(tmp_path):
     given = KINDS["Training"]()
     ld.save(tmp_path / "run.nc", given)

@@ -90,6 +90,7 @@ def test_lost_replicas_disagree():
         assert_agrees(broken, [2.0] * 3)
 
 
+@pytest.mark.slow
 def test_trajectories_agree_with_their_limit_and_not_with_another(key):
     problem, options = trajectory()
     seen = ld.simulate(problem, dimension=400, replicas=200, key=key, level="overlaps", **options)

@@ -49,6 +49,7 @@ def test_theory_passes_on_independent_coordinates(law):
     assert numbers["transition from memorising to generalising"] == 24
 
 
+@pytest.mark.slow
 def test_contrast_that_fluctuates_is_not_claimed():
     found = finite_samples(as_samples(rows(contrast=True)), KEY)
     assert not found.comparisons

@@ -105,6 +105,7 @@ def test_neighbours_of_constructed_points():
     )
 
 
+@pytest.mark.slow
 def test_neighbours_against_all_distances(key):
     generated, training, fresh = (
         jax.random.normal(jax.random.fold_in(key, i), (30, 8)) + 0.5 for i in range(3)
@@ -117,6 +118,7 @@ def test_neighbours_against_all_distances(key):
     np.testing.assert_allclose(found.fresh_cosine, (norms[0] @ norms[1].T).max(axis=1), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_copies_are_found_and_fresh_samples_are_not(key):
     """Far from the origin too, where squares of lengths lose the distances in rounding."""
     offset = 300.0

@@ -85,6 +85,7 @@ def test_samples_have_the_exact_moments(sampler, key):
     assert np.any(np.abs(np.cov(rows.T) - np.asarray(other)) > 8 * error)
 
 
+@pytest.mark.slow
 def test_samples_of_a_trained_denoiser(key):
     """In the eigenbasis of the data the samples have the variances of the closed form."""
     schedule = NoiseSchedule.linear(200, 5e-4, 1e-1)

@@ -15,7 +15,9 @@ LEVELS = alpha_bar_of_noise_to_signal(RATIOS)
 
 
 @pytest.mark.parametrize("name", SPECTRA)
-@pytest.mark.parametrize("samples", [30, 60, 100, 200, 400])
+@pytest.mark.parametrize(
+    "samples", [30, 100, 400, *(pytest.param(n, marks=pytest.mark.slow) for n in (60, 200))]
+)
 @pytest.mark.parametrize("ridge", [0.0, 0.1])
 def test_losses_are_means_over_data(name, samples, ridge):
     spectrum = w.spectrum(name, 100)

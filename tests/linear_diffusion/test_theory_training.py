@@ -88,7 +88,9 @@ def test_white_training_losses_have_honest_errors(samples, ridge):
         )
 
 
-@pytest.mark.parametrize("samples", [5, 12, 40])
+@pytest.mark.parametrize(
+    "samples", [12, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 40))]
+)
 def test_power_law_training_losses_have_honest_errors(samples):
     spectrum, ridge, a = w.spectrum("power1", 12), 0.05, 0.6
     with mp.workdps(80):
@@ -250,7 +252,7 @@ def test_deterministic_sampler_without_ridge_has_a_finite_kl_at_late_times(direc
     w.assert_close(late.values[1], seen, 0.01)
 
 
-@pytest.mark.parametrize("samples", [30, 120])
+@pytest.mark.parametrize("samples", [30, pytest.param(120, marks=pytest.mark.slow)])
 def test_gains_of_single_modes_are_the_mean_over_data(samples):
     spectrum, times = w.spectrum("power1", 60), np.array([0.1, 1.0, 10.0])
     found = training_gains(spectrum, samples, 0.05, 0.8, times)

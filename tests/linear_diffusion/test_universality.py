@@ -27,6 +27,7 @@ def two_per_cent(draws, predicted):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_losses_of_any_law_lie_within_two_per_cent_of_the_gaussian_theory(drawn):
     _, modes = drawn
     predicted = theory.losses(SPECTRUM, SIZES, 0.01, 0.9)

@@ -5,7 +5,6 @@ import operator
 import time
 
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 import learning_dynamics as ld

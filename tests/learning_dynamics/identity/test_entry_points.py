@@ -71,7 +71,8 @@ def scale(monkeypatch):
 @pytest.mark.parametrize(
     "kind",
     [
-        "overlaps", "expected_loss",
+        "expected_loss",
+        pytest.param("overlaps", marks=pytest.mark.slow),
         pytest.param("ambient", marks=pytest.mark.slow),
         pytest.param("integrate", marks=pytest.mark.slow),
         pytest.param("right_hand_side", marks=pytest.mark.slow),

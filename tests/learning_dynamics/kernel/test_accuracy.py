@@ -45,6 +45,7 @@ def assert_honest(sizes):
     assert np.max(sizes) > 0.05  # and no wild guesses
 
 
+@pytest.mark.slow
 def test_errors_are_bounds():
     assert_honest(np.concatenate([ratios(seed, 2**10, velocity=seed > 3) for seed in range(6)]))
 

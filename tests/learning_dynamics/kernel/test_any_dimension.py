@@ -26,6 +26,7 @@ def alone(problem):
     return dataclasses.replace(problem, learning_rate=ld.schedules.constant(problem.learning_rate))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_equals_a_program_of_its_own(name):
     problem = MODELS[name]
@@ -53,6 +54,7 @@ def test_small_and_ambient_and_scheduled_runs_keep_their_own(dimension, options)
     assert of_any_dimension(problem, layout) == (layout, None)
 
 
+@pytest.mark.slow
 def test_chi_variables_of_traced_freedoms(key):
     freedoms = [3, 40, 1000]
     normals = jax.random.normal(key, (2000, 9))

@@ -24,6 +24,7 @@ class Normalised(ld.Learner):
         return -sample.label * erf(2 * fields[0, 0] / jnp.sqrt(norms[0, 0]))
 
 
+@pytest.mark.slow
 def test_equal_blocks_are_one_block():
     """Splitting isotropic noise changes nothing: R = R_1 + R_2 moves as in one block."""
     m = np.array([[0.4], [0.1]])

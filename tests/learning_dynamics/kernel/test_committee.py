@@ -84,6 +84,7 @@ def test_reported_tensor_error_is_honest():
             assert np.all(np.abs(found - expected) <= error + 1e-12)
 
 
+@pytest.mark.slow
 def test_trajectory_follows_closed_form():
     """Heun steps of the closed form against the adaptive solution."""
     m, q, v, a = random_overlaps(2, 1, 5)

@@ -27,7 +27,7 @@ def error_of(overlaps):
     return overlaps.norms[..., 0, 0] - 2 * overlaps.signal[..., 0, 0] + 1
 
 
-@pytest.mark.parametrize("level", ["ambient", "overlaps"])
+@pytest.mark.parametrize("level", ["overlaps", pytest.param("ambient", marks=pytest.mark.slow)])
 def test_linear_learner_has_the_exact_mean(level, key):
     dimension = 6
     start = ld.order_parameters([[0.2]], [[1.1]])

@@ -77,6 +77,7 @@ def agree(one, two):
         assert np.all(np.abs(a.coefficients - b.coefficients) < 5 * (a.errors + b.errors))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["teacher", *(pytest.param(n, marks=pytest.mark.slow) for n in ("relu", "denoiser"))]
 )
@@ -110,6 +111,7 @@ def test_forms_against_the_loss_at_finite_overlap():
     assert np.abs(series[1:]).min() > 100 * allowed.max() or np.abs(series[1:]).max() > 0.05
 
 
+@pytest.mark.slow
 def test_teacher_of_one_hermite_polynomial_for_two_neurons():
     """K = 2, squared loss of He_3 units: -y sum_k gives -sum_k m_k^3 / 6 ... times E He_3^2.
 
@@ -208,6 +210,7 @@ def test_zeros_of_an_ascending_form_are_left_to_the_next_order():
     np.testing.assert_allclose(np.abs(found[0].direction), [1, 0], atol=1e-2)
 
 
+@pytest.mark.slow
 def test_dependent_vectors_and_blocks():
     """Twice the same vector doubles L_k; a normalised preactivation does not feel the variance."""
     twice = ld.Problem(Polynomial(1, lambda x: hermite(3, x[0]), 2), Correlation(jnp.tanh), 1.0)

@@ -55,6 +55,7 @@ def from_zero(dimension, times, replicas, **options):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_losses_are_those_of_loops_over_an_array(batch):
     times = [0.5, 2.0, 6.0]
@@ -79,6 +80,7 @@ def test_losses_are_on_the_exact_curve(batch):
     assert np.all(np.abs(residual) < 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_curve_of_many_samples_is_the_online_limit(batch):
     times = np.array([0.5, 2.0, 5.0])
@@ -98,6 +100,7 @@ def test_gradient_flow_of_few_samples_keeps_what_it_cannot_see():
     np.testing.assert_allclose(curve.test, [0.5, 0.25], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_set_holds_so_many_samples_each_used_equally_often():
     problem, n, updates = regression(batch=2), 12, 3000
     layout = layout_of(problem, 6, "ambient")
@@ -113,6 +116,7 @@ def test_a_set_holds_so_many_samples_each_used_equally_often():
     assert np.sum((counts - 2 * updates / n) ** 2) / (2 * updates / n) < 35  # chi^2, 11 freedoms
 
 
+@pytest.mark.slow
 def test_the_set_does_not_depend_on_the_chunk():
     problem = regression()
     layout, cast = layout_of(problem, 6, "ambient"), problem.cast(jnp.float32)
@@ -153,6 +157,7 @@ def test_what_a_fixed_set_cannot_be_is_said(options, message):
         ld.simulate(regression(3), **given | options)
 
 
+@pytest.mark.slow
 def test_a_trajectory_does_not_go_on_with_its_samples():
     first = from_zero(10, [1.0], 2)
     with pytest.raises(ValueError, match="`start` must be order parameters"):

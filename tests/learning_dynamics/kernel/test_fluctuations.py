@@ -20,6 +20,7 @@ def error_of(overlaps):
     return overlaps.norms[..., 0, 0] - 2 * overlaps.signal[..., 0, 0] + 1
 
 
+@pytest.mark.slow
 def test_shift_of_the_linear_learner_is_exact():
     """From the exact recursion of E |w - w*|^2 (fourth Gaussian moment), N -> infinity."""
     eta, noise, times = 0.5, 0.4, np.array([0.5, 2.0])
@@ -171,6 +172,7 @@ def test_memory_is_bounded_by_taking_directions_in_turn(monkeypatch):
     np.testing.assert_allclose(found[0].shift["signal"], found[1].shift["signal"], atol=2e-6)
 
 
+@pytest.mark.slow
 def test_rows_without_noise_have_no_shift():
     """sqrt(R) has no derivative at zero: refused by name, and left out of a comparison."""
     problem = ld.Problem(Teacher(np.ones(1), "linear"), Committee(1, "linear"), 0.5)

@@ -133,6 +133,7 @@ def test_degrees_pass_indices_and_branches_that_are_fixed():
     assert degrees[5:] == [{"a": 1}, {"a": np.inf, "b": np.inf}]
 
 
+@pytest.mark.slow
 def test_moments_of_a_filled_rule_are_the_same():
     """Chunk by chunk, with nodes of weight zero left out; derivatives too."""
     one = problem(lambda f, y: (jnp.tanh(f) - y) ** 2)

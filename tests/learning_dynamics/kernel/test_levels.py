@@ -73,7 +73,7 @@ CASES = {
 }
 
 
-QUICK = {("plain", "ambient"), ("plain", "overlaps"), ("spherical", "overlaps")}
+QUICK = {("plain", "overlaps")}
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,7 @@ def adam(gradient, memory, count, decays=DECAYS):
     return -mean / (np.sqrt(square) + EPSILON), (first, second)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay", [pytest.param(None, marks=slow), 0.3])
 def test_adam_is_a_loop_in_numpy_on_the_same_draws(decay, key):
     N, updates, replica = 9, 20, 1

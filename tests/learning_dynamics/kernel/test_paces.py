@@ -107,6 +107,7 @@ def test_latents_of_an_update_depend_on_its_number_alone(name):
     assert len(np.unique(whole)) > 1
 
 
+@pytest.mark.slow
 def test_chi_variables_do_not_depend_on_rows_and_tries():
     freedoms = [1, 2, 3, 4, 50]
 

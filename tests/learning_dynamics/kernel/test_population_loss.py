@@ -51,6 +51,7 @@ def test_losses_of_all_levels_agree(key):
     assert all(item.verdict == "pass" for item in result)
 
 
+@pytest.mark.slow
 def test_loss_of_lost_replicas_is_not_a_number(key):
     problem = ld.Problem(Teacher((1.0,), "linear"), Committee(1, "linear"), 50.0)
     seen = ld.simulate(
@@ -60,6 +61,7 @@ def test_loss_of_lost_replicas_is_not_a_number(key):
     assert seen.lost.all()
 
 
+@pytest.mark.slow
 def test_an_observable_may_ask_for_an_expected_loss(key):
     """Inside a simulation in single precision, computed in double."""
 

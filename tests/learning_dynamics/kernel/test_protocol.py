@@ -85,6 +85,7 @@ def closed_path(times):
     return m, square, (s * s * square - 2 * s * g * m + g * g + sigma**2) / 2
 
 
+@pytest.mark.slow
 def test_the_limit_follows_the_closed_equations_and_its_loss_is_that_of_each_time():
     limit = ld.integrate(
         problem(PROTOCOL), times=TIMES, start=START, observe={"loss": ld.loss},
@@ -99,7 +100,7 @@ def test_the_limit_follows_the_closed_equations_and_its_loss_is_that_of_each_tim
     np.testing.assert_allclose(value, loss[-1], rtol=1e-6)
 
 
-@pytest.mark.parametrize("level", ["ambient", "overlaps"])
+@pytest.mark.parametrize("level", ["ambient", pytest.param("overlaps", marks=pytest.mark.slow)])
 def test_simulations_follow_them_too(level):
     size, replicas = (100, 200) if level == "ambient" else (300, 400)
     watched = {"loss": ld.loss} if level == "overlaps" else {}
@@ -128,8 +129,8 @@ def constant_pair(**options):
 @pytest.mark.parametrize(
     ("level", "options", "run"),
     [
-        ("ambient", {"batch": 2}, {"samples": 5}),
-        ("ambient", {"repeats": 2}, {}),
+        pytest.param("ambient", {"batch": 2}, {"samples": 5}, marks=pytest.mark.slow),
+        pytest.param("ambient", {"repeats": 2}, {}, marks=pytest.mark.slow),
         ("overlaps", {"momentum": 0.5}, {}),
     ],
 )
@@ -142,6 +143,7 @@ def test_a_protocol_that_never_changes_is_the_number_itself(level, options, run)
     assert np.ptp(one.values["norms"]) > 0.01
 
 
+@pytest.mark.slow
 def test_a_continued_run_reads_the_clock_of_the_whole():
     options = {"dimension": 30, "replicas": 4, "key": jax.random.key(3), "level": "overlaps"}
     whole = ld.simulate(problem(PROTOCOL), times=[1.0, 2.0], start=START, **options)
@@ -215,6 +217,7 @@ def test_values_that_the_model_refuses_are_found_before_a_run(schedule, message)
         ld.integrate(problem({"learner.scale": schedule}), times=[2.0], start=START)
 
 
+@pytest.mark.slow
 def test_a_fast_parameter_would_have_to_follow():
     changing = {"inputs.noise_part": schedules.power(0.6, 0.5)}
     one = ld.Problem(Spike(), Denoiser(), 0.4, parameter_rates={"skip": 0.2}, protocol=changing)

@@ -138,6 +138,7 @@ def rate_of(problem, start, points):
         return mean.value, mean.error
 
 
+@pytest.mark.slow
 def test_nodes_declared_per_noise_vector():
     """The loss is linear in the second noise field: three nodes are exact, and leave more."""
     learner = Denoiser(1)

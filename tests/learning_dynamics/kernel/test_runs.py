@@ -25,6 +25,7 @@ def run(level="overlaps", replicas=8, dimension=40, times=(0.5, 1.0, 3.0), **opt
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("level", "dimension"),
     [
@@ -44,6 +45,7 @@ def test_a_replica_is_the_same_in_any_batch_on_any_number_of_devices(level, dime
             np.testing.assert_array_equal(values, whole.values[name][:replicas])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stop",
     [None, pytest.param(ld.Stop(lambda o: o.signal[0, 0], 0.5), marks=pytest.mark.slow)],
@@ -66,6 +68,7 @@ def test_observation_times_do_not_change_the_run(level):
     np.testing.assert_array_equal(dense.values["norms"][:, -1], sparse.values["norms"][:, -1])
 
 
+@pytest.mark.slow
 def test_levels_start_from_the_given_order_parameters():
     start = ld.order_parameters([[0.4, 0.1], [0.0, -0.3]], [[1.0, 0.3], [0.3, 0.5]], {"v": [1, 2]})
     for level in ("ambient", "overlaps"):
@@ -140,6 +143,7 @@ def test_divergence_is_counted_and_fails_a_comparison():
     assert seen.measurement("norms").lost[-1, 0] == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["overlaps", pytest.param("ambient", marks=pytest.mark.slow)])
 def test_stop_at_a_sustained_crossing(level):
     """Against the crossing found in a run observed at every update."""
@@ -160,6 +164,7 @@ def test_stop_at_a_sustained_crossing(level):
                 np.testing.assert_array_equal(frozen, overlap[replica, first + sustained - 2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["overlaps", pytest.param("ambient", marks=pytest.mark.slow)])
 def test_stopped_replicas_make_room_without_changing_the_others(level):
     """Replicas that stop at different times, in several groups: bit for bit those without a stop.

@@ -118,6 +118,7 @@ def test_the_mean_error_is_exact_at_finite_size(name):
     np.testing.assert_allclose(limit(schedule).values["rho"], expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_limit_of_a_rate_with_corners_is_that_of_an_independent_solver():
     schedule, formula = EXAMPLES["piecewise_linear"]
     found = limit(schedule)
@@ -159,6 +160,7 @@ def test_a_rate_of_pieces_runs_as_constant_rates_one_after_the_other():
     )
 
 
+@pytest.mark.slow
 def test_schedules_of_optax_count_whole_updates():
     drops = optax.piecewise_constant_schedule(0.8, {30: 0.25})  # from update 30 on
     counted = run(schedules.per_update(drops, dimension=N))

@@ -62,6 +62,7 @@ def test_single_directions():
         ld.information_exponent(teacher, [[0.0, 0.0]])
 
 
+@pytest.mark.slow
 def test_denoiser_coefficients_by_stein():
     """Two vectors, a skip at its fast value b: L_2 = (c_2 / 2) a^2 (E c^2 - 1) m^2.
 
@@ -125,6 +126,7 @@ def mean_explosion(cubic, linear, noise, start_variance):
     return np.sum(times * density) / np.sum(density)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start_variance", [0.0, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_one_dimensional_explosion_time(start_variance):
     """Mean over paths against an integral; and the step size does not matter."""
@@ -191,6 +193,7 @@ def test_closed_law_of_order_two(key):
     assert stats.ks_2samp(seen.stopped, wrong).pvalue < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("update", "points", "method"),
     [
@@ -247,6 +250,7 @@ def test_gradient_moments_are_adaptive_and_honest():
     np.testing.assert_allclose(law.gradient_covariance, 5 * exact, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_late_paths_are_censored_and_counted():
     """Neither the time nor the number of steps can run away."""
     options = {"key": jax.random.key(5), "draws": 256}

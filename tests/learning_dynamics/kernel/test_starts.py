@@ -104,6 +104,7 @@ def test_more_neurons_than_noise_dimensions(neurons):
     np.testing.assert_allclose(loss, close, atol=1e-4 + 5 * np.max(error))
 
 
+@pytest.mark.slow
 def test_factor_of_a_singular_covariance():
     """Equal to Cholesky's where that exists; finite, with finite derivatives, where it does not."""
     rng = np.random.default_rng(1)
@@ -146,6 +147,7 @@ def test_a_start_without_room_in_the_noise():
         ld.simulate(two, dimension=9, start=many, **options)
 
 
+@pytest.mark.slow
 def test_what_rounding_leaves_of_rows_in_the_signal_is_no_noise(key):
     """Rows inside the signal directions: Q - M M^T has an eigenvalue of -7e-18."""
     start = ld.order_parameters([[0.3, 0.1], [0.1, 0.2]], [[0.1, 0.05], [0.05, 0.05]])

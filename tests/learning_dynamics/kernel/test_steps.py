@@ -124,6 +124,7 @@ def test_momentum_is_a_larger_rate_in_the_limit():
         assert np.allclose(a, b, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_repeated_steps_in_the_limit_follow_all_weights():
     """A and D of three steps with a batch of two, at N = 40 000, with momentum and clipping."""
     n, rng, eta, beta = 40_000, np.random.default_rng(3), 0.7, 0.6
@@ -168,6 +169,7 @@ def test_gradient_factor():
     assert np.allclose(slopes, [0.0, 0.0, -0.0625])
 
 
+@pytest.mark.slow
 def test_inverse_root():
     rows = np.random.default_rng(0).normal(size=(5, 9))
     gram = rows @ rows.T
@@ -180,6 +182,7 @@ def test_inverse_root():
     assert np.allclose(np.einsum("ijkl,kl->ij", slope, change), -change / 2, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_random_orthonormal_rows_are_uniform():
     """Of K = N = 3 rows too: E M^2 = 1 / N and E M_1^2 M_2^2 = 1 / (N (N + 2)) along a row."""
     problem = ld.Problem(Teacher(np.ones(2)), Committee(3), 0.5, update="orthogonal")
@@ -195,6 +198,7 @@ def test_random_orthonormal_rows_are_uniform():
             assert abs(draws.mean() - mean) < 5 * draws.std() / len(draws) ** 0.5
 
 
+@pytest.mark.slow
 def test_reuse_lowers_the_exponent_of_a_cubic_teacher():
     """E A_2 x = -(eta^2 / 8) E[y^3 x] E[He_2^2] = -(eta^2 / 4) E[He_3^3 x] = -81 eta^2."""
     twice = ld.Problem(Cubic(), Correlation(), 0.3, update="spherical", repeats=2)

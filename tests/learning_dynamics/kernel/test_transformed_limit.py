@@ -112,6 +112,7 @@ def quotient(value):
     return float((4 * narrow - wide) / 3)
 
 
+@pytest.mark.slow
 def test_derivatives_of_a_limit_agree_with_difference_quotients():
     """In reverse, in a batch; a call is traced once for all numbers of one shape.
 
@@ -135,6 +136,7 @@ def test_derivatives_in_all_numbers_of_all_models(name):
     assert jax.grad(value)(0.0) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_limit_inside_is_the_limit_outside():
     """Same values and errors from the same rule, in one trace."""
     options = {"allow_inaccurate": True}
@@ -272,6 +274,7 @@ def value_at_once():
     return limit_of("second layer", 0.0, **options).values["signal"][0, 0, 0]
 
 
+@pytest.mark.slow
 def test_what_a_transformation_cannot_do_is_refused_by_name():
     start = ld.order_parameters([[0.1], [0.0]], np.eye(2))
 

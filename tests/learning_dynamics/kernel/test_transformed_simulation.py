@@ -328,6 +328,7 @@ def test_trajectories_are_pytrees():
     assert jax.tree.map(lambda a: a[1], batch).lost.shape == (3,)
 
 
+@pytest.mark.slow
 def test_a_small_run_inside_and_its_derivative():
     """Fast member of the tables below: one linear neuron."""
     with jax.enable_x64(True):

@@ -95,6 +95,7 @@ def test_another_seed_size_or_code_is_another_run(tmp_path, monkeypatch):
     assert CALLS == ["broken"]
 
 
+@pytest.mark.slow
 def test_a_quick_report_always_runs(tmp_path):
     for _ in range(2):
         CALLS.clear()

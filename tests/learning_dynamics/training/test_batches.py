@@ -40,6 +40,7 @@ def test_flip_mirrors_half_of_the_images(key):
     assert abs(mirrored.sum() - 500) < 5 * np.sqrt(250)
 
 
+@pytest.mark.slow
 def test_labels_stay_with_their_images(key):
     x = images(key, n=20) + 100 * jnp.arange(20.0)[:, None, None]
     batches = Minibatches((x, jnp.arange(20)), 32, flip_and_shift)

@@ -64,6 +64,7 @@ def data(key, n=50):
     return x, x @ jnp.array([1.0, -2.0, 0.5]) + 0.1 * jax.random.normal(key, (n,))
 
 
+@pytest.mark.slow
 def test_gradient_descent_follows_its_recursion(key):
     x, y = data(key)
     run = train(
@@ -95,6 +96,7 @@ def test_the_average_follows_its_recursion(key):
     np.testing.assert_allclose(smooth.network().weights[...], expected[-1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_replica_does_not_depend_on_its_company(key):
     x, y = data(key)
     batches = Minibatches((x, y), 4)
@@ -132,7 +134,7 @@ def stop_after(count):
     return tracker
 
 
-@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize("together", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_that_is_cut_and_resumed_is_the_same_bit_by_bit(key, tmp_path, together):
     batches = Minibatches(data(key), 8)
     options = {
@@ -156,6 +158,7 @@ def test_a_run_that_is_cut_and_resumed_is_the_same_bit_by_bit(key, tmp_path, tog
         train(Noisy, squares, batches, checkpoint=file, **other)
 
 
+@pytest.mark.slow
 def test_normalisation_learns_the_statistics_of_the_data(key):
     """Running means with memory 0.99: after 600 steps 0.2 % of the start is left."""
     x, y = data(key, n=400)

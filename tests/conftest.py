@@ -19,16 +19,13 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # processes that t
 import jax
 import matplotlib
 import pytest
-from threadpoolctl import threadpool_limits
 
-from learning_dynamics.sweeps.worker import share_compiled
+from learning_dynamics.sweeps.worker import limit_threads, share_compiled
 
 matplotlib.use("Agg")
 if sys.prefix != sys.base_prefix:
     share_compiled(Path(sys.prefix) / "compiled")
-threadpool_limits(
-    max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)))
-)
+limit_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))))
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

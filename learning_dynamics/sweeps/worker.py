@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = [
     "end_with_parent",
     "forget_marks",
     "keep_to",
+    "limit_threads",
     "marks",
     "package",
     "run_remote",
@@ -155,14 +157,20 @@ def take_cores(store: Store, cores: int) -> None:
 
 
 def keep_to(cores: Sequence[int]) -> None:
-    """Bind this process to some cores, and the threads of linear algebra to their number.
-
-    NumPy's library counted its threads when it was loaded, on all cores; more of them than cores
-    wait for each other in busy loops (measured: 4 to 5 times the time).
-    """
+    """Bind this process to some cores, and the threads of linear algebra to their number."""
     if hasattr(os, "sched_setaffinity"):  # not on macOS and Windows
         os.sched_setaffinity(0, cores)
-    threadpool_limits(len(cores))
+    limit_threads(len(cores))
+
+
+def limit_threads(count: int) -> None:
+    """Give linear algebra so many threads in this process.
+
+    The libraries of NumPy and SciPy count their threads when they are loaded, on all cores; more of
+    them than cores wait for each other in busy loops (measured: 4 to 5 times the time).
+    """
+    import_module("scipy.linalg")  # a library that is loaded later has all its threads
+    threadpool_limits(count)
 
 
 def share_compiled(folder: Path) -> None:

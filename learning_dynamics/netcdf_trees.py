@@ -107,6 +107,7 @@ class _Writer:
     def __init__(self, file: Any) -> None:
         self.file = file
         self.sizes: dict[str, int] = {}  # of the dimensions, which all lie in the root
+        self.names: set[str] = set()  # of variables and groups, which no later dimension may have
 
     def encode(self, value: Any, group: Any, where: str, dims: tuple[str, ...]) -> Any:
         """What JSON can hold; arrays go into `group`, under the last name of `where`."""
@@ -141,26 +142,36 @@ class _Writer:
             return group
         return group.create_group(self._name(group, where))
 
-    def _name(self, group: Any, where: str, dims: tuple[str, ...] = ()) -> str:
-        """A new name in a group, as near to the last one of `where` as netCDF allows."""
+    @staticmethod
+    def _plain_name(where: str) -> str:
+        """The last name of `where`, or as near to it as netCDF allows."""
         name = where.rsplit(".", 1)[-1].replace("/", "_")
         if not name.isprintable() or not name.isascii() or not name.strip(" ."):
             name = "entry"
-        name, number = name.strip(), 1
-        plain = name
+        return name.strip()
+
+    def _name(self, group: Any, where: str, dims: tuple[str, ...] = ()) -> str:
+        """A new name in a group, as near to the last one of `where` as netCDF allows."""
+        name = plain = self._plain_name(where)
+        number = 1
         # the name of a dimension belongs to its coordinate
         while name in group or (name in self.sizes and dims != (name,)):
             number += 1
             name = f"{plain}_{number}"
+        self.names.add(name)
         return name
 
     def _dimensions(self, where: str, shape: tuple[int, ...], dims: tuple[str, ...]) -> list[str]:
-        stem = self._name({}, where) if shape else ""
-        names = []
+        stem = self._plain_name(where)
+        names: list[str] = []
         for axis, size in enumerate(shape):
             plain = name = dims[axis] if axis < len(dims) else f"{stem}_{axis}"
             number = 1
-            while self.sizes.get(name, size) != size or name in names:
+            while (
+                name in names
+                or self.sizes.get(name, size) != size
+                or (name not in self.sizes and name in self.names)
+            ):
                 number += 1
                 name = f"{plain}_{number}"
             if name not in self.sizes:

@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from learning_dynamics.netcdf import write_netcdf
+from learning_dynamics.netcdf_trees import Part, read_tree, write_tree
 
 
 def back(dataset, path):
@@ -71,3 +72,15 @@ def test_values_without_a_place_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="hold what netCDF can"):
         write_netcdf(xr.Dataset({"x": ("n", np.zeros(2, "G"))}), tmp_path / "a.nc")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("order", [("start", "part"), ("part", "start")])
+@pytest.mark.parametrize("start", [np.arange(4.0), Part("own", {"w": np.arange(2.0)}, {})])
+def test_a_field_may_have_the_name_of_a_dimension(tmp_path, order, start):
+    part = Part("limit", {"paths": np.arange(3.0)}, {"paths": ("start",)})
+    fields = {"start": start, "part": part}
+    write_tree(tmp_path / "a.nc", {}, Part("result", {name: fields[name] for name in order}, {}))
+    read = read_tree(tmp_path / "a.nc")[1].fields
+    np.testing.assert_array_equal(read["part"].fields["paths"], np.arange(3.0))
+    first = read["start"].fields["w"] if isinstance(start, Part) else read["start"]
+    np.testing.assert_array_equal(first, np.arange(4.0 if not isinstance(start, Part) else 2.0))

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax import lax
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
@@ -281,6 +282,27 @@ def _advance(
     return jax.tree.map(lambda leaf: leaf[None], found)
 
 
+# one program for all leaves of a state, where each leaf alone would be one
+
+
+@jax.jit
+def _stacked(states: list[State]) -> State:
+    """States of single replicas as those of a batch."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+
+@partial(jax.jit, static_argnames=("group",))
+def _group(states: State, first: jax.Array, group: int) -> State:
+    """So many replicas of a batch, from one on."""
+    return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, first, group), states)
+
+
+@jax.jit
+def _joined(states: list[State]) -> State:
+    """Batches as one."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *states)
+
+
 @tracked
 @sees_edits("build", "loss", "batches", "optimiser", "observe", "tests")
 def train(
@@ -354,7 +376,7 @@ def train(
     seeds = jax.vmap(partial(jax.random.fold_in, key))(numbers)
     starts, train_keys, test_keys = jax.vmap(lambda k: jax.random.split(k, 3), out_axes=1)(seeds)
     made = [_start(build, optimiser, average, start) for start in starts]
-    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *made)
+    states = _stacked(made)
 
     identity = fingerprint(
         checkpoint, code, train=train, start=_plain(states), key=train_keys, batches=each,
@@ -370,11 +392,11 @@ def train(
         jobs = []
         for first in range(0, replicas, group):
             mine = slice(first, first + group)
-            state = jax.tree.map(lambda leaf, mine=mine: leaf[mine], states)
+            state = _group(states, jnp.int32(first), group)
             data = each[0 if len(each) == 1 else first]
             keys = (train_keys[mine], test_keys[mine])
             jobs.append(_advance(recipe, state, *data, keys, gap, before))
-        states = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[job[0] for job in jobs])
+        states = _joined([job[0] for job in jobs])
         found = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[job[1] for job in jobs])
         parts.append(dict(found))
         save(checkpoint, identity, len(parts), _plain(states), parts)

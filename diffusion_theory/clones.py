@@ -1,4 +1,4 @@
-"""Clones of the data and what a denoiser loses on them: the measuring device for statistics."""
+"""Clones of the data, and the losses of a denoiser on them, which tell the statistics in use."""
 
 from collections.abc import Mapping
 from dataclasses import field, replace

@@ -1,4 +1,4 @@
-"""`diffusion/orders`: which statistics of the data a denoiser meets first, and where."""
+"""`diffusion/orders`: statistics of the data that a denoiser learns first, and their directions."""
 
 from typing import NamedTuple
 

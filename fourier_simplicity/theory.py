@@ -1,4 +1,4 @@
-"""What a neuron can see of the phases, at which order in its overlaps, and what that costs.
+"""Phase relations in the population loss of a neuron: their order in the overlaps, and its cost.
 
 The neuron's complex overlaps are m_k = w.(k: cosine) + i w.(k: minus sine), so that the field of the tied
 modes is v = Re sum_k conj(m_k) z_k. With the activation's c_k(s) = E sigma^(k)(sqrt(s) g), s = w' Sigma w,

@@ -56,7 +56,7 @@ class Recipe(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """Networks trained from different seeds, and what was seen of them.
+    """Networks trained from different seeds, and what was observed along the way.
 
     Attributes:
         steps: updates made at each observation, shape (observations,).

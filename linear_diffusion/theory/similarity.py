@@ -1,4 +1,4 @@
-"""How alike are two models trained on disjoint data when they start from the same noise?"""
+"""Similarity of two models trained on disjoint data that start from the same noise."""
 
 from __future__ import annotations
 

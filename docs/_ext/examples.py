@@ -48,7 +48,8 @@ def run_all(app: Sphinx) -> None:
 
 
 def _without_docstring(text: str) -> str:
-    return text.split('"""', 2)[2].lstrip("\n") if text.startswith('"""') else text
+    code = text.split('"""', 2)[2] if text.startswith('"""') else text
+    return code.lstrip("\n").removeprefix("# %%\n")
 
 
 def _hidden(argument: str) -> set[str]:

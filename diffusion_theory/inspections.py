@@ -49,7 +49,7 @@ class _Seen(NamedTuple):
 
 @inspection(
     "diffusion/orders",
-    title="Which statistics a denoiser meets first",
+    title="Which statistics a denoiser learns first",
     source=SOURCE,
 )
 def orders(samples: Samples, key: jax.Array) -> Findings:

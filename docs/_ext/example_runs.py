@@ -29,7 +29,10 @@ RESULTS = DOCS / "_build" / "examples"
 COMPILED = (DOCS / "_build" if sys.prefix == sys.base_prefix else Path(sys.prefix)) / "compiled"
 LIMIT = 600  # seconds for one script, on a busy machine
 # The longest run first, so that none of them is left over at the end.
-LONG = ("time_to_recovery", "cubic_search", "parting_of_clones", "ten_lines", "best_rate")
+LONG = (
+    "noise_levels", "ten_lines", "falling_rate", "attention_head", "independent_components",
+    "optimal_rate", "own_model", "committee_plateau", "best_rate", "time_to_recovery",
+)  # fmt: skip
 # Imported once, before the processes of the scripts branch off.
 IMPORTS = [
     *PACKAGES, "matplotlib.figure", "learning_dynamics.evidence.figures",
@@ -62,7 +65,7 @@ def folder_of(script: Path) -> Path | None:
 def run(scripts: Iterable[Path]) -> dict[str, str]:
     """Run the scripts whose results are missing, one on each core; name -> what went wrong."""
     waiting = [script for script in scripts if folder_of(script) is None]
-    waiting.sort(key=lambda script: (script.stem not in LONG, script.stem))
+    waiting.sort(key=lambda script: (*LONG, script.stem).index(script.stem))
     os.environ["MPLBACKEND"] = "Agg"
     branching = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if branching else "spawn")

@@ -74,7 +74,8 @@ class Page(HTMLParser):
 
 def problems(root: Path) -> list[str]:
     """What is wrong with the pages below a folder, one line each."""
-    pages = {path: Page(path.read_text("utf-8")) for path in sorted(root.rglob("*.html"))}
+    paths = sorted(path for path in root.rglob("*.html") if "_modules" not in path.parts)
+    pages = {path: Page(path.read_text("utf-8")) for path in paths}
     lines = [
         f"{path.relative_to(root)}: {x}" for path, page in pages.items() for x in page.problems
     ]

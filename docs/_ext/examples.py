@@ -76,7 +76,7 @@ class Example(SphinxDirective):
         self.env.note_dependency(str(folder / "output.txt"))
         shown: list[nodes.Node] = []
         hidden, printed = self.options.get("hide", set()), folder / "output.txt"
-        if not hidden:  # the place where a card leads
+        if not hidden & {"code", "figure"}:  # the place where a card leads
             label = f"example-{name}"
             shown.append(nodes.target("", "", ids=[label]))
             domain = self.env.domains.standard_domain

@@ -10,6 +10,7 @@ from pathlib import Path
 import check_pages
 import docstrings
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -231,6 +232,20 @@ def test_foreign_files_and_what_cannot_be_read_aloud_are_found(tmp_path):
         "a.html: a heading of level 3 below one of level 1",
     ]
     assert check_pages.problems(tmp_path / "empty") == [f"{tmp_path / 'empty'}: no pages"]
+
+
+def test_punctuation_behind_formulas_stays_where_it_is():
+    """Equal texts between formulas are not taken for each other."""
+    nodes = pytest.importorskip("docutils.nodes")
+    pytest.importorskip("math_core")
+    mathml = pytest.importorskip("mathml")
+    bold = nodes.strong("", "", nodes.math("", "k"))
+    formulas = [nodes.math("", name) for name in "ab"]
+    texts = [nodes.Text(", "), nodes.Text(", ")]
+    paragraph = nodes.paragraph("", "", bold, texts[0], formulas[0], texts[1], formulas[1])
+    mathml.keep_punctuation(None, paragraph)
+    assert [child.astext() for child in paragraph] == ["k", ", ", "a", " ", "b"]
+    assert [formula["after"] for formula in formulas[:1]] == [","]
 
 
 def test_recorded_claims_hold():

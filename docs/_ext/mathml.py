@@ -44,7 +44,9 @@ def keep_punctuation(app: Sphinx, doctree: nodes.document) -> None:
         if isinstance(following, nodes.Text):
             rest = following.lstrip(",.;:)?!’”")
             node["after"] = following[: len(following) - len(rest)]
-            following.parent.replace(following, nodes.Text(rest))
+            siblings = following.parent.children  # `replace` would take an equal text before it
+            place = next(i for i, sibling in enumerate(siblings) if sibling is following)
+            following.parent[place] = nodes.Text(rest)
 
 
 def visit_displaymath(translator: HTML5Translator, node: nodes.Element) -> None:

@@ -86,7 +86,9 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.networks
 
 docs: $(VENV)/.docs
-	$(BIN)/sphinx-build --fail-on-warning --keep-going -d docs/_build/doctrees docs docs/_build/html
+	$(BIN)/python docs/_ext/example_runs.py
+	$(BIN)/sphinx-build -j auto --fail-on-warning --keep-going -d docs/_build/doctrees docs \
+		docs/_build/html
 	$(BIN)/python docs/_ext/check_pages.py docs/_build/html
 	@echo "open docs/_build/html/index.html"
 

@@ -1,4 +1,4 @@
-"""Clones of the data and what a denoiser loses on them: the measuring device for statistics."""
+"""Clones of the data, and the losses of a denoiser on them, which tell the statistics in use."""
 
 from collections.abc import Mapping
 from dataclasses import field, replace
@@ -161,10 +161,10 @@ def clone_losses(
     base = _skip_loss(inputs, learner.target, d, np.asarray(_best_skip(inputs, learner.target, d)))
     values, errors = {}, {}
     for name, law in zip(NAMES, laws, strict=True):
-        found, errors[name] = ld.expected_loss(
+        loss, errors[name] = ld.expected_loss(
             replace(problem, inputs=law), overlaps, dimension=d, points=points
         )
-        values[name] = np.asarray(found + skip - base)
+        values[name] = np.asarray(loss + skip - base)
     return CloneLosses(values, errors)
 
 

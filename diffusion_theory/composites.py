@@ -73,15 +73,17 @@ class SeveralSpikes(ld.InputModel):
 
     def latents(self) -> dict[str, Latent]:
         """Latents of all parts, numbered."""
-        found = [(j, part.latents()) for j, part in enumerate(self.parts, 1)]
-        return {f"{j} {name}": latent for j, own in found for name, latent in own.items()}
+        numbered = [(j, part.latents()) for j, part in enumerate(self.parts, 1)]
+        return {
+            f"{j} {name}": latent for j, latents in numbered for name, latent in latents.items()
+        }
 
     def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, NoiseLevel]:
         """Coordinates of x and z along all spikes, shape (2, r), and the noise level."""
         columns = []
         for j, part in enumerate(self.parts, 1):
-            own = {name: latents[f"{j} {name}"] for name in part.latents()}
-            coordinates, level = part.signal(own)
+            part_latents = {name: latents[f"{j} {name}"] for name in part.latents()}
+            coordinates, level = part.signal(part_latents)
             columns.append(coordinates)
         return jnp.concatenate(columns, axis=1), level
 
@@ -148,8 +150,8 @@ class ManyLevels(ld.InputModel):
         r, count = self.directions, int(np.shape(self.alpha_bar)[0])
         shares = np.full(count, 1 / count) if self.probabilities is None else self.probabilities
         level: Latent = ld.Discrete(np.arange(count, dtype=np.float64), shares)
-        own = {"inner": ld.Normal((r,)), "added": ld.Normal((r,)), "level": level}
-        return {**self.inputs.latents_of_pair(), **own}
+        noise = {"inner": ld.Normal((r,)), "added": ld.Normal((r,)), "level": level}
+        return {**self.inputs.latents_of_pair(), **noise}
 
     def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, UnmixedLevel]:
         """Coordinates of x0 and z along the spikes, shape (2, r), and the level."""

@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 
 
 class NoiseLevel(NamedTuple):
-    """What a denoiser is told of the forward process x = a x0 + b z.
+    """Amplitudes of the forward process x = a x0 + b z, as a denoiser receives them.
 
     Attributes:
         signal: a = alpha_bar^(1/2).

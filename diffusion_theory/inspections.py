@@ -1,4 +1,4 @@
-"""`diffusion/orders`: which statistics of the data a denoiser meets first, and where."""
+"""`diffusion/orders`: statistics of the data that a denoiser learns first, and their directions."""
 
 from typing import NamedTuple
 
@@ -49,7 +49,7 @@ class _Seen(NamedTuple):
 
 @inspection(
     "diffusion/orders",
-    title="Which statistics a denoiser meets first",
+    title="Which statistics a denoiser learns first",
     source=SOURCE,
 )
 def orders(samples: Samples, key: jax.Array) -> Findings:
@@ -59,14 +59,14 @@ def orders(samples: Samples, key: jax.Array) -> Findings:
     raw = [_look(f"eigenvector {i + 1}", rows[:, i]) for i in range(count)]
     white = whitened(samples, SEARCHED)
     halves = _halves(len(white))
-    found = kurtotic_directions(white[halves[0]], KURTOTIC, generator(key))
-    fields = white[halves[1]] @ found.T
+    directions = kurtotic_directions(white[halves[0]], KURTOTIC, generator(key))
+    fields = white[halves[1]] @ directions.T
     kurtotic = [_look(f"kurtotic {i + 1}", field, True) for i, field in enumerate(fields.T)]
     same = [_look(f"eigenvector {i + 1}, whitened", rows[:, i], True) for i in range(count)]
     panels = {"terms": Panel(_terms(raw, [*same, *kurtotic]), TERMS)}
     if samples.images is not None:
         vectors = (
-            found
+            directions
             @ (
                 samples.spectrum.basis[:, : white.shape[1]]
                 * np.sqrt(samples.spectrum.spectrum[: white.shape[1]])
@@ -149,7 +149,7 @@ def kurtotic_directions(white: Array, count: int, rng: np.random.Generator) -> A
 
 def _look(name: str, field: Array, white: bool = False) -> _Seen:
     parts = in_blocks(len(field))
-    seen = [
+    looks = [
         exponent_along(
             field, learner, alpha_bar=ALPHA_BAR, unit_variance=white, parts=len(parts), clear=CLEAR
         )
@@ -159,9 +159,9 @@ def _look(name: str, field: Array, white: bool = False) -> _Seen:
     kurtosis = jackknife(
         means, lambda mean: np.array([mean[1] / mean[0] ** 2 - 3]), {"k": np.arange(1)}
     )
-    _, moments, errors = seen[0]
+    _, moments, errors = looks[0]
     pair = (float(kurtosis.values[0]), float(kurtosis.standard_error[0]))
-    return _Seen(name, tuple(exponent for exponent, *_ in seen), moments, errors, pair)
+    return _Seen(name, tuple(exponent for exponent, *_ in looks), moments, errors, pair)
 
 
 def _table(title: str, rows: list[_Seen]) -> Table:

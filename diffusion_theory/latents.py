@@ -162,14 +162,14 @@ class Gaussian(LatentPair):
     def moments(self) -> Array:
         """Gauss-Hermite quadrature, exact for polynomials."""
         rho, size = float(self.correlation), _MOMENTS + 1
-        found = np.zeros((size, size))
+        table = np.zeros((size, size))
         points, weights = np.polynomial.hermite_e.hermegauss(20)
         weights = weights / weights.sum()
         nu = rho * points[:, None] + np.sqrt(1 - rho**2) * points[None]
         for j in range(size):
             for k in range(size):
-                found[j, k] = weights @ (points[:, None] ** j * nu**k) @ weights
-        return _triangle(found)
+                table[j, k] = weights @ (points[:, None] ** j * nu**k) @ weights
+        return _triangle(table)
 
 
 class Step(NamedTuple):
@@ -355,8 +355,8 @@ def joint_cumulants(moments: Array) -> Array:
     Recursion over the moments, up to order 6; NaN where a moment is missing.
     """
     size = moments.shape[0]
-    found = np.full((size, size), np.nan)
-    found[0, 0] = 0.0
+    cumulants = np.full((size, size), np.nan)
+    cumulants[0, 0] = 0.0
     for order in range(1, size):
         for i in range(order + 1):
             j = order - i
@@ -367,9 +367,9 @@ def joint_cumulants(moments: Array) -> Array:
                     if p + q == order or p + q == 0 or (p == 0 and i > 0):
                         continue
                     ways = _choose(i - 1, p - 1) * _choose(j, q) if i else _choose(j - 1, q - 1)
-                    total = total - ways * found[p, q] * moments[i - p, j - q]
-            found[i, j] = total
-    return found
+                    total = total - ways * cumulants[p, q] * moments[i - p, j - q]
+            cumulants[i, j] = total
+    return cumulants
 
 
 def _choose(n: int, k: int) -> int:

@@ -76,8 +76,8 @@ class _Law(NamedTuple):
         x = (jnp.log(s) - self.grid[0]) / (self.grid[1] - self.grid[0])
         low = jax.lax.stop_gradient(jnp.clip(jnp.floor(x), 0, self.grid.size - 2))
         below, above = (self.table[:, low.astype(jnp.int32) + i] for i in (0, 1))
-        found = below + (x - low) * (above - below)
-        return found[0], found[1], found[2]
+        values = below + (x - low) * (above - below)
+        return values[0], values[1], values[2]
 
 
 @sees_edits("problem", "stop")
@@ -136,11 +136,11 @@ def neuron_diffusion(
     begin = _random_weights(law, key, count)
     with jax.enable_x64(True):
         numbers = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), law)
-        found = _paths(
+        simulated = _paths(
             numbers, key, jnp.asarray(begin), jnp.asarray(array * size), jnp.float64(step),
             order=order, stop=stop,
         )  # fmt: skip
-        last, (signal, variance), stopped = jax.tree.map(np.asarray, found)
+        last, (signal, variance), stopped = jax.tree.map(np.asarray, simulated)
     values = {
         "signal": signal[:, :, None, :],
         "norms": np.ones((*variance.shape, 1, 1)),
@@ -189,8 +189,8 @@ def _random_weights(law: _Law, key: jax.Array, count: int) -> Array:
     """Directions uniform on the sphere: signal coordinates and norms in the blocks."""
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     signal = rng.normal(size=(count, law.signal.size))
-    rest = np.sqrt(rng.chisquare(np.asarray(law.sizes), size=(count, law.blocks.size)))
-    w = np.concatenate([signal, rest], axis=1)
+    lengths = np.sqrt(rng.chisquare(np.asarray(law.sizes), size=(count, law.blocks.size)))
+    w = np.concatenate([signal, lengths], axis=1)
     return np.asarray(w / np.linalg.norm(w, axis=1, keepdims=True))
 
 
@@ -266,8 +266,8 @@ def _paths(
             return carry, (w[:r], jnp.sum(variances * w * w))
 
         start = (first, jnp.float64(0), jnp.int32(0), jnp.float64(-1))
-        (w, _, _, ended), seen = jax.lax.scan(until, start, targets)
-        return _overlaps(w, law), seen, ended
+        (w, _, _, ended), observed = jax.lax.scan(until, start, targets)
+        return _overlaps(w, law), observed, ended
 
     count = begin.shape[0]
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(count))

@@ -103,8 +103,8 @@ class FourierInputs(ld.InputModel):
 
     def tied(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Indices of the tied modes, tie by tie, and the signs (-1: named by -k in the tie)."""
-        found = [canonical(self.shape, k) for tie in self.ties for k in tie.modes]
-        table = np.asarray(found, np.int64).reshape(-1, 2)
+        modes = [canonical(self.shape, k) for tie in self.ties for k in tie.modes]
+        table = np.asarray(modes, np.int64).reshape(-1, 2)
         return table[:, 0], table[:, 1]
 
     def untied(self) -> NDArray[np.int64]:
@@ -122,7 +122,7 @@ class FourierInputs(ld.InputModel):
             latents: "angles", "offsets" and "branch" as `latents` declares them.
             label: +1 for structured, otherwise noise, shape (...).
         """
-        found, a, o, b = [], 0, 0, 0
+        pieces, a, o, b = [], 0, 0, 0
         for tie in self.ties:
             jitter = jnp.asarray(tie.jitter, label.dtype)
             width = jnp.where(label > 0, jitter, jnp.asarray(np.pi, label.dtype))
@@ -132,12 +132,12 @@ class FourierInputs(ld.InputModel):
                 b += 1
             angles = latents["angles"][..., a : a + tie.angles]
             offsets = latents["offsets"][..., o : o + tie.offsets]
-            found.append(tie.phases(angles, offsets, branch, width))
+            pieces.append(tie.phases(angles, offsets, branch, width))
             a, o = a + tie.angles, o + tie.offsets
-        if not found:
+        if not pieces:
             return jnp.zeros((*label.shape, 0), label.dtype)
         signs = jnp.asarray(self.tied()[1], label.dtype)
-        phases = jnp.concatenate(found, axis=-1)
+        phases = jnp.concatenate(pieces, axis=-1)
         return phases * jnp.broadcast_to(signs, phases.shape)
 
     # The kernel's input model.
@@ -150,19 +150,19 @@ class FourierInputs(ld.InputModel):
     def latents(self) -> Mapping[str, Any]:
         """Label, angles, jitters and amplitudes of the tied modes."""
         ties: tuple[PhaseTie, ...] = self.ties
-        found: dict[str, Any] = {
+        latents: dict[str, Any] = {
             "label": ld.Discrete((-1.0, 1.0)),
             "angles": ld.Phase((sum(t.angles for t in ties),)),
             "offsets": ld.Uniform(-1.0, 1.0, (sum(t.offsets for t in ties),), periodic=True),
         }
         split = sum(t.branches > 1 for t in ties)
         if split:
-            found["branch"] = ld.Uniform(0.0, 1.0, (split,))
+            latents["branch"] = ld.Uniform(0.0, 1.0, (split,))
         if self.amplitudes == "rayleigh":
-            found["amplitudes"] = ld.Rayleigh((len(self.tied()[0]),))
+            latents["amplitudes"] = ld.Rayleigh((len(self.tied()[0]),))
         else:
-            found["others"] = ld.Phase((len(self.untied()),))
-        return found
+            latents["others"] = ld.Phase((len(self.untied()),))
+        return latents
 
     def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         """Coordinates (Re z, Im z) of the tied modes (of all modes), and the label."""
@@ -222,8 +222,8 @@ def _coordinates(inputs: FourierInputs, key: jax.Array, labels: jax.Array) -> ja
 
 @partial(compiled, static_argnames=("space",))
 def _inputs(inputs: FourierInputs, key: jax.Array, labels: jax.Array, *, space: str) -> jax.Array:
-    found = _coordinates(inputs, key, labels)
-    return found if space == "modes" else to_sites(inputs.shape, found)
+    coordinates = _coordinates(inputs, key, labels)
+    return coordinates if space == "modes" else to_sites(inputs.shape, coordinates)
 
 
 def draw(

@@ -61,9 +61,9 @@ def _vectors(shape: tuple[int, ...]) -> NDArray[np.int64]:
     rank, other = (_rank(k, shape) for k in (grid, mirror))
     kept = grid[rank > other]
     order = np.lexsort((*kept.T[::-1], (kept**2).sum(axis=1)))
-    found: NDArray[np.int64] = kept[order]
-    found.setflags(write=False)
-    return found
+    vectors: NDArray[np.int64] = kept[order]
+    vectors.setflags(write=False)
+    return vectors
 
 
 def _rank(k: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int64]:

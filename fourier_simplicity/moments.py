@@ -61,8 +61,8 @@ def mode_moment(
     first = 0
     for tie in inputs.ties if structured else ():
         mine = slice(first, first + len(tie.modes))
-        own = [powers.pop(int(i), 0) * int(s) for i, s in zip(indices[mine], signs[mine])]  # noqa: B905
-        value *= tie.character(own)
+        tie_powers = [powers.pop(int(i), 0) * int(s) for i, s in zip(indices[mine], signs[mine])]  # noqa: B905
+        value *= tie.character(tie_powers)
         first += len(tie.modes)
     return complex(0.0 if any(powers.values()) else value)
 

@@ -92,9 +92,9 @@ def network_problem(
 def _warn_if_blind(inputs: FourierInputs, activation: Activation) -> None:
     if is_traced(inputs):
         return
-    found = visible_order(inputs, activation)
-    if found.order is None:
-        warnings.warn(found.message, UserWarning, stacklevel=3)
+    visible = visible_order(inputs, activation)
+    if visible.order is None:
+        warnings.warn(visible.message, UserWarning, stacklevel=3)
 
 
 def even_start(inputs: FourierInputs, overlap: ArrayLike, dimension: int) -> ld.Overlaps:

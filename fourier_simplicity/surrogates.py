@@ -119,8 +119,8 @@ def periodic_component(images: ArrayLike) -> jax.Array:
 
     Source: Moisan, "Periodic plus smooth image decomposition" (2011), section 2.
     """
-    found: jax.Array = _periodic(_batch("images", images))
-    return found
+    component: jax.Array = _periodic(_batch("images", images))
+    return component
 
 
 def _prepared(argument: str, images: ArrayLike, periodic: bool) -> jax.Array:
@@ -155,8 +155,8 @@ def amplitude_only(images: ArrayLike, *, key: jax.Array, periodic: bool = True) 
         ValueError: on another shape or values that are not finite.
     """
     independent = threefry_key(key)
-    found: jax.Array = _randomised(_prepared("images", images, periodic), independent)
-    return found
+    randomised: jax.Array = _randomised(_prepared("images", images, periodic), independent)
+    return randomised
 
 
 def mean_amplitude(images: ArrayLike, *, periodic: bool = True) -> jax.Array:
@@ -196,8 +196,8 @@ def phase_only(images: ArrayLike, amplitude: ArrayLike, *, periodic: bool = True
         mirrored = np.roll(level[::-1, ::-1], (1, 1), axis=(0, 1))
         if not np.allclose(level, mirrored, rtol=1e-3, atol=1e-5 * level.max()):
             raise reject("amplitude", "be equal at k and -k", "one that is not")
-    found: jax.Array = _phases_with(batch, jnp.asarray(level, jnp.float32)[None])
-    return found
+    levelled: jax.Array = _phases_with(batch, jnp.asarray(level, jnp.float32)[None])
+    return levelled
 
 
 @jax.jit
@@ -259,8 +259,8 @@ def swap(amplitudes: ArrayLike, phases: ArrayLike, *, periodic: bool = True) -> 
     first, second = _prepared("amplitudes", amplitudes, periodic), _batch("phases", phases)
     if first.shape != second.shape:
         raise reject("phases", f"have shape {first.shape}", f"shape {second.shape}")
-    found: jax.Array = _swapped(first, _periodic(second) if periodic else second)
-    return found
+    swapped: jax.Array = _swapped(first, _periodic(second) if periodic else second)
+    return swapped
 
 
 def _labelled(images: ArrayLike, labels: ArrayLike, fewest: int) -> tuple[jax.Array, jax.Array]:

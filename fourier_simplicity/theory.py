@@ -1,4 +1,4 @@
-"""What a neuron can see of the phases, at which order in its overlaps, and what that costs.
+"""Phase relations in the population loss of a neuron: their order in the overlaps, and its cost.
 
 The neuron's complex overlaps are m_k = w.(k: cosine) + i w.(k: minus sine), so that the field of the tied
 modes is v = Re sum_k conj(m_k) z_k. With the activation's c_k(s) = E sigma^(k)(sqrt(s) g), s = w' Sigma w,
@@ -66,15 +66,15 @@ def activation_values(activation: Activation, at: Array, *, slope: bool = False)
     function = activation_function(activation)
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         chosen = jax.vmap(jax.grad(function)) if slope else function
-        found = chosen(jnp.asarray(at, jnp.float64))
-    return finite_array("activation", found, ndim=1)
+        values = chosen(jnp.asarray(at, jnp.float64))
+    return finite_array("activation", values, ndim=1)
 
 
 def _variance(argument: str, value: float) -> float:
-    found = float(finite_array(argument, value, ndim=0))
-    if found <= 0:
-        raise reject(argument, "be positive", found)
-    return found
+    variance = float(finite_array(argument, value, ndim=0))
+    if variance <= 0:
+        raise reject(argument, "be positive", variance)
+    return variance
 
 
 def activation_coefficients(
@@ -94,16 +94,16 @@ def activation_coefficients(
     """
     s = _variance("variance", variance)
     orders = range(positive_integer("highest", highest) + 1)
-    found = []
+    estimates = []
     for panels in RULES:
         g, mass = _rule(panels)
         values = mass * activation_values(activation, np.sqrt(s) * g)
-        found.append(np.array([hermite(k, g) @ values for k in orders]))
+        estimates.append(np.array([hermite(k, g) @ values for k in orders]))
     scale = np.array([s ** (-k / 2) for k in orders])
     size = np.array([sqrt(float(factorial(k))) for k in orders])
-    change = np.max([np.abs(found[0] - other) for other in found[1:]], axis=0)
-    error = 2 * change + 1e-13 * size * max(1.0, float(np.abs(found[0] / size).max()))
-    return found[0] * scale, error * scale
+    change = np.max([np.abs(estimates[0] - other) for other in estimates[1:]], axis=0)
+    error = 2 * change + 1e-13 * size * max(1.0, float(np.abs(estimates[0] / size).max()))
+    return estimates[0] * scale, error * scale
 
 
 def slope_moments(activation: Activation, *, variance: float = 1.0) -> tuple[float, float]:
@@ -142,19 +142,19 @@ def relations(inputs: FourierInputs, highest: int = HIGHEST) -> tuple[Relation, 
     combined: list[Relation] = [((), 1.0)]
     for tie in inputs.ties:
         every = (n for order in range(highest + 1) for n in tie.relations(order))
-        own = [(n, value) for n in every if abs(value := tie.character(n)) > 1e-12]
+        of_tie = [(n, value) for n in every if abs(value := tie.character(n)) > 1e-12]
         combined = [
             ((*n, *more), value * factor)
-            for (n, value), (more, factor) in itertools.product(combined, own)
+            for (n, value), (more, factor) in itertools.product(combined, of_tie)
             if sum(map(abs, (*n, *more))) <= highest
         ]
     signs = inputs.tied()[1]
-    found = []
+    signed_relations = []
     for n, value in combined:
         signed = tuple(int(i) for i in np.asarray(n, np.int64) * signs)
         if next((i for i in signed if i), 0) > 0:
-            found.append((signed, value))
-    return tuple(sorted(found, key=lambda each: (sum(map(abs, each[0])), each[0])))
+            signed_relations.append((signed, value))
+    return tuple(sorted(signed_relations, key=lambda each: (sum(map(abs, each[0])), each[0])))
 
 
 def shortest_relations(inputs: FourierInputs, highest: int = HIGHEST) -> tuple[Relation, ...]:
@@ -175,9 +175,9 @@ def _radial(inputs: FourierInputs, power: int, terms: int) -> Array:
         ]
     )
     gauss = np.array([(-1.0) ** j / factorial(j) for j in range(terms + 1)])
-    found = np.convolve(bessel, gauss)[: terms + 1]
-    found[np.abs(found) < 1e-13] = 0  # Rayleigh, power 0: exactly 1
-    return found
+    product = np.convolve(bessel, gauss)[: terms + 1]
+    product[np.abs(product) < 1e-13] = 0  # Rayleigh, power 0: exactly 1
+    return product
 
 
 def _shares(total: int, parts: int) -> Iterator[tuple[int, ...]]:
@@ -186,8 +186,8 @@ def _shares(total: int, parts: int) -> Iterator[tuple[int, ...]]:
         yield (total,)
         return
     for first in range(total + 1):
-        for rest in _shares(total - first, parts - 1):
-            yield (first, *rest)
+        for remaining in _shares(total - first, parts - 1):
+            yield (first, *remaining)
 
 
 def _terms(
@@ -316,11 +316,11 @@ Polynomial = dict[tuple[int, ...], complex]
 
 
 def _times(one: Polynomial, two: Polynomial) -> Polynomial:
-    found: Polynomial = {}
+    product: Polynomial = {}
     for (p, a), (q, b) in itertools.product(one.items(), two.items()):
         key = tuple(i + j for i, j in zip(p, q, strict=True))
-        found[key] = found.get(key, 0) + a * b
-    return found
+        product[key] = product.get(key, 0) + a * b
+    return product
 
 
 def leading_form(inputs: FourierInputs, activation: Activation) -> Form:
@@ -333,25 +333,25 @@ def leading_form(inputs: FourierInputs, activation: Activation) -> Form:
     Raises:
         ValueError: if the activation is blind to the ties.
     """
-    found = visible_order(inputs, activation)
-    if found.order is None:
-        raise reject("activation", "see the ties", found.message)
+    visible = visible_order(inputs, activation)
+    if visible.order is None:
+        raise reject("activation", "see the ties", visible.message)
     r = 2 * len(inputs.tied()[0])
     unit = np.eye(r, dtype=np.int64)
     total: Polynomial = {}
-    for n, powers, factor in _terms(inputs, found.order):
+    for n, powers, factor in _terms(inputs, visible.order):
         product: Polynomial = {(0,) * r: 1.0}
         for j, (count, power) in enumerate(zip(n, powers, strict=True)):
             x, y = tuple(unit[2 * j]), tuple(unit[2 * j + 1])
-            own: Polynomial = {x: 1.0, y: 1j if count > 0 else -1j}
+            linear: Polynomial = {x: 1.0, y: 1j if count > 0 else -1j}
             square: Polynomial = {tuple(2 * unit[2 * j]): 1.0, tuple(2 * unit[2 * j + 1]): 1.0}
-            for part in [own] * abs(count) + [square] * power:
+            for part in [linear] * abs(count) + [square] * power:
                 product = _times(product, part)
         for key, value in product.items():
-            total[key] = total.get(key, 0) - found.coefficient * factor * value
+            total[key] = total.get(key, 0) - visible.coefficient * factor * value
     kept = {key: value.real for key, value in total.items() if abs(value.real) > 1e-15}
     coefficients = np.array(list(kept.values()))
-    return Form(found.order, np.array(list(kept)), coefficients, 1e-12 * np.abs(coefficients))
+    return Form(visible.order, np.array(list(kept)), coefficients, 1e-12 * np.abs(coefficients))
 
 
 def effective_dimension(inputs: FourierInputs) -> float:

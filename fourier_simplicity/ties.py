@@ -63,10 +63,10 @@ class PhaseTie(Protocol):
 
 
 def _modes(modes: Sequence[Mode]) -> tuple[WaveVector, ...]:
-    found = [tuple(whole_vector("modes", mode).tolist()) for mode in modes]
-    if len({len(k) for k in found}) > 1:
-        raise reject("modes", "all have the same number of components", found)
-    return tuple(found)
+    vectors = [tuple(whole_vector("modes", mode).tolist()) for mode in modes]
+    if len({len(k) for k in vectors}) > 1:
+        raise reject("modes", "all have the same number of components", vectors)
+    return tuple(vectors)
 
 
 def _check_jitter(value: Any) -> None:
@@ -158,15 +158,15 @@ class Tie:
         Equation: :eq:`eq:phases-jitter`.
         """
         p, n = np.asarray(powers, np.int64), np.asarray(self.coefficients)
-        q, rest = divmod(int(p[0]), int(n[0]))
-        if rest or not np.array_equal(p, q * n):
+        q, remainder = divmod(int(p[0]), int(n[0]))
+        if remainder or not np.array_equal(p, q * n):
             return 0.0
         return float(np.sinc(q * float(self.jitter) / np.pi))
 
     def relations(self, order: int) -> Iterator[tuple[int, ...]]:
         """Multiples of n."""
-        q, rest = divmod(order, self.order)
-        for sign in (1, -1) if q and not rest else (1,) if not order else ():
+        q, remainder = divmod(order, self.order)
+        for sign in (1, -1) if q and not remainder else (1,) if not order else ():
             yield tuple(sign * q * n for n in self.coefficients)
 
     def momentum(self) -> NDArray[np.int64]:
@@ -256,8 +256,8 @@ def _balanced(length: int, size: int, total: int) -> Iterator[tuple[int, ...]]:
     if abs(total) > size * length:
         return
     for last in range(-size, size + 1):
-        for rest in _balanced(length - 1, size - abs(last), total - length * last):
-            yield (*rest, last)
+        for earlier in _balanced(length - 1, size - abs(last), total - length * last):
+            yield (*earlier, last)
 
 
 def _total(signs: Sequence[int], modes: Sequence[Mode]) -> WaveVector:

@@ -1,4 +1,4 @@
-"""Random numbers for hot loops: the cipher of `jax.random`, with nothing of it thrown away.
+"""Random numbers for inner loops: the cipher of `jax.random`, both words of a block used.
 
 `jax.random` enciphers one block of two words for every 32 bits it returns and keeps their
 exclusive or; on a CPU it also rolls the rounds into a loop. Here the rounds of Threefry-2x32

@@ -1,4 +1,4 @@
-"""Checks at the public boundary: every message names the argument, the demand and what came."""
+"""Checks at the public boundary: messages name the argument, the demand and the value."""
 
 from __future__ import annotations
 

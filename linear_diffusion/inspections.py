@@ -1,4 +1,4 @@
-"""`linear/finite-samples`: what a linear diffusion model would do with the data at hand."""
+"""`linear/finite-samples`: predictions for a linear diffusion model trained on the given data."""
 
 from collections.abc import Callable
 from dataclasses import replace

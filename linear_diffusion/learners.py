@@ -144,8 +144,8 @@ def _descend(
     def observe(V: jax.Array) -> jax.Array:
         return jnp.einsum("tik,jk->tij", V, vectors, precision=HIGHEST)
 
-    _, seen = observed_scan(update, observe, V, jax.random.key(0), gaps, jnp.int32(0))
-    return seen
+    _, observed = observed_scan(update, observe, V, jax.random.key(0), gaps, jnp.int32(0))
+    return observed
 
 
 def gradient_descent(
@@ -240,8 +240,8 @@ def _sgd(
     def observe(V: jax.Array) -> jax.Array:
         return jnp.swapaxes(V, 1, 2)
 
-    _, seen = observed_scan(update, observe, jnp.swapaxes(start, 1, 2), key, gaps, jnp.int32(0))
-    return seen
+    _, observed = observed_scan(update, observe, jnp.swapaxes(start, 1, 2), key, gaps, jnp.int32(0))
+    return observed
 
 
 def online_sgd(

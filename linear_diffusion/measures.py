@@ -118,8 +118,8 @@ def nearest_neighbours(
     nearest = jnp.linalg.norm(generated[:, None, :] - training[chosen], axis=-1)
     second = jnp.maximum(jnp.max(nearest, axis=1), jnp.finfo(nearest.dtype).tiny)
     ratio = jnp.min(nearest, axis=1) / second
-    found = Neighbours(largest_cosine(training), largest_cosine(fresh), ratio)
-    return found, jnp.mean(ratio < threshold)
+    neighbours = Neighbours(largest_cosine(training), largest_cosine(fresh), ratio)
+    return neighbours, jnp.mean(ratio < threshold)
 
 
 def shared_noise_cosine(first: jax.Array, second: jax.Array) -> jax.Array:

@@ -70,7 +70,7 @@ def photograph_law(
     Raises:
         ValueError: if the photographs do not hold that many patches.
     """
-    found = sample_patches(
+    patches = sample_patches(
         load_bundled("photographs"),
         size,
         count,
@@ -80,6 +80,6 @@ def photograph_law(
         drop_flat=FLAT if equal_contrast else 0.0,
         dtype=np.float64,
     )
-    coordinates = to_coordinates(np.asarray(found.images).reshape(-1, size, size))
+    coordinates = to_coordinates(np.asarray(patches.images).reshape(-1, size, size))
     variance = coordinates.var(axis=0).sum()
     return EmpiricalLaw.of(coordinates * np.sqrt(coordinates.shape[1] / variance))

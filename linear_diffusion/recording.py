@@ -1,4 +1,4 @@
-"""What a training run did: losses and the generated law at every recorded step."""
+"""Losses and the generated law at every recorded step of a training run."""
 
 from __future__ import annotations
 

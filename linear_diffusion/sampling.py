@@ -29,8 +29,8 @@ def _coefficients(
             f"hold one matrix for each of the schedule's {schedule.steps} steps",
             f"{denoiser.weights.shape[0]}",
         )
-    found = reverse_coefficients(schedule, sampler)
-    keep, remove, added = (jnp.asarray(column, dtype) for column in found)
+    columns = reverse_coefficients(schedule, sampler)
+    keep, remove, added = (jnp.asarray(column, dtype) for column in columns)
     return keep, remove, added
 
 

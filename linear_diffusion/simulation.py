@@ -115,8 +115,8 @@ def draw_modes(law: DataLaw, samples: ArrayLike, *, replicas: int, key: jax.Arra
         raise reject("samples", f"not exceed {MOST_STEPS}", sizes.max())
     count = positive_integer("replicas", replicas)
     with jax.enable_x64(True):
-        found = _draw_modes(law, key, jnp.asarray(sizes, jnp.int32), count)
-        variance, shift, overlap = (np.asarray(array) for array in found)
+        drawn = _draw_modes(law, key, jnp.asarray(sizes, jnp.int32), count)
+        variance, shift, overlap = (np.asarray(array) for array in drawn)
     d = variance.shape[-1]
     shape = (count, sizes.size, d)
     # Fewer samples than dimensions leave exact null directions, which eigh returns as rounding.
@@ -159,12 +159,12 @@ def losses_of_modes(
         )
     )
     spread = (slice(None), slice(None)) + (None,) * (c.ndim - 1)
-    seen, true = modes.variance[spread], (modes.signal + modes.mean_error**2)[spread]
-    rate = a * (seen + c) + 1 - a
+    sampled, true = modes.variance[spread], (modes.signal + modes.mean_error**2)[spread]
+    rate = a * (sampled + c) + 1 - a
     w = np.sqrt(1 - a) * gain_growth(rate, tau)
     linear = 1 - 2 * (np.sqrt(1 - a) * w).mean(axis=-1)
     return (
-        linear + (w**2 * (a * seen + 1 - a)).mean(axis=-1),
+        linear + (w**2 * (a * sampled + 1 - a)).mean(axis=-1),
         linear + (w**2 * (a * true + 1 - a)).mean(axis=-1),
     )
 

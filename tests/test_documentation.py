@@ -10,6 +10,7 @@ from pathlib import Path
 import check_pages
 import docstrings
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -202,21 +203,49 @@ def test_every_example_is_shown_somewhere():
         assert re.search(rf"\{{example\}} {script.stem}\b|{script.stem} -->", text), script.name
 
 
+def test_every_example_and_every_claim_has_one_card():
+    text = (ROOT / "docs/gallery.md").read_text("utf-8")
+    cards = "\n".join(re.findall(r"```\{cards\}\n(.*?)```", text, re.S)).split()
+    records = json.loads((ROOT / "docs/gallery/claims.json").read_text("utf-8"))
+    scripts = [script.stem for script in (ROOT / "docs/examples").glob("*.py")]
+    assert sorted(cards) == sorted(scripts + [record["id"] for record in records])
+
+
 # ------------------------------------------------------------------ built pages
 
 
-def test_broken_links_and_foreign_files_are_found(tmp_path):
-    good = '<a href="b.html#here">b</a> <a href="https://arxiv.org">abstract</a>'
-    (tmp_path / "b.html").write_text('<p id="here"></p>')
-    (tmp_path / "a.html").write_text(good)
+def test_foreign_files_and_what_cannot_be_read_aloud_are_found(tmp_path):
+    page = '<html lang="en"><h1>A</h1><h2>B</h2><img src="a.png" alt="b"><a href="b.html">b</a>'
+    (tmp_path / "a.html").write_text(page)
     assert check_pages.problems(tmp_path) == []
-    bad = '<a href="b.html#there">b</a><a href="c.html">c</a><script src="https://x.org/y.js">'
+    bad = '<html><h1 id="x">A</h1><h3 id="x">B</h3><img src="a.png"><a href="b.html"><b></b></a>'
+    bad += '<script src="https://x.org/y.js"></script><button class="c"></button><input name="q">'
     (tmp_path / "a.html").write_text(bad)
     assert check_pages.problems(tmp_path) == [
+        "a.html: no words for the image a.png",
+        "a.html: no words for the a b.html",
         "a.html: loads https://x.org/y.js",
-        "a.html: no anchor b.html#there",
-        "a.html: no file c.html",
+        "a.html: no words for the button c",
+        "a.html: no label of the input q",
+        "a.html: id x stands twice",
+        "a.html: no language",
+        "a.html: a heading of level 3 below one of level 1",
     ]
+    assert check_pages.problems(tmp_path / "empty") == [f"{tmp_path / 'empty'}: no pages"]
+
+
+def test_punctuation_behind_formulas_stays_where_it_is():
+    """Equal texts between formulas are not taken for each other."""
+    nodes = pytest.importorskip("docutils.nodes")
+    pytest.importorskip("math_core")
+    mathml = pytest.importorskip("mathml")
+    bold = nodes.strong("", "", nodes.math("", "k"))
+    formulas = [nodes.math("", name) for name in "ab"]
+    texts = [nodes.Text(", "), nodes.Text(", ")]
+    paragraph = nodes.paragraph("", "", bold, texts[0], formulas[0], texts[1], formulas[1])
+    mathml.keep_punctuation(None, paragraph)
+    assert [child.astext() for child in paragraph] == ["k", ", ", "a", " ", "b"]
+    assert [formula["after"] for formula in formulas[:1]] == [","]
 
 
 def test_recorded_claims_hold():

@@ -66,12 +66,12 @@ def test_a_result_belongs_to_its_code(tmp_path, monkeypatch):
     base.write_text("NUMBER = 1\n")
     script.write_text("from base import NUMBER\n\nprint(NUMBER)\n")
     assert example_runs.folder_of(script) is None
-    assert example_runs.run(script) == ""
+    assert example_runs.run([script]) == {}
     assert (example_runs.folder_of(script) / "output.txt").read_text() == "1\n"
     base.write_text("NUMBER = 2\n")
     assert example_runs.folder_of(script) is None
     base.write_text("1 / 0\n")
-    assert "ZeroDivisionError" in example_runs.run(script)
+    assert "ZeroDivisionError" in example_runs.run([script])["script"]
     assert example_runs.folder_of(script) is None
 
 

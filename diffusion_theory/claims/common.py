@@ -62,7 +62,7 @@ def measured_force(
     count = alpha.shape[0]
     signal = np.tile(alpha, (replicas, 1))[:, None]  # (replicas * starts, 1, r)
     problem = ld.Problem(inputs, learner, RATE, update="spherical")
-    seen = ld.simulate(
+    trajectory = ld.simulate(
         problem,
         dimension=DIMENSION,
         times=[TIME],
@@ -71,7 +71,7 @@ def measured_force(
         key=key,
         start=ld.order_parameters(signal, np.ones((replicas * count, 1, 1))),
     )
-    last = seen.values["signal"][:, 0, 0].reshape(replicas, count, -1)
+    last = trajectory.values["signal"][:, 0, 0].reshape(replicas, count, -1)
     drift = np.asarray((last - alpha) / (RATE * TIME), np.float64)
     return _along(drift + [_contraction(inputs, learner, a) for a in alpha], alpha)
 
@@ -127,7 +127,7 @@ def growth_of(
 
     `allowance` is the relative bias of the law's medians at each d, with its order as a formula.
     """
-    seen = fit.measurement()
+    measured = fit.measurement()
     logarithms = np.log(fit.dimensions) if logarithm else 1.0
     law = slopes_of_law(
         fit.dimensions, medians / logarithms, left_out=allowance[0], order=allowance[1],
@@ -145,10 +145,10 @@ def growth_of(
         + ", ".join(f"{s:.2f} (law {p:.2f})" for s, p in zip(fit.local, slopes[1:], strict=False))
         + "."
     )
-    wrong = Prediction(np.full(slopes.shape, other), label=why)
+    control = Prediction(np.full(slopes.shape, other), label=why)
     return (
-        compare(seen, law, name="exponents", quantity=quantity),
-        compare(seen, wrong, name=why, quantity=quantity),
+        compare(measured, law, name="exponents", quantity=quantity),
+        compare(measured, control, name=why, quantity=quantity),
         words,
     )
 

@@ -48,22 +48,22 @@ def cumulant_is_cubic(run: Run) -> Evidence:
     dimensions = [16, 32, 64, 128] if run.quick else [16, 32, 64, 128, 256]
     limit = theory.explosion_law(INPUTS, LEARNER, RATE, 10.0)
     longest = float(limit.quantile(UNTIL))
-    found = _times(run, LEARNER, dimensions, 150 if run.quick else 300, longest)
+    recoveries = _times(run, LEARNER, dimensions, 150 if run.quick else 300, longest)
     blind = _times(run, WRONG, BLIND, 100, longest)
     laws = _laws(dimensions, longest)
-    scaled = collapse(found.dimensions, found.samples, 3.0)
+    scaled = collapse(recoveries.dimensions, recoveries.samples, 3.0)
     grid = limit.quantile([0.1, 0.25, 0.5, 0.75])
-    seen = recovered_share(found.dimensions, scaled, grid)
+    share = recovered_share(recoveries.dimensions, scaled, grid)
     shares = compare(
-        seen,
-        _shares(laws, found, grid),
+        share,
+        _shares(laws, recoveries, grid),
         name="distribution of n*/d³ at each d",
         quantity="share of runs recovered",
     )
-    fit = fit_exponent(found.dimensions, found.samples)
+    fit = fit_exponent(recoveries.dimensions, recoveries.samples)
     medians = np.array([float(law.quantile(0.5)) for law in laws])
     exponents, linear, words = growth_of(fit, medians, 1.0, "order of a covariance spike")
-    quantiles = recovered_quantiles(found.dimensions, found.samples, LEVELS)
+    quantiles = recovered_quantiles(recoveries.dimensions, recoveries.samples, LEVELS)
     prefactor = within_ten_percent(
         quantiles, float(limit.quantile(0.5)) * dimensions[-1] ** 3, "search-phase law"
     )
@@ -89,7 +89,7 @@ def cumulant_is_cubic(run: Run) -> Evidence:
         ),
         "collapse": Panel(
             plot_collapse(
-                found.dimensions,
+                recoveries.dimensions,
                 scaled,
                 [("limit law", limit.times, limit.share)],
                 x_label="n / d³",
@@ -152,9 +152,9 @@ def _laws(dimensions: list[int], longest: float) -> list[RecoveryLaw]:
     ]
 
 
-def _shares(laws: list[RecoveryLaw], found: Recoveries, grid: Array) -> Prediction:
+def _shares(laws: list[RecoveryLaw], recoveries: Recoveries, grid: Array) -> Prediction:
     """Shares of the law at each d, times over d^3."""
-    d = found.dimensions.astype(np.float64)
+    d = recoveries.dimensions.astype(np.float64)
     values = np.array([law.probability(grid * n**3) for law, n in zip(laws, d, strict=True)])
     errors = np.array([[law.error] for law in laws]) * np.ones(grid.shape)
     bias = ((RATE / d) ** 2 / 2)[:, None] * np.ones(grid.shape)

@@ -92,11 +92,11 @@ def _cases(run: Run) -> Iterator[tuple[str, MixedCumulant, TiedDenoiser]]:
 def _drifts(run: Run) -> tuple[Comparison, Comparison, str]:
     cases = list(_cases(run))
     replicas = 500 if run.quick else 4000
-    seen, found, flipped, words = [], [], [], []
+    drawn, forces, flipped, words = [], [], [], []
     for i, (name, inputs, learner) in enumerate(run.track(cases, "drifts")):
         key = jax.random.fold_in(run.key, i)
-        seen.append(measured_force(inputs, learner, PLACES, replicas, key))
-        found.append(predicted_force(inputs, learner, PLACES))
+        drawn.append(measured_force(inputs, learner, PLACES, replicas, key))
+        forces.append(predicted_force(inputs, learner, PLACES))
         other = TiedDenoiser(learner.activation, sign=-learner.sign, target=learner.target)
         flipped.append(predicted_force(inputs, other, PLACES).values)
         known = theory.information_exponents(inputs, learner)
@@ -106,16 +106,16 @@ def _drifts(run: Run) -> tuple[Comparison, Comparison, str]:
         "setting": np.array([name for name, _, _ in cases]),
     }
     measured = Measurement.from_replicas(
-        np.stack(seen, axis=1).swapaxes(1, 2), coordinates, label="overlap chain, d = 1000"
+        np.stack(drawn, axis=1).swapaxes(1, 2), coordinates, label="overlap chain, d = 1000"
     )
-    values, errors, biases = (np.array(x).T for x in zip(*found, strict=True))
+    values, errors, biases = (np.array(x).T for x in zip(*forces, strict=True))
     line = Prediction(values, errors, label="two-overlap flow").with_bias(biases, BIAS)
-    wrong = Prediction(np.array(flipped).T, errors, label="sign flipped")
+    control = Prediction(np.array(flipped).T, errors, label="sign flipped")
     quantity = r"force $-\partial L / \partial\alpha$"
     note = "Verdicts of the exponent: " + "; ".join(words) + "."
     return (
         compare(measured, line, name="force along each spike", quantity=quantity),
-        compare(measured, wrong, name="denoiser of the other sign", quantity=quantity),
+        compare(measured, control, name="denoiser of the other sign", quantity=quantity),
         note,
     )
 
@@ -128,16 +128,16 @@ def _order(run: Run) -> tuple[Comparison, Comparison]:
     replicas = 1000 if run.quick else 20_000
     key = jax.random.fold_in(run.key, 10**6)
     force = measured_force(inputs, learner, starts, replicas, key)
-    found = predicted_force(inputs, learner, starts)
+    flow = predicted_force(inputs, learner, starts)
     measured = Measurement.from_replicas(
         force, {"overlap": overlaps}, label="overlap chain, d = 1000"
     )
-    right = Prediction(found.values, found.error, label="two-overlap flow")
-    right = right.with_bias(found.bias, BIAS)
-    line = right.values[-1] * overlaps / overlaps[-1]
+    predicted = Prediction(flow.values, flow.error, label="two-overlap flow")
+    predicted = predicted.with_bias(flow.bias, BIAS)
+    line = predicted.values[-1] * overlaps / overlaps[-1]
     linear = Prediction(line, label="order of a covariance spike")
     quantity = r"$-\partial L / \partial \alpha_v$"
     return (
-        compare(measured, right, name="order along v", quantity=quantity),
+        compare(measured, predicted, name="order along v", quantity=quantity),
         compare(measured, linear, name="exponent of the other spike", quantity=quantity),
     )

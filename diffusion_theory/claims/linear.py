@@ -45,27 +45,27 @@ def covariance_is_linear(run: Run) -> Evidence:
     """Quartiles, exponent and prefactor of the recovery time over a decade and a half in d."""
     inputs = MixedCumulant(4.0, None)
     law = Growing(inputs).law
-    found = _recovery_times(run, inputs)
-    d = found.dimensions
+    recoveries = _recovery_times(run, inputs)
+    d = recoveries.dimensions
     finite = [
         theory.recovery_law(inputs, LEARNER, RATE, n, THRESHOLD, t, sustained=_lasting(n))
-        for n, t in zip(d.tolist(), found.followed.tolist(), strict=True)
+        for n, t in zip(d.tolist(), recoveries.followed.tolist(), strict=True)
     ]
     times = np.array([p.quantile(LEVELS) for p in finite]).T / d
     spread = np.array([p.quantile(LEVELS + p.error) - p.quantile(LEVELS) for p in finite]).T / d
     exact = Prediction(times, spread, label="diffusion at each d")
-    measured, exponents, cubic, median, words = _growth(found, law, times[1] * d)
-    right = compare(measured, exact, name="recovery of u", quantity=QUANTITY)
+    measured, exponents, cubic, median, words = _growth(recoveries, law, times[1] * d)
+    recovery = compare(measured, exact, name="recovery of u", quantity=QUANTITY)
     panels = {
         "recovery": Panel(
-            _plot(right, law),
+            _plot(recovery, law),
             "Quartiles of the number of samples per dimension until the overlap with u stays above "
             f"{THRESHOLD}, random starts. Line: escape law, straight in log d, with slope, "
             "prefactor and spread (no free constant); residuals: from the diffusion at each d.",
         ),
-        "collapse": _collapse_panel(found, law),
+        "collapse": _collapse_panel(recoveries, law),
     }
-    return Evidence([right, exponents, median], [cubic], panels, (*NOTES, words))
+    return Evidence([recovery, exponents, median], [cubic], panels, (*NOTES, words))
 
 
 @claim(
@@ -81,20 +81,20 @@ def correlated_latents_are_linear(run: Run) -> Evidence:
     """Recovery times of the growing mixture of u and v; both overlaps along a run."""
     inputs, apart = MixedCumulant(2.0, pair="sign"), MixedCumulant(2.0)
     law = Growing(inputs).law
-    found = _recovery_times(run, inputs)
-    measured, exponents, cubic, median, words = _growth(found, law)
-    right = compare(
+    recoveries = _recovery_times(run, inputs)
+    measured, exponents, cubic, median, words = _growth(recoveries, law)
+    recovery = compare(
         measured, _quantiles(law, measured), name="recovery of u with v", quantity=QUANTITY
     )
     alone = Growing(apart).law
-    wrong = compare(
+    control = compare(
         measured, _quantiles(alone, measured), name="uncorrelated latents", quantity=QUANTITY
     )
     both, without = _along(run, inputs, apart, 4 / law.rate, "correlation")
     cube, free = _along(run, MixedCumulant(2.0, pair="cube"), apart, 16.0, "dependence")
     panels = {
         "recovery": Panel(
-            _plot(right, law),
+            _plot(recovery, law),
             "Quartiles of the number of samples per dimension until the overlap with the growing "
             f"mixture of u and v stays above {THRESHOLD}, nu = sign(lambda), random starts.",
         ),
@@ -107,11 +107,11 @@ def correlated_latents_are_linear(run: Run) -> Evidence:
             "The same for latents that depend on each other without correlation, E λν = 0 but "
             "E λ³ν ≠ 0: once u is found, v gets a small overlap, of the sign of -c_4 E λ³ν.",
         ),
-        "collapse": _collapse_panel(found, law),
+        "collapse": _collapse_panel(recoveries, law),
     }
     return Evidence(
-        [right, exponents, median, both, cube],
-        [wrong, cubic, without, free],
+        [recovery, exponents, median, both, cube],
+        [control, cubic, without, free],
         panels,
         (*NOTES, words),
     )
@@ -191,15 +191,15 @@ class Along:
 
 
 def _growth(
-    found: Recoveries, law: EscapeLaw, medians: Array | None = None
+    recoveries: Recoveries, law: EscapeLaw, medians: Array | None = None
 ) -> tuple[Measurement, Comparison, Comparison, Comparison, str]:
     """Quartiles of n*/d; exponents of n*/log d beside those of the law and of order three.
 
     `medians` of n* at each d; those of the escape law, with its allowance, if None.
     """
-    d = found.dimensions.astype(np.float64)
-    measured = recovered_quantiles(found.dimensions, found.samples / d, LEVELS)
-    fit = fit_exponent(found.dimensions, found.samples, logarithm=True)
+    d = recoveries.dimensions.astype(np.float64)
+    measured = recovered_quantiles(recoveries.dimensions, recoveries.samples / d, LEVELS)
+    fit = fit_exponent(recoveries.dimensions, recoveries.samples, logarithm=True)
     leading = law.quantile(0.5, d)
     allowance = (0.0, "") if medians is not None else (_bias(law, d) / leading, BIAS)
     exponents, cubic, words = growth_of(
@@ -214,15 +214,15 @@ def _growth(
     return measured, exponents, cubic, median, words
 
 
-def _collapse_panel(found: Recoveries, law: EscapeLaw) -> Panel:
+def _collapse_panel(recoveries: Recoveries, law: EscapeLaw) -> Panel:
     """Shares recovered against n/d less the logarithm."""
-    d = found.dimensions.astype(np.float64)
+    d = recoveries.dimensions.astype(np.float64)
     shift = np.log(d / d[0]) / (2 * law.rate)
-    moved = [np.sort(c) for c in (found.samples / d - shift).T]
+    moved = [np.sort(c) for c in (recoveries.samples / d - shift).T]
     levels = np.linspace(0.005, 0.95, 150)
     return Panel(
         plot_collapse(
-            found.dimensions,
+            recoveries.dimensions,
             moved,
             [("escape law", law.quantile(levels, d[0]), levels)],
             x_label=f"n / d - log(d / {d[0]:g}) / (2 g)",
@@ -236,8 +236,8 @@ def _collapse_panel(found: Recoveries, law: EscapeLaw) -> Panel:
 def _quantiles(law: EscapeLaw, measured: Measurement) -> Prediction:
     d = measured.coordinates["dimension"]
     values = law.quantile(LEVELS[:, None], d)
-    found = Prediction(values, 1e-4, label="escape law")
-    return found.with_bias(np.broadcast_to(_bias(law, d), values.shape), BIAS)
+    predicted = Prediction(values, 1e-4, label="escape law")
+    return predicted.with_bias(np.broadcast_to(_bias(law, d), values.shape), BIAS)
 
 
 def _bias(law: EscapeLaw, d: Array) -> Array:
@@ -245,8 +245,8 @@ def _bias(law: EscapeLaw, d: Array) -> Array:
 
 
 def _plot(comparison: Comparison, law: EscapeLaw) -> Figure:
-    seen = comparison.measured.coordinates["dimension"]
-    d = np.geomspace(float(seen[0]), float(seen[-1]), 60)
+    dimensions = comparison.measured.coordinates["dimension"]
+    d = np.geomspace(float(dimensions[0]), float(dimensions[-1]), 60)
     return comparison.plot(
         x="dimension",
         series="quantile",
@@ -264,7 +264,7 @@ def _along(
     d, start = 2000, np.array([0.2, 0.0])
     times = np.linspace(1, end, 6)
     problem = ld.Problem(inputs, LEARNER, RATE, update="spherical")
-    seen = ld.simulate(
+    trajectory = ld.simulate(
         problem,
         dimension=d,
         times=times,
@@ -274,13 +274,13 @@ def _along(
         start=ld.order_parameters(start[None], [[1.0]]),
     )
     measured = Measurement.from_replicas(
-        seen.values["signal"][:, :, 0].swapaxes(1, 2),
-        {"direction": np.array(["u", "v"]), "time": seen.times},
+        trajectory.values["signal"][:, :, 0].swapaxes(1, 2),
+        {"direction": np.array(["u", "v"]), "time": trajectory.times},
         label=f"overlap chain, d = {d}",
     )
     predictions = []
     for law_of_data in (inputs, apart):
-        flow = theory.overlap_flow(law_of_data, LEARNER, RATE, start, seen.times)
+        flow = theory.overlap_flow(law_of_data, LEARNER, RATE, start, trajectory.times)
         turned = Prediction(flow.values.T, flow.numerical_error.T, label="two-overlap flow")
         predictions.append(turned.with_bias(5 / d, "5/d"))
     return (

@@ -124,15 +124,15 @@ def _train(
     problem = ld.Problem(
         inputs, learner, unit, parameter_rates={"skip": unit}, batch=BATCH, initial_norm=0.5
     )
-    seen = ld.simulate(
+    trajectory = ld.simulate(
         problem, dimension=DIMENSION, times=at / DIMENSION, replicas=replicas, key=key,
         optimiser=optax.adam(rate),
     )  # fmt: skip
-    signal, norms = seen.values["signal"], seen.values["norms"]
-    overlaps = ld.order_parameters(signal, norms, {"skip": seen.values["skip"]})
-    found = clone_losses(problem, overlaps, dimension=DIMENSION, points=2**14)
-    samples = (seen.updates * BATCH).astype(np.float64)
-    return Trained(samples, found.values, found.errors)
+    signal, norms = trajectory.values["signal"], trajectory.values["norms"]
+    overlaps = ld.order_parameters(signal, norms, {"skip": trajectory.values["skip"]})
+    estimate = clone_losses(problem, overlaps, dimension=DIMENSION, points=2**14)
+    samples = (trajectory.updates * BATCH).astype(np.float64)
+    return Trained(samples, estimate.values, estimate.errors)
 
 
 def _parting(gap: Array) -> NDArray[np.int64]:
@@ -145,19 +145,21 @@ def _parting(gap: Array) -> NDArray[np.int64]:
 def _at_parting(values: Array, index: NDArray[np.int64], name: str) -> Comparison:
     """What a relative loss is at the replicas' own parting steps, against zero."""
     picked = np.where(index >= 0, values[np.arange(index.size), index], np.nan)
-    seen = Measurement.from_replicas(picked[:, None], {"law": np.array(["data"])}, label="networks")
+    measured = Measurement.from_replicas(
+        picked[:, None], {"law": np.array(["data"])}, label="networks"
+    )
     zero = Prediction([0.0], label="no difference")
     return compare(
-        seen, zero.with_bias([APART], "0.2, the criterion"), name=name,
+        measured, zero.with_bias([APART], "0.2, the criterion"), name=name,
         quantity="difference / gain of the best linear denoiser",
     )  # fmt: skip
 
 
-def _between(seen: Trained, best: float, linear: float, error: float, name: str) -> Comparison:
+def _between(trained: Trained, best: float, linear: float, error: float, name: str) -> Comparison:
     """Final loss against the half next to the best of the interval from best linear to best."""
-    last = seen.losses["data"][:, -1:]
+    last = trained.losses["data"][:, -1:]
     measured = Measurement.from_replicas(last, {"law": np.array([name])}, label="networks")
-    uncertain = np.array([error + float(seen.errors["data"][:, -1].max())])
+    uncertain = np.array([error + float(trained.errors["data"][:, -1].max())])
     middle = np.array([best + (linear - best) / 4])
     between = Prediction(middle, uncertain, label="beyond the best linear denoiser").with_bias(
         [(linear - best) / 4], "half way from best linear to best"
@@ -166,33 +168,33 @@ def _between(seen: Trained, best: float, linear: float, error: float, name: str)
     return compare(measured, between, name=name, quantity="loss - best skip alone")
 
 
-def _words(seen: Trained, index: NDArray[np.int64]) -> str:
+def _words(trained: Trained, index: NDArray[np.int64]) -> str:
     if np.any(index < 0):
         return "no"
-    logs = np.log(seen.samples[index])
+    logs = np.log(trained.samples[index])
     return f"{np.exp(logs.mean()):.3g} (factor {np.exp(logs.std(ddof=1) / logs.size**0.5):.2f})"
 
 
 def _figure(
-    seen: Trained,
+    trained: Trained,
     linear: float,
     best: float,
     first: NDArray[np.int64],
     second: NDArray[np.int64],
 ) -> Figure:
     figure, grid = new_figure(1, 1, width=6.6, height=5.0)
-    axes, ends = grid[0, 0], seen.samples[[0, -1]]
+    axes, ends = grid[0, 0], trained.samples[[0, -1]]
     for i, name in enumerate(NAMES):
-        rows = seen.losses[name] / -linear
+        rows = trained.losses[name] / -linear
         error = rows.std(axis=0, ddof=1) / np.sqrt(rows.shape[0])
-        draw_simulation(axes, seen.samples, rows.mean(axis=0), error, index=i, label=name)
-        draw_theory(axes, seen.samples, rows.mean(axis=0), index=i)
+        draw_simulation(axes, trained.samples, rows.mean(axis=0), error, index=i, label=name)
+        draw_theory(axes, trained.samples, rows.mean(axis=0), index=i)
     with figure_style():
         axes.plot(ends, [-1, -1], "--", color="#444444", label="best linear denoiser (exact)")
         axes.plot(ends, [best / -linear] * 2, "-", color="#444444", label="best denoiser")
         for index in (first, second):
             if np.all(index >= 0):
-                where = np.exp(np.log(seen.samples[index]).mean())
+                where = np.exp(np.log(trained.samples[index]).mean())
                 axes.axvline(where, linestyle=":", color="#888888")
         axes.set(
             xscale="log", xlabel="samples n", ylim=(best / -linear - 0.1, 2.0),
@@ -211,7 +213,7 @@ def _levels(run: Run) -> tuple[Comparison, Comparison]:
         ("ambient", 48 if run.quick else 400),
         ("overlaps", 512 if run.quick else 4000),
     )
-    made = [
+    comparisons = [
         ld.simulate(
             problem, dimension=d, times=times, replicas=count, start=start, level=level,
             key=jax.random.fold_in(run.key, 100 + count),
@@ -221,7 +223,7 @@ def _levels(run: Run) -> tuple[Comparison, Comparison]:
     limit = ld.integrate(
         problem, times=times, start=start, points=2**13, tolerance=1e-4, finite_size=False
     ).prediction(["signal"])
-    shown = [_named(m) for m in made]
+    shown = [_named(m) for m in comparisons]
     chain = Prediction(shown[1].values, shown[1].standard_error, label="overlap chain")
     line = Prediction(limit.values, limit.numerical_error, label="limit").with_bias(5 / d, "5/d")
     first, second = "all weights against overlap chain", "overlap chain against limit"
@@ -243,11 +245,11 @@ def _levels_figure(ambient: Comparison, chain: Comparison) -> Figure:
     figure, grid = new_figure(1, 1, width=6.4, height=4.6)
     axes = grid[0, 0]
     for i, name in enumerate(("u", "v")):
-        for j, seen in enumerate((ambient.measured, chain.measured)):
-            time = seen.coordinates["time"]
+        for j, measured in enumerate((ambient.measured, chain.measured)):
+            time = measured.coordinates["time"]
             draw_simulation(
-                axes, time + (0.04 if j else -0.04), seen.values[:, i], seen.standard_error[:, i],
-                index=2 * i + j, label=f"{name}, {seen.label}",
+                axes, time + (0.04 if j else -0.04), measured.values[:, i],
+                measured.standard_error[:, i], index=2 * i + j, label=f"{name}, {measured.label}",
             )  # fmt: skip
         draw_theory(axes, time, chain.predicted.values[:, i], index=2 * i, label=f"{name}, limit")
     with figure_style():

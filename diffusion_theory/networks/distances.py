@@ -13,10 +13,10 @@ Array = NDArray[np.float64]
 
 
 def _rows(argument: str, images: ArrayLike) -> Array:
-    found = finite_array(argument, images)
-    if found.ndim < 2 or len(found) < 2:
-        raise reject(argument, "hold at least two images", f"shape {found.shape}")
-    rows = found.reshape(len(found), -1)
+    array = finite_array(argument, images)
+    if array.ndim < 2 or len(array) < 2:
+        raise reject(argument, "hold at least two images", f"shape {array.shape}")
+    rows = array.reshape(len(array), -1)
     return np.asarray(rows - rows.mean(axis=0))
 
 
@@ -57,5 +57,5 @@ def cumulant_distance(images: ArrayLike, data: ArrayLike) -> float:
     Raises:
         ValueError: as `contracted_cumulant`.
     """
-    own, right = contracted_cumulant(images), contracted_cumulant(data)
-    return abs(own - right) / abs(right)
+    cumulant, reference = contracted_cumulant(images), contracted_cumulant(data)
+    return abs(cumulant - reference) / abs(reference)

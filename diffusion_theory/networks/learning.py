@@ -108,17 +108,17 @@ def _observe(network: Any, tests: _Tests, key: jax.Array) -> dict[str, jax.Array
         clean, noise, t = (
             jax.lax.dynamic_slice_in_dim(a, piece, chunk) for a in (images[which], eps, at[level])
         )
-        found = network(noisy(clean, noise, tests.levels, t), tests.levels.noise[t])
-        return jnp.mean((found - noise) ** 2)
+        predicted = network(noisy(clean, noise, tests.levels, t), tests.levels.noise[t])
+        return jnp.mean((predicted - noise) ** 2)
 
     grid = np.indices((sets, at.shape[0], pieces), np.int32).reshape(3, -1).T
     losses = jax.lax.map(error, jnp.asarray(grid)).reshape(sets, -1, pieces).mean(axis=-1)
-    found = {}
+    observed = {}
     for i, name in enumerate(tests.images):
-        found[f"loss:{name}"], found[f"level:{name}"] = losses[i, 0], losses[i, 1:]
+        observed[f"loss:{name}"], observed[f"level:{name}"] = losses[i, 0], losses[i, 1:]
     leaves = jax.tree.leaves(nnx.state(network, nnx.Param))
-    found["parameters"] = jnp.concatenate([leaf.ravel() for leaf in leaves])
-    return found
+    observed["parameters"] = jnp.concatenate([leaf.ravel() for leaf in leaves])
+    return observed
 
 
 def learn_denoiser(
@@ -183,24 +183,24 @@ def learn_denoiser(
         average=average,
         **options,
     )
-    seen = training.values
+    values = training.values
     return DenoiserLearning(
         training.steps,
-        {name: seen[f"loss:{name}"] for name in sets},
-        {name: seen[f"level:{name}"] for name in sets},
+        {name: values[f"loss:{name}"] for name in sets},
+        {name: values[f"level:{name}"] for name in sets},
         chosen,
-        seen["parameters"],
+        values["parameters"],
         training,
     )
 
 
 def _rows(argument: str, images: ArrayLike) -> Array:
     """Images as float32, shape (n, height, width[, channels])."""
-    found = finite_array(argument, images)
-    if found.ndim not in (3, 4):
-        raise reject(argument, "have shape (n, height, width[, channels])", f"shape {found.shape}")
-    channels_last(argument, found.shape[1:])
-    return found.astype(np.float32)
+    array = finite_array(argument, images)
+    if array.ndim not in (3, 4):
+        raise reject(argument, "have shape (n, height, width[, channels])", f"shape {array.shape}")
+    channels_last(argument, array.shape[1:])
+    return array.astype(np.float32)
 
 
 @partial(jax.jit, static_argnames=("graph", "structure", "shapes", "schedule", "shape", "sampler"))
@@ -245,7 +245,7 @@ def draw_along(
     shapes = tuple(leaf.shape[1:] for leaf in leaves)
     others = jax.tree.map(lambda leaf: leaf[seed], state.others)
     row = jnp.asarray(learning.parameters[seed, observation])
-    found = _draw(
+    drawn = _draw(
         learning.training.graph,
         structure,
         shapes,
@@ -256,4 +256,4 @@ def draw_along(
         row,
         key,
     )
-    return np.asarray(found)
+    return np.asarray(drawn)

@@ -145,7 +145,7 @@ def clones(images: ArrayLike, *, count: int | None = None, exact: bool = True, k
     n = len(rows) if count is None else positive_integer("count", count)
     if exact and n <= rank:
         raise reject("count", f"exceed the {rank} directions to be exact", n)
-    found = []
+    drawn = []
     flat = np.full(rank, spectrum[:rank].sum() / rank)
     for power in (flat, spectrum[:rank]):
         white = draws.normal(size=(n, rank))
@@ -154,8 +154,8 @@ def clones(images: ArrayLike, *, count: int | None = None, exact: bool = True, k
             factor = np.linalg.cholesky(white.T @ white / n)
             white = np.linalg.solve(factor, white.T).T
         coloured = centre + (white * np.sqrt(power)) @ vectors[:, :rank].T
-        found.append(np.asarray(coloured.reshape(n, *shape), np.float32))
-    return Clones(found[0], found[1], centre, np.maximum(spectrum, 0))
+        drawn.append(np.asarray(coloured.reshape(n, *shape), np.float32))
+    return Clones(drawn[0], drawn[1], centre, np.maximum(spectrum, 0))
 
 
 def best_affine_loss(spectrum: ArrayLike, schedule: NoiseSchedule) -> NDArray[np.float64]:

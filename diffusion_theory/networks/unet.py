@@ -35,11 +35,11 @@ class _Block(nnx.Module):
         changes = channels != features
         self.shortcut = Convolution(channels, features, size=1, rngs=rngs) if changes else None
 
-    def __call__(self, seen: jax.Array, embedded: jax.Array) -> jax.Array:
-        inner = self.first(nnx.silu(self.first_norm(seen)))
+    def __call__(self, features: jax.Array, embedded: jax.Array) -> jax.Array:
+        inner = self.first(nnx.silu(self.first_norm(features)))
         scale, shift = jnp.split(self.level(embedded)[:, None, None], 2, axis=-1)
         inner = self.second(nnx.silu(self.second_norm(inner) * (1 + scale) + shift))
-        return inner + (seen if self.shortcut is None else self.shortcut(seen))
+        return inner + (features if self.shortcut is None else self.shortcut(features))
 
 
 class UNet(nnx.Module):
@@ -120,20 +120,20 @@ class UNet(nnx.Module):
             ValueError: if there is not one level for each image.
         """
         _check_one_for_each("noise", noise, images)
-        seen = self.first(images[..., None] if self.gray else images)
+        features = self.first(images[..., None] if self.gray else images)
         embedded, kept = self._embedded(noise), []
         for depth, stage in enumerate(self.down):
             if depth:
-                kept.append(seen)
-                seen = _halved(seen)
+                kept.append(features)
+                features = _halved(features)
             for block in stage:
-                seen = block(seen, embedded)
+                features = block(features, embedded)
         for stage in self.up:
-            seen = jnp.concatenate([_doubled(seen), kept.pop()], axis=-1)
+            features = jnp.concatenate([_doubled(features), kept.pop()], axis=-1)
             for block in stage:
-                seen = block(seen, embedded)
-        found = self.last(nnx.silu(self.norm(seen)))
-        return found[..., 0] if self.gray else found
+                features = block(features, embedded)
+        predicted = self.last(nnx.silu(self.norm(features)))
+        return predicted[..., 0] if self.gray else predicted
 
 
 def _halved(images: jax.Array) -> jax.Array:
@@ -198,8 +198,8 @@ def draw_images(
     Raises:
         ValueError: on an unknown sampler.
     """
-    found = reverse_coefficients(schedule, sampler)
-    keep, remove, added = (jnp.asarray(column, jnp.float32) for column in found)
+    coefficients = reverse_coefficients(schedule, sampler)
+    keep, remove, added = (jnp.asarray(column, jnp.float32) for column in coefficients)
 
     def predict(u: jax.Array, noise: jax.Array) -> jax.Array:
         return network(u, jnp.broadcast_to(noise, shape[:1]))

@@ -107,8 +107,8 @@ class Contrast:
         k = np.arange(5)
         below = np.concatenate([[0.0], one[:4]])
         skip = (self.skip - self.p) * (one[1:6] + k * below)
-        found = two + 2 * self.sign * (skip - self.b * self.q * one[1:6])
-        return np.asarray(found[: highest + 1])
+        coefficients = two + 2 * self.sign * (skip - self.b * self.q * one[1:6])
+        return np.asarray(coefficients[: highest + 1])
 
 
 def contrast(inputs: MixedCumulant, learner: TiedDenoiser) -> Contrast:

@@ -111,11 +111,11 @@ def escape_law(
 
     excess.terminal = True  # type: ignore[attr-defined]
     span = np.log(threshold / first) / g
-    found = solve_ivp(
+    solution = solve_ivp(
         velocity, (0.0, 10 * span), first * direction, "DOP853", rtol=1e-8, atol=1e-10,
         events=excess,
     )  # fmt: skip
-    if not found.t_events[0].size:
-        raise reject("threshold", "be reached", f"{threshold}, only {found.y[:, -1]} is")
-    constant = float(found.t_events[0][0]) + np.log(first) / g
+    if not solution.t_events[0].size:
+        raise reject("threshold", "be reached", f"{threshold}, only {solution.y[:, -1]} is")
+    constant = float(solution.t_events[0][0]) + np.log(first) / g
     return EscapeLaw(g, direction, float(deviation), float(constant))

@@ -99,15 +99,15 @@ def information_exponents(
     here.
     """
     c = contrast(inputs, alone(learner)).coefficients(_ORDERS)
-    found = {name: _leading(c, _hermite_along(inputs, name)) for name in inputs.names}
+    exponents = {name: _leading(c, _hermite_along(inputs, name)) for name in inputs.names}
     if {"u", "v"} <= set(inputs.names) and abs(inputs.pair.rho) > 1e-12:
         form = _quadratic(inputs)
         value, error = c.values[2], c.error[2]
         lowest = float(np.linalg.eigvalsh(value / 2 * form)[0])
         size = error / 2 * float(np.abs(form).sum())
         if lowest < -5 * size:
-            found["uv"] = DirectionExponent("attractive", 2, lowest, size)
-    return found
+            exponents["uv"] = DirectionExponent("attractive", 2, lowest, size)
+    return exponents
 
 
 def exponent_along(
@@ -163,10 +163,12 @@ def exponent_along(
         excess = 0.0 if unit_variance else second - 1
         return np.asarray(powers * np.array([1.0, 0.0, excess, third, fourth - 6 * second + 3]))
 
-    found = jackknife(means, hermite_moments, {"order": np.arange(5)})
+    measured = jackknife(means, hermite_moments, {"order": np.arange(5)})
     c = contrast(inputs, alone(learner)).coefficients(4)
-    exponent = _leading(c, found.values, found.standard_error, positive_number("clear", clear))
-    return exponent, found.values, found.standard_error
+    exponent = _leading(
+        c, measured.values, measured.standard_error, positive_number("clear", clear)
+    )
+    return exponent, measured.values, measured.standard_error
 
 
 def _leading(
@@ -277,10 +279,10 @@ def sample_complexity(
     d = finite_array("dimension", dimension)
     known = information_exponents(inputs, learner)
     one_of("direction", direction, tuple(known))
-    found = known[direction]
-    if found.verdict != "attractive" or found.order is None:
-        raise reject("direction", "be attractive", f"{direction!r}, which is {found.verdict}")
-    k = found.order
+    exponent = known[direction]
+    if exponent.verdict != "attractive" or exponent.order is None:
+        raise reject("direction", "be attractive", f"{direction!r}, which is {exponent.verdict}")
+    k = exponent.order
     if k == 1:
         raise reject("direction", "need a search, order two or more", f"{direction!r} at order 1")
     if k == 2:
@@ -290,5 +292,5 @@ def sample_complexity(
         if rate <= 0:
             raise reject("learning_rate", "leave a growing overlap", f"rate {rate:.3g}")
         return d * np.log(d) / (2 * rate)
-    strength = (k - 2) * k * abs(found.coefficient) * float(learning_rate) * start ** (k - 2)
+    strength = (k - 2) * k * abs(exponent.coefficient) * float(learning_rate) * start ** (k - 2)
     return d ** (k - 1) / strength

@@ -82,11 +82,11 @@ def overlap_flow(
         return overlap_velocity(inputs, learner, learning_rate, overlaps / shrink, batch)
 
     def solve(tolerance: float) -> Array:
-        found = solve_ivp(
+        solution = solve_ivp(
             velocity, (0.0, max(float(tau[-1]), 1e-12)), alpha, "DOP853", tau, rtol=tolerance,
             atol=tolerance,
         )  # fmt: skip
-        return np.asarray(found.y.T)
+        return np.asarray(solution.y.T)
 
     fine, loose = solve(1e-9), solve(1e-6)
     return Prediction(fine, np.abs(fine - loose) + 1e-10, label="two-overlap flow")

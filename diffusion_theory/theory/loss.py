@@ -164,8 +164,8 @@ def population_loss(
 
     Source: derived here.
     """
-    found = loss_terms(inputs, learner, overlaps).loss
-    return found if dimension is None else found + linear_loss(inputs, learner, dimension)
+    loss = loss_terms(inputs, learner, overlaps).loss
+    return loss if dimension is None else loss + linear_loss(inputs, learner, dimension)
 
 
 def gradient_norm(inputs: MixedCumulant, learner: TiedDenoiser, overlaps: ArrayLike) -> float:

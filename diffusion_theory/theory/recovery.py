@@ -56,13 +56,13 @@ def noise_along(inputs: MixedCumulant, learner: TiedDenoiser, overlap: float) ->
     means, masses, deviation = _along_spike(inputs)
     across, weights = np.polynomial.hermite_e.hermegauss(_ACROSS)
     weights = weights / weights.sum()
-    rest, a, b = np.sqrt(1 - alpha**2), psi.a, psi.b
-    width = np.hypot(alpha * deviation, rest)  # deviation of h given the latent
+    transverse, a, b = np.sqrt(1 - alpha**2), psi.a, psi.b
+    width = np.hypot(alpha * deviation, transverse)  # deviation of h given the latent
     h, mass = smooth_nodes(alpha * means, np.full(means.shape, width))
     h, mass = h[..., None], (mass * masses[:, None])[..., None] * weights
     first = (h - alpha * means[:, None, None]) / width
-    inner = (alpha * deviation * first - rest * across) / width
-    other = (rest * first + alpha * deviation * across) / width
+    inner = (alpha * deviation * first - transverse * across) / width
+    other = (transverse * first + alpha * deviation * across) / width
     aside = means[:, None, None] + deviation * inner - alpha * h
     value, slope = psi.sigma(h)
     fixed = (psi.p - psi.skip) * (psi.kappa * slope * h + value)
@@ -70,7 +70,7 @@ def noise_along(inputs: MixedCumulant, learner: TiedDenoiser, overlap: float) ->
     field = -2 * psi.sign * psi.q * psi.kappa * slope * aside  # times w.z
     push = -2 * psi.sign * psi.q * value  # times z_e - alpha w.z
     on_spike = field * alpha + push * (1 - alpha**2)
-    off_spike = field * rest - push * alpha * rest
+    off_spike = field * transverse - push * alpha * transverse
     shared = b / deviation
     average = fixed + on_spike * shared * inner + off_spike * b * other
     square = average**2 + on_spike**2 * (1 - shared**2) + off_spike**2 * a**2

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -12,13 +12,15 @@ PACKAGES = ("learning_dynamics", "fourier_simplicity", "diffusion_theory", "line
 ROLE = re.compile(r":eq:`([^`]+)`")
 
 
-def modules(package: str) -> Iterator[ModuleType]:
+def modules(name: str, left_out: Collection[str] = ()) -> Iterator[ModuleType]:
     """The package and its public modules, at any depth."""
-    module = importlib.import_module(package)
+    if name in left_out:
+        return
+    module = importlib.import_module(name)
     yield module
-    for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
-        if not found.name.startswith("_"):
-            yield from modules(f"{package}.{found.name}")
+    for entry in pkgutil.iter_modules(getattr(module, "__path__", [])):
+        if not entry.name.startswith("_"):
+            yield from modules(f"{name}.{entry.name}", left_out)
 
 
 def public_objects(package: str) -> dict[str, Any]:

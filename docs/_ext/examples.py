@@ -1,4 +1,4 @@
-"""Runs the scripts of `docs/examples` when the pages are built and shows them with what they did.
+"""Shows the scripts of `docs/examples` with what they did, on pages and as cards.
 
     ```{example} NAME
     :figure: text for those who do not see the figure
@@ -9,76 +9,47 @@
 shows the code of `examples/NAME.py`, what it printed and the figures it wrote into its working
 folder, with the script and a notebook to download. `:hide:` leaves out any of "code", "output" and
 "figure".
-Scripts run while other pages are read (`example_runs`).
+
+    ```{cards}
+    NAME
+    PACKAGE/CLAIM
+    ```
+
+shows one card for each script or recorded claim: its sentence, its figure or what it prints, and
+where to find it.
 """
 
-import os
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+import json
 from typing import Any, ClassVar
 
 import jupytext
 from docutils import nodes
 from docutils.parsers.rst import directives
-from example_runs import RESULTS, SCRIPTS, folder_of, run
+from example_runs import DOCS, RESULTS, SCRIPTS, run
 from sphinx import addnodes
 from sphinx.application import Sphinx
-from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import OptionSpec
 
 logger = logging.getLogger(__name__)
-# The longest run first, so that none of them is left over at the end.
-LONG = ("time_to_recovery", "cubic_search", "parting_of_clones", "ten_lines", "best_rate")
-
-_runs: dict[str, Future[str]] = {}
-_again: set[str] = set()  # scripts without a result of this code
-
-
-def _run(script: Path) -> str:
-    error, folder = run(script), RESULTS / script.stem
-    if not error:
-        notebook = jupytext.reads(script.read_text("utf-8"), fmt="py:percent")
-        jupytext.write(notebook, folder / f"{script.stem}.ipynb", fmt="ipynb")
-    return error
 
 
 def run_all(app: Sphinx) -> None:
-    """Begin to run all scripts, one on each core; a page waits for those that it shows."""
+    """Run the scripts whose results are missing, before any page is read."""
     if app.builder.format != "html":
         return
-    pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
-    scripts = sorted(SCRIPTS.glob("*.py"), key=lambda path: (path.stem not in LONG, path.stem))
-    _again.update(script.name for script in scripts if folder_of(script) is None)
-    _runs.update({script.stem: pool.submit(_run, script) for script in scripts})
-    pool.shutdown(wait=False)
-
-
-def pages_to_read_again(
-    app: Sphinx,
-    environment: BuildEnvironment,
-    added: set[str],
-    changed: set[str],
-    removed: set[str],
-) -> list[str]:
-    """Pages that show a script which runs again."""
-    return [
-        page
-        for page, paths in environment.dependencies.items()
-        if _again & {Path(path).name for path in paths}
-    ]
-
-
-def wait_for_all(app: Sphinx, environment: BuildEnvironment) -> None:
-    """Warn of every script that failed, once all pages are read."""
-    for name, running in _runs.items():
-        if error := running.result():
-            logger.warning("example %s.py failed: %s", name, error)
+    for name, error in run(SCRIPTS.glob("*.py")).items():
+        logger.warning("example %s.py failed: %s", name, error)
+    for script in SCRIPTS.glob("*.py"):
+        notebook = RESULTS / script.stem / f"{script.stem}.ipynb"
+        if not notebook.exists():
+            jupytext.write(jupytext.read(script, fmt="py:percent"), notebook, fmt="ipynb")
 
 
 def _without_docstring(text: str) -> str:
-    return text.split('"""', 2)[2].lstrip("\n") if text.startswith('"""') else text
+    code = text.split('"""', 2)[2] if text.startswith('"""') else text
+    return code.lstrip("\n").removeprefix("# %%\n")
 
 
 def _hidden(argument: str) -> set[str]:
@@ -98,18 +69,23 @@ class Example(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return what is shown."""
         name = self.arguments[0]
-        if name in _runs:
-            _runs[name].result()
         script, folder = SCRIPTS / f"{name}.py", RESULTS / name
-        self.env.note_dependency(str(script))
         if not script.exists():
             raise self.error(f"There is no example {name!r}.")
+        self.env.note_dependency(str(script))
+        self.env.note_dependency(str(folder / "output.txt"))
         shown: list[nodes.Node] = []
         hidden, printed = self.options.get("hide", set()), folder / "output.txt"
+        if not hidden & {"code", "figure"}:  # the place where a card leads
+            label = f"example-{name}"
+            shown.append(nodes.target("", "", ids=[label]))
+            domain = self.env.domains.standard_domain
+            domain.anonlabels[label] = self.env.docname, label
+            domain.labels[label] = self.env.docname, label, name
         if "code" not in hidden:
             code = _without_docstring(script.read_text("utf-8"))
             shown.append(nodes.literal_block(code, code, language="python"))
-            shown.append(self._downloads(name))
+            shown.append(_downloads(name, self.env.docname))
         if "output" not in hidden and printed.exists() and printed.stat().st_size:
             text = printed.read_text("utf-8").rstrip()
             shown.append(nodes.literal_block(text, text, language="text", classes=["printed"]))
@@ -125,25 +101,58 @@ class Example(SphinxDirective):
             shown.append(figure)
         return shown
 
-    def _downloads(self, name: str) -> nodes.container:
-        files = {
-            "script": f"/examples/{name}.py",
-            "notebook": f"/_build/examples/{name}/{name}.ipynb",
-        }
-        line = nodes.paragraph()
-        for i, (word, target) in enumerate(files.items()):
-            line += [nodes.Text(" · ")] * bool(i) + [
-                addnodes.download_reference(
-                    "", word, reftarget=target, refdoc=self.env.docname, refdomain="", reftype=""
-                )
-            ]
-        return nodes.container("", line, classes=["downloads"])
+
+def _downloads(name: str, page: str) -> nodes.container:
+    files = {"script": f"/examples/{name}.py", "notebook": f"/_build/examples/{name}/{name}.ipynb"}
+    line = nodes.paragraph()
+    for word, target in files.items():
+        line += nodes.Text(" · " if len(line) else "")
+        line += addnodes.download_reference(
+            "", word, reftarget=target, refdoc=page, refdomain="", reftype=""
+        )
+    return nodes.container("", line, classes=["downloads"])
+
+
+class Cards(SphinxDirective):
+    """Cards of scripts and of recorded claims, in the order of the lines."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Return a list with one entry for each card."""
+        return [nodes.bullet_list("", *map(self._card, self.content), classes=["cards"])]
+
+    def _card(self, name: str) -> nodes.list_item:
+        if "/" in name:
+            record = CLAIMS[name]
+            label, sentence = f"claim-{name.replace('/', '-')}", record["statement"]
+            shown: nodes.Node = nodes.image(uri=f"/gallery/{record['figures'][0]['file']}", alt="")
+            below: nodes.Node = nodes.paragraph("", "", nodes.literal("", name))
+        else:
+            label, sentence = f"example-{name}", (SCRIPTS / f"{name}.py").read_text("utf-8")
+            sentence = sentence.split('"""')[1]
+            self.env.note_dependency(str(RESULTS / name / "output.txt"))
+            below = _downloads(name, self.env.docname)
+            if pictures := sorted((RESULTS / name).glob("*.png")):
+                shown = nodes.image(uri=f"/_build/examples/{name}/{pictures[0].name}", alt="")
+            else:
+                text = (RESULTS / name / "output.txt").read_text("utf-8").rstrip()
+                shown = nodes.literal_block(text, text, language="text", classes=["printed"])
+        title = addnodes.pending_xref(
+            "", nodes.inline("", sentence), refdomain="std", reftype="ref", reftarget=label,
+            refexplicit=True, refwarn=True, refdoc=self.env.docname,
+        )  # fmt: skip
+        return nodes.list_item("", nodes.paragraph("", "", title), shown, below)
+
+
+CLAIMS = {
+    record["id"]: record for record in json.loads((DOCS / "gallery/claims.json").read_text("utf-8"))
+}
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the directive."""
+    """Register the directives."""
     app.add_directive("example", Example)
+    app.add_directive("cards", Cards)
     app.connect("builder-inited", run_all)
-    app.connect("env-get-outdated", pages_to_read_again)
-    app.connect("env-updated", wait_for_all)
-    return {"parallel_read_safe": False, "parallel_write_safe": True}
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -44,13 +44,15 @@ def keep_punctuation(app: Sphinx, doctree: nodes.document) -> None:
         if isinstance(following, nodes.Text):
             rest = following.lstrip(",.;:)?!’”")
             node["after"] = following[: len(following) - len(rest)]
-            following.parent.replace(following, nodes.Text(rest))
+            siblings = following.parent.children  # `replace` would take an equal text before it
+            place = next(i for i, sibling in enumerate(siblings) if sibling is following)
+            following.parent[place] = nodes.Text(rest)
 
 
 def visit_displaymath(translator: HTML5Translator, node: nodes.Element) -> None:
     """Write a formula on a line of its own, with its number."""
     body: Any = translator.body
-    body.append(translator.starttag(node, "div", CLASS="equation"))
+    body.append(translator.starttag({}, "div", CLASS="equation"))  # the target has its id
     body.append(f'<div class="formula">{_convert(translator, node, display=True)}</div>')
     if node["number"]:
         number = get_node_equation_number(translator, node)

@@ -1,8 +1,8 @@
 """Docstrings are written to be read in the source; this makes them safe for the pages.
 
 Formulas, which stand indented between blank lines, become literal blocks; bars, stars and trailing
-underscores of mathematics lose their meaning as markup; tables of bars become tables; and the
-fields of a NamedTuple are described by the comment on their line.
+underscores of mathematics lose their meaning as markup; and the fields of a NamedTuple are
+described by the comment on their line.
 """
 
 import inspect
@@ -30,26 +30,12 @@ def _escape(line: str) -> str:
     return re.sub(r"(^\s*|^\s+\w+: )([A-Za-z])\.(?=\s|$)", r"\1\\\2.", "".join(parts))
 
 
-def _table(rows: list[str]) -> list[str]:
-    cells = [[cell.strip() for cell in row.strip().strip("|").split("|")] for row in rows]
-    lines = [".. list-table::", "   :header-rows: 1", ""]
-    for row in (cells[0], *cells[2:]):
-        lines += [f"   {'* -' if i == 0 else '  -'} {cell}" for i, cell in enumerate(row)]
-    return [*lines, ""]
-
-
 def rewrite(lines: list[str]) -> list[str]:
     """Return the docstring's lines in markup that says what the source shows."""
     done: list[str] = []
-    section, literal, formula, rows = False, False, False, []
+    section, literal, formula = False, False, False
     for line in [*lines, ""]:
         indented = line.startswith(" ")
-        if line.startswith("|"):
-            rows.append(line)
-            continue
-        if rows:
-            done += _table(rows)
-            rows = []
         if line and not indented:
             if formula and done[-1]:
                 done.append("")

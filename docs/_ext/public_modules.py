@@ -3,26 +3,14 @@
 `<!-- modules of PACKAGE except ONE TWO -->` leaves subpackages to other pages.
 """
 
-import importlib
-import pkgutil
 import re
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+from docstrings import modules
 from sphinx.application import Sphinx
 
 LINE = re.compile(r"^<!-- modules of ([\w.]+)(?: except ([\w. ]+))? -->$", re.MULTILINE)
-
-
-def _modules(name: str, left_out: list[str]) -> Iterator[ModuleType]:
-    if name in left_out:
-        return
-    module = importlib.import_module(name)
-    yield module
-    for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
-        if not found.name.startswith("_"):
-            yield from _modules(f"{name}.{found.name}", left_out)
 
 
 def _section(module: ModuleType) -> str:
@@ -42,9 +30,7 @@ def expand(app: Sphinx, document: str, source: list[str]) -> None:
     """Expand the line in the text of a page."""
 
     def sections(match: re.Match[str]) -> str:
-        return "\n".join(
-            _section(module) for module in _modules(match[1], (match[2] or "").split())
-        )
+        return "\n".join(map(_section, modules(match[1], (match[2] or "").split())))
 
     source[0] = LINE.sub(sections, source[0])
 

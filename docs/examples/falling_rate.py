@@ -19,6 +19,6 @@ for rate in (pieces, counted, smooth, lambda tau: 1 / (1 + tau)):
         task, dimension=N, replicas=200, level="overlaps", key=jax.random.key(0), start=start,
         **options,
     )  # fmt: skip
-    limit = ld.integrate(task, start=run, **options)
+    limit = ld.integrate(task, start=run, finite_size=False, **options)
     print(task.learning_rate, ld.compare(run, limit, quantities=["error"]).verdict)
     print("  error in the limit:", limit.values["error"])

@@ -34,6 +34,6 @@ problem = ld.Problem(Sources(), Contrast(), 0.04, update="orthogonal")
 start = ld.order_parameters([[0.7, 0.2], [0.2, 0.6]], jnp.eye(2))
 run = {"dimension": 400, "replicas": 40, "key": jax.random.key(0), "level": "overlaps"}
 seen = ld.simulate(problem, times=ld.log_times(500.0, points=15), start=start, **run)
-result = ld.compare(seen, ld.integrate(problem, start=seen), quantities=["signal"])
+result = ld.compare(seen, ld.integrate(problem, start=seen, finite_size=False), quantities="signal")
 print(f"{result.verdict}; M at the end:\n{seen.values['signal'][:, -1].mean(0).round(2)}")
 result.plot("independent_components.png")

@@ -222,7 +222,7 @@ def _every_site(run: Run, samples: int) -> tuple[Comparison, Comparison]:
     pairs = np.stack([np.cos(phi), np.sin(phi)], axis=-1).reshape(samples, -1)
     x = np.asarray(to_sites((SMALL,), jnp.asarray(pairs, jnp.float32)), np.float64)
     third = _correlator(x, (0, 0))
-    seen = Measurement.from_replicas(third, {"site": np.arange(SMALL)})
+    mean_triple = Measurement.from_replicas(third, {"site": np.arange(SMALL)})
     level = Prediction(np.full(SMALL, third.mean()), label="equal at all sites")
     quantity = "correlation"
     return (
@@ -232,7 +232,7 @@ def _every_site(run: Run, samples: int) -> tuple[Comparison, Comparison]:
             name="correlations at every site",
             quantity=quantity,
         ),
-        compare(seen, level, name="a relation that breaks invariance", quantity=quantity),
+        compare(mean_triple, level, name="a relation that breaks invariance", quantity=quantity),
     )
 
 

@@ -46,7 +46,7 @@ def three_levels(run: Run) -> tuple[list[Comparison], Comparison, Figure]:
     }
     many = 256 if run.quick else 2048
     counts: dict[Literal["ambient", "overlaps"], int] = {"ambient": many // 4, "overlaps": many}
-    seen = {
+    trajectories = {
         level: ld.simulate(
             problem, replicas=count, level=level, key=jax.random.fold_in(run.key, 6000 + i),
             **common,
@@ -62,23 +62,25 @@ def three_levels(run: Run) -> tuple[list[Comparison], Comparison, Figure]:
         ).prediction(["tie"]).with_bias(allowed, "1/N, from the fluctuations")
         for rate, points in ((RATE, 2**18), (RATE / 4, 2**15))
     )  # fmt: skip
-    weights, chain, wrong = (
+    weights, chain, control = (
         ld.compare(
             simulated, theory, quantities=["tie"], name=name, quantity="Re v₁ v₂ conj(v₃)"
         )
         for simulated, theory, name in (
-            (seen["ambient"], limit, "all weights and limit"),
-            (seen["overlaps"], limit, "overlap chain and limit"),
-            (seen["overlaps"], slower, "limit at a quarter of the learning rate"),
+            (trajectories["ambient"], limit, "all weights and limit"),
+            (trajectories["overlaps"], limit, "overlap chain and limit"),
+            (trajectories["overlaps"], slower, "limit at a quarter of the learning rate"),
         )
     )  # fmt: skip
     figure, grid = new_figure(1, 1, width=6.4, height=4.4)
     axes = grid[0, 0]
     with figure_style():
-        for i, (level, trajectory) in enumerate(seen.items()):
-            found = trajectory.measurement(["tie"])
+        for i, (level, trajectory) in enumerate(trajectories.items()):
+            measured = trajectory.measurement(["tie"])
             shifted = TIMES + 2.0 * (2 * i - 1)  # side by side
-            draw_simulation(axes, shifted, found.values[:, 0], found.standard_error[:, 0], index=i)
+            draw_simulation(
+                axes, shifted, measured.values[:, 0], measured.standard_error[:, 0], index=i
+            )
             label = {"ambient": "all weights", "overlaps": "overlap chain"}[level]
             axes.plot([], [], "os"[i], color=f"C{i}", label=label)
         draw_theory(axes, TIMES, limit.values[:, 0], bias=chain.predicted.bias[:, 0], index=2)
@@ -86,4 +88,4 @@ def three_levels(run: Run) -> tuple[list[Comparison], Comparison, Figure]:
         axes.axhline(watched.largest, color="#999999", linewidth=0.8)
         axes.set(xlabel="time n / N", ylabel="tie overlap Re v₁ v₂ conj(v₃)")
     legend_below(figure)
-    return [weights, chain], wrong, figure
+    return [weights, chain], control, figure

@@ -99,10 +99,10 @@ class ConvNet(nnx.Module):
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Logits, shape (n, classes)."""
-        seen = _with_channels(images)
+        features = _with_channels(images)
         for number, layer in enumerate(self.layers):
-            seen = jax.nn.relu(layer(_halved(seen) if number else seen))
-        return self.last(seen.mean(axis=(1, 2)))
+            features = jax.nn.relu(layer(_halved(features) if number else features))
+        return self.last(features.mean(axis=(1, 2)))
 
 
 def _halved(images: jax.Array) -> jax.Array:
@@ -125,12 +125,12 @@ class _Block(nnx.Module):
         self.shortcut = conv(channels, features, size=1, stride=stride) if changes else None
         self.shortcut_norm = _norm(features, rngs) if changes else None
 
-    def __call__(self, seen: jax.Array) -> jax.Array:
-        inner = jax.nn.relu(self.first_norm(self.first(seen)))
+    def __call__(self, features: jax.Array) -> jax.Array:
+        inner = jax.nn.relu(self.first_norm(self.first(features)))
         inner = self.second_norm(self.second(inner))
         if self.shortcut is not None and self.shortcut_norm is not None:
-            seen = self.shortcut_norm(self.shortcut(seen))
-        return jax.nn.relu(inner + seen)
+            features = self.shortcut_norm(self.shortcut(features))
+        return jax.nn.relu(inner + features)
 
 
 class ResNet(nnx.Module):
@@ -177,12 +177,12 @@ class ResNet(nnx.Module):
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Logits, shape (n, classes)."""
-        seen = jax.nn.relu(self.stem_norm(self.stem(_with_channels(images))))
+        features = jax.nn.relu(self.stem_norm(self.stem(_with_channels(images))))
         if self.large:
-            seen = nnx.max_pool(seen, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            features = nnx.max_pool(features, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for layer in self.layers:
-            seen = layer(seen)
-        return self.last(seen.mean(axis=(1, 2)))
+            features = layer(features)
+        return self.last(features.mean(axis=(1, 2)))
 
 
 def resnet18(shape: Shape, classes: int, *, rngs: nnx.Rngs) -> ResNet:

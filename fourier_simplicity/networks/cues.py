@@ -326,7 +326,7 @@ def cue_sets(
             np.array([groups[c][i] for c, i in zip(classes, rows.place, strict=True)])
             for classes in (rows.label, rows.other)
         )
-        made = surrogates(held[first])
+        images_of = surrogates(held[first])
         mixed = np.asarray(swap(held[first], held[second], periodic=False))
     else:
         order = np.argsort(known)  # one frame for each class
@@ -336,9 +336,9 @@ def cue_sets(
         patches, rows, place = _real_patches(cut, frames, test_limit, draws)
         pair = rows.label * (len(names) - 1) + rows.other - (rows.other > rows.label)
         mixed = patches.pop("mixed")[pair, place]
-        made = {name: each[rows.label, place] for name, each in patches.items()}
+        images_of = {name: each[rows.label, place] for name, each in patches.items()}
     ours, others = rows.label.astype(np.int32), rows.other.astype(np.int32)
-    sets = {name: (_standardised(each), ours) for name, each in made.items()}
+    sets = {name: (_standardised(each), ours) for name, each in images_of.items()}
     conflict = _standardised(mixed)
     sets[CONFLICT_AMPLITUDES], sets[CONFLICT_PHASES] = (conflict, ours), (conflict, others)
     if set(asked) & set(MEANS) and np.bincount(ours).min() > 1:
@@ -382,7 +382,7 @@ def sweep_sets(
     """
     check_key(key)
     pixels, labels, names = _stacked(images, colour)
-    found = []
+    sets = []
     for frames in np.asarray(spectrum_sweep(pixels, exponents)):
         draws = generator(jax.random.fold_in(key, 1))
         cut = _cut(labels, names, size, stride, fraction, draws)
@@ -398,5 +398,5 @@ def sweep_sets(
             patches, rows, place = _real_patches(cut, sides, test_limit, draws)
             test = patches["phases"][rows.label, place]
         tests = {"phases": (_standardised(test), rows.label.astype(np.int32))}
-        found.append(CueSets(train, tests, names, strips))
-    return found
+        sets.append(CueSets(train, tests, names, strips))
+    return sets

@@ -26,12 +26,12 @@ def angular_covariance(rows: Array, *, iterations: int = 30) -> Array:
     Source: Tyler, "Statistical analysis for the angular central Gaussian distribution" (1987).
     """
     n, d = rows.shape
-    found = np.eye(d)
+    covariance = np.eye(d)
     for _ in range(iterations):
-        weights = d / np.einsum("ni,ni->n", rows @ np.linalg.inv(found), rows)
-        found = (rows.T * weights) @ rows / n
-        found *= d / np.trace(found)
-    return found
+        weights = d / np.einsum("ni,ni->n", rows @ np.linalg.inv(covariance), rows)
+        covariance = (rows.T * weights) @ rows / n
+        covariance *= d / np.trace(covariance)
+    return covariance
 
 
 def _angular_scores(rows: Array, covariance: Array) -> Array:
@@ -109,9 +109,9 @@ def pairwise_accuracy(sets: CueSets, *, limit: int = 20_000) -> dict[str, dict[s
     rules = {
         "linear": linear.predict, "quadratic": quadratic.predict, "angular Gaussian": angular
     }  # fmt: skip
-    found: dict[str, dict[str, float]] = {name: {} for name in rules}
+    accuracy: dict[str, dict[str, float]] = {name: {} for name in rules}
     for test, (x, y) in sets.tests.items():
         turned = x.reshape(len(x), -1).astype(np.float64) @ basis
         for name, rule in rules.items():
-            found[name][test] = float(np.mean(rule(turned) == y))
-    return found
+            accuracy[name][test] = float(np.mean(rule(turned) == y))
+    return accuracy

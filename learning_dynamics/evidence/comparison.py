@@ -277,7 +277,7 @@ def compare(
     quantities: Iterable[str] | None = None,
     false_alarm: float = 1e-3,
 ) -> Comparison:
-    """Lay a measurement beside a prediction; beside several with `compare_each`.
+    """Compare a measurement with a prediction; with several by `compare_each`.
 
     Args:
         measured: mean and standard error over replicas, or a simulated trajectory.
@@ -308,7 +308,7 @@ def compare_each(
     quantities: Iterable[str] | None = None,
     false_alarm: float = 1e-3,
 ) -> Comparisons:
-    """Lay a measurement beside one or several predictions, each with its own verdict.
+    """Compare a measurement with one or several predictions, each with its own verdict.
 
     Args:
         measured: as in `compare`.

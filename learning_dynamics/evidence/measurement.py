@@ -20,7 +20,7 @@ ULPS = 4.0  # rounding of one observed number, in units of the last place of its
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a theory says, and how exactly it says it.
+    """Predicted values, with a bound on their numerical error and an allowed bias.
 
     Attributes:
         values: predicted values, float64, any shape.

@@ -1,4 +1,4 @@
-"""Bounded reading of files nobody vouches for: sizes are checked before memory is taken."""
+"""Bounded reading of untrusted files: sizes are checked before memory is allocated."""
 
 import os
 from pathlib import Path

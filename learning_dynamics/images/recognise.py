@@ -19,14 +19,16 @@ __all__ = ["load_images"]
 def load_images(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> ImageSet:
     """Read images from a file or a directory whose format is recognised.
 
-    | path | read by |
-    |---|---|
-    | directory with CIFAR batches | `load_cifar`, its training part |
-    | any other directory | `load_folder` |
-    | .bin | `load_cifar` |
-    | .npy, .npz (by content) | `load_array` |
-    | idx, gzipped or not (by content) | `load_idx`, with the labels beside it |
-    | single image file | one image |
+    ================================  =====================================
+    path                              read by
+    ================================  =====================================
+    directory with CIFAR batches      `load_cifar`, its training part
+    any other directory               `load_folder`
+    .bin                              `load_cifar`
+    .npy, .npz (by content)           `load_array`
+    idx, gzipped or not (by content)  `load_idx`, with the labels beside it
+    single image file                 one image
+    ================================  =====================================
 
     Labels of idx images are read from the file, if there is one, whose name says `labels` and
     `idx1` where that of the images says `images` and `idx3`; either may be gzipped. Options need

@@ -41,7 +41,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What was found in data, and the page that shows it.
+    """Numbers and verdicts of an inspection, and the path of its page.
 
     Attributes:
         page: file of the page.

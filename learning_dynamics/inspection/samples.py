@@ -1,4 +1,4 @@
-"""The data of an inspection: rows for the theories, pictures for the eye, and what was done."""
+"""The data of an inspection: rows, pictures and a record of how they were prepared."""
 
 from __future__ import annotations
 

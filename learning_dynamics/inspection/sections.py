@@ -58,7 +58,7 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What a section finds.
+    """Numbers, comparisons, panels, tables and notes of a section.
 
     Attributes:
         numbers: in the order of the page.

@@ -10,7 +10,7 @@ __all__ = ["Learner", "Sample"]
 
 
 class Sample(NamedTuple):
-    """What a loss may see of a sample besides its fields.
+    """What a loss may read of a sample besides its fields.
 
     Attributes:
         label: whatever `InputModel.signal` returned as label.

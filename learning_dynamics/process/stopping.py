@@ -45,7 +45,7 @@ class Stop:
 
 
 class Watch(NamedTuple):
-    """What a stop condition remembers of one replica.
+    """State of a stop condition for one replica.
 
     Attributes:
         updates: updates made until it stopped, int32 scalar.

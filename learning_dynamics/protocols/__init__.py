@@ -1,1 +1,1 @@
-"""Protocols: how one trains, and the best way to."""
+"""Protocols: schedules and steps of training, and the optimal ones."""

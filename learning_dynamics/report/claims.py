@@ -94,7 +94,7 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """A figure with the sentence that tells what to see in it."""
+    """A figure with its caption."""
 
     figure: Figure
     caption: str
@@ -102,7 +102,7 @@ class Panel:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What a claim found.
+    """Comparisons, controls, panels and notes of a claim.
 
     Attributes:
         comparisons: all must pass.

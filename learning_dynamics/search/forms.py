@@ -1,4 +1,4 @@
-"""Homogeneous polynomials in the overlaps: values, minima, restrictions, what they do not see."""
+"""Homogeneous polynomials in the overlaps: values, minima, restrictions, null spaces."""
 
 from __future__ import annotations
 

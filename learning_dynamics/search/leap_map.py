@@ -35,7 +35,7 @@ _DESCENT = 1e-7  # how far the descent to the lowest point of a form gets
 
 @dataclass(frozen=True, eq=False)
 class Leap:
-    """What is found next, once other directions have been.
+    """Directions that are learned next, once others have been.
 
     Attributes:
         order: information exponent k of what is found; None where nothing more is.
@@ -107,7 +107,7 @@ def leap_map(
     allow_inaccurate: bool = False,
     tracker: Tracking = "auto",
 ) -> LeapMap:
-    """What is found from zero overlap, what is found then, and so on: leap by leap.
+    """Directions that are learned from zero overlap, then those after them, leap by leap.
 
     Each leap is an `information_exponent` of the directions that have not been found, around
     overlaps with those that have been, and takes the attractive directions of lowest order k. For

@@ -192,7 +192,7 @@ def _relax(
 def relaxed_spread(
     population: Population, start: Overlaps, count: int = 7
 ) -> tuple[LeadingOrder, Array]:
-    """What k = 2 grows from: the state at rest, and Cov[xi], mu(tau) ~ e^(g tau) xi.
+    """State at rest and Cov[xi], from which overlaps of order two grow: mu(tau) ~ e^(g tau) xi.
 
     d Cov / dtau = G Cov + Cov G^T + delta^2 S0 from the unit matrix, with G and S0 along the path
     of R_b to rest; e^(-2 g tau) Cov on the growing directions tends to Cov[xi].

@@ -1,4 +1,4 @@
-"""Sweeps of a measure over a grid, that survive whatever happens."""
+"""Sweeps of a measure over a grid, kept in a store and resumed after interruptions."""
 
 from learning_dynamics.sweeps.run import MissingCells, sweep
 from learning_dynamics.sweeps.store import Store, StoreError

@@ -1,4 +1,4 @@
-"""How long is left: an estimate from the cells that are finished, and how far it can be trusted."""
+"""Remaining time of a sweep: an estimate from the finished cells, and where it extrapolates."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -45,11 +45,13 @@ def fit_slope(
     with e the standard errors of the points and X0 the weighted mean of X. The error of the
     exponent is
 
-    | points given as | standard error of the exponent |
-    |---|---|
-    | draws (replicas, points) | jackknife over replicas: points may be correlated |
-    | a `Measurement`, or values and their errors | 1 / sqrt(sum w (X - X0)^2): independent points |
-    | values alone | from their scatter about the line |
+    ===========================================  =================================================
+    points given as                              standard error of the exponent
+    ===========================================  =================================================
+    draws (replicas, points)                     jackknife over replicas: points may be correlated
+    a `Measurement`, or values and their errors  1 / sqrt(sum w (X - X0)^2): independent points
+    values alone                                 from their scatter about the line
+    ===========================================  =================================================
 
     Args:
         x: positive, shape (points,), at least three (two if errors are known).

@@ -22,7 +22,7 @@ def assert_honest(
     relative: float | None = None,
     reference_error: ArrayLike = 0.0,
 ) -> None:
-    """Assert that a reported numerical error covers the actual one, and is not idly large.
+    """Assert that a reported numerical error covers the actual one, and is not needlessly large.
 
         |value - reference| <= numerical_error + reference_error,
         numerical_error <= relative |reference|

@@ -1,4 +1,4 @@
-"""How a check ends: the numbers disagree, or they are too blunt to tell."""
+"""Outcomes of a check: the numbers disagree, or their errors are too large to decide."""
 
 from __future__ import annotations
 

@@ -68,10 +68,10 @@ def _leaf(given: Any) -> jax.Array:
     array = np.asarray(given)
     if array.dtype.kind in "OSUTMmV" and not np.can_cast(array.dtype, np.float64):
         raise reject("data", "hold arrays of numbers", f"{array.dtype}")
-    found = jnp.asarray(array)
-    if array.dtype.kind in "iu" and not np.array_equal(found, array):
-        raise reject("data", f"fit into {found.dtype}", f"{array.dtype} up to {array.max()}")
-    return found
+    converted = jnp.asarray(array)
+    if array.dtype.kind in "iu" and not np.array_equal(converted, array):
+        raise reject("data", f"fit into {converted.dtype}", f"{array.dtype} up to {array.max()}")
+    return converted
 
 
 def _on_images(function: Callable[[jax.Array, jax.Array], jax.Array]) -> Augmentation:

@@ -27,9 +27,11 @@ def _patches(images: jax.Array, size: int, stride: int, padding: Padding) -> jax
     height, width = (1 + (n - 1) // stride for n in images.shape[1:3])
     down, across = stride * (height - 1) + 1, stride * (width - 1) + 1
     # rows after columns: half as many pieces, and half the time to compile them
-    seen = _padded(images, size, padding)
-    seen = jnp.concatenate([seen[:, :, j : j + across : stride] for j in range(size)], axis=-1)
-    return jnp.concatenate([seen[:, i : i + down : stride] for i in range(size)], axis=-1)
+    windows = _padded(images, size, padding)
+    windows = jnp.concatenate(
+        [windows[:, :, j : j + across : stride] for j in range(size)], axis=-1
+    )
+    return jnp.concatenate([windows[:, i : i + down : stride] for i in range(size)], axis=-1)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -102,8 +104,8 @@ def convolve(
     def convolution(images: jax.Array, kernel: jax.Array) -> jax.Array:
         return _as_convolution(images, kernel, stride, padding)
 
-    found: jax.Array = lax.platform_dependent(images, kernel, cpu=product, default=convolution)
-    return found
+    result: jax.Array = lax.platform_dependent(images, kernel, cpu=product, default=convolution)
+    return result
 
 
 class Convolution(nnx.Module):

@@ -38,8 +38,8 @@ def recovery_steps(steps: ArrayLike, curves: ArrayLike, level: float) -> NDArray
     if rows.ndim == 0 or rows.shape[-1] != at.size:
         raise reject("curves", f"have {at.size} observations on the last axis", rows.shape)
     place = np.log1p(at)
-    found = [_crossing(place, row, level) for row in rows.reshape(-1, at.size)]
-    return np.expm1(np.array(found)).reshape(rows.shape[:-1])
+    logarithms = [_crossing(place, row, level) for row in rows.reshape(-1, at.size)]
+    return np.expm1(np.array(logarithms)).reshape(rows.shape[:-1])
 
 
 def _crossing(place: NDArray[Any], values: NDArray[Any], level: float) -> float:

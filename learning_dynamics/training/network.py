@@ -57,7 +57,7 @@ class Recipe(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """Networks trained from different seeds, and what was seen of them.
+    """Networks trained from different seeds, and what was observed along the way.
 
     Attributes:
         steps: updates made at each observation, shape (observations,).
@@ -272,14 +272,14 @@ def _advance(
             return recipe.observe(_network(recipe.graph, state), tests, test_key)
 
         update = partial(_update, recipe, batches)
-        state, seen = observed_scan(update, observe, state, train_key, gap[None], done)
-        return state, jax.tree.map(lambda leaf: leaf[0], seen)
+        state, observed = observed_scan(update, observe, state, train_key, gap[None], done)
+        return state, jax.tree.map(lambda leaf: leaf[0], observed)
 
     if keys[0].shape[0] > 1:
         return jax.vmap(one)(states, *keys)
     alone = jax.tree.map(lambda leaf: leaf[0], states)  # no batch axis of one in convolutions
-    found = one(alone, keys[0][0], keys[1][0])
-    return jax.tree.map(lambda leaf: leaf[None], found)
+    advanced = one(alone, keys[0][0], keys[1][0])
+    return jax.tree.map(lambda leaf: leaf[None], advanced)
 
 
 # one program for all leaves of a state, where each leaf alone would be one
@@ -375,8 +375,8 @@ def train(
     numbers = jnp.arange(replicas, dtype=jnp.int32)
     seeds = jax.vmap(partial(jax.random.fold_in, key))(numbers)
     starts, train_keys, test_keys = jax.vmap(lambda k: jax.random.split(k, 3), out_axes=1)(seeds)
-    made = [_start(build, optimiser, average, start) for start in starts]
-    states = _stacked(made)
+    started = [_start(build, optimiser, average, start) for start in starts]
+    states = _stacked(started)
 
     identity = fingerprint(
         checkpoint, code, train=train, start=_plain(states), key=train_keys, batches=each,
@@ -397,8 +397,8 @@ def train(
             keys = (train_keys[mine], test_keys[mine])
             jobs.append(_advance(recipe, state, *data, keys, gap, before))
         states = _joined([job[0] for job in jobs])
-        found = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[job[1] for job in jobs])
-        parts.append(dict(found))
+        observed = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[job[1] for job in jobs])
+        parts.append(dict(observed))
         save(checkpoint, identity, len(parts), _plain(states), parts)
     values = {name: np.stack([part[name] for part in parts], axis=1) for name in parts[0]}
     return Training(count.astype(np.int64), values, states, graph, time.perf_counter() - began)

@@ -146,12 +146,14 @@ def generated_patches(
     N = round(ratio * law.spectrum.size)
     mean, covariance = draw_moments(law, N, key=data_key, dtype=np.float32)
     denoiser = optimum(mean + jnp.asarray(law.mean, np.float32), covariance, schedule.alpha_bar)
-    made = generate(denoiser, schedule, key=noise_key, count=count)
-    found, _ = nearest_neighbours(made, draw(law, N, key=data_key), draw(law, N, key=fresh_key))
+    generated = generate(denoiser, schedule, key=noise_key, count=count)
+    neighbours, _ = nearest_neighbours(
+        generated, draw(law, N, key=data_key), draw(law, N, key=fresh_key)
+    )
     return {
-        "patches": np.asarray(made[:shown]),
-        "training_cosine": np.asarray(found.training_cosine),
-        "fresh_cosine": np.asarray(found.fresh_cosine),
+        "patches": np.asarray(generated[:shown]),
+        "training_cosine": np.asarray(neighbours.training_cosine),
+        "fresh_cosine": np.asarray(neighbours.fresh_cosine),
     }
 
 

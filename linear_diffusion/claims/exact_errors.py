@@ -129,10 +129,10 @@ def _generated_law(run: Run) -> tuple[Comparison, Comparison]:
         for sampler in ("ddpm", "ddim"):
             for batch in run.track(range(batches), f"sampling, {sampler}"):
                 key = jax.random.fold_in(sample_key, batch)
-                seen = np.asarray(
+                generated = np.asarray(
                     generate(denoiser, schedule, key=key, count=count, sampler=sampler)
                 )
-                draws.append((seen @ kept_vectors).var(axis=0, ddof=1))
+                draws.append((generated @ kept_vectors).var(axis=0, ddof=1))
     shape = (2, batches, kept.size)
     coordinates = {"sampler": np.array(["DDPM", "DDIM"]), "mode": 1 + np.arange(kept.size)}
     measured = Measurement.from_replicas(np.reshape(draws, shape).swapaxes(0, 1), coordinates)
@@ -157,16 +157,16 @@ def _losses(run: Run) -> tuple[list[Comparison], dict[str, Panel]]:
     comparisons, panels = [], {}
     known = laws(run)
     spectra = [law.spectrum for law in known.values()]
-    seen = run.sweep(
+    cells = run.sweep(
         losses,
         {"source": sources(run, known, 10), "samples": SIZES},
         fixed={"replicas": replicas, "ridge": 0.01, "levels": tuple(LEVELS.tolist())},
     )
     for at, N in enumerate(SIZES):
         for which in (0, 1):
-            found = replicas_first(seen[("train", "test")[which]][:, at])
+            drawn = replicas_first(cells[("train", "test")[which]][:, at])
             measured = Measurement.from_replicas(
-                found, {"spectrum": np.array(SPECTRA), "noise_level": np.sqrt(1 - LEVELS)}
+                drawn, {"spectrum": np.array(SPECTRA), "noise_level": np.sqrt(1 - LEVELS)}
             )
             expected = [
                 finite_size(theory.losses(s, N, 0.01, LEVELS)[which], N, s.size) for s in spectra

@@ -65,13 +65,13 @@ def kl_linear(run: Run) -> Evidence:
             "exact + kurtosis shift",
         )
         quantity = f"{direction} KL / d (nats)"
-        found = compare(
+        comparison = compare(
             by_law[direction], expected, name=f"{direction} KL, five data laws", quantity=quantity
         )
-        curves[direction] = found
+        curves[direction] = comparison
         same = stack([exact] * len(SPECTRA))
         comparisons += [
-            found,
+            comparison,
             compare(
                 by_spectrum[direction],
                 same,
@@ -127,14 +127,14 @@ NOTES = (
 def _measure(
     run: Run, chosen: dict[str, LatentLaw], replicas: int, offset: int
 ) -> dict[str, Measurement]:
-    seen = run.sweep(
+    cells = run.sweep(
         divergences,
         {"source": sources(run, chosen, offset), "samples": SIZES},
         fixed={"replicas": replicas},
     )
     coordinates = {"law": np.array(list(chosen)), "d_over_N": RATIOS}
     return {
-        direction: Measurement.from_replicas(replicas_first(seen[direction]) / D, coordinates)
+        direction: Measurement.from_replicas(replicas_first(cells[direction]) / D, coordinates)
         for direction in DIRECTIONS
     }
 
@@ -145,32 +145,32 @@ def _patches(run: Run) -> tuple[Comparison, list[Comparison]]:
     d = 63
     sizes = np.rint(d / ratios).astype(int)
     contrasts = {"patches": False, "patches of equal contrast": True}
-    seen = run.sweep(
+    cells = run.sweep(
         patch_divergence,
         {"equal_contrast": contrasts, "samples": sizes},
         fixed={"replicas": 16 if run.quick else 128, "key": run.key},
     )
-    own: list[Prediction] = []
+    of_patches: list[Prediction] = []
     universal: list[Prediction] = []
     for equal in contrasts.values():
         law = pool(8, 30_000, jax.random.fold_in(run.key, 40 + int(equal)), equal)
         gaussian = theory.kl_slope(law.spectrum, direction="reverse")
         slope = theory.kl_slope(law.spectrum, direction="reverse", fourth_moment=law.fourth_moment)
-        for into, values in ((own, slope), (universal, gaussian)):
+        for into, values in ((of_patches, slope), (universal, gaussian)):
             line = Prediction(values.values / sizes / d, values.numerical_error / sizes / d)
             # The next order of the expansion in d/N, which the heavy contrast multiplies too.
             excess = law.fourth_moment / (d * (d + 2))
             into.append(line.with_bias(2 * excess * ratios * line.values, "next order in $d/N$"))
     measured = Measurement.from_replicas(
-        replicas_first(seen["value"]) / d,
+        replicas_first(cells["value"]) / d,
         {"data": np.array(list(contrasts)), "d_over_N": ratios},
     )
     quantity = "reverse KL / d (nats)"
-    lines = stack(own).labelled("(E|y|⁴ + d)/(4N)")
-    wrong = stack(universal).labelled("universal slope")
+    lines = stack(of_patches).labelled("(E|y|⁴ + d)/(4N)")
+    control = stack(universal).labelled("universal slope")
     return (
         compare(measured, lines, name="reverse KL of real patches", quantity=quantity),
-        [compare(measured, wrong, name="universal slope for real patches", quantity=quantity)],
+        [compare(measured, control, name="universal slope for real patches", quantity=quantity)],
     )
 
 
@@ -178,8 +178,8 @@ def _universal_figure(curves: dict[theory.Direction, Comparison]) -> Figure:
     figure, grid = new_figure(1, 2, width=9.0, height=4.4)
     fine = np.geomspace(RATIOS[0], RATIOS[-1], 60)
     sizes = np.rint(D / fine).astype(int)
-    for axes, (direction, found) in zip(grid[0], curves.items(), strict=True):
-        m = found.measured
+    for axes, (direction, comparison) in zip(grid[0], curves.items(), strict=True):
+        m = comparison.measured
         with figure_style():
             for i, name in enumerate(m.coordinates["law"]):
                 nudge = 1 + 0.025 * (i - 2)  # the points lie on each other
@@ -197,7 +197,7 @@ def _universal_figure(curves: dict[theory.Direction, Comparison]) -> Figure:
             axes.plot(fine, limit, "--", color="#777777", label="N, d → ∞")
             slope = float(theory.kl_slope(np.ones(D), direction=direction).values)
             axes.plot(fine, slope * fine / D**2, ":", color="#777777", label="linear in d/N")
-            axes.set(xscale="log", yscale="log", xlabel="d/N", ylabel=found.quantity)
+            axes.set(xscale="log", yscale="log", xlabel="d/N", ylabel=comparison.quantity)
             axes.set_xticks([0.05, 0.1, 0.2, 0.5], ["0.05", "0.1", "0.2", "0.5"])
             axes.xaxis.set_minor_formatter(NullFormatter())
     legend_below(figure, columns=4)

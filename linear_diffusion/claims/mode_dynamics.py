@@ -115,9 +115,9 @@ def _gains(run: Run) -> tuple[Comparison, Comparison]:
     measured = Measurement.from_replicas(
         draws.swapaxes(1, 2), {"mode": shown, "tau": times}, label="gradient descent"
     )
-    found = theory.training_gains(law.spectrum, 2 * d, 0.0, ALPHA_BAR, times)
+    gains = theory.training_gains(law.spectrum, 2 * d, 0.0, ALPHA_BAR, times)
     predicted = Prediction(
-        found.values[:, at].T / final[:, None], found.numerical_error[:, at].T / final[:, None]
+        gains.values[:, at].T / final[:, None], gains.numerical_error[:, at].T / final[:, None]
     )
     rate = ALPHA_BAR * law.spectrum.mean() + 1 - ALPHA_BAR
     together = np.broadcast_to(1 - np.exp(-rate * times), predicted.values.shape)
@@ -152,7 +152,7 @@ def _sgd(run: Run) -> tuple[Comparison, Comparison]:
         ]
         return jnp.einsum("ik,sij,jk->sk", basis, weights, basis)
 
-    seen = np.asarray(jax.lax.map(train, keys, batch_size=16))
+    drawn = np.asarray(jax.lax.map(train, keys, batch_size=16))
     shown = np.array([1, 2, 5, 12, 30])
     h = 2 * rate / d
     tau = h * steps
@@ -168,23 +168,23 @@ def _sgd(run: Run) -> tuple[Comparison, Comparison]:
         return (w @ ((vectors.T @ law.basis) ** 2)).T[shown - 1]
 
     measured = Measurement.from_replicas(
-        seen[:, :, shown - 1].swapaxes(1, 2) / final[:, None],
+        drawn[:, :, shown - 1].swapaxes(1, 2) / final[:, None],
         {"mode": shown, "tau": tau},
         label="online SGD",
     )
     rounding = np.full((shown.size, steps.size), 1e-5)  # float32 accumulation over the steps
-    right, wrong = descent(h) / final[:, None], descent(h / 2) / final[:, None]
+    predicted, control = descent(h) / final[:, None], descent(h / 2) / final[:, None]
     quantity = "gain / final gain"
     return (
         compare(
             measured,
-            Prediction(right, rounding, label="gradient descent"),
+            Prediction(predicted, rounding, label="gradient descent"),
             name="mean of online SGD",
             quantity=quantity,
         ),
         compare(
             measured,
-            Prediction(wrong, rounding, label="half the learning rate"),
+            Prediction(control, rounding, label="half the learning rate"),
             name="SGD at half the learning rate",
             quantity=quantity,
         ),
@@ -195,7 +195,7 @@ def _rates(run: Run) -> tuple[Comparison, Comparison]:
     """Half-learning times, read off simulated curves with plenty of data."""
     d, ranks = 120, np.array([1, 2, 4, 8, 15, 30, 60, 120])
     times = np.geomspace(0.002, 20, 400)
-    names, values, expected, wrong, variances = [], [], [], [], []
+    names, values, expected, noiseless_times, variances = [], [], [], [], []
     for i, k in enumerate((1.0, 2.0)):
         s = power_law(d, k)
         modes = draw_modes(
@@ -216,17 +216,17 @@ def _rates(run: Run) -> tuple[Comparison, Comparison]:
         names.append(f"k = {k:g}")
         variances.append(s[ranks - 1])
         expected.append(np.log(2) / (ALPHA_BAR * s[ranks - 1] + 1 - ALPHA_BAR))
-        wrong.append(np.log(2) / (ALPHA_BAR * s[ranks - 1]))
+        noiseless_times.append(np.log(2) / (ALPHA_BAR * s[ranks - 1]))
     # One comparison needs one axis of variances: both spectra share ranks, not variances.
     order = np.argsort(np.concatenate(variances))
     flat = np.concatenate(variances)[order]
     draws = np.concatenate([np.array(v) for v in values], axis=1)[:, order]
     measured = Measurement.from_replicas(draws, {"variance": flat})
     accuracy = np.full(flat.shape, 1e-4)  # linear interpolation between 400 times
-    right = Prediction(np.concatenate(expected)[order], accuracy, label="log 2 / rate")
-    bias = right.values / 100
-    line = right.with_bias(bias, "$d/N$, relative")
-    noiseless = Prediction(np.concatenate(wrong)[order], accuracy, label="without noise")
+    predicted = Prediction(np.concatenate(expected)[order], accuracy, label="log 2 / rate")
+    bias = predicted.values / 100
+    line = predicted.with_bias(bias, "$d/N$, relative")
+    noiseless = Prediction(np.concatenate(noiseless_times)[order], accuracy, label="without noise")
     quantity = r"half-learning time $\tau_{1/2}$"
     return (
         compare(measured, line, name="half-learning time of modes", quantity=quantity),
@@ -244,8 +244,10 @@ def _divergence(run: Run) -> tuple[Comparison, Dense]:
         )
         variance, share = trained_variance(modes, schedule, times, ridge=ridge)
         values.append(kl_of_modes(modes, variance, direction="forward", mean_share=share)[:, 0])
-        found = theory.training_kl(law.spectrum, 60, ridge, schedule, times, direction="forward")
-        expected.append(finite_size(found, 60, law.spectrum.size))
+        deterministic = theory.training_kl(
+            law.spectrum, 60, ridge, schedule, times, direction="forward"
+        )
+        expected.append(finite_size(deterministic, 60, law.spectrum.size))
         curve = theory.training_kl(law.spectrum, 60, ridge, schedule, fine, direction="forward")
         dense.append(curve.values)
     measured = Measurement.from_replicas(

@@ -113,7 +113,7 @@ def _dense(drawn: dict[str, SampleModes]) -> tuple[Dense, Dense]:
 def _optima(
     curves: list[Array],
     optimal: list[Prediction],
-    wrong: list[Prediction],
+    doubled: list[Prediction],
     name: str,
     quantity: str,
 ) -> tuple[Comparison, Comparison]:
@@ -124,19 +124,19 @@ def _optima(
         lambda curve: centre * np.exp(place_of_minimum(curve, NEAR)),
         {"spectrum": np.array(SPECTRA)},
     )
-    right, control = (
+    predicted_place, control = (
         stack(predicted).with_bias(centre / 120, "$1/d$, relative").labelled(label)
-        for predicted, label in ((optimal, "predicted"), (wrong, "twice the data"))
+        for predicted, label in ((optimal, "predicted"), (doubled, "twice the data"))
     )
     return (
-        compare(place, right, name=name, quantity=quantity),
+        compare(place, predicted_place, name=name, quantity=quantity),
         compare(place, control, name=f"{name} for twice the data", quantity=quantity),
     )
 
 
 def _ridge(run: Run, drawn: dict[str, SampleModes]) -> tuple[Comparison, Comparison, Comparison]:
     ridges = np.geomspace(*RIDGES)
-    curves, expected, fine_curves, optimal, wrong = [], [], [], [], []
+    curves, expected, fine_curves, optimal, doubled = [], [], [], [], []
     for modes in run.track(list(drawn.values()), "ridges"):
         s = modes.spectrum
         best = theory.optimal_ridge(s, 60, direction="forward").ridge
@@ -145,13 +145,13 @@ def _ridge(run: Run, drawn: dict[str, SampleModes]) -> tuple[Comparison, Compari
         expected.append(finite_size(theory.kl(s, 60, ridges, direction="forward"), 60, s.size))
         fine_curves.append(_kl(modes, variance + best.values * np.exp(NEAR)[:, None]))
         optimal.append(best)
-        wrong.append(theory.optimal_ridge(s, 120, direction="forward").ridge)
+        doubled.append(theory.optimal_ridge(s, 120, direction="forward").ridge)
     measured = Measurement.from_replicas(
         np.stack(curves, axis=1), {"spectrum": np.array(SPECTRA), "ridge": ridges}
     )
     return (
         compare(measured, stack(expected), name="KL against ridge", quantity="forward KL (nats)"),
-        *_optima(fine_curves, optimal, wrong, "optimal ridge", "optimal ridge"),
+        *_optima(fine_curves, optimal, doubled, "optimal ridge", "optimal ridge"),
     )
 
 
@@ -162,7 +162,7 @@ def _kl(modes: SampleModes, variance: Array) -> Array:
 
 def _stopping(drawn: dict[str, SampleModes]) -> tuple[Comparison, Comparison, Comparison]:
     times = np.geomspace(*TIMES)
-    curves, expected, fine_curves, optimal, wrong = [], [], [], [], []
+    curves, expected, fine_curves, optimal, doubled = [], [], [], [], []
     for modes in drawn.values():
         s = modes.spectrum
         best = theory.optimal_stopping(s, 60, 0.0, ALPHA_BAR).time
@@ -172,7 +172,7 @@ def _stopping(drawn: dict[str, SampleModes]) -> tuple[Comparison, Comparison, Co
         near = best.values * np.exp(NEAR)
         fine_curves.append(losses_of_modes(modes, 0.0, ALPHA_BAR, near)[1][:, 0])
         optimal.append(best)
-        wrong.append(theory.optimal_stopping(s, 120, 0.0, ALPHA_BAR).time)
+        doubled.append(theory.optimal_stopping(s, 120, 0.0, ALPHA_BAR).time)
     measured = Measurement.from_replicas(
         np.stack(curves, axis=1), {"spectrum": np.array(SPECTRA), "tau": times}
     )
@@ -181,14 +181,14 @@ def _stopping(drawn: dict[str, SampleModes]) -> tuple[Comparison, Comparison, Co
         compare(
             measured, stack(expected), name="test loss along training", quantity="test loss / d"
         ),
-        *_optima(fine_curves, optimal, wrong, "optimal stopping", quantity),
+        *_optima(fine_curves, optimal, doubled, "optimal stopping", quantity),
     )
 
 
 def _hierarchy(run: Run) -> Comparison:
     exponents, sizes = np.array([0.0, 0.5, 1.0, 1.5, 2.0]), np.array([30, 60])
     spectra = {f"{k:g}": LatentLaw(power_law(120, float(k))) for k in exponents}
-    seen = run.sweep(
+    cells = run.sweep(
         losses,
         {"source": sources(run, spectra, 50), "samples": sizes},
         fixed={"replicas": 24 if run.quick else 256, "ridge": 0.0, "levels": (ALPHA_BAR,)},
@@ -201,7 +201,7 @@ def _hierarchy(run: Run) -> Comparison:
         for law, b in zip(spectra.values(), bayes, strict=True)
     ]
     measured = Measurement.from_replicas(
-        replicas_first(seen["test"][:, :, 0]) / np.array(bayes)[:, None],
+        replicas_first(cells["test"][:, :, 0]) / np.array(bayes)[:, None],
         {"exponent": exponents, "N": sizes},
     )
     return compare(

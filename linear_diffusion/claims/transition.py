@@ -48,7 +48,7 @@ def transition(run: Run) -> Evidence:
     replicas = 24 if run.quick else 256
     known = laws(run)
     spectra = [law.spectrum for law in known.values()]
-    seen = run.sweep(
+    cells = run.sweep(
         losses,
         {"source": sources(run, known), "samples": sizes},
         fixed={"replicas": replicas, "ridge": 0.0, "levels": (ALPHA_BAR,)},
@@ -59,7 +59,7 @@ def transition(run: Run) -> Evidence:
     for which, kind in enumerate(("training", "test")):
         measured.append(
             Measurement.from_replicas(
-                replicas_first(seen["train" if which == 0 else "test"][:, :, 0]), coordinates
+                replicas_first(cells["train" if which == 0 else "test"][:, :, 0]), coordinates
             )
         )
         predicted = stack([finite_size(e[which], sizes, d) for e in expected])
@@ -126,7 +126,7 @@ def _similarity(run: Run, sizes: np.ndarray, ratios: np.ndarray) -> tuple[Compar
     replicas, ridge = (12 if run.quick else 96), 1e-3
     every = slice(None, None, 2)
     chosen = {name: law for name, law in laws(run).items() if name != "k = 3"}
-    seen = run.sweep(
+    cells = run.sweep(
         overlaps,
         {"source": sources(run, chosen, 100), "samples": sizes[every]},
         fixed={"replicas": replicas, "ridge": ridge},
@@ -143,7 +143,7 @@ def _similarity(run: Run, sizes: np.ndarray, ratios: np.ndarray) -> tuple[Compar
         for factor in (1, 2)
     )
     measured = Measurement.from_replicas(
-        replicas_first(seen["value"]),
+        replicas_first(cells["value"]),
         {"spectrum": np.array(list(chosen)), "N_over_d": ratios[every]},
     )
     quantity = "cosine of two models' samples"
@@ -176,7 +176,7 @@ def _losses_figure(
 def _patches(run: Run) -> tuple[Figure, Figure]:
     shown, count = 14, 128
     ratios = np.array([0.1, 0.3, 1.0, 3.0, 10.0] if run.quick else [0.1, 0.2, 0.5, 1, 2, 5, 10])
-    seen = run.sweep(
+    cells = run.sweep(
         generated_patches,
         {"ratio": ratios},
         fixed={"pixels": PATCH, "count": count, "shown": shown, "key": run.key},
@@ -186,9 +186,9 @@ def _patches(run: Run) -> tuple[Figure, Figure]:
     rows = [from_coordinates(draw(law, shown, key=fresh_key))]
     labels = ["photographs"]
     for ratio in (ratios[0], 1.0, ratios[-1]):
-        rows.append(from_coordinates(seen["patches"].sel(ratio=ratio).values))
+        rows.append(from_coordinates(cells["patches"].sel(ratio=ratio).values))
         labels.append(f"generated, N = {ratio:g} d")
-    cosines = np.stack([seen["training_cosine"].values, seen["fresh_cosine"].values])
+    cosines = np.stack([cells["training_cosine"].values, cells["fresh_cosine"].values])
     means, errors = cosines.mean(axis=-1), cosines.std(axis=-1, ddof=1) / np.sqrt(count)
     figure, grid = new_figure(1, 1, width=6.0, height=4.0)
     axes = grid[0, 0]

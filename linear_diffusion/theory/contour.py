@@ -74,7 +74,7 @@ class Contour(NamedTuple):
 
 def _continued(s: Array, n: float, target: Complex, start: complex) -> Complex:
     """Follow the root of kappa (n - df_1(kappa)) = target_j from `start` near j = 0."""
-    kappa, found = complex(start), []
+    kappa, kappas = complex(start), []
     for goal in target:
         for _ in range(50):
             ratio = s / (s + kappa)
@@ -83,8 +83,8 @@ def _continued(s: Array, n: float, target: Complex, start: complex) -> Complex:
             kappa -= step
             if abs(step) <= 4 * EPSILON * abs(kappa):
                 break
-        found.append(kappa)
-    return np.array(found)
+        kappas.append(kappa)
+    return np.array(kappas)
 
 
 def make_contour(

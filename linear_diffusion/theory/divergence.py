@@ -167,7 +167,7 @@ def kl_slope(
 
 def _divergence(grid: Grid, c: Array, direction: str, mean_known: bool) -> Prediction:
     """KL on a checked grid; infinite values are left to the caller."""
-    found = equivalent(grid.spectrum, grid.freedom, grid.samples * c)
+    solution = equivalent(grid.spectrum, grid.freedom, grid.samples * c)
     s = grid.spectrum
     inverse_trace = (1 / s).sum()
     mean_error = 0.0 if mean_known else 1.0
@@ -193,7 +193,7 @@ def _divergence(grid: Grid, c: Array, direction: str, mean_known: bool) -> Predi
                 )
             return total(*(term / 2 for term in terms))
 
-    return evaluate(formula, found, grid, c).labelled("deterministic equivalent")
+    return evaluate(formula, solution, grid, c).labelled("deterministic equivalent")
 
 
 def kl(
@@ -247,16 +247,16 @@ def kl(
             "(the generated law is degenerate there and its KL infinite)",
             f"0 at samples = {int(grid.samples[infinite].ravel()[0])}",
         )
-    found = _divergence(grid, c, direction, mean_known)
+    equivalent_kl = _divergence(grid, c, direction, mean_known)
     bare = c == 0
     if not np.any(bare):
-        return found
+        return equivalent_kl
     exact = exact_kl(
         grid.spectrum.size, grid.samples[bare], direction=direction, mean_known=mean_known
     )
-    values, errors = found.values.copy(), found.numerical_error.copy()
+    values, errors = equivalent_kl.values.copy(), equivalent_kl.numerical_error.copy()
     values[bare], errors[bare] = exact.values, exact.numerical_error
-    return Prediction(values, errors, label=found.label)
+    return Prediction(values, errors, label=equivalent_kl.label)
 
 
 class OptimalRidge(NamedTuple):
@@ -303,11 +303,11 @@ def optimal_ridge(
     scan = np.linspace(np.log(s[-1]) - 25, np.log(s.sum()) + 5, 240)
     values = objective(scan, N[:, None], n[:, None])
     best = np.clip(np.argmin(values, axis=1), 1, scan.size - 2)
-    found = elementwise.find_minimum(
+    minimum = elementwise.find_minimum(
         objective, (scan[best - 1], scan[best], scan[best + 1]), args=(N, n)
     )
-    log_c, shape = found.x, grid.samples.shape
-    width = np.exp(log_c) * np.maximum(found.bracket[2] - found.bracket[0], EPSILON)
+    log_c, shape = minimum.x, grid.samples.shape
+    width = np.exp(log_c) * np.maximum(minimum.bracket[2] - minimum.bracket[0], EPSILON)
     ridge = Prediction(np.exp(log_c).reshape(shape), np.abs(width).reshape(shape))
     reached = _divergence(grid, ridge.values, direction, mean_known)
     return OptimalRidge(ridge.labelled("optimal ridge"), reached)

@@ -101,7 +101,7 @@ def losses(
     c, sigma2 = grid.others
     d = grid.spectrum.size
     lam = c + sigma2
-    found = equivalent(grid.spectrum, grid.freedom, grid.samples * lam)
+    solution = equivalent(grid.spectrum, grid.freedom, grid.samples * lam)
     mean_error = 0.0 if mean_known else 1.0
 
     def traces(ratio: Array, kappa: Array, n: Array, N: Array, lam: Array) -> tuple[Array, ...]:
@@ -139,8 +139,8 @@ def losses(
         )
 
     return Losses(
-        evaluate(train, found, grid, c, sigma2).labelled("training loss"),
-        evaluate(test, found, grid, c, sigma2).labelled("test loss"),
+        evaluate(train, solution, grid, c, sigma2).labelled("training loss"),
+        evaluate(test, solution, grid, c, sigma2).labelled("test loss"),
         bayes_loss(grid.spectrum, np.broadcast_to(alpha_bar, sigma2.shape)),
     )
 

@@ -64,9 +64,9 @@ def make_grid(
     """
     s = spectrum_array("spectrum", spectrum)
     N = integers("samples", samples, least=2).astype(np.float64)
-    rest = [non_negative(name, value) for name, value in others.items()]
-    N, *rest = np.broadcast_arrays(N, *rest)
-    return Grid(s, N, N if mean_known else N - 1, tuple(rest))
+    checked = [non_negative(name, value) for name, value in others.items()]
+    N, *checked = np.broadcast_arrays(N, *checked)
+    return Grid(s, N, N if mean_known else N - 1, tuple(checked))
 
 
 def _newton(s: Array, n: Array, target: Array) -> tuple[Array, Array]:
@@ -135,8 +135,8 @@ def implicit_ridge(
     Source: derived here (module docstring).
     """
     grid = make_grid(spectrum, samples, mean_known, ridge=ridge)
-    found = equivalent(grid.spectrum, grid.freedom, grid.samples * grid.others[0])
-    return Prediction(found.kappa, found.error)
+    solution = equivalent(grid.spectrum, grid.freedom, grid.samples * grid.others[0])
+    return Prediction(solution.kappa, solution.error)
 
 
 def power_law_kappa(

@@ -1,4 +1,4 @@
-"""How alike are two models trained on disjoint data when they start from the same noise?"""
+"""Similarity of two models trained on disjoint data that start from the same noise."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def _ddpm(s: Array, N: float, n: float, c: float, schedule: NoiseSchedule) -> tu
     """Cosine for DDPM with the start and all step noises shared."""
     sigma2, signal = schedule.noise_to_signal, schedule.alpha_bar
     lam = sigma2 + c
-    found = equivalent(s, np.full(lam.shape, n), N * lam)
-    kappa = found.kappa[:, None]
+    solution = equivalent(s, np.full(lam.shape, n), N * lam)
+    kappa = solution.kappa[:, None]
     G = 1 / (s + kappa)
     mean_P = (1 - (sigma2 / lam)[:, None] * kappa * G) / np.sqrt(signal)[:, None]
     slope = N / (n - ((s * G) ** 2).sum(axis=1))
-    first = found.kappa / lam * G.sum(axis=1)
+    first = solution.kappa / lam * G.sum(axis=1)
     second = first / lam - slope / lam * (s * G**2).sum(axis=1)
     power = (s.size - 2 * sigma2 * first + sigma2**2 * second) / signal
     # Step t adds sqrt(beta_t) noise that P_(t-1) carries to the end; P_0 = 1.
@@ -62,7 +62,7 @@ def _ddpm(s: Array, N: float, n: float, c: float, schedule: NoiseSchedule) -> tu
     common = schedule.beta[0] * s.size + (weights * (mean_P**2).sum(axis=1)).sum()
     everything = schedule.beta[0] * s.size + (weights * power).sum()
     rounding = 16 * EPSILON * (weights * (s.size / signal)).sum() / everything
-    return float(common / everything), float(rounding + 4 * np.max(found.error / found.kappa))
+    return float(common / everything), float(rounding + 4 * np.max(solution.error / solution.kappa))
 
 
 def similarity(

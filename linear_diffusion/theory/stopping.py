@@ -81,9 +81,9 @@ def optimal_stopping(
             time[index], loss[index], error[index] = np.inf, limit, asymptote.numerical_error[index]
             continue
         bounds = scan[max(best - 1, 0)], scan[best + 1]
-        found = minimize_scalar(
+        minimum = minimize_scalar(
             lambda x: float(test(x)[0]), bounds=bounds, method="bounded", options={"xatol": 1e-7}
         )
-        time[index], loss[index] = np.exp(found.x), found.fun
+        time[index], loss[index] = np.exp(minimum.x), minimum.fun
     time_error = np.where(np.isfinite(time), 1e-4 * np.where(np.isfinite(time), time, 0), 0.0)
     return OptimalStopping(Prediction(time, time_error), Prediction(loss, error))

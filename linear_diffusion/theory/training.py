@@ -85,12 +85,12 @@ def _reach(s: Array, signal: float, tau: Array) -> float:
 
 def contours(grid: Grid, delta: float) -> Iterator[tuple[tuple[int, ...], Contour]]:
     """One contour for every grid point; points of equal sample size share it."""
-    made: dict[float, Contour] = {}
+    by_size: dict[float, Contour] = {}
     for index in np.ndindex(grid.samples.shape):
         N = float(grid.samples[index])
-        if N not in made:
-            made[N] = make_contour(grid.spectrum, N, float(grid.freedom[index]), delta)
-        yield index, made[N]
+        if N not in by_size:
+            by_size[N] = make_contour(grid.spectrum, N, float(grid.freedom[index]), delta)
+        yield index, by_size[N]
 
 
 def losses_at(
@@ -102,13 +102,13 @@ def losses_at(
     f = signal * growth(signal * (z + c) + 1 - signal)
     trace, trace_error = contour.trace(f, contour.plain)
     square, square_error = contour.trace(f**2, contour.plain)
-    seen, seen_error = contour.trace(z * f**2, contour.plain)
+    sampled, sampled_error = contour.trace(z * f**2, contour.plain)
     true, true_error = contour.trace(f**2, contour.signal)
     factor = 1.0 if known else 1 + 1 / N
     common = 1 - 2 * sigma2 / d * trace + sigma2**2 / d * square
     error = 4 * EPSILON + 2 * sigma2 / d * trace_error + sigma2**2 / d * square_error
     return (
-        (common + sigma2 / d * seen, error + sigma2 / d * seen_error),
+        (common + sigma2 / d * sampled, error + sigma2 / d * sampled_error),
         (common + sigma2 / d * factor * true, error + sigma2 / d * factor * true_error),
     )
 

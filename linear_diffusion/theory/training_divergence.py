@@ -109,10 +109,10 @@ def training_kl(
         delta = None if n > grid.spectrum.size else min(run.margin(reach) for run in runs)
         contour = make_contour(grid.spectrum, N, n, delta)
         for j, run in enumerate(runs):
-            found = _divergence_at(
+            value = _divergence_at(
                 contour, grid.spectrum, run, direction, 0.0 if mean_known else 1 / N
             )
-            values[(*index, j)], errors[(*index, j)] = found
+            values[(*index, j)], errors[(*index, j)] = value
     return Prediction(values, errors, label="gradient flow")
 
 

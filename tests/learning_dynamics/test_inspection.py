@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import check_pages
 import numpy as np
 import pytest
 from PIL import Image
@@ -187,6 +188,7 @@ def test_page_says_what_was_found(tmp_path):
     assert found.verdicts == {"a/counted": "", "b/judged": "pass", "c/broken": "error"}
     assert found.numbers["a/counted"] == {"rows <of> the data": (40.0, 0.5)}
     text_of_page = found.page.read_text()
+    assert check_pages.Page(text_of_page).problems == []
     for text in ("my &lt;data&gt;", "rows &lt;of&gt; the data", "± 0.5",
                  "table &amp; title", "not claimed here", "that law is of other data",
                  "no root below &lt;kappa&gt;"):  # fmt: skip

@@ -6,6 +6,7 @@ import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import check_pages
 import numpy as np
 import pytest
 import xarray as xr
@@ -109,6 +110,7 @@ def test_page_json_figures_and_data_of_a_claim(tmp_path, quiet):
 
     page = (tmp_path / "index.html").read_text()
     links = Links(page)
+    assert check_pages.Page(page).problems == []
     assert "means are &lt;zero&gt; &amp; stay so" in page
     assert "learning-dynamics report --size quick --seed 3 toy/mean" in page
     assert "n<sup>2</sup>" in page

@@ -74,27 +74,33 @@ def momentum_is_a_larger_rate(run: Run) -> Evidence:
     problem = ld.Problem(inputs, learner, RATE, label_noise=0.3, momentum=MOMENTUM)
     start = ld.order_parameters([[0.3, 0.0], [0.0, 0.2]], [[0.5, 0.0], [0.0, 0.4]])
     times = np.array([0.5, 1.0, 2.0, 4.0])
-    seen = ld.simulate(
+    trajectory = ld.simulate(
         problem, dimension=DIMENSION, times=times, replicas=40 if run.quick else 600,
         key=run.key, level="overlaps", start=start,
     )  # fmt: skip
     names = ["signal", "norms"]
-    measured = seen.measurement(names)
+    measured = trajectory.measurement(names)
 
     def limit(problem: ld.Problem, label: str) -> Prediction:
-        found = ld.integrate(problem, times=times, start=start, points=2**11).prediction(names)
-        return Prediction(found.values, found.numerical_error, label=label)
+        predicted = ld.integrate(problem, times=times, start=start, points=2**11).prediction(names)
+        return Prediction(predicted.values, predicted.numerical_error, label=label)
 
-    right = limit(problem, "limit at rate eta / (1 - beta)")
-    allowed = 2 / DIMENSION / (1 - MOMENTUM) * np.ones(right.values.shape)
+    larger_rate = limit(problem, "limit at rate eta / (1 - beta)")
+    allowed = 2 / DIMENSION / (1 - MOMENTUM) * np.ones(larger_rate.values.shape)
     slow = ld.Problem(inputs, learner, RATE, label_noise=0.3, momentum=0.0)  # the same program
     quiet = ld.Problem(inputs, learner, RATE / (1 - MOMENTUM), label_noise=0.3, batch=5)
     overlaps = compare(
-        measured, right.with_bias(allowed, BIAS), name="soft committee", quantity="order parameters"
+        measured,
+        larger_rate.with_bias(allowed, BIAS),
+        name="soft committee",
+        quantity="order parameters",
     )
     controls = [
-        compare(measured, limit(wrong, label), name=label, quantity="order parameters")
-        for wrong, label in ((slow, "no larger rate"), (quiet, "a larger rate in the drift alone"))
+        compare(measured, limit(control, label), name=label, quantity="order parameters")
+        for control, label in (
+            (slow, "no larger rate"),
+            (quiet, "a larger rate in the drift alone"),
+        )
     ]
     exact, forgotten = _linear_regression(run)
     panels = {
@@ -123,11 +129,11 @@ def _linear_regression(run: Run) -> tuple[ld.Comparison, ld.Comparison]:
     """E |W - e|^2 at small N against the exact recursion, and against plain SGD's."""
     inputs, learner = Teachers(1, linear=True), Students(1, linear=True)
     problem = ld.Problem(inputs, learner, RATE, label_noise=NOISE, momentum=MOMENTUM)
-    seen = ld.simulate(
+    trajectory = ld.simulate(
         problem, dimension=SMALL, times=UPDATES / SMALL, replicas=4000 if run.quick else 40_000,
         key=run.key, level="overlaps", start=ld.order_parameters([[0.0]], [[1.0]]),
     )  # fmt: skip
-    error = seen.values["norms"][..., 0, 0] - 2 * seen.values["signal"][..., 0, 0] + 1
+    error = trajectory.values["norms"][..., 0, 0] - 2 * trajectory.values["signal"][..., 0, 0] + 1
     axes = {"update": UPDATES}
     measured = Measurement.from_replicas(error, axes, label=f"overlap chain, N = {SMALL}")
 
@@ -138,12 +144,12 @@ def _linear_regression(run: Run) -> tuple[ld.Comparison, ld.Comparison]:
         ]
         return Prediction(errors, label=label)
 
-    right = exact(RATE, MOMENTUM, "exact recursion")
-    wrong = exact(RATE / (1 - MOMENTUM), 0.0, "SGD at the larger rate")
+    recursion = exact(RATE, MOMENTUM, "exact recursion")
+    memoryless = exact(RATE / (1 - MOMENTUM), 0.0, "SGD at the larger rate")
     quantity = r"$E|w - e|^2$"
     return (
-        compare(measured, right, name="linear regression at small N", quantity=quantity),
-        compare(measured, wrong, name="no memory at small N", quantity=quantity),
+        compare(measured, recursion, name="linear regression at small N", quantity=quantity),
+        compare(measured, memoryless, name="no memory at small N", quantity=quantity),
     )
 
 

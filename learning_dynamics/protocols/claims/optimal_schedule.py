@@ -148,12 +148,12 @@ def optimal_schedule(run: Run) -> Evidence:
     comparisons.append(compare(regressed, closed, name="regression: error", quantity="1 - m^2"))
     fixed = _prediction(run, steady, "best constant rate")
     controls.append(compare(regressed, fixed, name="regression: constant", quantity="1 - m^2"))
-    kept, wrong = _both(square, "phase retrieval", "1 - m^2", run, 1)
+    kept, failing = _both(square, "phase retrieval", "1 - m^2", run, 1)
     optima = {"regression": line, "phase retrieval": square}
     if not run.quick:
         optima["soft committee"] = committee = _committee()
         more, other = _both(committee, "soft committee", "generalisation error", run, 3)
-        kept, wrong = [*kept, *more], [*wrong, *other]
+        kept, failing = [*kept, *more], [*failing, *other]
     panels = {
         "rates": Panel(
             _figure(line, square),
@@ -169,7 +169,7 @@ def optimal_schedule(run: Run) -> Evidence:
         for name, each in optima.items()
     )
     notes = (*NOTES, f"Error that the schedule spares the best constant rate: {spared}.")
-    return Evidence([*comparisons, *kept], [*controls, *wrong], panels, notes)
+    return Evidence([*comparisons, *kept], [*controls, *failing], panels, notes)
 
 
 NOTES = (

@@ -118,18 +118,18 @@ def reuse_lowers_the_exponent(run: Run) -> Evidence:
     lost = _law(single, LARGE[-1], _linearly(LARGE[-1]))
     shown = [("two steps", twice, laws), ("one step", once, slow)]
     comparisons, controls, words, panels = [], [], [], {}
-    for (name, found, law), exponent in zip(shown, (2.0, 1.0), strict=True):
-        sizes = found.dimensions.astype(np.float64)
-        fit = fit_exponent(sizes, found.samples)
+    for (name, recoveries, law), exponent in zip(shown, (2.0, 1.0), strict=True):
+        sizes = recoveries.dimensions.astype(np.float64)
+        fit = fit_exponent(sizes, recoveries.samples)
         quantity = "exponent of n* in N"
         medians = [float(x.quantile(0.5)) for x in law]
         slopes = slopes_of_law(sizes, medians, left_out=6 / sizes, order=BIAS)
-        seen = fit.measurement()
-        comparisons.append(compare(seen, slopes, name=f"exponents, {name}", quantity=quantity))
+        measured = fit.measurement()
+        comparisons.append(compare(measured, slopes, name=f"exponents, {name}", quantity=quantity))
         other = Prediction(np.full(slopes.values.shape, exponent), label=f"exponent {exponent:g}")
-        wrong = f"exponent of the other protocol, {name}"
-        controls.append(compare(seen, other, name=wrong, quantity=quantity))
-        quantiles = recovered_quantiles(sizes, found.samples, LEVELS)
+        reason = f"exponent of the other protocol, {name}"
+        controls.append(compare(measured, other, name=reason, quantity=quantity))
+        quantiles = recovered_quantiles(sizes, recoveries.samples, LEVELS)
         comparisons.append(
             compare(quantiles, _quantiles(law, sizes), name=f"quartiles, {name}", quantity="n*")
         )

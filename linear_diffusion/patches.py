@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import fft
 
-from learning_dynamics.images import load_bundled, sample_patches
+from learning_dynamics.images import ImageSet, load_bundled, sample_patches
 from learning_dynamics.validation import finite_array, reject
 from linear_diffusion.data import EmpiricalLaw
 
@@ -55,9 +55,14 @@ def from_coordinates(coordinates: ArrayLike) -> Array:
 
 
 def photograph_law(
-    size: int, count: int, *, key: jax.Array, equal_contrast: bool = False
+    size: int,
+    count: int,
+    *,
+    key: jax.Array,
+    equal_contrast: bool = False,
+    images: ImageSet | None = None,
 ) -> EmpiricalLaw:
-    """Law of patches cut at random positions from the bundled photographs.
+    """Law of patches cut at random positions from photographs.
 
     Scaled so that the covariance has trace d = size^2 - 1.
 
@@ -66,12 +71,14 @@ def photograph_law(
         count: number of patches in the pool.
         key: typed random key for the positions.
         equal_contrast: scale every patch to the same norm; nearly flat patches are left out.
+        images: photographs, such as `learning_dynamics.images.load_cifar(folder)`; by default the
+            bundled ones. Of coloured ones the luminance is taken.
 
     Raises:
         ValueError: if the photographs do not hold that many patches.
     """
     patches = sample_patches(
-        load_bundled("photographs"),
+        load_bundled("photographs") if images is None else images,
         size,
         count,
         key=key,

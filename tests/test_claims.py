@@ -23,6 +23,7 @@ IDS = (
     "linear/exact-errors",
     "linear/kl-linear-above-dimension",
     "linear/mode-dynamics",
+    "linear/networks-follow",
     "linear/remedies-below-dimension",
     "linear/spike-recovery",
     "linear/transition-at-dimension",

@@ -11,11 +11,10 @@ from flax import nnx
 from learning_dynamics.noise_schedule import NoiseLevels, NoiseSchedule, noise_levels
 from learning_dynamics.sampling import reverse_coefficients, reverse_process
 from learning_dynamics.training import Convolution
+from learning_dynamics.training.products import Products, dense_layers
 from learning_dynamics.validation import positive_integer, reject
 
 __all__ = ["UNet", "draw_images", "noise_loss", "noisy"]
-
-HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def _norm(features: int, rngs: nnx.Rngs) -> nnx.GroupNorm:
@@ -26,14 +25,23 @@ def _norm(features: int, rngs: nnx.Rngs) -> nnx.GroupNorm:
 class _Block(nnx.Module):
     """Two normalised convolutions; the noise level shifts and scales between them."""
 
-    def __init__(self, channels: int, features: int, embedding: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        channels: int,
+        features: int,
+        embedding: int,
+        *,
+        products: Products,
+        rngs: nnx.Rngs,
+    ) -> None:
         zero = jax.nn.initializers.zeros
         self.first_norm, self.second_norm = _norm(channels, rngs), _norm(features, rngs)
-        self.first = Convolution(channels, features, rngs=rngs)
-        self.second = Convolution(features, features, initial=zero, rngs=rngs)
-        self.level = nnx.Linear(embedding, 2 * features, precision=HIGHEST, rngs=rngs)
+        conv = partial(Convolution, products=products, rngs=rngs)
+        self.first = conv(channels, features)
+        self.second = conv(features, features, initial=zero)
+        self.level = dense_layers(products, rngs)(embedding, 2 * features)
         changes = channels != features
-        self.shortcut = Convolution(channels, features, size=1, rngs=rngs) if changes else None
+        self.shortcut = conv(channels, features, size=1) if changes else None
 
     def __call__(self, features: jax.Array, embedded: jax.Array) -> jax.Array:
         inner = self.first(nnx.silu(self.first_norm(features)))
@@ -54,6 +62,7 @@ class UNet(nnx.Module):
             The default halves twice, so that sides must be multiples of 4.
         blocks: residual blocks at each resolution on each way.
         embedding: numbers that describe the noise level.
+        products: precision of the products, as of `learning_dynamics.training.convolve`.
         rngs: random streams.
 
     Raises:
@@ -70,6 +79,7 @@ class UNet(nnx.Module):
         widths: tuple[int, ...] = (32, 64, 64),
         blocks: int = 1,
         embedding: int = 32,
+        products: Products = "float32",
         rngs: nnx.Rngs,
     ) -> None:
         if len(shape) not in (2, 3) or min(shape) < 1:
@@ -81,10 +91,11 @@ class UNet(nnx.Module):
         self.gray = len(shape) == 2
         self.features = positive_integer("embedding", embedding)
         channels = 1 if self.gray else shape[2]
-        linear = partial(nnx.Linear, precision=HIGHEST, rngs=rngs)
-        block = partial(_Block, embedding=embedding, rngs=rngs)
+        linear = dense_layers(products, rngs)
+        conv = partial(Convolution, products=products, rngs=rngs)
+        block = partial(_Block, embedding=embedding, products=products, rngs=rngs)
         self.embed = nnx.List([linear(embedding, embedding), linear(embedding, embedding)])
-        self.first = Convolution(channels, widths[0], rngs=rngs)
+        self.first = conv(channels, widths[0])
         down, up, before = [], [], widths[0]
         for features in widths:
             down.append(nnx.List([block(before if not b else features, features)
@@ -97,7 +108,7 @@ class UNet(nnx.Module):
         self.down, self.up = nnx.List(down), nnx.List(up)
         self.norm = _norm(before, rngs)
         zero = jax.nn.initializers.zeros
-        self.last = Convolution(before, channels, initial=zero, rngs=rngs)
+        self.last = conv(before, channels, initial=zero)
 
     def _embedded(self, noise: jax.Array) -> jax.Array:
         """Waves in the logarithm of noise to signal, then two dense layers."""

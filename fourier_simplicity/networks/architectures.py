@@ -13,11 +13,11 @@ import optax
 from flax import nnx
 
 from learning_dynamics.training import Convolution
+from learning_dynamics.training.products import Products, dense_layers
 from learning_dynamics.validation import channels_last, positive_integer, reject
 
 __all__ = ["ConvNet", "ResNet", "TwoLayer", "accuracy", "cross_entropy", "resnet18"]
 
-HIGHEST = jax.lax.Precision.HIGHEST
 He = jax.nn.initializers.he_normal()
 Shape = tuple[int, ...]  # (height, width) or (height, width, channels)
 
@@ -41,6 +41,7 @@ class TwoLayer(nnx.Module):
         classes: number of classes.
         hidden: hidden neurons.
         activation: sigma.
+        products: precision of the products, as of `learning_dynamics.training.convolve`.
         rngs: random streams.
     """
 
@@ -51,10 +52,11 @@ class TwoLayer(nnx.Module):
         *,
         hidden: int = 256,
         activation: Callable[[jax.Array], jax.Array] = jax.nn.relu,
+        products: Products = "float32",
         rngs: nnx.Rngs,
     ) -> None:
         inputs = _channels(shape) * shape[0] * shape[1]
-        linear = partial(nnx.Linear, precision=HIGHEST, rngs=rngs)
+        linear = dense_layers(products, rngs)
         self.first = linear(inputs, positive_integer("hidden", hidden), kernel_init=He)
         self.second = linear(hidden, classes)
         self.activation = activation
@@ -73,6 +75,7 @@ class ConvNet(nnx.Module):
         classes: number of classes.
         widths: features of each convolution; the image is halved by 2 x 2 means before each
             convolution but the first.
+        products: precision of the products, as of `learning_dynamics.training.convolve`.
         rngs: random streams.
 
     Raises:
@@ -85,6 +88,7 @@ class ConvNet(nnx.Module):
         classes: int,
         *,
         widths: tuple[int, ...] = (16, 32),
+        products: Products = "float32",
         rngs: nnx.Rngs,
     ) -> None:
         factor = 2 ** (len(widths) - 1)
@@ -92,10 +96,10 @@ class ConvNet(nnx.Module):
             raise reject("shape", f"be multiples of {factor}, to be halved", shape)
         layers, channels = [], _channels(shape)
         for features in widths:
-            layers.append(Convolution(channels, features, initial=He, rngs=rngs))
+            layers.append(Convolution(channels, features, products=products, initial=He, rngs=rngs))
             channels = features
         self.layers = nnx.List(layers)
-        self.last = nnx.Linear(channels, classes, precision=HIGHEST, rngs=rngs)
+        self.last = dense_layers(products, rngs)(channels, classes)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Logits, shape (n, classes)."""
@@ -117,8 +121,10 @@ def _norm(features: int, rngs: nnx.Rngs) -> nnx.BatchNorm:
 class _Block(nnx.Module):
     """Two convolutions with a shortcut (He et al. 2016, figure 2)."""
 
-    def __init__(self, channels: int, features: int, stride: int, *, rngs: nnx.Rngs) -> None:
-        conv = partial(Convolution, bias=False, initial=He, rngs=rngs)
+    def __init__(
+        self, channels: int, features: int, stride: int, *, products: Products, rngs: nnx.Rngs
+    ) -> None:
+        conv = partial(Convolution, bias=False, products=products, initial=He, rngs=rngs)
         self.first, self.first_norm = conv(channels, features, stride=stride), _norm(features, rngs)
         self.second, self.second_norm = conv(features, features), _norm(features, rngs)
         changes = stride > 1 or channels != features
@@ -143,6 +149,7 @@ class ResNet(nnx.Module):
         widths: features of each stage.
         large: whether to begin with a 7 x 7 convolution of stride 2 and a maximum over 3 x 3
             pixels of stride 2, as for ImageNet; otherwise with a 3 x 3 convolution.
+        products: precision of the products, as of `learning_dynamics.training.convolve`.
         rngs: random streams.
 
     Source: He, Zhang, Ren and Sun, "Deep residual learning for image recognition" (2016).
@@ -156,24 +163,26 @@ class ResNet(nnx.Module):
         blocks: tuple[int, ...] = (2, 2, 2, 2),
         widths: tuple[int, ...] = (64, 128, 256, 512),
         large: bool = False,
+        products: Products = "float32",
         rngs: nnx.Rngs,
     ) -> None:
         if len(blocks) != len(widths) or not blocks:
             raise reject("widths", f"hold one number for each of the {len(blocks)} stages", widths)
         size, stride = (7, 2) if large else (3, 1)
         self.stem = Convolution(
-            _channels(shape), widths[0], size=size, stride=stride, bias=False, initial=He, rngs=rngs
-        )
+            _channels(shape), widths[0], size=size, stride=stride, bias=False, products=products,
+            initial=He, rngs=rngs,
+        )  # fmt: skip
         self.stem_norm = _norm(widths[0], rngs)
         self.large = large
         layers, channels = [], widths[0]
         for stage, (count, features) in enumerate(zip(blocks, widths, strict=True)):
             for number in range(count):
                 stride = 2 if stage and not number else 1
-                layers.append(_Block(channels, features, stride, rngs=rngs))
+                layers.append(_Block(channels, features, stride, products=products, rngs=rngs))
                 channels = features
         self.layers = nnx.List(layers)
-        self.last = nnx.Linear(channels, classes, precision=HIGHEST, rngs=rngs)
+        self.last = dense_layers(products, rngs)(channels, classes)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Logits, shape (n, classes)."""
@@ -185,9 +194,11 @@ class ResNet(nnx.Module):
         return self.last(features.mean(axis=(1, 2)))
 
 
-def resnet18(shape: Shape, classes: int, *, rngs: nnx.Rngs) -> ResNet:
+def resnet18(
+    shape: Shape, classes: int, *, products: Products = "float32", rngs: nnx.Rngs
+) -> ResNet:
     """ResNet-18; images of 64 pixels or more begin as for ImageNet."""
-    return ResNet(shape, classes, large=min(shape[:2]) >= 64, rngs=rngs)
+    return ResNet(shape, classes, large=min(shape[:2]) >= 64, products=products, rngs=rngs)
 
 
 def cross_entropy(network: Any, batch: tuple[jax.Array, jax.Array], key: jax.Array) -> jax.Array:

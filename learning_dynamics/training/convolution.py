@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
+from learning_dynamics.training.products import Products, factor, multiply, precision_of
 from learning_dynamics.validation import one_of, positive_integer
 
 __all__ = ["Convolution", "convolve"]
 
-HIGHEST = lax.Precision.HIGHEST
 Padding = Literal["zero", "circular"]
 _MODES = {"zero": "constant", "circular": "wrap"}
 
@@ -34,53 +34,66 @@ def _patches(images: jax.Array, size: int, stride: int, padding: Padding) -> jax
     return jnp.concatenate([windows[:, i : i + down : stride] for i in range(size)], axis=-1)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _as_product(images: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _as_product(
+    images: jax.Array, kernel: jax.Array, stride: int, padding: Padding, products: Products
+) -> jax.Array:
     """The convolution as one product of patches with a matrix."""
     patches = _patches(images, kernel.shape[0], stride, padding)
-    return jnp.matmul(patches, kernel.reshape(-1, kernel.shape[3]), precision=HIGHEST)
+    return multiply(patches, kernel.reshape(-1, kernel.shape[3]), products)
 
 
 def _forward(
-    images: jax.Array, kernel: jax.Array, stride: int, padding: Padding
+    images: jax.Array, kernel: jax.Array, stride: int, padding: Padding, products: Products
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _as_product(images, kernel, stride, padding), (images, kernel)
+    return _as_product(images, kernel, stride, padding, products), (images, kernel)
 
 
 def _backward(
-    stride: int, padding: Padding, kept: tuple[jax.Array, jax.Array], change: jax.Array
+    stride: int,
+    padding: Padding,
+    products: Products,
+    kept: tuple[jax.Array, jax.Array],
+    change: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Gradients as products too: of patches made again, and with the kernel turned around."""
     images, kernel = kept
     patches = _patches(images, kernel.shape[0], stride, padding)
     rows = change.reshape(-1, kernel.shape[3])
     columns = patches.reshape(-1, patches.shape[3])
-    weights = jnp.matmul(columns.T, rows, precision=HIGHEST).reshape(kernel.shape)
+    weights = multiply(columns.T, rows, products).reshape(kernel.shape)
     if stride > 1:  # outputs that were left out send nothing back
         spread = jnp.zeros((*images.shape[:3], kernel.shape[3]), change.dtype)
         change = spread.at[:, ::stride, ::stride].set(change)
     turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    return _as_product(change, turned, 1, padding), weights
+    return _as_product(change, turned, 1, padding, products), weights
 
 
 _as_product.defvjp(_forward, _backward)
 
 
 def _as_convolution(
-    images: jax.Array, kernel: jax.Array, stride: int, padding: Padding
+    images: jax.Array, kernel: jax.Array, stride: int, padding: Padding, products: Products
 ) -> jax.Array:
-    return lax.conv_general_dilated(
-        _padded(images, kernel.shape[0], padding),
-        kernel,
+    kind = images.dtype
+    rounded: jax.Array = lax.conv_general_dilated(
+        factor(_padded(images, kernel.shape[0], padding), products),
+        factor(kernel, products),
         (stride, stride),
         "VALID",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=HIGHEST,
+        precision=precision_of(products),
     )
+    return rounded.astype(kind)
 
 
 def convolve(
-    images: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Padding = "zero"
+    images: jax.Array,
+    kernel: jax.Array,
+    *,
+    stride: int = 1,
+    padding: Padding = "zero",
+    products: Products = "float32",
 ) -> jax.Array:
     """Convolution with `size // 2` pixels of padding on every side.
 
@@ -88,21 +101,28 @@ def convolve(
 
     On a CPU it is written as a product of patches with a matrix: inside loops XLA falls back to a
     convolution that is tens of times slower, gradients above all. Elsewhere the device's own
-    convolution is used. Both take float32 products at full precision.
+    convolution is used.
 
     Args:
         images: shape (n, height, width, channels).
         kernel: shape (size, size, channels, features), `size` odd.
         stride: distance of outputs in pixels.
         padding: "zero" or "circular" (translations of the torus then commute with it).
+        products: "float32" at full precision on every device; "tf32", the precision in which the
+            device multiplies float32 by itself (10 bits of mantissa on graphics cards, all on a
+            CPU); "bfloat16", factors of 7 bits, also in the gradients.
+
+    Raises:
+        ValueError: on other names.
     """
     one_of("padding", padding, tuple(_MODES))
+    precision_of(products)
 
     def product(images: jax.Array, kernel: jax.Array) -> jax.Array:
-        return _as_product(images, kernel, stride, padding)
+        return _as_product(images, kernel, stride, padding, products)
 
     def convolution(images: jax.Array, kernel: jax.Array) -> jax.Array:
-        return _as_convolution(images, kernel, stride, padding)
+        return _as_convolution(images, kernel, stride, padding, products)
 
     result: jax.Array = lax.platform_dependent(images, kernel, cpu=product, default=convolution)
     return result
@@ -118,6 +138,7 @@ class Convolution(nnx.Module):
         stride: distance of outputs in pixels.
         padding: "zero" or "circular".
         bias: whether there is b.
+        products: precision, as of `convolve`.
         initial: initial law of the kernel, by default of variance 1 / (inputs of an output).
         rngs: random streams.
     """
@@ -131,15 +152,20 @@ class Convolution(nnx.Module):
         stride: int = 1,
         padding: Padding = "zero",
         bias: bool = True,
+        products: Products = "float32",
         initial: jax.nn.initializers.Initializer = jax.nn.initializers.lecun_normal(),  # noqa: B008
         rngs: nnx.Rngs,
     ) -> None:
+        precision_of(products)
         shape = (size, size, positive_integer("channels", channels), features)
         self.kernel = nnx.Param(initial(rngs.params(), shape, jnp.float32))
         self.bias = nnx.Param(jnp.zeros((features,), jnp.float32)) if bias else None
-        self.stride, self.padding = stride, padding
+        self.stride, self.padding, self.products = stride, padding, products
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Map (n, height, width, channels) to (n, height / stride, width / stride, features)."""
-        found = convolve(images, self.kernel[...], stride=self.stride, padding=self.padding)
-        return found if self.bias is None else found + self.bias[...][None, None, None]
+        fields = convolve(
+            images, self.kernel[...], stride=self.stride, padding=self.padding,
+            products=self.products,
+        )  # fmt: skip
+        return fields if self.bias is None else fields + self.bias[...][None, None, None]

@@ -132,8 +132,8 @@ class Detection:
         return figure
 
 
-def detect(run: Run, law: Array) -> tuple[Detection, *tuple[Comparison, ...]]:
-    """Train at two N, test on fresh inputs of both classes; then the controls.
+def detect(run: Run, law: Array) -> tuple[Detection, list[Comparison]]:
+    """Train at two N, test on fresh inputs of both classes; with the controls.
 
     Args:
         run: size and key.
@@ -152,7 +152,8 @@ def detect(run: Run, law: Array) -> tuple[Detection, *tuple[Comparison, ...]]:
     quantity = "AUC on held-out inputs"
     found, unseen = compare_each(measured, theory, chance, name="detection", quantity=quantity)
     window, *outside = _window(draws, np.array(sizes), axes, law)
-    return Detection(found, window, table["known"], table["paths"], law), unseen, *outside
+    detection = Detection(found, window, table["known"], table["paths"], law)
+    return detection, [unseen, *outside]
 
 
 def _share(law: Array, times: Array) -> Array:

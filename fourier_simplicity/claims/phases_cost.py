@@ -125,7 +125,7 @@ def phases_cost(run: Run) -> Evidence:
     )
     exponents, swapped = _exponents(run, found)
     prefactors = _prefactors(found, laws)
-    detection, *undetected = detect(run, laws[HARMONIC])
+    detection, undetected = detect(run, laws[HARMONIC])
     blind, broken = _blind(run, laws[HARMONIC])
     levels, slower, trajectories = three_levels(run)
     panels = {

@@ -48,7 +48,7 @@ LEAST = 0.25  # of the onset of the linear denoiser
         "Jacobian follows the gains of the linear theory, from which it departs on images."
     ),
     source=SOURCE,
-    seconds=26,
+    seconds=25,
 )
 def networks_follow(run: Run) -> Evidence:
     """A linear and a convolutional denoiser, N = d/8 to 8 d, Gaussian data and photographs."""

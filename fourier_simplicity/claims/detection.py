@@ -65,6 +65,8 @@ def largest_rate(dimension: int) -> float:
 
     The law of n* / N^3 knows no such bound, and its median falls with delta' up to about 1.4. One
     rate for all N is therefore best just below the bound at the smallest N.
+
+    Equation: :eq:`eq:phases-rest`.
     """
     return 2 * _steepest()[0] * dimension / slope_moments("he4")[0]
 

@@ -44,11 +44,6 @@ RATE = 4.0  # of the linear denoiser over that of the convolutional one
 NETWORKS = ("linear", "convolutional")
 
 
-def _identity(key: jax.Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> jax.Array:
-    """Weights with which `LinearDenoiser` begins, whatever the key."""
-    return jnp.eye(*shape, dtype=dtype) / RATE
-
-
 class LinearDenoiser(nnx.Module):
     """W y + b of y = x_t / sqrt(1 - alpha_bar), from W = 1 and b = 0: before training all is noise.
 
@@ -56,17 +51,19 @@ class LinearDenoiser(nnx.Module):
 
     Args:
         directions: d, components of y.
-        rngs: random streams.
+        rngs: random streams, of which it needs none.
     """
 
     def __init__(self, directions: int, *, rngs: nnx.Rngs) -> None:
-        self.layer = nnx.Linear(
-            directions, directions, kernel_init=_identity, precision=HIGHEST, rngs=rngs
-        )
+        del rngs  # nothing is drawn
+        d = positive_integer("directions", directions)
+        self.kernel = nnx.Param(jnp.eye(d, dtype=jnp.float32) / RATE)
+        self.bias = nnx.Param(jnp.zeros((d,), jnp.float32))
 
     def __call__(self, rows: jax.Array) -> jax.Array:
         """Predicted noise, shape (n, d)."""
-        return RATE * self.layer(rows)
+        found = jnp.matmul(rows, self.kernel[...], precision=HIGHEST) + self.bias[...][None]
+        return RATE * found
 
 
 class ConvDenoiser(nnx.Module):
@@ -195,13 +192,13 @@ def _observe(network: _Both, tests: _Tests, key: jax.Array) -> dict[str, jax.Arr
     inputs, along = jnp.repeat(rows, len(shown), axis=0), jnp.tile(shown, (len(rows), 1))
     gradient = jax.vjp(network.convolutional, inputs)[1](along)[0]
     gains = tests.level.noise[0] * jnp.sum(gradient * along, axis=1)
-    layer = network.linear.layer
+    linear = network.linear
     return {
         "train": losses[0],
         "test": losses[1],
         "gain": gains.reshape(-1, len(shown)).mean(axis=0),
-        "weights": RATE * layer.kernel[...].T,
-        "bias": RATE * layer.bias[...],
+        "weights": RATE * linear.kernel[...].T,
+        "bias": RATE * linear.bias[...],
     }
 
 

@@ -100,12 +100,14 @@ def train(run: Run, plan: Plan, data: str, law: DataLaw, level: float, key: jax.
         sets, law.basis[:, SHOWN - 1], steps=plan.steps, batch=BATCH, key=train_key,
         tracker=run.tracker,
     )  # fmt: skip
-    whole = (law.mean, law.basis * law.spectrum @ law.basis.T)
-    exact = [
-        [affine_loss(*each, level, x.rows.mean(axis=0), np.cov(x.rows, rowvar=False, bias=True)),
-         affine_loss(*each, level, *whole)]
-        for *each, x in zip(learned.weights, learned.bias, sets, strict=True)
-    ]  # fmt: skip
+    covariance = law.basis * law.spectrum @ law.basis.T
+    exact = []
+    for W, b, each in zip(learned.weights, learned.bias, sets, strict=True):
+        rows = np.asarray(each.rows)
+        training = affine_loss(
+            W, b, level, rows.mean(axis=0), np.cov(rows, rowvar=False, bias=True)
+        )
+        exact.append([training, affine_loss(W, b, level, law.mean, covariance)])
     by_size = partial(_by_size, draws=plan.draws)
     losses = by_size(np.array(exact)).swapaxes(1, 2)
     # on the same rows and noise, the difference of the two denoisers is measured best

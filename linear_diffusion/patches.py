@@ -71,7 +71,7 @@ def photograph_law(
         count: number of patches in the pool.
         key: typed random key for the positions.
         equal_contrast: scale every patch to the same norm; nearly flat patches are left out.
-        images: photographs, such as `learning_dynamics.images.load_cifar(folder)`; by default the
+        images: photographs, such as those of `learning_dynamics.images.load_cifar`; by default the
             bundled ones. Of coloured ones the luminance is taken.
 
     Raises:

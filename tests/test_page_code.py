@@ -13,6 +13,7 @@ import pytest
 import diffusion_theory
 import fourier_simplicity
 import learning_dynamics as ld
+from tests.learning_dynamics.kernel.linear_regression import Linear
 
 PAGES = sorted((Path(__file__).parents[1] / "docs").glob("*.md"))
 BLOCK = re.compile(r"(?:<!-- not run: ([^\n]+) -->\n)?```python\n(.*?)```", re.S)
@@ -34,17 +35,9 @@ class _Regression(ld.InputModel):
         return latents["x"][None], latents["x"].sum()
 
 
-@ld.configuration
-class _Linear(ld.Learner):
-    neurons = 1
-
-    def loss(self, fields, norms, parameters, sample):
-        return (fields[0, 0] - sample.label) ** 2 / 2
-
-
 def _short_run():
     """What `save_and_show.md` names: runs, limits and comparisons, all short."""
-    problem = ld.Problem(_Regression(), _Linear(), 0.2)
+    problem = ld.Problem(_Regression(), Linear(), 0.2)
     start = ld.order_parameters(signal=[[0.2, 0.1]], norms=[[1.0]])
     run = {"dimension": 400, "times": [0.1, 0.2, 1.0], "replicas": 32, "start": start}
     seen = ld.simulate(problem, **run, level="overlaps", key=jax.random.key(1))

@@ -106,8 +106,8 @@ class Footprint:
     def _holds(self) -> bool:
         # thousands of names a call: their loops run inside `map`
         for namespace, names, values in self._names:
-            found = map(namespace.get, names, repeat(MISSING))
-            if not all(map(operator.is_, found, values)):
+            now = map(namespace.get, names, repeat(MISSING))
+            if not all(map(operator.is_, now, values)):
                 return False
         for read, values in self._functions:
             if not all(map(operator.is_, map(read, self._called), values)):

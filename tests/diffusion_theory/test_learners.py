@@ -85,12 +85,7 @@ CASES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("case", "level"),
-    [
-        pytest.param(c, e, marks=() if (c[:5], e) == ("plain", "overlaps") else pytest.mark.slow)
-        for c in CASES
-        for e in ("overlaps", "ambient")
-    ],
+    ("case", "level"), [(c, e) for c in CASES for e in ("overlaps", "ambient")]
 )
 def test_levels_against_sgd_on_the_weights(case, level, key):
     """x0, noise and network in d = 7 dimensions with dense vectors and autodiff on W."""

@@ -69,11 +69,7 @@ def photographs(count=3, side=40, seed=0):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "widths"),
-    [
-        pytest.param((8, 8), (4, 8), marks=pytest.mark.slow),
-        pytest.param((12, 8, 3), (4, 6, 8), marks=pytest.mark.slow),
-        ((4, 4), (5,)),
-    ],
+    [((8, 8), (4, 8)), ((12, 8, 3), (4, 6, 8)), ((4, 4), (5,))],
 )
 def test_the_network_starts_silent_and_keeps_the_shape(key, shape, widths):
     network = UNet(shape, widths=widths, embedding=6, rngs=nnx.Rngs(key))

@@ -78,9 +78,7 @@ def agree(one, two):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["teacher", *(pytest.param(n, marks=pytest.mark.slow) for n in ("relu", "denoiser"))]
-)
+@pytest.mark.parametrize("name", ["teacher", "relu", "denoiser"])
 def test_hermite_and_law_route_agree(name):
     problem, points, size = {
         "teacher": (ld.Problem(Teacher(np.array([1.0, 0.5])), Committee(1), 1.0), 2**11, 1e-3),

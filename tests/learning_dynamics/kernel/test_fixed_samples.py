@@ -56,7 +56,7 @@ def from_zero(dimension, times, replicas, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("batch", [1, 3])
 def test_losses_are_those_of_loops_over_an_array(batch):
     times = [0.5, 2.0, 6.0]
     ours = loss_of(from_zero(40, times, 400, batch=batch))
@@ -81,7 +81,7 @@ def test_losses_are_on_the_exact_curve(batch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("batch", [1, 3])
 def test_the_curve_of_many_samples_is_the_online_limit(batch):
     times = np.array([0.5, 2.0, 5.0])
     problem = regression(batch)

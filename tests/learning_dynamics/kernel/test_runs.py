@@ -30,9 +30,9 @@ def run(level="overlaps", replicas=8, dimension=40, times=(0.5, 1.0, 3.0), **opt
     ("level", "dimension"),
     [
         ("overlaps", 40),
-        pytest.param("ambient", 700, marks=pytest.mark.slow),
-        pytest.param("overlaps", 700, marks=pytest.mark.slow),
-        pytest.param("ambient", 40, marks=pytest.mark.slow),
+        ("ambient", 700),
+        ("overlaps", 700),
+        ("ambient", 40),
     ],
 )
 def test_a_replica_is_the_same_in_any_batch_on_any_number_of_devices(level, dimension):
@@ -48,7 +48,7 @@ def test_a_replica_is_the_same_in_any_batch_on_any_number_of_devices(level, dime
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "stop",
-    [None, pytest.param(ld.Stop(lambda o: o.signal[0, 0], 0.5), marks=pytest.mark.slow)],
+    [None, ld.Stop(lambda o: o.signal[0, 0], 0.5)],
 )
 def test_a_single_group_computes_what_several_do(stop):
     """A linear neuron, whose norms were fused otherwise where a loop had a single turn."""
@@ -144,7 +144,7 @@ def test_divergence_is_counted_and_fails_a_comparison():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", ["overlaps", pytest.param("ambient", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("level", ["overlaps", "ambient"])
 def test_stop_at_a_sustained_crossing(level):
     """Against the crossing found in a run observed at every update."""
     times = np.arange(1, 121) / 40
@@ -165,7 +165,7 @@ def test_stop_at_a_sustained_crossing(level):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", ["overlaps", pytest.param("ambient", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("level", ["overlaps", "ambient"])
 def test_stopped_replicas_make_room_without_changing_the_others(level):
     """Replicas that stop at different times, in several groups: bit for bit those without a stop.
 

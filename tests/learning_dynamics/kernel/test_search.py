@@ -127,7 +127,7 @@ def mean_explosion(cubic, linear, noise, start_variance):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start_variance", [0.0, pytest.param(1.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("start_variance", [0.0, 1.0])
 def test_one_dimensional_explosion_time(start_variance):
     """Mean over paths against an integral; and the step size does not matter."""
     form = Form(4, np.array([[4]]), np.array([-0.25]), np.zeros(1))
@@ -198,8 +198,8 @@ def test_closed_law_of_order_two(key):
     ("update", "points", "method"),
     [
         ("projected", 2**6, "tensor"),
-        pytest.param("spherical", 2**10, "tensor", marks=pytest.mark.slow),
-        pytest.param("spherical", 2**12, "sobol", marks=pytest.mark.slow),
+        ("spherical", 2**10, "tensor"),
+        ("spherical", 2**12, "sobol"),
     ],
 )
 def test_law_of_order_two_does_not_need_many_nodes(update, points, method):

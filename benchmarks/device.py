@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -49,6 +50,7 @@ from benchmarks.device_runs import (
     speed,
 )
 from benchmarks.harness import RESULTS, first_call, show
+from learning_dynamics import random
 from learning_dynamics.process import simulate as simulation
 from learning_dynamics.process.layout import layout_of
 from learning_dynamics.process.pace import Pace, pace_of
@@ -58,6 +60,7 @@ try:
 except ImportError:
     torch = None
 
+PRODUCTS = ("float32", "tf32", "bfloat16")
 CLAIMS = ("linear/exact-errors", "linear/mode-dynamics", "diffusion/covariance-is-linear")
 
 
@@ -65,7 +68,11 @@ CLAIMS = ("linear/exact-errors", "linear/mode-dynamics", "diffusion/covariance-i
 
 
 def memory(sizes: Sizes) -> Iterator[tuple[Row, Callable[[], Row]]]:
-    """Bytes per second that a copy reads and writes, and single-precision products."""
+    """Bytes per second that a copy reads and writes; normal variables per second.
+
+    The latter are drawn and added in one kernel, so that none of them is written: no run of the
+    ambient level needs less time than its draws do.
+    """
 
     def copy() -> Row:
         numbers = jnp.ones(sizes.copied // 4, jnp.float32)
@@ -78,7 +85,26 @@ def memory(sizes: Sizes) -> Iterator[tuple[Row, Callable[[], Row]]]:
         rate = 20 * 2 * sizes.copied / (time.perf_counter() - begin)
         return {"bytes_per_s": rate}
 
+    def normals() -> Row:
+        replicas, width = max(1, sizes.copied // 2**17), 2**15
+        keys = jax.random.split(KEY, replicas)
+
+        @jax.jit
+        def total(first: jax.Array) -> jax.Array:
+            def one(key: jax.Array) -> jax.Array:
+                return random.normal(key, (2, width), jnp.float32, first=first).sum()
+
+            return jnp.sum(jax.vmap(one)(keys))
+
+        first = jnp.int32(0)
+        jax.block_until_ready(total(first))
+        begin = time.perf_counter()
+        for _ in range(20):
+            jax.block_until_ready(total(first))
+        return {"normals_per_s": 20 * replicas * 2 * width / (time.perf_counter() - begin)}
+
     yield {"what": "copy"}, copy
+    yield {"what": "normal variables, added where they are drawn"}, normals
 
 
 def overlaps(sizes: Sizes) -> list[Timed]:
@@ -124,29 +150,32 @@ def speeds(
             row = speed(timed_run, sizes.seconds)
             if timed_run.level == "overlaps":
                 return row
-            return beside_memory(row, timed_run.dimension, timed_run.units, record)
+            return beside_limits(row, timed_run.dimension, timed_run.units, record)
 
         def theirs(timed_run: Timed = timed_run) -> Row:
             row = torch_speed(timed_run.dimension, timed_run.replicas, sizes.seconds)
-            return beside_memory(row, timed_run.dimension, 2, record)
+            return beside_limits(row, timed_run.dimension, 2, record)
 
         yield timed_run.labels(), measure
         if torch is not None and timed_run.level == "ambient" and timed_run.pace is None:
             yield {**timed_run.labels(), "with": "PyTorch"}, theirs
 
 
-def bandwidth(record: Record) -> float | None:
-    """Bytes per second of the copy, if it was measured."""
-    return next((row["bytes_per_s"] for row in record.rows if "bytes_per_s" in row), None)
-
-
-def beside_memory(row: Row, dimension: int, units: int, record: Record) -> Row:
-    """Rate over the one at which the weights are read and written once per update."""
-    measured = bandwidth(record)
-    if measured is None:
-        return row
-    limit = measured / (2 * units * dimension * 4)
-    return {**row, "memory_limit": limit, "of_limit": row["updates_per_s"] / limit}
+def beside_limits(row: Row, dimension: int, units: int, record: Record) -> Row:
+    """Rate over those at which the weights are read and written once per update, and drawn."""
+    rates = {
+        name: next((row[name] for row in record.rows if name in row), None)
+        for name in ("bytes_per_s", "normals_per_s")
+    }
+    for name, limit, needed in (
+        ("bytes_per_s", "memory_limit", 2 * units * dimension * 4),
+        ("normals_per_s", "drawing_limit", dimension),
+    ):
+        rate = rates[name]
+        if rate is not None:
+            share = "of_limit" if limit == "memory_limit" else "of_drawing"
+            row = {**row, limit: rate / needed, share: row["updates_per_s"] * needed / rate}
+    return row
 
 
 def torch_speed(dimension: int, replicas: int, seconds: float) -> Row:
@@ -206,39 +235,46 @@ def theories(sizes: Sizes) -> Iterator[tuple[Row, Callable[[], Row]]]:
 
 
 def training(sizes: Sizes, threads: int) -> Iterator[tuple[Row, Callable[[], Row]]]:
-    """Milliseconds of a training step, beside PyTorch with full products and with tf32."""
+    """Milliseconds of a training step with each kind of products, beside PyTorch."""
     device = "cuda" if torch is not None and torch.cuda.is_available() else "cpu"
     makers = {"unet": networks.unet_case, "resnet": networks.resnet_case}
     cases = [makers[kind](*arguments, device=device) for kind, *arguments in sizes.networks]
-    side_by_side([networks.ours(c.build, c.loss, c.batch, 2) for c in cases], threads)
-    for case in cases:
+    # one object for each network, so that its runs share their programs; one kind of products after
+    # another, so that a kind that takes long to compile costs no rows of the others
+    builds = [{p: partial(case.build, products=p) for p in PRODUCTS} for case in cases]
+    for products in PRODUCTS:
+        calls = [
+            networks.ours(kinds[products], case.loss, case.batch, 2)
+            for case, kinds in zip(cases, builds, strict=True)
+        ]
+        side_by_side(calls, threads)
+        for case, kinds in zip(cases, builds, strict=True):
+            labels = {"case": case.name, "products": products}
+            build = kinds[products]
 
-        def step(call: Callable[[int], Callable[[], Any]]) -> Row:
-            """Milliseconds of a step from runs of two lengths."""
-            few, many = call(2), call(2 + sizes.steps)
-            first = first_call(few)[0]
-            first_call(many)
-            pairs = [(first_call(few)[0], first_call(many)[0]) for _ in range(3)]
-            least, most = (min(times) for times in zip(*pairs, strict=True))
-            return {
-                "step_ms": 1e3 * (most - least) / sizes.steps,
-                "call_s": least,
-                "first_s": first,
-            }
+            def ours(case: networks.Case = case, build: Any = build) -> Row:
+                return step_times(
+                    lambda n: networks.ours(build, case.loss, case.batch, n), sizes.steps
+                )
 
-        def ours(case: networks.Case = case) -> Row:
-            return step(lambda n: networks.ours(case.build, case.loss, case.batch, n))
+            def theirs(case: networks.Case = case, tf32: bool = products == "tf32") -> Row:
+                torch.backends.cuda.matmul.allow_tf32 = tf32
+                torch.backends.cudnn.allow_tf32 = tf32
+                return step_times(lambda n: case.theirs(1, n), sizes.steps)
 
-        def theirs(tf32: bool, case: networks.Case = case) -> Row:
-            torch.backends.cuda.matmul.allow_tf32 = tf32
-            torch.backends.cudnn.allow_tf32 = tf32
-            return step(lambda n: case.theirs(1, n))
+            yield {**labels, "with": "this"}, ours
+            if torch is not None and products != "bfloat16":
+                yield {**labels, "with": "PyTorch"}, theirs
 
-        yield {"case": case.name, "with": "this"}, ours
-        if torch is not None:
-            labels = {"case": case.name, "with": "PyTorch"}
-            yield {**labels, "tf32": False}, lambda f=theirs: f(False)
-            yield {**labels, "tf32": True}, lambda f=theirs: f(True)
+
+def step_times(call: Callable[[int], Callable[[], Any]], steps: int) -> Row:
+    """Milliseconds of a step from runs of two lengths, `call(n)` being a run of n steps."""
+    few, many = call(2), call(2 + steps)
+    first = first_call(few)[0]
+    first_call(many)
+    pairs = [(first_call(few)[0], first_call(many)[0]) for _ in range(3)]
+    least, most = (min(times) for times in zip(*pairs, strict=True))
+    return {"step_ms": 1e3 * (most - least) / steps, "call_s": least, "first_s": first}
 
 
 def claims(sizes: Sizes, record: Record) -> Iterator[tuple[Row, Callable[[], Row]]]:
@@ -335,11 +371,10 @@ def main() -> None:
                     errors = side_by_side(calls, together)[:3]
                     seconds = time.perf_counter() - begin
                     record.add({"section": name, "compile_s": seconds, "errors": errors})
-                rows = list(sections[name]())
-                calls = [
+                calls = (
                     lambda labels={"section": name, **labels}, m=measure: record.attempt(labels, m)
-                    for labels, measure in rows
-                ]
+                    for labels, measure in sections[name]()
+                )
                 if name in untimed:
                     side_by_side(calls, threads)
                 else:

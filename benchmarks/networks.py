@@ -59,8 +59,10 @@ def ours(
     return lambda: run(steps=[steps]).states
 
 
-def unet(shape: tuple[int, ...], widths: tuple[int, ...], rngs: nnx.Rngs) -> UNet:
-    return UNet(shape, widths=widths, embedding=32, rngs=rngs)
+def unet(
+    shape: tuple[int, ...], widths: tuple[int, ...], rngs: nnx.Rngs, products: Any = "float32"
+) -> UNet:
+    return UNet(shape, widths=widths, embedding=32, products=products, rngs=rngs)
 
 
 def parameters(build: Callable[..., Any]) -> int:
@@ -258,8 +260,8 @@ def resnet_case(widths: tuple[int, ...], rows: int, device: str = "cpu") -> Case
     images = draws.normal(size=(rows, 32, 32, 3)).astype(np.float32)
     labels = (np.arange(rows) % 10).astype(np.int32)
 
-    def build(rngs: nnx.Rngs) -> ResNet:
-        return ResNet((32, 32, 3), 10, widths=widths, rngs=rngs)
+    def build(rngs: nnx.Rngs, products: Any = "float32") -> ResNet:
+        return ResNet((32, 32, 3), 10, widths=widths, products=products, rngs=rngs)
 
     theirs = None
     if torch is not None:

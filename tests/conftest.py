@@ -32,6 +32,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 MOST_MEMORY = 1.2e9  # bytes that a process may hold before its compiled programs are dropped
 
 
+def pytest_make_parametrize_id(config, val):
+    """Files by their size: bytes may hold times, which workers of one run do not share."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture
 def key():
     return jax.random.key(20241)

@@ -53,6 +53,7 @@ __all__ = ["CueLearning", "learn_cues"]
 Array = NDArray[Any]
 ADAM = optax.adam(1e-3)  # one object, so that runs share their compilation
 FILTERS = "filters"
+DECIDING = 5  # seeds: the errors of fewer are too uncertain for a verdict of no use
 LAST, CLONES = 2**32 - 1, 2**32 - 2  # folds of the key that no seed uses
 ALONE = dict(zip(RUNGS, (MEAN_ONLY, "amplitude-only", PHASES_ALONE), strict=True))  # test sets
 
@@ -96,10 +97,13 @@ class CueLearning:
         return {rung: each.significant for rung, each in self.offered.items()}
 
     def _uses(self) -> str:
-        """Rungs that are used, and those whose test set is missing, which may be used too."""
-        used = self.used
+        """Rungs that are used, and why others may be used too."""
+        used, seeds = self.used, next(iter(self.accuracy.values())).shape[0]
         missing = [rung for rung in RUNGS if used and rung not in used]
-        return _named(used) + (f" (not tested: {', '.join(missing)})" if missing else "")
+        limits = [f"not tested: {', '.join(missing)}"] if missing else []
+        if seeds < DECIDING and not all(used.values()):
+            limits.append(f"{seeds} seeds are too few to exclude others")
+        return _named(used) + (f" ({'; '.join(limits)})" if limits else "")
 
     def gains(self) -> Measurement:
         """Accuracy above chance on the test set of each rung alone, coordinates (rung, step).

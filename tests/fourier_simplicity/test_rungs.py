@@ -232,6 +232,11 @@ def test_what_cannot_be_told_is_left_out():
     some = CueLearning(np.array([0, 1]), {"amplitude-only": spread}, 0.5)
     assert some.used == {"amplitudes": True}
     assert repr(some).endswith("amplitudes (not tested: mean, phases)")
+    apart = np.array([[0.5, 0.5], [0.5, 0.9], [0.5, 0.7]])  # far above chance, and uncertain
+    few = CueLearning(np.array([0, 1]), {"amplitude-only": apart}, 0.5)
+    assert few.used == {"amplitudes": False}
+    told = "none (not tested: mean, phases; 3 seeds are too few to exclude others)"
+    assert repr(few).endswith(told)
 
 
 def test_an_inspection_of_labelled_images_tells_their_rungs():

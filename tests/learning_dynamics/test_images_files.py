@@ -108,7 +108,6 @@ def zeros(count):
         ("data_batch_1", pickle.dumps({b"data": Explosive()}), {}, "binary version"),
         ("data_batch_1.bin", pickle.dumps(Explosive()), {}, "binary version"),
     ],
-    ids=lambda value: f"{len(value)} bytes" if isinstance(value, bytes) else None,
 )
 def test_broken_cifar_files_are_named(tmp_path, name, content, options, message):
     path = put(tmp_path, name, content)

@@ -1,0 +1,197 @@
+"""What networks learn on CIFAR-10: `python -m benchmarks.cifar FOLDER [--full] [--out DIR]`.
+
+FOLDER holds the binary version of CIFAR-10, which does not come with this project. The small
+setting takes half of the training images and half an hour on two cores. `--full` takes all 60,000
+images and networks of full width, with products of tf32, and wants a GPU: minutes there. Figures
+and numbers go to DIR, by default to `docs/_static`, where those that the pages show are committed.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+from scipy import stats
+
+from diffusion_theory.networks import UNet, best_affine_loss, clones, learn_denoiser
+from fourier_simplicity.claims.deep_networks import effective_dimension
+from fourier_simplicity.networks import ConvNet, cue_sets, learn_cues, resnet18, sweep_sets
+from learning_dynamics.evidence.comparison import Measurement
+from learning_dynamics.evidence.drawing import GREY
+from learning_dynamics.evidence.figures import (
+    draw_simulation,
+    draw_theory,
+    figure_style,
+    legend_below,
+    new_figure,
+    save_figure,
+)
+from learning_dynamics.images import ImageSet, load_cifar
+from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.training import flip_and_shift, log_steps, shift
+
+STATIC = Path(__file__).parents[1] / "docs" / "_static"
+SCHEDULE = NoiseSchedule.linear(50, 2e-3, 0.4)
+KEY = jax.random.key(0)
+ADAM = optax.adam(1e-3)
+LEVELS = (0.05, 0.1, 0.15)  # accuracy above chance, whose updates are averaged
+
+
+class Plan(NamedTuple):
+    """Sizes of one setting."""
+
+    images: int
+    tested: int  # images of each test set
+    classifier: Any
+    updates: int
+    seeds: int
+    denoiser: Any
+    denoised: int  # updates of the denoisers
+    exponents: tuple[float, ...]
+    convolutional: Any
+    swept: int  # updates of each exponent
+
+
+SMALL = Plan(
+    25_000, 2000, partial(ConvNet, widths=(16, 32, 64, 64)), 4000, 3,
+    partial(UNet, (32, 32), widths=(8, 16, 32), embedding=16), 2000,
+    (0.0, 0.75, 1.5), partial(ConvNet, widths=(16, 32)), 1000,
+)  # fmt: skip
+FULL = Plan(
+    60_000, 5000, partial(resnet18, products="tf32"), 5000, 3,
+    partial(UNet, (32, 32), widths=(64, 128, 256), embedding=64, products="tf32"), 6000,
+    (0.0, 0.5, 1.0, 1.5), partial(ConvNet, widths=(64, 128, 256), products="tf32"), 3000,
+)  # fmt: skip
+TINY = Plan(
+    500, 100, partial(ConvNet, widths=(4, 8)), 40, 2,
+    partial(UNet, (32, 32), widths=(4, 8), embedding=8), 20,
+    (0.0, 1.5), partial(ConvNet, widths=(4, 8)), 20,
+)  # fmt: skip
+
+
+def cues(images: ImageSet, plan: Plan) -> Figure:
+    """Accuracy of networks on each cue."""
+    sets = cue_sets(images, fraction=5 / 6, test_limit=plan.tested, key=KEY)
+    found = learn_cues(
+        sets, plan.classifier, seeds=plan.seeds, batch=128, augment=flip_and_shift,
+        steps=log_steps(plan.updates, points=14, first=8), key=jax.random.fold_in(KEY, 1),
+    )  # fmt: skip
+    print("offered", found.offered, "used", found.used)
+    for name, accuracy in found.accuracy.items():
+        print(name, accuracy[:, -1], "accuracy 0.2 after", found.recovery(name, 0.2))
+    return found.plot()
+
+
+def losses(images: ImageSet, plan: Plan) -> Figure:
+    """Loss of two denoisers on gray images and their clones."""
+    gray = images.images.mean(axis=-1) / 255.0
+    gray = gray - gray.mean(axis=(1, 2), keepdims=True)
+    gray = np.asarray(gray / gray.std(), np.float32)
+    train, test = gray[plan.tested :], gray[: plan.tested]
+    gaussian = clones(test, key=jax.random.fold_in(KEY, 2))
+    tests = {"images": test, "mean clone": gaussian.mean, "covariance clone": gaussian.covariance}
+    found = learn_denoiser(
+        lambda rngs: plan.denoiser(rngs=rngs), train, tests, SCHEDULE, seeds=2, batch=64,
+        steps=log_steps(plan.denoised, points=13, first=8), key=jax.random.fold_in(KEY, 3),
+    )  # fmt: skip
+    best = float(best_affine_loss(gaussian.spectrum, SCHEDULE).mean())
+    figure, grid = new_figure(1, 1, width=7.0, height=4.6)
+    axes = grid[0, 0]
+    for i, (name, loss) in enumerate(found.loss.items()):
+        seen = Measurement.from_replicas(loss, {"step": found.steps})
+        draw_simulation(axes, found.steps, seen.values, seen.standard_error, index=i, label=name)
+        draw_theory(axes, found.steps, seen.values, index=i)
+        print(
+            name,
+            [f"{step}: {value:.4f}" for step, value in zip(found.steps, seen.values, strict=True)],
+        )
+    axes.axhline(best, color=GREY, linewidth=1.2, linestyle="--", label="best affine denoiser")
+    axes.set_xscale("symlog", linthresh=float(found.steps[1]))
+    axes.set(yscale="log", xlabel="updates", ylabel="loss per pixel")
+    axes.set_xlim(0, 1.3 * found.steps[-1])
+    legend_below(figure)
+    print("best affine denoiser", best)
+    return figure
+
+
+def spectra(images: ImageSet, plan: Plan) -> Figure:
+    """Updates that phases alone need, against the effective dimension of a shared spectrum."""
+    all_sets = sweep_sets(
+        images, plan.exponents, fraction=5 / 6, test_limit=plan.tested, colour=False, key=KEY
+    )
+    figure, grid = new_figure(1, 2, width=9.4, height=4.6)
+    left, right = grid[0]
+    dimensions, times = [], []
+    for i, (beta, sets) in enumerate(zip(plan.exponents, all_sets, strict=True)):
+        found = learn_cues(
+            sets, plan.convolutional, seeds=plan.seeds, batch=64, augment=shift, optimiser=ADAM,
+            steps=log_steps(plan.swept, points=14, first=16), key=jax.random.fold_in(KEY, 4),
+        )  # fmt: skip
+        seen = found.measurement(["phases"])
+        draw_simulation(
+            left,
+            found.steps,
+            seen.values[0],
+            seen.standard_error[0],
+            index=i,
+            label=f"β = {beta:g}",
+        )
+        draw_theory(left, found.steps, seen.values[0], index=i)
+        crossings = [found.recovery("phases", found.chance + level) for level in LEVELS]
+        times.append(stats.gmean(np.clip(crossings, 1, found.steps[-1]), axis=0))
+        dimensions.append(effective_dimension(sets))
+        print(f"beta {beta:g}: N_eff {dimensions[-1]:.1f}, updates {times[-1]},",
+              f"accuracy {seen.values[0][-1]:.3f} +- {seen.standard_error[0][-1]:.3f}")  # fmt: skip
+    logs = np.log(np.array(times))
+    mean = np.exp(logs.mean(axis=1))
+    error = mean * logs.std(axis=1, ddof=1) / np.sqrt(logs.shape[1])
+    draw_simulation(right, np.array(dimensions), mean, error, index=4)
+    with figure_style():
+        left.axhline(0.1, color="black", linewidth=0.7)
+        left.set_xscale("symlog", linthresh=32)
+        left.set(xlabel="updates", ylabel="accuracy", xlim=(0, None))
+        right.set(
+            xscale="log", yscale="log", xlabel=r"effective dimension $N_{\mathrm{eff}}$",
+            ylabel="updates to the level",
+        )  # fmt: skip
+    place = np.log(dimensions) - np.mean(np.log(dimensions))
+    slopes = place @ logs / np.sum(place**2)
+    spread = slopes.std(ddof=1) / len(slopes) ** 0.5
+    print("exponent of updates in N_eff", slopes.mean(), "+-", spread)
+    legend_below(figure)
+    return figure
+
+
+def main() -> None:
+    """Draw the figures that are asked for."""
+    drawings: dict[str, Callable[[ImageSet, Plan], Figure]] = {
+        "cues": cues, "losses": losses, "spectra": spectra
+    }  # fmt: skip
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--full", action="store_true", help="all images, full width")
+    parser.add_argument("--tiny", action="store_true", help="rehearse every line")
+    parser.add_argument("--only", nargs="*", choices=list(drawings), default=list(drawings))
+    parser.add_argument("--out", type=Path, default=STATIC)
+    options = parser.parse_args()
+    plan = TINY if options.tiny else FULL if options.full else SMALL
+    parts = [load_cifar(options.folder, part=part) for part in ("train", "test")]
+    pixels = np.concatenate([part.images for part in parts])
+    labels = np.concatenate([part.labels for part in parts])
+    chosen = np.random.default_rng(0).permutation(len(pixels))[: plan.images]
+    images = ImageSet(pixels[chosen], labels[chosen], parts[0].class_names)
+    for name in options.only:
+        begin = time.perf_counter()
+        figure = drawings[name](images, plan)
+        save_figure(figure, options.out / f"cifar_{name}.svg")
+        print(f"{name}: {time.perf_counter() - begin:.0f} s on {jax.devices()[0].device_kind}")
+
+
+if __name__ == "__main__":
+    main()

@@ -6,10 +6,10 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ from rich.table import Table
 
 __all__ = ["compile_seconds", "cores", "environment", "first_call", "interleave", "show", "write"]
 
+Name = TypeVar("Name", bound=Hashable)
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "torch", "numba", "learning-dynamics")
 
@@ -56,14 +57,14 @@ def first_call(function: Callable[[], Any]) -> tuple[float, Any]:
     return clock() - start, value
 
 
-def interleave(functions: Mapping[str, Callable[[], Any]], runs: int) -> dict[str, float]:
+def interleave(functions: Mapping[Name, Callable[[], Any]], runs: int) -> dict[Name, float]:
     """Median seconds of each function over `runs` rounds that call each of them once.
 
     Turns taken one after the other spread a disturbance of the machine over all. Every second
     round goes backwards, so that nobody always runs in the wake of the same neighbour. Compile
     before with `first_call`.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    seconds: dict[Name, list[float]] = {name: [] for name in functions}
     for run in range(runs):
         names = list(functions) if run % 2 == 0 else list(reversed(functions))
         for name in names:

@@ -10,6 +10,7 @@ from learning_dynamics.report.claims import Claim
 __all__ = ["Forecast"]
 
 UNFINISHED = 0.25  # least share of its work that a running claim is taken to have left
+KNOWN = 60.0  # recorded seconds that count as finished at pace one before any claim is
 
 
 @dataclass(eq=False)
@@ -17,7 +18,8 @@ class Forecast:
     """Which claims of a report are done, running and waiting, and when all will be done.
 
     A claim is expected to take its recorded seconds times the pace, which is the time that the
-    finished claims of this run took over the time recorded for them (one before the first of them).
+    finished claims of this run took over the time recorded for them, `KNOWN` seconds at pace one
+    included: the first claim is the shortest, and mostly waits for its process to start.
 
     Attributes:
         waiting: claims in the order in which they will start.
@@ -65,8 +67,8 @@ class Forecast:
             for claim, begun in self._started.values()
             if now - begun > claim.seconds
         ]
-        recorded = self._recorded + sum(seconds for seconds, _ in late)
-        return (self._taken + sum(taken for _, taken in late)) / recorded if recorded else 1.0
+        recorded = KNOWN + self._recorded + sum(seconds for seconds, _ in late)
+        return (KNOWN + self._taken + sum(taken for _, taken in late)) / recorded
 
     def left(self) -> float:
         """Seconds until the last claim ends: the waiting ones start in turn where one has ended."""

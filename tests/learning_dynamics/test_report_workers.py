@@ -145,8 +145,12 @@ def test_time_that_is_left_follows_the_pace_of_this_run():
     assert forecast.left() == pytest.approx(60)
     now[0] = 20.0  # twice as slow as recorded
     forecast.end(a)
-    assert forecast.left() == pytest.approx(100)  # b until 120; c until 80
+    pace = (20 + 60) / (10 + 60)  # one short claim says little
+    assert forecast.left() == pytest.approx(60 * pace - 20)
     assert forecast.pending == ["a/b", "a/c"]
+    now[0] = 6000.0  # b takes long, which says much
+    forecast.end(b)
+    assert forecast.left() == pytest.approx(30 * (6020 + 60) / (70 + 60))
 
 
 THREADS = """

@@ -14,6 +14,7 @@ from diffusion_theory.inputs import ALPHA_BAR, MixedCumulant, NoiseLevel
 from diffusion_theory.latents import Gaussian
 from diffusion_theory.learners import Target, TiedDenoiser
 from diffusion_theory.theory.loss import pair_nodes
+from learning_dynamics import short_text
 from learning_dynamics.model.latent import Latent
 from learning_dynamics.pytrees import configuration, is_traced
 from learning_dynamics.random import check_key
@@ -128,6 +129,8 @@ class CloneLosses(NamedTuple):
 
     values: dict[str, Array]
     errors: dict[str, Array]
+
+    __repr__ = short_text.represent
 
 
 def clone_losses(

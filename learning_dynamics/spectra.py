@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.validation import (
     finite_array,
     non_negative,
@@ -40,6 +41,8 @@ class DataSpectrum(NamedTuple):
     mean: Array  # (d,)
     spectrum: Array  # (r,), largest first
     basis: Array  # (d, r), eigenvectors as columns
+
+    __repr__ = short_text.represent
 
 
 def power_law(dimension: int, exponent: float, *, trace: float | None = None) -> Array:

@@ -15,7 +15,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics import random
+from learning_dynamics import random, short_text
 from learning_dynamics.compilation import compiled
 from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.images.patches import generator
@@ -103,6 +103,8 @@ class LatentLaw:
     basis: NDArray[np.float64] = None  # type: ignore[assignment]
     latents: str = "gaussian"
 
+    __repr__ = short_text.represent
+
     def __post_init__(self) -> None:
         leaf: object = self.spectrum
         if isinstance(leaf, jax.Array | jax.core.Tracer):
@@ -162,6 +164,8 @@ class EmpiricalLaw:
     mean: NDArray[np.float64]
     basis: NDArray[np.float64]
     fourth: float
+
+    __repr__ = short_text.represent
 
     @classmethod
     def of(cls, data: ArrayLike) -> "EmpiricalLaw":

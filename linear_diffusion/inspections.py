@@ -76,8 +76,8 @@ def finite_samples(samples: Samples, key: jax.Array) -> Findings:
         reason = (
             "the theory is that of data whose whitened rows have nearly equal norms, such as "
             "Gaussian data or independent coordinates of any law. Here the contrast of whole rows "
-            f"fluctuates: E|y|⁴ / (d (d + 2)) − 1 is {subsample.contrast:.2g}, and the limit of "
-            f"the claim is {UNIVERSAL:g}."
+            f"fluctuates: in the {d} leading directions E|y|⁴ / (d (d + 2)) − 1 with its error is "
+            f"{subsample.contrast:.2g}, and the limit of the claim is {UNIVERSAL:g}."
         )
         return Findings(numbers, (), [(each, reason) for each in compared], panels, (), notes)
     return Findings(numbers, compared, (), panels, (), notes)
@@ -95,7 +95,11 @@ def _at_hand(spectrum: Array, rows: int) -> tuple[list[Number], list[str]]:
         _number("predicted training loss", losses.train, at),
         _number("predicted test loss", losses.test, at),
         _number("loss of the best linear denoiser", losses.bayes, "at N = ∞"),
-        _number("best ridge", best.ridge, f"of least forward divergence, N = {rows}"),
+        _number(
+            "best ridge",
+            best.ridge,
+            f"of least forward divergence, N = {rows}, all {d} directions; theory",
+        ),
         _number("forward divergence at the best ridge", best.kl, f"nats in all {d} directions"),
         _number("reverse divergence there", reverse, "nats"),
     ]
@@ -111,12 +115,14 @@ def _at_hand(spectrum: Array, rows: int) -> tuple[list[Number], list[str]]:
     doubled = sizes[test >= 2 * losses.bayes.values]
     numbers.append(
         Number("transition from memorising to generalising", d, None,
-               f"N = number of directions; N = {rows} is {rows / d:.3g} times that")
+               f"N = d, the number of all directions that vary; N = {rows} is {rows / d:.3g} times "
+               "that")
     )  # fmt: skip
     if doubled.size:
         numbers.append(
             Number("N at which the test loss is twice the best", float(doubled[-1]),
-                   float(0.04 * doubled[-1]), "error: spacing of the grid of sizes")
+                   float(0.04 * doubled[-1]),
+                   f"in all {d} directions, from their spectrum; error: spacing of the grid")
         )  # fmt: skip
     return numbers, notes
 

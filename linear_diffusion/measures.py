@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 from numpy.typing import NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.validation import reject
 
 __all__ = [
@@ -76,6 +77,8 @@ class Neighbours(NamedTuple):
     training_cosine: jax.Array  # largest cosine to the training set, (count,)
     fresh_cosine: jax.Array  # largest cosine to a fresh set of equal size, (count,)
     distance_ratio: jax.Array  # first over second smallest distance to the training set, (count,)
+
+    __repr__ = short_text.represent
 
 
 def nearest_neighbours(

@@ -20,7 +20,7 @@ import optax
 from flax import nnx
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics import random
+from learning_dynamics import random, short_text
 from learning_dynamics.noise_schedule import NoiseLevels, noise_levels
 from learning_dynamics.pytrees import configuration, static
 from learning_dynamics.training import Convolution, train
@@ -145,6 +145,8 @@ class Learned(NamedTuple):
     )
     weights: Array  # W of the linear denoiser, (sets, d, d)
     bias: Array  # b, (sets, d)
+
+    __repr__ = short_text.represent
 
 
 @configuration

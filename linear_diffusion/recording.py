@@ -9,6 +9,7 @@ import jax
 from jax import lax
 from numpy.typing import ArrayLike
 
+from learning_dynamics import short_text
 from learning_dynamics.noise_schedule import NoiseSchedule, noise_levels
 from learning_dynamics.validation import reject
 from linear_diffusion.learners import Denoiser, denoiser_losses
@@ -29,6 +30,8 @@ class GeneratedLaw(NamedTuple):
 
     mean: jax.Array  # (observations, d)
     covariance: jax.Array  # (observations, d, d)
+
+    __repr__ = short_text.represent
 
 
 def _denoisers(weights: jax.Array, bias: jax.Array, alpha_bar: ArrayLike) -> Denoiser:

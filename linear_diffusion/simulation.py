@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics import random
+from learning_dynamics import random, short_text
 from learning_dynamics.compilation import compiled
 from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.loop import MOST_STEPS
@@ -62,6 +62,8 @@ class SampleModes(NamedTuple):
     variance: Array  # eigenvalues of Sigma_hat, (replicas, sizes, d)
     mean_error: Array  # v_i . (mu_hat - mu), (replicas, sizes, d)
     overlap: Array  # v_i . e_k with the eigenvectors e_k of Sigma, (replicas, sizes, d, d)
+
+    __repr__ = short_text.represent
 
     @property
     def signal(self) -> Array:

@@ -15,6 +15,7 @@ from diffusion_theory.theory.contrast import contrast, smooth_nodes
 from diffusion_theory.theory.exponent import growth, signal_form
 from diffusion_theory.theory.flow import overlap_velocity
 from diffusion_theory.theory.loss import gradient_norm
+from learning_dynamics import short_text
 from learning_dynamics.validation import between, finite_array, reject
 
 __all__ = ["EscapeLaw", "escape_law", "gradient_covariance"]
@@ -64,6 +65,8 @@ class EscapeLaw(NamedTuple):
     direction: Array
     deviation: float
     constant: float
+
+    __repr__ = short_text.represent
 
     def quantile(self, level: ArrayLike, dimension: ArrayLike) -> Array:
         """Quantiles of n* / d; level and dimension broadcast."""

@@ -14,6 +14,7 @@ from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.latents import Gaussian
 from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.theory.contrast import Contrast, contrast, smooth_nodes
+from learning_dynamics import short_text
 from learning_dynamics.model.latents import StudentT
 from learning_dynamics.validation import finite_array, positive_integer, reject
 
@@ -36,6 +37,8 @@ class LossTerms(NamedTuple):
     loss: float
     gradient: Array
     norm: float
+
+    __repr__ = short_text.represent
 
 
 def pair_nodes(inputs: MixedCumulant) -> tuple[Array, Array, Array]:

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
+from learning_dynamics.evidence.comparison_text import WEAK, percent
 from learning_dynamics.evidence.drawing import GREY, Dashes, series_style
 from learning_dynamics.evidence.measurement import component_names
 
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
 __all__ = [
     "LETTER",
     "draw_levels",
+    "draw_numerical_error",
     "fit_logarithmic",
+    "is_inexact",
     "name_ticks",
     "residual_panel",
     "series_handles",
     "smooth_lines",
+    "spans_decades",
 ]
 
 Array = NDArray[np.float64]
@@ -61,6 +65,26 @@ def draw_levels(
                 alpha=0.16,
                 lw=0,
             )
+
+
+def is_inexact(item: "Comparison") -> bool:
+    """Whether bars of a theory's own error are drawn."""
+    theory = item.predicted
+    return bool(np.any(_large(theory.values, theory.numerical_error, item.measured.standard_error)))
+
+
+def _large(values: Array, error: Array, seen: Array) -> NDArray[np.bool_]:
+    """Where a theory's own error is above that of the simulation, and visible."""
+    return np.asarray(error > np.maximum(seen, 0.02 * np.abs(values)))
+
+
+def draw_numerical_error(axes: Axes, x: Array, drawn: dict[str, Array], index: int) -> None:
+    """Bars of the theory's own error where it is large."""
+    values, error, seen = (drawn[kind][index] for kind in ("predicted", "numerical", "error"))
+    large = _large(values, error, seen)
+    if large.any():
+        ends = values[large] - error[large], values[large] + error[large]
+        axes.vlines(x[large], *ends, color=series_style(index).colour, alpha=0.4, lw=4, zorder=1)
 
 
 def fit_logarithmic(axes: Axes, table: dict[str, Array], shown: list[Array]) -> None:
@@ -116,14 +140,16 @@ def residual_panel(axes: Axes, comparison: "Comparison", x: Array, residual: Arr
             )
     lost, drawn = int(np.max(comparison.measured.lost)), comparison.measured.replicas
     bias = f"beyond the allowed bias {comparison.predicted.bias_order}; "
+    weak = np.isfinite(comparison.catches) and comparison.catches > WEAK
     axes.set_title(
-        f"{bias if comparison.predicted.bias_order else ''}shaded: accepted, "
-        f"±{critical:.2g}" + (f"; up to {lost} of {drawn} replicas lost" if lost else ""),
+        f"{bias if comparison.predicted.bias_order else ''}shaded: accepted, ±{critical:.2g}"
+        + (f"; up to {lost} of {drawn} replicas lost" if lost else "")
+        + (f"; weak: catches {percent(comparison.catches)}" if weak else ""),
         fontsize=8.5,
         color="#444444",
         loc="left",
     )
-    axes.set_ylabel("residual\n(standard errors)", fontsize=9)
+    axes.set_ylabel("residual\n(combined errors)", fontsize=9)
 
 
 def smooth_lines(theory: Any, times: Array, logarithmic: bool) -> tuple[Array, dict[str, Array]]:
@@ -163,6 +189,15 @@ def smooth_lines(theory: Any, times: Array, logarithmic: bool) -> tuple[Array, d
         labels = component_names(name, mean.shape[2:])
         lines |= dict(zip(labels, mean.reshape(dense.size, -1).T, strict=True))
     return dense, lines
+
+
+def spans_decades(*arrays: Array) -> bool:
+    """Whether positive numbers ask for a logarithmic axis."""
+    values = np.concatenate([np.ravel(array) for array in arrays])
+    values = values[np.isfinite(values)]
+    if values.size == 0 or values.min() <= 0:
+        return False
+    return bool(np.log10(values.max() / values.min()) > 1.5)
 
 
 def series_handles(labels: Sequence[str]) -> list[Any]:

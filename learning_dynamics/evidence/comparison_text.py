@@ -12,9 +12,12 @@ from learning_dynamics import short_text
 if TYPE_CHECKING:  # imported where it is used: the command line must start fast
     from learning_dynamics.evidence.comparison import Comparison, Comparisons
 
-__all__ = ["about_comparison", "about_comparisons", "bundle"]
+__all__ = ["WEAK", "about_comparison", "about_comparisons", "bundle", "percent"]
 
-_HEAD = ("theory", "verdict", "largest residual", "accepted", "at", "allowed bias", "lost")
+_HEAD = (
+    "theory", "verdict", "largest residual", "accepted", "at", "catches", "allowed bias", "lost",
+)  # fmt: skip
+WEAK = 0.1  # relative error of the theory above which a pass says little when it is not caught
 _COLOUR = {"pass": "#00805A", "fail": "#C1440E"}
 
 
@@ -47,8 +50,8 @@ def _row(item: "Comparison") -> str:
     worst = item.summary()
     cells = [
         item.predicted.label, item.verdict, f"{abs(worst['residual']):.3g}",
-        f"{item.critical:.3g}", _place(worst["at"]), item.predicted.bias_order,
-        str(worst["lost_replicas"]),
+        f"{item.critical:.3g}", _place(worst["at"]), percent(item.catches),
+        item.predicted.bias_order, str(worst["lost_replicas"]),
     ]  # fmt: skip
     texts = [f"<td>{escape(cell)}</td>" for cell in cells]
     texts[1] = f'<td style="color:{_COLOUR[item.verdict]}"><b>{item.verdict}</b></td>'
@@ -65,6 +68,7 @@ def about_comparison(item: "Comparison") -> tuple[str, short_text.Rows]:
         "allowed bias": item.predicted.bias_order,
         "points": f"{item.measured.values.size}, quantity: {item.quantity}",
         "residual": f"at most {size:.3g} of {item.critical:.3g} accepted, at {place}",
+        "catches": power(item),
         "lost": f"up to {lost} replicas" if lost else "",
     }
 
@@ -78,13 +82,38 @@ def about_comparisons(result: "Comparisons") -> tuple[str, short_text.Rows]:
         size = abs(float(item.residual[item.worst]))
         rows[f"theory {i}"] = (
             f"{item.verdict}: {item.predicted.label}, residuals at most {size:.3g} of "
-            f"{item.critical:.3g} accepted"
+            f"{item.critical:.3g} accepted, catches {percent(item.catches)}"
         )
     more = len(items) - 9
     if more > 0:
         rows["more"] = f"{more}, of which {sum(i.verdict == 'fail' for i in items[9:])} fail"
     name = items[0].name
     return f"{name}: {result.verdict}" if name else result.verdict, rows
+
+
+def percent(share: float) -> str:
+    """A relative error as text."""
+    if not np.isfinite(share):
+        return "nothing"
+    return f"{100 * share:.2g} %" if share < 1 else f"{100 * share:.0f} %"
+
+
+def power(item: "Comparison") -> str:
+    """Which theories a comparison tells from the right one, and what limits it."""
+    if not np.isfinite(item.catches):
+        return "" if item.predicted.values.any() else "no relative error: the prediction is zero"
+    told = f"a theory that is off by {percent(item.catches)} everywhere"
+    if item.catches <= WEAK:
+        return told
+    kinds = {
+        "standard": np.hypot(item.measured.standard_error, item.measured.rounding),
+        "numerical": item.predicted.numerical_error,
+    }
+    sizes = {kind: float(np.median(error)) for kind, error in kinds.items()}
+    bias = float(np.median(item.predicted.bias))
+    largest = max(sizes, key=lambda kind: sizes[kind])
+    what = "allowed bias" if bias > item.critical * sizes[largest] else f"{largest} error"
+    return f"{told}: weak, because of the {what}"
 
 
 def _place(at: Mapping[str, Any]) -> str:

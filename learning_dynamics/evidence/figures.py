@@ -17,11 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 from learning_dynamics.evidence.comparison_panels import (
     LETTER,
     draw_levels,
+    draw_numerical_error,
     fit_logarithmic,
+    is_inexact,
     name_ticks,
     residual_panel,
     series_handles,
     smooth_lines,
+    spans_decades,
 )
 from learning_dynamics.evidence.drawing import (
     GREY,
@@ -266,7 +269,7 @@ def _overlay(
     )  # fmt: skip
     if logy is None:
         tables = [(c.measured.values, c.predicted.values) for c in comparisons]
-        logy = _spans_decades(*(array for pair in tables for array in pair))
+        logy = spans_decades(*(array for pair in tables for array in pair))
     for group, (main, *lower) in zip(table.groups, grid.T, strict=True):
         drawn: list[tuple[dict[str, Array], list[Array]]] = []
         for i, (comparison, below) in enumerate(zip(comparisons, lower, strict=True)):
@@ -315,13 +318,14 @@ def _draw(
             "error": comparison.measured.standard_error,
             "predicted": comparison.predicted.values,
             "bias": comparison.predicted.bias,
+            "numerical": comparison.predicted.numerical_error,
             "residual": comparison.residual,
         }.items()
     }
     lines = None if table.fine is None else (table.fine[0], table.fine[1][group])
     shown = [drawn["measured"], drawn["predicted"], *([] if lines is None else [lines[1]])]
-    logx = _spans_decades(positions) if logx is None and names is None else bool(logx)
-    logy = _spans_decades(*shown) if logy is None else logy
+    logx = spans_decades(positions) if logx is None and names is None else bool(logx)
+    logy = spans_decades(*shown) if logy is None else logy
     dense, smooth = positions, dict[str, Array]()
     if table.x == "time" and names is None and lines is None:
         dense, smooth = smooth_lines(comparison.theory, positions, logx)
@@ -329,6 +333,7 @@ def _draw(
     for i, label in enumerate([table.labels[j] if table.labels else "" for j in group]):
         if points:
             draw_simulation(main, positions, drawn["measured"][i], drawn["error"][i], index=i)
+        draw_numerical_error(main, positions, drawn, i)
         style: Any = {"index": i, "linestyle": dashes}
         if names is not None:
             draw_levels(main, positions, drawn["predicted"][i], drawn["bias"][i], i, dashes)
@@ -469,14 +474,6 @@ def _series_labels(
     ]
 
 
-def _spans_decades(*arrays: Array) -> bool:
-    values = np.concatenate([np.ravel(array) for array in arrays])
-    values = values[np.isfinite(values)]
-    if values.size == 0 or values.min() <= 0:
-        return False
-    return bool(np.log10(values.max() / values.min()) > 1.5)
-
-
 def _handles(compared: Sequence[Comparison], labels: list[str], split: bool) -> list[Any]:
     """Legend entries: what marker and line mean, then one entry per series."""
     comparison = compared[0]
@@ -487,6 +484,8 @@ def _handles(compared: Sequence[Comparison], labels: list[str], split: bool) -> 
     names = [comparison.measured.label, theories[0] if len(theories) == 1 else "theory above"]
     if len(labels) == 1:
         names = [f"{name}, {labels[0]}" for name in names]
+    if any(map(is_inexact, compared)):
+        names[1] += ", bars: numerical error"
     point: dict[str, Any] = {"marker": marker, "markeredgecolor": "white", "markeredgewidth": 0.6}
     handles: list[Any] = [
         Line2D([], [], color=colour, linestyle="none", label=names[0], **point),

@@ -187,7 +187,9 @@ def _from_rows(data: NDArray[Any], name: str, rng: np.random.Generator) -> Sampl
     still = int(np.sum(np.ptp(rows, axis=0) == 0))
     if still and still < d:
         notes.append(f"{still} of {d} features never vary and are left out.")
-    return Samples(name, _scaled(rows), None, None, (), tuple(notes))
+    rows, unit = _scaled(rows)
+    notes.append(_told(unit))
+    return Samples(name, rows, None, None, (), tuple(notes))
 
 
 def _from_images(data: ImageSet, name: str, rng: np.random.Generator) -> Samples:
@@ -239,7 +241,8 @@ def _from_images(data: ImageSet, name: str, rng: np.random.Generator) -> Samples
             f"The mean grey level of a row carries {100 * share:.3g} % of the variance; rows are "
             "taken without it."
         )
-    rows = _scaled(flat - level[:, None])
+    rows, unit = _scaled(flat - level[:, None])
+    notes.append(_told(unit, " (grey levels from 0 to 1)"))
     return Samples(name, rows, images, windows, shown, tuple(notes), labels)
 
 
@@ -259,14 +262,26 @@ def _distinct(rows: Array) -> tuple[NDArray[np.int64], list[str]]:
     return kept, [note]
 
 
-def _scaled(rows: Array) -> Array:
-    """Rows about their mean, with variance one on average over the directions that vary."""
+def _told(unit: float, grey: str = "") -> str:
+    """What turns the numbers of the page into those of the data as they were given."""
+    divided = f"Rows are divided by {unit:.4g}{grey}"
+    square = unit * unit
+    if not 0 < square < np.inf:  # units of which it is no number
+        return f"{divided}."
+    return (
+        f"{divided}: eigenvalues and ridges of this page times {square:.4g} are those of the data "
+        "as they were given."
+    )
+
+
+def _scaled(rows: Array) -> tuple[Array, float]:
+    """Rows with variance one on average over the directions that vary, and what divided them."""
     largest = np.abs(rows).max()
     small = rows / (largest if largest > 0 else 1.0)  # squares of large numbers overflow
     centre = small.mean(axis=0)
     centred = small - centre
     scale = np.sqrt(from_data(small).spectrum.mean())
-    return np.asarray(centred / scale)
+    return np.asarray(centred / scale), float(scale * (largest if largest > 0 else 1.0))
 
 
 def _windows(data: ImageSet, side: int, seed: int) -> Array:

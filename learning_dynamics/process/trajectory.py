@@ -160,6 +160,10 @@ class Trajectory:
         table, labels = self._table(quantities)
         coordinates = {"time": self.times, "quantity": np.asarray(labels)}
         label = f"{self.level}, N = {self.dimension}"
+        if self.attributes.get("optimiser"):  # a theory of plain steps may stand beside it
+            label += f", optimiser {self.attributes['optimiser']}"
+        if self.attributes.get("samples"):
+            label += f", {self.attributes['samples']} samples"
         return Measurement.from_replicas(
             table, coordinates, label=label, attributes=self.attributes,
             precision=self.attributes.get("precision"),

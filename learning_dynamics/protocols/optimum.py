@@ -129,7 +129,9 @@ class Optimum:
         )
         observe = {"objective": self.objective}
         limit = integrate(self._problem(constant), start=trajectory, observe=observe)
-        return compare(trajectory, limit, quantities=["objective"], name="objective")
+        return compare(
+            trajectory, limit, quantities=["objective"], name="objective", quantity="objective"
+        )
 
 
 def _shortly(array: Array) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import solve_ivp
 
+from learning_dynamics import short_text
 from learning_dynamics.validation import (
     finite_array,
     increasing_times,
@@ -30,6 +31,8 @@ class RegressionCurve(NamedTuple):
 
     test: Array
     training: Array
+
+    __repr__ = short_text.represent
 
 
 def regression_on_fixed_samples(

@@ -227,3 +227,25 @@ def test_a_quantity_without_spread_agrees_to_rounding_of_its_type():
     assert np.all(counts.rounding == 0)
     with pytest.raises(ValueError, match="precision"):
         Measurement.from_replicas(one, {"time": [1, 2, 3]}, precision="U3")
+
+
+def test_a_weak_pass_says_so_and_why():
+    times = np.linspace(0, 1, 4)
+    draws = np.exp(-times) + 0.01 * np.random.default_rng(0).normal(size=(16, 4))
+    measured = Measurement.from_replicas(draws, {"time": times}, label="simulation")
+    coarse = Prediction(1.3 * np.exp(-times), 0.5 * np.exp(-times), label="coarse")
+    weak = compare(measured, coarse)
+    assert weak.verdict == "pass"
+    assert weak.catches > 1
+    assert "weak, because of the numerical error" in repr(weak)
+    figure = weak.plot()
+    assert "weak: catches" in figure.axes[1].get_title(loc="left")
+    assert "bars: numerical error" in figure.legends[0].get_texts()[1].get_text()
+    sharp = compare(measured, Prediction(np.exp(-times), label="right"))
+    assert sharp.catches < 0.1
+    assert "weak" not in repr(sharp)
+    assert "weak" not in sharp.plot().axes[1].get_title(loc="left")
+    wide = compare(measured, Prediction(np.exp(-times), bias=0.5, bias_order="1/N", label="wide"))
+    assert "weak, because of the allowed bias" in repr(wide)
+    zero = compare(measured, Prediction(np.zeros(4), label="zero"))
+    assert "no relative error" in repr(zero)

@@ -1,6 +1,7 @@
 """The page about data of one's own: what goes in, what is kept, what it says."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import check_pages
@@ -117,6 +118,16 @@ def test_rows_are_scaled_to_variance_one_whatever_their_unit(scale):
     cov = np.cov((ROWS * [1.0, 3.0, 0.2]).T, bias=True)
     cov *= 3 / np.trace(cov)
     np.testing.assert_allclose(samples.spectrum.spectrum, np.linalg.eigvalsh(cov)[::-1], rtol=1e-9)
+    assert "Rows are divided by" in samples.notes[-1]
+    assert ("as they were given" in samples.notes[-1]) == (scale == 1)
+
+
+def test_the_page_tells_what_turns_its_ridges_into_those_of_the_data():
+    given = 0.3 * ROWS + 5
+    samples = as_samples(given)
+    factor = float(re.search(r"times (\S+) are those", samples.notes[-1]).group(1))
+    largest = np.linalg.eigvalsh(np.cov(given.T, bias=True))[-1]
+    np.testing.assert_allclose(samples.spectrum.spectrum[0] * factor, largest, rtol=1e-3)
 
 
 def test_repeated_rows_and_still_features_are_left_out_and_told():

@@ -7,6 +7,9 @@ import pytest
 
 import learning_dynamics as ld
 from learning_dynamics import short_text
+from learning_dynamics.spectra import from_data
+from linear_diffusion.data import EmpiricalLaw, LatentLaw
+from linear_diffusion.simulation import draw_modes
 from tests.learning_dynamics.results_of_each_kind import KINDS
 
 # what a person wants to know of each
@@ -118,3 +121,15 @@ def test_texts_of_arrays():
     assert short_text.extent(np.r_[np.arange(8.0), np.inf]).endswith("from 0 to 7, 1 not finite")
     assert short_text.largest({"a": np.zeros(2), "b": np.array([np.nan])}) == "at most nan (b)"
     assert short_text.largest({"a": np.zeros(0)}) == ""
+
+
+def test_data_and_their_spectra_are_shown_in_a_few_lines():
+    rows = np.random.default_rng(0).normal(size=(40, 5))
+    law = EmpiricalLaw.of(rows)
+    key = jax.random.key(0)
+    shown = [from_data(rows), law, LatentLaw(np.ones(5)), draw_modes(law, [8], replicas=2, key=key)]
+    for result in shown:
+        lines = repr(result).splitlines()
+        assert len(lines) <= 12
+        assert lines[0] == type(result).__name__
+        assert any(line.split()[0] == "spectrum" for line in lines[1:])

@@ -109,8 +109,8 @@ def distance_from_gaussian(samples: Samples, key: jax.Array) -> Findings:
                f"{CLONES} clones of as many rows and the same covariance"),
         Number("distance from the clones", float(apart), None, "in standard errors"),
         Number("spread of the contrast", excess, excess_error,
-               "E|y|⁴ / (d (d + 2)) − 1 for whitened rows y: 0 for a Gaussian, of order 1/d "
-               "for independent coordinates of any law"),
+               f"E|y|⁴ / (d (d + 2)) − 1 for whitened rows y in the d = {modes} leading "
+               "directions: 0 for a Gaussian, of order 1/d for independent coordinates of any law"),
     ]  # fmt: skip
     caption = (
         "Excess kurtosis along the eigenvectors of the covariance. Clones are Gaussian rows of the "

@@ -58,6 +58,8 @@ def test_unit_descent_is_the_plain_step(update, key):
     problem = committee(update=update, batch=2, **options)
     plain = ld.simulate(problem, key=key, **OPTIONS)
     moved = ld.simulate(problem, key=key, optimiser=PLAIN, **OPTIONS)
+    assert "optimiser" in moved.measurement().label  # not to be taken for plain steps
+    assert "optimiser" not in plain.measurement().label
     agree(moved, plain, 1e-5)
     assert "optimiser" not in plain.attributes
     assert "optimiser" in moved.attributes

@@ -160,8 +160,9 @@ class Trajectory:
         table, labels = self._table(quantities)
         coordinates = {"time": self.times, "quantity": np.asarray(labels)}
         label = f"{self.level}, N = {self.dimension}"
-        if self.attributes.get("optimiser"):  # a theory of plain steps may stand beside it
-            label += f", optimiser {self.attributes['optimiser']}"
+        optimiser = self.attributes.get("optimiser")
+        if optimiser is not None:  # a theory of plain steps may stand beside it
+            label += f", optimiser {optimiser or 'without memory'}"
         if self.attributes.get("samples"):
             label += f", {self.attributes['samples']} samples"
         return Measurement.from_replicas(

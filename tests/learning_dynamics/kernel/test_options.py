@@ -18,6 +18,7 @@ from learning_dynamics.model.options import (
     UNTRIED,
     UPDATES,
     go_together,
+    need,
     refusal,
     table,
 )
@@ -553,6 +554,27 @@ def test_refused_by_name(cell):
         call(Combination.of(update, option), level)
 
 
+NEEDS = [
+    (option, update, level)
+    for option in NAMED
+    for update in UPDATES
+    for level in LEVELS
+    if need(option, update, level)
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", [pytest.param(c, id="-".join(c)) for c in NEEDS])
+def test_refused_without_what_it_needs(cell):
+    option, update, level = cell
+    other, refused = need(*cell)
+    with pytest.raises(ValueError, match=f"Argument `{refused.argument}"):
+        call(Combination.of(update, option), level)
+    tried = [c for c, at in TRIED if at == level and c.update == update and option in c.options]
+    assert tried
+    assert all(other in c.options for c in tried)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", [pytest.param(c, id=f"{c[0]}-{c[1]}") for c in TRIED])
 def test_agrees_with_the_simulation(cell):
@@ -602,5 +624,6 @@ def test_the_table_has_every_row_and_reason():
     text = table()
     assert all(heading in text for heading in OPTIONS.values())
     assert all(refusal(*cell).reason in text for cell in REFUSED)
+    assert all(need(*cell)[1].reason in text for cell in NEEDS)
     widths = {line.replace("\\|", "").count("|") for line in text.splitlines() if "|" in line}
     assert widths == {len(LEVELS) + 2}

@@ -257,7 +257,7 @@ def _run(
 ) -> Run:
     population = setting.population
     return solve_path(
-        nodes, setting.starts, population.cast, population.noise, times, jnp.float64(tolerance),
+        nodes, setting.starts, population.moving, population.noise, times, jnp.float64(tolerance),
         jnp.float64(first_step), held=setting.held, watched=setting.watched,
         max_steps=setting.max_steps,
     )  # fmt: skip
@@ -282,7 +282,7 @@ def solve_traced(
     tolerances = np.append(np.full(count, tolerance), looser * tolerance)
     first_steps = np.append(np.full(count, _FIRST), _FIRST_LOOSER)
     paths = solve_transformable(
-        nodes, setting.starts, population.cast, population.noise, times,
+        nodes, setting.starts, population.moving, population.noise, times,
         jnp.asarray(tolerances), jnp.asarray(first_steps),
         held=setting.held, watched=setting.watched, max_steps=setting.max_steps, law=law,
     )  # fmt: skip

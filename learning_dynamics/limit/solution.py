@@ -133,7 +133,7 @@ def solve_limit(setting: Setting, times: Array, tolerance: float | None) -> Solu
     kinks = has_kinks(problem)
     jumps = kinks
     coarse = target.aim / 100
-    states = [jax.tree.map(lambda leaf: leaf[0], setting.starts)]
+    states = [jax.tree.map(lambda leaf: np.asarray(leaf)[0], setting.starts)]
     best: Solution | None = None
     best_size = np.inf
     points: int | None = target.first(problem)
@@ -221,7 +221,7 @@ def _solve_with(
         paths = [{name: np.mean([p[name] for p in paths], axis=0) for name in paths[0]}]
     size = int(rules[0].weights.size)
     index = max(int(np.sum(kept)) - 1, 0)
-    last = jax.tree.map(lambda leaf: leaf[0, index], runs[0].overlaps)
+    last = jax.tree.map(lambda leaf: np.asarray(leaf)[0, index], runs[0].overlaps)
     return Solution(
         times[kept], mean.value, mean.error, integrator, paths[0], kind,
         size * len(rules) if kind == "sobol" else size, points, steps, tolerance, end, diverges,

@@ -131,11 +131,11 @@ def _linear_regression(run: Run) -> tuple[ld.Comparison, ld.Comparison]:
         Teachers(1.0), Students(1.0), RATE / 2, label_noise=NOISE, momentum=MOMENTUM
     )
     start = ld.order_parameters(np.zeros((2, 2)), 0.5 * np.eye(2))
-    errors = []
-    for key in jax.random.split(run.key, 10 if run.quick else 100):
+    errors: list[Any] = []
+    for i in range(12 if run.quick else 120):
         seen = ld.simulate(
-            problem, dimension=SMALL, times=UPDATES / SMALL, replicas=REPLICAS, key=key,
-            level="overlaps", start=start,
+            problem, dimension=SMALL, times=UPDATES / SMALL, replicas=REPLICAS,
+            key=jax.random.fold_in(run.key, i), level="overlaps", start=start,
         ).values  # fmt: skip
         errors.append(np.sum(seen["norms"] - 2 * seen["signal"], axis=(-2, -1)) + 2)
     label = f"overlap chain, N = {SMALL}"

@@ -44,9 +44,7 @@ def lasting_rate(problem: Problem) -> float:
     return float(problem.learning_rate) / (1 - memory)
 
 
-def leading_form(
-    population: Population, state: Overlaps, order: int, most: float = np.inf
-) -> Form:
+def leading_form(population: Population, state: Overlaps, order: int, most: float = np.inf) -> Form:
     """L_k around a state without overlap, to the accuracy asked for relative to its size.
 
     Args:

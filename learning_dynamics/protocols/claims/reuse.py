@@ -160,7 +160,8 @@ def reuse_lowers_the_exponent(run: Run) -> Evidence:
 
 def _law(problem: ld.Problem, dimension: int, longest: float) -> RecoveryLaw:
     """Law of n* at N."""
-    law = overlap_law(problem, dimension, THRESHOLD, longest / dimension, points=2**12)
+    points = 2**10 if problem.repeats == 1 else 2**12  # of two steps it takes more
+    law = overlap_law(problem, dimension, THRESHOLD, longest / dimension, points=points)
     return RecoveryLaw(law.times * dimension, law.share, law.error)
 
 

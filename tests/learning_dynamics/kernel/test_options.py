@@ -352,13 +352,14 @@ def gram_spread(one):
 
     ds = -(rate / N) (2 lambda (s - 0.6) + gram noise): with x of variance lambda and t - 0.6 x, of
     variance 0.64 lambda, independent the slope 2 x (s x - t) has the variance
-    4 lambda^2 (0.64 + 2 (s - 0.6)^2) per dimension and sample.
+    4 lambda^2 (0.64 + 2 (s - 0.6)^2) per dimension and sample. Repeated steps add up: the gram noise
+    of all is the same.
     """
     groups = one.inputs.blocks(LARGE)
     sizes, variances = (np.array([getattr(g, n) for g in groups]).ravel().astype(float)
                         for n in ("size", "variances"))  # fmt: skip
     mean, square = (np.average(variances**power, weights=sizes) for power in (1, 2))
-    rate, time = float(one.parameter_rates["skip"]), np.linspace(0, 1, 1001)
+    rate, time = one.repeats * float(one.parameter_rates["skip"]), np.linspace(0, 1, 1001)
     fade = np.exp(-2 * rate * mean * time)
     noise = 4 * square * (0.64 + 2 * (0.3 * fade) ** 2) / one.batch
     return rate * np.trapezoid(np.exp(-4 * rate * mean * (1 - time)) * noise, time) ** 0.5

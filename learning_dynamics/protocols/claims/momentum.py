@@ -62,7 +62,7 @@ def mixture(field: jax.Array, share: Any) -> jax.Array:
         "rate eta / (1 - beta), in its drift and in its noise."
     ),
     source="derived here",
-    seconds=12,
+    seconds=7,
 )
 def momentum_is_a_larger_rate(run: Run) -> Evidence:
     """Overlaps of a soft committee against the limit, and linear regression at a small N."""

@@ -99,7 +99,7 @@ def _linearly(dimension: int) -> float:
         "order N^2 is found with a number of order N if every sample is used twice in a row."
     ),
     source="Dandi, Troiani, Arnaboldi, Pesce, Zdeborova and Krzakala (2024); laws derived here",
-    seconds=15,
+    seconds=9,
 )
 def reuse_lowers_the_exponent(run: Run) -> Evidence:
     """Exponents in N and medians of the samples to recovery, each with one and with two steps."""

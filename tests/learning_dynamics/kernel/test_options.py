@@ -352,8 +352,8 @@ def gram_spread(one):
 
     ds = -(rate / N) (2 lambda (s - 0.6) + gram noise): with x of variance lambda and t - 0.6 x, of
     variance 0.64 lambda, independent the slope 2 x (s x - t) has the variance
-    4 lambda^2 (0.64 + 2 (s - 0.6)^2) per dimension and sample. Repeated steps add up: the gram noise
-    of all is the same.
+    4 lambda^2 (0.64 + 2 (s - 0.6)^2) per dimension and sample. Repeated steps add up: they share
+    their gram noise.
     """
     groups = one.inputs.blocks(LARGE)
     sizes, variances = (np.array([getattr(g, n) for g in groups]).ravel().astype(float)

@@ -16,7 +16,7 @@ from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 MOMENTUM, RATE = 0.8, 0.2
 DIMENSION = 1000
 SMALL, NOISE, UPDATES = 20, 0.5, np.array([5, 10, 20, 40, 80])
-REPLICAS = 400  # of a run, of which linear regression has several: one program serves all
+REPLICAS = 400, 800  # of a run, quick and full; linear regression has several: one program
 BIAS = r"$2/N(1-\beta)$"
 
 
@@ -71,7 +71,7 @@ def momentum_is_a_larger_rate(run: Run) -> Evidence:
     start = ld.order_parameters([[0.3, 0.0], [0.0, 0.2]], [[0.5, 0.0], [0.0, 0.4]])
     times = np.array([0.25, 0.5, 1.0, 2.0, 4.0])
     trajectory = ld.simulate(
-        problem, dimension=DIMENSION, times=times, replicas=REPLICAS, key=run.key,
+        problem, dimension=DIMENSION, times=times, replicas=REPLICAS[not run.quick], key=run.key,
         level="overlaps", start=start,
     )  # fmt: skip
     names = ["signal", "norms"]
@@ -132,9 +132,9 @@ def _linear_regression(run: Run) -> tuple[ld.Comparison, ld.Comparison]:
     )
     start = ld.order_parameters(np.zeros((2, 2)), 0.5 * np.eye(2))
     errors: list[Any] = []
-    for i in range(12 if run.quick else 120):
+    for i in range(12 if run.quick else 60):
         seen = ld.simulate(
-            problem, dimension=SMALL, times=UPDATES / SMALL, replicas=REPLICAS,
+            problem, dimension=SMALL, times=UPDATES / SMALL, replicas=REPLICAS[not run.quick],
             key=jax.random.fold_in(run.key, i), level="overlaps", start=start,
         ).values  # fmt: skip
         errors.append(np.sum(seen["norms"] - 2 * seen["signal"], axis=(-2, -1)) + 2)

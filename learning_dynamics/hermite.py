@@ -1,4 +1,4 @@
-"""Probabilists' Hermite polynomials He_k and Gauss-Hermite quadrature, float64."""
+"""Probabilists' Hermite polynomials He_k and quadrature of normal variables, float64."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from learning_dynamics.validation import (
     reject,
 )
 
-__all__ = ["gauss_hermite", "hermite", "hermite_coefficients", "trapezoid"]
+__all__ = ["gauss_hermite", "hermite", "hermite_coefficients", "normal_rule", "trapezoid"]
 
 Array = NDArray[np.float64]
+_CUT = 9.5  # of the trapezoidal rule: what lies beyond weighs 1e-20
+_MOST_GAUSS = 40  # nodes from where on the trapezoidal rule converges faster
 
 
 @lru_cache(maxsize=64)
@@ -48,7 +50,7 @@ def trapezoid(step: float, dimensions: int = 1) -> tuple[Array, Array]:
     """Trapezoidal rule for standard normal variables: grid, shape (points, d), and weights.
 
     Its error is of order exp(-2 pi c / step) for integrands analytic in a strip of half-width c,
-    where Gauss-Hermite rules manage exp(-c (2 n)^(1/2)); step^2 at kinks. Cut off at 9.5.
+    where Gauss-Hermite rules manage exp(-2 c n^(1/2)); step^2 at kinks. Cut off at 9.5.
 
     Args:
         step: distance of neighbouring points.
@@ -59,7 +61,7 @@ def trapezoid(step: float, dimensions: int = 1) -> tuple[Array, Array]:
     """
     if not 0 < step <= 1:
         raise reject("step", "lie between 0 and 1", step)
-    half = int(9.5 / step)
+    half = int(_CUT / step)
     points = step * np.arange(-half, half + 1)
     weights = np.exp(-(points**2) / 2)
     weights = weights / weights.sum()
@@ -68,6 +70,24 @@ def trapezoid(step: float, dimensions: int = 1) -> tuple[Array, Array]:
     for _ in range(dimensions):
         mass = np.multiply.outer(mass, weights).ravel()
     return grid.reshape(-1, dimensions), mass
+
+
+def normal_rule(nodes: int) -> tuple[Array, Array]:
+    """The better rule of so many nodes for E f(g), g ~ N(0, 1): `gauss_hermite` or `trapezoid`.
+
+    Gauss-Hermite nodes, exact for polynomials, lie pi / n^(1/2) apart, those of the trapezoidal
+    rule 19 / (n - 1): with c as in `trapezoid` its error exp(-0.33 c n) is the smaller one from 40
+    nodes on. It integrates polynomials of degree ten to rounding then.
+
+    Raises:
+        ValueError: if `nodes` is no positive whole number.
+    """
+    count = positive_integer("nodes", nodes)
+    if count <= _MOST_GAUSS:
+        return gauss_hermite(count)
+    points = np.linspace(-_CUT, _CUT, count)
+    weights = np.exp(-(points**2) / 2)
+    return points, weights / weights.sum()
 
 
 def hermite(order: int, x: ArrayLike) -> Array:

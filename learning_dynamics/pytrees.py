@@ -15,6 +15,7 @@ __all__ = [
     "checked_if_concrete",
     "configuration",
     "is_traced",
+    "library_of",
     "number_path",
     "require_concrete",
     "require_configuration",
@@ -79,6 +80,11 @@ def require_configuration(argument: str, value: Any) -> None:
 def is_traced(value: Any) -> bool:
     """Whether a value is abstract (inside `jit` or `vmap`), so that it cannot be checked."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
+
+
+def library_of(array: Any) -> Any:
+    """`jax.numpy` for arrays of JAX, traced ones too, else `numpy`: it needs no program."""
+    return jnp if isinstance(array, jax.Array) else np
 
 
 def number_path(path: Any) -> str:

@@ -16,6 +16,7 @@ from learning_dynamics.tracking import track
 __all__ = ["best_method", "estimate", "evaluate_each"]
 
 _SETTLED = 3.0  # a method that is so many times worse than another is not tried again
+_PARTLY = 8.0  # what an error counts for, over the target, where only some rules are finite
 
 
 def evaluate_each(evaluate: Callable[[Nodes], Any], rules: list[Nodes]) -> list[Any]:
@@ -41,7 +42,8 @@ def estimate(
     """Evaluate on the rules of better and better quadratures until the target is met.
 
     Where more than one method is worth trying (`methods_for`) the error of each is measured, the
-    best result is kept, and a method much worse than another is dropped.
+    best result is kept, and a method much worse than another is dropped. Results that are finite
+    under some rules and not under others ask for more points: few of them may let a path diverge.
 
     Args:
         problem: declares the latents.
@@ -66,10 +68,13 @@ def estimate(
             rules, kind = expectation_nodes(
                 problem, points=points, method=method, fields=fields, kinks=kinks
             )
-            result = combine(evaluate_each(evaluate, rules), kind, points)
-            trials[method], _ = excess(result, target.aim)
-            if best is None or trials[method] < best_excess:
-                best, best_excess = result, trials[method]
+            results = evaluate_each(evaluate, rules)
+            result = combine(results, kind, points)
+            size, _ = excess(result, target.aim)
+            if best is None or size < best_excess:
+                best, best_excess = result, size
+            some = size == np.inf and any(_finite(each) for each in results)
+            trials[method] = _PARTLY if some else size
             if best_excess <= 1 and target.points is None:
                 break
         smallest = min(trials.values())
@@ -78,6 +83,11 @@ def estimate(
     assert best is not None
     target.check(caller, best)
     return best
+
+
+def _finite(result: Any) -> bool:
+    """Whether all arrays are finite."""
+    return all(bool(np.all(np.isfinite(leaf))) for leaf in jax.tree.leaves(result))
 
 
 def best_method(

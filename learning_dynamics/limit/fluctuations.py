@@ -229,7 +229,7 @@ def _traced(
     def one(nodes: Nodes) -> Any:
         return solve(
             equation, nodes, times, jnp.float64(tolerance), law=derivatives == "law",
-            differentiable=True,
+            derivatives="both",
         )[0]  # fmt: skip
 
     tau: Any = times

@@ -72,7 +72,7 @@ def acceleration(problem: Problem, noise: LimitNoise, motion: Motion, m: Moments
         force = force - radial[:, None] * signal
         turn = turn - (radial[:, None] * unit)[None]
     with_velocity = exact(turn, _transposed(cross))
-    spread = (noise.fractions * noise.variances)[:, None, None] * m.step[None] / problem.batch
+    spread = noise.step_sizes[:, None, None] * m.step[None]
     d_signal, d_blocks = motion.signal, cross + _transposed(cross)
     d_cross = speed - friction * cross - eta * exact(turn, blocks)
     d_speed = -2 * friction * speed - eta * (with_velocity + _transposed(with_velocity))

@@ -188,7 +188,7 @@ def _distinct(starts: Overlaps) -> tuple[Overlaps, NDArray[np.int64]]:
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(starts)]
     rows = np.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
     _, first, place = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    return jax.tree.map(lambda leaf: leaf[first], starts), place.ravel()
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[first], starts), place.ravel()
 
 
 def _has_shift(simulated: Trajectory | None, blocks: float = np.inf) -> bool:

@@ -18,7 +18,7 @@ from learning_dynamics.limit.finite_size import drift_of_one_update, residual_no
 from learning_dynamics.limit.moments import mean, over_chunks, samples
 from learning_dynamics.limit.nodes import CHUNK, Nodes
 from learning_dynamics.limit.noise import LimitNoise
-from learning_dynamics.limit.paths import solve_along, units_of
+from learning_dynamics.limit.paths import Modes, solve_along, units_of
 from learning_dynamics.limit.population import Population, chunked
 from learning_dynamics.limit.velocity import flow, observed, velocity
 from learning_dynamics.model.overlaps import Overlaps
@@ -135,18 +135,18 @@ def solve(
     tolerance: jax.Array,
     *,
     law: bool,
-    differentiable: bool = False,
+    derivatives: Modes = "none",
 ) -> Any:
     """(Covariance, spread, shift) at the times, the end, whether it was reached, and the growth."""
     population, start, sigma, held, watched, layout = equation
     return _solve(
         nodes, start, population.cast, population.noise, jnp.asarray(sigma, jnp.float64), times,
         tolerance, held=held, watched=watched, layout=layout, law=law,
-        differentiable=differentiable,
+        derivatives=derivatives,
     )  # fmt: skip
 
 
-@partial(compiled, static_argnames=("held", "watched", "layout", "law", "differentiable"))
+@partial(compiled, static_argnames=("held", "watched", "layout", "law", "derivatives"))
 def _solve(
     nodes: Nodes,
     start: Overlaps,
@@ -160,7 +160,7 @@ def _solve(
     watched: Any,
     layout: Layout,
     law: bool,
-    differentiable: bool,
+    derivatives: Modes,
 ) -> Any:
     x0, unravel = ravel_pytree(start)
     dot = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
@@ -242,7 +242,7 @@ def _solve(
     unit = ravel_pytree(units_of(start))[0]
     units = (unit, unit[:, None] * unit[None], unit)
     solution = solve_along(
-        rate, state, times, tolerance, 1e-3, MOST_STEPS, differentiable, units=units,
+        rate, state, times, tolerance, 1e-3, MOST_STEPS, derivatives, units=units,
         jumps=corners(problem),
     )  # fmt: skip
     path, last = solution.ys

@@ -22,12 +22,14 @@ class LimitNoise(NamedTuple):
         variances: lambda_b, shape (blocks,).
         signal_weights: weights of the signal axes in the loss's second argument, shape (r,).
         block_weights: those of the blocks, shape (blocks,).
+        step_sizes: (N_b / N) lambda_b / batch, what the noise of the steps is multiplied by.
     """
 
     fractions: jax.Array
     variances: jax.Array
     signal_weights: jax.Array
     block_weights: jax.Array
+    step_sizes: jax.Array
 
 
 def limit_noise(problem: Problem, dimension: int | None) -> LimitNoise:
@@ -58,12 +60,14 @@ def _noise_at(problem: Problem, dimension: int | None, dtype: Any = np.float64) 
     weights: Any = np.ones(r)
     if problem.learner.normaliser != "weights":
         weights = problem.inputs.signal_variances()
-    parts: Any = [g.variances for g in groups]
-    if is_traced((parts, weights)):
-        variances: Any = jnp.concatenate([jnp.asarray(v, dtype) for v in parts])
+    given: Any = [g.variances for g in groups]
+    if is_traced((given, weights)):
+        variances: Any = jnp.concatenate([jnp.asarray(v, dtype) for v in given])
     else:
-        variances = np.concatenate([np.asarray(v, np.float64) for v in parts])
+        variances = np.concatenate([np.asarray(v, np.float64) for v in given])
     blocks = np.ones(fractions.shape)
     if problem.learner.normaliser != "weights":
         blocks = variances
-    return LimitNoise(*(jnp.asarray(a, dtype) for a in (fractions, variances, weights, blocks)))
+    sizes = fractions * variances / problem.batch
+    parts = (fractions, variances, weights, blocks, sizes)
+    return LimitNoise(*(jnp.asarray(part, dtype) for part in parts))

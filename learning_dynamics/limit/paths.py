@@ -1,7 +1,10 @@
 """Solutions of the limit's differential equation under one quadrature rule."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -19,7 +22,26 @@ from learning_dynamics.model.overlaps import Overlaps
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.model.rates import at_time, corners
 
-__all__ = ["Run", "solve_along", "solve_path", "solve_transformable", "units_of"]
+__all__ = ["Modes", "Run", "forward_mode", "solve_along", "solve_path", "solve_transformable"]
+__all__ += ["units_of"]
+
+Modes = Literal["none", "forward", "both"]
+_ADJOINTS = {
+    "none": diffrax.RecursiveCheckpointAdjoint,
+    "forward": diffrax.ForwardMode,
+    "both": diffrax.DirectAdjoint,
+}
+_modes: ContextVar[Modes] = ContextVar("modes", default="both")
+
+
+@contextmanager
+def forward_mode() -> Iterator[None]:
+    """Within, derivatives of solutions are traced for forward mode alone: in half the time."""
+    before = _modes.set("forward")
+    try:
+        yield
+    finally:
+        _modes.reset(before)
 
 
 def units_of(start: Overlaps) -> Overlaps:
@@ -59,7 +81,7 @@ def solve_along(
     tolerance: jax.Array,
     first_step: jax.Array | float,
     max_steps: int,
-    differentiable: bool,
+    derivatives: Modes,
     *,
     units: Any,
     jumps: jax.Array | None = None,
@@ -74,7 +96,7 @@ def solve_along(
         tolerance: relative, and absolute in these units.
         first_step: over the last time.
         max_steps: bound on the steps; the solution is not finite from where they end.
-        differentiable: whether both modes of differentiation must pass.
+        derivatives: modes of differentiation that must pass.
         jumps: times at which the right-hand side is not smooth; steps end there.
     """
     span = jnp.maximum(times[-1], 1e-12)
@@ -98,13 +120,13 @@ def solve_along(
         saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
         max_steps=max_steps,
         throw=False,
-        adjoint=diffrax.DirectAdjoint() if differentiable else diffrax.RecursiveCheckpointAdjoint(),
+        adjoint=_ADJOINTS[derivatives](),
     )
     ys = [jax.tree.map(lambda a, unit: a * unit[None], y, units) for y in solution.ys]
     return eqx.tree_at(lambda s: s.ys, solution, ys)
 
 
-@partial(compiled, static_argnames=("held", "watched", "max_steps", "differentiable", "law"))
+@partial(compiled, static_argnames=("held", "watched", "max_steps", "derivatives", "law"))
 def solve_path(
     nodes: Nodes,
     starts: Overlaps,
@@ -117,13 +139,12 @@ def solve_path(
     held: frozenset[str],
     watched: Any,
     max_steps: int,
-    differentiable: bool = False,
+    derivatives: Modes = "none",
     law: bool = False,
 ) -> Run:
     """Solutions from all starts, observed at the times.
 
-    The derivative is that of the steps taken; `differentiable` allows both modes, and costs about
-    twice the time.
+    The derivative is that of the steps taken; allowing both modes costs about twice the time.
     """
     heavy = isinstance(problem.momentum, HeavyBall)
 
@@ -141,7 +162,7 @@ def solve_path(
     def one(start: Overlaps) -> Run:
         first: Any = resting(problem, start) if heavy else start
         solution = solve_along(
-            field, first, times, tolerance, first_step, max_steps, differentiable,
+            field, first, times, tolerance, first_step, max_steps, derivatives,
             units=units_of_motion(first) if heavy else units_of(first), jumps=corners(problem),
         )  # fmt: skip
         path, last = (y.weights if heavy else y for y in solution.ys)
@@ -176,13 +197,13 @@ def solve_transformable(
     the other, each with its own steps. Derivatives are those of the other loop.
     """
 
-    def solve(differentiable: bool, nodes: Nodes, *given: Any) -> dict[str, jax.Array]:
+    def solve(derivatives: Modes, nodes: Nodes, *given: Any) -> dict[str, jax.Array]:
         *shared, tolerances, first_steps = given
 
         def one(rule: tuple[Nodes, jax.Array, jax.Array]) -> dict[str, jax.Array]:
             nodes, *accuracy = rule
             given: Any = (nodes, *shared, *accuracy)
-            return solve_path(*given, differentiable=differentiable, law=law, **static).observed
+            return solve_path(*given, derivatives=derivatives, law=law, **static).observed
 
         return jax.lax.map(one, (nodes, tolerances, first_steps))
 
@@ -196,12 +217,12 @@ def solve_transformable(
             values = leaves.copy()
             for place, number in zip(moving, numbers, strict=True):
                 values[place] = number
-            return solve(True, *jax.tree.unflatten(structure, values))
+            return solve(_modes.get(), *jax.tree.unflatten(structure, values))
 
         chosen = [leaves[i] for i in moving], [directions[i] for i in moving]
         return jax.jvp(of_moving, *chosen)
 
-    values = jax.custom_jvp(jax.custom_batching.sequential_vmap(partial(solve, False)))
+    values = jax.custom_jvp(jax.custom_batching.sequential_vmap(partial(solve, "none")))
     values.defjvp(derivative, symbolic_zeros=True)
     observed: dict[str, jax.Array] = values(
         nodes, starts, problem, noise, times, tolerances, first_steps

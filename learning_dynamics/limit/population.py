@@ -22,7 +22,7 @@ from learning_dynamics.limit.quadrature import expectation_nodes, fewest_points,
 from learning_dynamics.limit.starts import starting_points
 from learning_dynamics.limit.velocity import velocity
 from learning_dynamics.model.overlaps import Overlaps
-from learning_dynamics.model.problem import Problem
+from learning_dynamics.model.problem import Problem, changed
 from learning_dynamics.model.rates import with_mean_rates
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import reject
@@ -69,6 +69,8 @@ class Population:
         dimension: as given.
         target: accuracy of all averages.
         cast: the problem with all numbers in float64.
+        moving: the same for the velocity of the limit, where a batch is a number of `noise` alone
+            unless steps are repeated.
         noise: noise blocks.
         summed: what a quadrature sums over, see `quadrature_problem`.
         traced: whether numbers are traced.
@@ -104,6 +106,9 @@ class Population:
         with jax.enable_x64(True):
             self.noise: LimitNoise = limit_noise(problem, dimension)
             self.cast: Problem = problem.cast(jnp.float64)
+            self.moving: Problem = self.cast
+            if problem.repeats == 1 and problem.batch > 1:
+                self.moving = changed(self.cast, batch=1)
         self.summed = quadrature_problem(problem)
 
     def aiming_at(self, target: Target) -> "Population":
@@ -190,7 +195,7 @@ class Population:
         self, nodes: Nodes, overlaps: Overlaps, held: frozenset[str], end: Any = 0.0
     ) -> Overlaps:
         """Right-hand side of the limit under one rule, of rates averaged over [0, end]."""
-        average = with_mean_rates(self.cast, end)
+        average = with_mean_rates(self.moving, end)
         return velocity_at(average, self.noise, chunked(nodes), overlaps, held=held)
 
     def losses(self, nodes: Nodes, overlaps: Overlaps) -> jax.Array:

@@ -38,6 +38,7 @@ Kind = Literal["tensor", "sobol"]
 _CUT, _FINE_CUT = 1e-18, 1e-26  # corners of the grid; what the cut costs shows in the change
 _FEWEST, _FEWEST_AT_KINKS = 6, 12  # tensor nodes per variable below which Sobol points are better
 _PLENTY = 25  # and above which nothing is gained by asking
+_MOST = 250  # nodes of a rule for one variable; two normal ones take as many as there may be
 _SCRAMBLES = 8
 
 
@@ -83,7 +84,9 @@ def expectation_nodes(
     if method == "tensor":
         if fixed > budget:
             raise reject("points", f"be at least {fixed}, the declared nodes", budget)
-        fine = max(2, min(fine, 250))
+        normal = all(isinstance(v, Normal) for v in single if v.nodes is None)
+        most = max(_MOST, math.isqrt(budget)) if normal else _MOST
+        fine = max(2, min(fine, most))
         counts: tuple[int, ...] = (fine, fine, fine)
         if free:
             counts = (fine, fine - 1, max(1, int(0.7 * fine)))

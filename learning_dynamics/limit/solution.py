@@ -133,7 +133,7 @@ def solve_limit(setting: Setting, times: Array, tolerance: float | None) -> Solu
     kinks = has_kinks(problem)
     jumps = kinks
     coarse = target.aim / 100
-    states = [jax.tree.map(lambda leaf: leaf[0], setting.starts)]
+    states = [jax.tree.map(lambda leaf: np.asarray(leaf)[0], setting.starts)]
     best: Solution | None = None
     best_size = np.inf
     points: int | None = target.first(problem)
@@ -221,7 +221,7 @@ def _solve_with(
         paths = [{name: np.mean([p[name] for p in paths], axis=0) for name in paths[0]}]
     size = int(rules[0].weights.size)
     index = max(int(np.sum(kept)) - 1, 0)
-    last = jax.tree.map(lambda leaf: leaf[0, index], runs[0].overlaps)
+    last = jax.tree.map(lambda leaf: np.asarray(leaf)[0, index], runs[0].overlaps)
     return Solution(
         times[kept], mean.value, mean.error, integrator, paths[0], kind,
         size * len(rules) if kind == "sobol" else size, points, steps, tolerance, end, diverges,
@@ -257,7 +257,7 @@ def _run(
 ) -> Run:
     population = setting.population
     return solve_path(
-        nodes, setting.starts, population.cast, population.noise, times, jnp.float64(tolerance),
+        nodes, setting.starts, population.moving, population.noise, times, jnp.float64(tolerance),
         jnp.float64(first_step), held=setting.held, watched=setting.watched,
         max_steps=setting.max_steps,
     )  # fmt: skip
@@ -282,7 +282,7 @@ def solve_traced(
     tolerances = np.append(np.full(count, tolerance), looser * tolerance)
     first_steps = np.append(np.full(count, _FIRST), _FIRST_LOOSER)
     paths = solve_transformable(
-        nodes, setting.starts, population.cast, population.noise, times,
+        nodes, setting.starts, population.moving, population.noise, times,
         jnp.asarray(tolerances), jnp.asarray(first_steps),
         held=setting.held, watched=setting.watched, max_steps=setting.max_steps, law=law,
     )  # fmt: skip

@@ -122,7 +122,7 @@ def flow(
     decay = decay * problem.repeats
     shrink = noise.block_weights[:, None, None] * m.pull[None]
     half = along + exact(shrink, blocks) + decay * blocks
-    spread = (noise.fractions * noise.variances)[:, None, None] * m.step[None] / problem.batch
+    spread = noise.step_sizes[:, None, None] * m.step[None]
     d_blocks = -eta * (half + jnp.swapaxes(half, -1, -2)) + eta**2 * spread
     pulled = exact(m.pull, noise.signal_weights[None] * signal)
     d_signal = -eta * (m.signal + pulled + decay * signal)

@@ -120,7 +120,7 @@ COMBINATIONS = (
     Combination.of("spherical", "order 1", "neurons", "normalise", "heavy ball"),
 )  # fmt: skip
 
-# those of losses with a search phase; plain updates of a loss that leaves the norm free have decay
+# those of losses with a search phase, with what they need (`options.need`)
 SEARCHES = (
     Combination.of("plain"),
     Combination.of("spherical"),
@@ -143,7 +143,7 @@ SEARCHES = (
     Combination.of("spherical", "normaliser", "repeats", "clip"),
     Combination.of("spherical", "sum", "repeats"),
     Combination.of("plain", "decay", "blocks", "repeated batch"),
-    Combination.of("plain", "norm", "normaliser", "repeats"),
+    Combination.of("plain", "decay", "norm", "normaliser", "repeats"),
     Combination.of("plain", "decay", "sum", "repeats"),
     Combination.of("orthogonal", "noise", "blocks", "repeats", "clip", "momentum"),
     Combination.of("plain", "decay", "norm", "sum", "clip", "momentum"),

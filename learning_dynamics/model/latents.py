@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from learning_dynamics import random
-from learning_dynamics.hermite import gauss_hermite
+from learning_dynamics.hermite import normal_rule
 from learning_dynamics.model.latent import check_shape
 from learning_dynamics.pytrees import configuration, is_traced, static
 from learning_dynamics.validation import finite_array, reject
@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 @configuration
 class Normal:
-    """Standard normal variables; Gauss-Hermite rule."""
+    """Standard normal variables; Gauss-Hermite rule, trapezoidal beyond 40 nodes."""
 
     shape: tuple[int, ...] = static(default=())
     nodes: int | None = static(default=None)
@@ -41,8 +41,8 @@ class Normal:
         return random.normal(key, (*shape, *self.shape), dtype, first=first)
 
     def rule(self, nodes: int) -> tuple[Array, Array]:
-        """Gauss-Hermite nodes for the standard normal weight."""
-        return gauss_hermite(nodes)
+        """Nodes for the standard normal weight, see `normal_rule`."""
+        return normal_rule(nodes)
 
     def quantile(self, level: Array) -> Array:
         """Normal quantile."""

@@ -22,6 +22,7 @@ __all__ = [
     "UPDATES",
     "Refusal",
     "go_together",
+    "need",
     "refusal",
     "table",
 ]
@@ -107,6 +108,9 @@ _JUMPS = Refusal(
     "unit gradients jump: the limit at small overlaps (order 2) is not resolved",
 )
 _AT_REST = Refusal("problem.momentum", "the law is one without velocities")
+_GROWING = Refusal(
+    "problem.update", "every step lengthens a row whose norm the loss leaves free, for ever"
+)
 _THEORY = ("limit", "velocity", "fluctuations", "exponent", "search")
 
 # options that exclude each other by what they mean; a sample of several vectors has no label
@@ -154,6 +158,13 @@ def refusal(option: str, update: str, level: str) -> Refusal | None:
     return None
 
 
+def need(option: str, update: str, level: str) -> tuple[str, Refusal] | None:
+    """An option without which a level refuses another one, and that refusal."""
+    if (option, update, level) == ("normaliser", "plain", "search"):
+        return "decay", _GROWING
+    return None
+
+
 def table() -> str:
     """The table in Markdown, with numbered reasons below."""
     reasons: dict[Refusal, int] = {}
@@ -167,10 +178,18 @@ def table() -> str:
 
 def _cell(option: str, level: str, reasons: dict[Refusal, int]) -> Iterator[str]:
     """What a cell says, once where all updates agree."""
-    refusals = {update: refusal(option, update, level) for update in UPDATES}
-    for why in dict.fromkeys(refusals.values()):
-        updates = [update for update in UPDATES if refusals[update] == why]
+
+    def number(why: Refusal) -> int:
+        return reasons.setdefault(why, len(reasons) + 1)
+
+    found = {u: (refusal(option, u, level), need(option, u, level)) for u in UPDATES}
+    for why, needed in dict.fromkeys(found.values()):
+        updates = [update for update in UPDATES if found[update] == (why, needed)]
         where = "" if len(updates) == len(UPDATES) else f" {', '.join(updates)}"
-        agrees = "depends on the loss" if (option, level) in UNTRIED else "agrees"
-        mark = agrees if why is None else f"refused ({reasons.setdefault(why, len(reasons) + 1)})"
+        mark = "depends on the loss" if (option, level) in UNTRIED else "agrees"
+        if why is not None:
+            mark = f"refused ({number(why)})"
+        elif needed is not None:
+            other, reason = needed
+            where += f" with {OPTIONS[other]}, else refused ({number(reason)})"
         yield mark + where

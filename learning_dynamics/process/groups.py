@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from learning_dynamics.loop import advance_chunks
 from learning_dynamics.process.pace import Pace
+from learning_dynamics.pytrees import library_of
 
 __all__ = ["each_group", "in_rounds", "pad"]
 
@@ -109,6 +110,8 @@ def pad(tree: Any, count: int) -> Any:
 
     def grow(leaf: Any) -> Any:
         missing = count - leaf.shape[0]
-        return leaf if missing == 0 else jnp.concatenate([leaf, *([leaf[-1:]] * missing)])
+        if missing == 0:
+            return leaf
+        return library_of(leaf).concatenate([leaf, *([leaf[-1:]] * missing)])
 
     return jax.tree.map(grow, tree)

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 
 from learning_dynamics import random
+from learning_dynamics.pytrees import library_of
 
 UNROLLED = 6  # rows up to which Gram-Schmidt is unrolled
 ATTEMPT = 3  # normal variables of one attempt at a chi variable
@@ -228,7 +229,7 @@ def gram_factor(gram: Any) -> Any:
     Args:
         gram: R, symmetric and positive semidefinite, of NumPy or JAX.
     """
-    library: Any = jnp if isinstance(gram, jax.Array) else np
+    library = library_of(gram)
     neurons = gram.shape[-1]
     rounding = neurons * float(np.finfo(gram.dtype).eps)
     left, columns = gram, []

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from numpy.typing import ArrayLike
 
 from learning_dynamics import random
 from learning_dynamics.compilation import compiled
@@ -81,7 +82,7 @@ def memory_of(particles: Particle) -> Overlaps | None:
     return joint
 
 
-def replica_keys(key: jax.Array, replicas: jax.Array) -> jax.Array:
+def replica_keys(key: jax.Array, replicas: ArrayLike) -> jax.Array:
     """Key of each replica: `fold_in(key, replica)`."""
     return jax.vmap(partial(random.fold_in, key))(replicas)
 

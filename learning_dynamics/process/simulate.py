@@ -175,7 +175,7 @@ def _simulate(
         check_memory(layout, pace, each, dtype.itemsize, chosen)
         full = -(-count // (pace.group * mesh.size)) * pace.group * mesh.size
         apart = NamedSharding(mesh, PartitionSpec("replicas"))
-        keys = jax.device_put(replica_keys(key, jnp.arange(full)), apart)
+        keys = jax.device_put(replica_keys(key, np.arange(full, dtype=np.uint32)), apart)
         velocity: State | None = None
         whence: Any = start
         if isinstance(start, Trajectory):
@@ -192,7 +192,7 @@ def _simulate(
         first = order_parameters_of(particles, count)
         evolve = advance(shared, own, stop, pace, dtype, mesh, optimiser, samples)
         go = partial(evolve, problem, numbers)
-        go(particles, keys, jnp.zeros(blocks(updates).shape[1], jnp.int32), jnp.int32(0))
+        go(particles, keys, np.zeros(blocks(updates).shape[1], np.int32), np.int32(0))
         first_call = time.perf_counter() - clock
         identity = saved.fingerprint(
             checkpoint, code, simulate=simulate, problem=problem, dimension=layout, times=updates,
@@ -203,8 +203,8 @@ def _simulate(
         made = int(blocks(updates)[done - 1, -1]) if done else 0
         for index in track(range(done, len(blocks(updates))), f"{level}, N = {size}"):
             targets = blocks(updates)[index]
-            particles, seen = go(particles, keys, jnp.asarray(targets), jnp.int32(made))
-            parts.append(jax.tree.map(lambda a: np.asarray(a[:count]), seen))
+            particles, seen = go(particles, keys, targets, np.int32(made))
+            parts.append(jax.tree.map(lambda a: np.asarray(a)[:count], seen))
             made = int(targets[-1])
             saved.save(checkpoint, identity, index + 1, particles, parts)
         values = {
@@ -212,10 +212,12 @@ def _simulate(
             for name in parts[0]
         }
         last = order_parameters_of(particles, count)
-        memory = jax.tree.map(
-            lambda a: np.asarray(a[:count], np.float64), _batched_memory(particles)
-        )
-        stopped = None if stop is None else np.asarray(particles.watch.stopped[:count], np.int64)
+        memory = None
+        if isinstance(particles.memory, State):
+            memory = jax.tree.map(
+                lambda a: np.asarray(a, np.float64)[:count], _batched_memory(particles)
+            )
+        stopped = None if stop is None else np.asarray(particles.watch.stopped, np.int64)[:count]
     attributes = {
         **saved.provenance(problem, key),
         "replicas": count,
@@ -277,5 +279,5 @@ _batched_memory = compiled(memory_of)
 def order_parameters_of(particles: Particle, count: int) -> Overlaps:
     """Order parameters of the first `count` replicas as float64 arrays on the host."""
     batched = _batched_overlaps(particles)
-    host: Overlaps = jax.tree.map(lambda a: np.asarray(a[:count], np.float64), batched)
+    host: Overlaps = jax.tree.map(lambda a: np.asarray(a, np.float64)[:count], batched)
     return host

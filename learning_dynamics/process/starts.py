@@ -15,7 +15,7 @@ from learning_dynamics.process.layout import Layout
 from learning_dynamics.process.reduced_noise import ATTEMPT, gram_factor
 from learning_dynamics.process.steps import constrained, orthonormal
 from learning_dynamics.process.trajectory import Trajectory
-from learning_dynamics.pytrees import is_traced
+from learning_dynamics.pytrees import is_traced, library_of
 from learning_dynamics.validation import reject
 
 __all__ = ["place", "place_moving", "random_start"]
@@ -102,12 +102,13 @@ def _state(layout: Layout, overlaps: Overlaps, replicas: int | None, dtype: Any)
         part = gram_factor(group) if full else _thin(group, gram, width)
         noise.append((part, part.shape[-1] if small else width))
 
-    def spread(array: Any, width: int | None = None) -> jax.Array:
-        array = jnp.asarray(array, dtype)
+    def spread(array: Any, width: int | None = None) -> Any:
+        library = library_of(array)  # on the host no program is built for it
+        array = library.asarray(array, dtype)
         if width is not None:
-            missing = jnp.zeros((*array.shape[:-1], width - array.shape[-1]), dtype)
-            array = jnp.concatenate([array, missing], axis=-1)
-        return jnp.broadcast_to(
+            missing = np.zeros((*array.shape[:-1], width - array.shape[-1]), dtype)
+            array = library.concatenate([array, missing], axis=-1)
+        return library.broadcast_to(
             array, array.shape if replicas is None else (replicas, *array.shape)
         )
 
@@ -121,7 +122,7 @@ def _thin(group: Any, gram: Any, width: int) -> Any:
     Raises:
         ValueError: if R_b is known and of a larger rank.
     """
-    library: Any = jnp if isinstance(group, jax.Array) else np
+    library = library_of(group)
     values, vectors = library.linalg.eigh(group)  # ascending
     beyond = group.shape[-1] - width
     if not is_traced(group):

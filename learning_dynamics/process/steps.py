@@ -4,10 +4,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.process.layout import Layout
+from learning_dynamics.pytrees import library_of
 
 __all__ = ["at_rest", "constrained", "gradient_factor", "inverse_root", "limits_gradient"]
 __all__ += ["orthonormal", "unit_rows"]
@@ -52,11 +54,13 @@ def at_rest(problem: Problem, layout: Layout, states: State) -> tuple[State, Sta
     noise = []
     for weights, small in zip(states.noise, layout.reduced, strict=True):
         more = layout.columns - weights.shape[-1] if small else 0
-        zeros = jnp.zeros((*weights.shape[:-1], more), weights.dtype)
-        noise.append(jnp.concatenate([weights, zeros], axis=-1) if more else weights)
+        zeros = np.zeros((*weights.shape[:-1], more), weights.dtype)
+        noise.append(library_of(weights).concatenate([weights, zeros], -1) if more else weights)
     states = states._replace(noise=tuple(noise))
     moving = {name: states.parameters[name] for name in problem.parameter_rates}
-    return states, jax.tree.map(jnp.zeros_like, states._replace(parameters=moving))
+    return states, jax.tree.map(
+        lambda leaf: library_of(leaf).zeros_like(leaf), states._replace(parameters=moving)
+    )
 
 
 def constrained(problem: Problem, state: State) -> State:

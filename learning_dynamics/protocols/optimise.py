@@ -17,6 +17,7 @@ from learning_dynamics.compilation import compiled
 from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.limit.integrate import integrate
 from learning_dynamics.limit.limit import Limit
+from learning_dynamics.limit.paths import forward_mode
 from learning_dynamics.limit.population_loss import loss
 from learning_dynamics.limit.quadrature import Method
 from learning_dynamics.model.overlaps import Overlaps
@@ -98,7 +99,7 @@ def optimise(
     Returns:
         The best problem and its value; beside the best constants in place of the schedules that
         change, if any do. They are one of the beginnings where these schedules are tables of
-        values.
+        values, in place of the numbers of `problem` where those are constants as well.
 
     Raises:
         ValueError: if `over` names no number, the objective does not return a single one, bounds
@@ -126,8 +127,8 @@ def optimise(
     constant = None
     if search.moving:
         constant = search.constant(*stop) if search.tied else _constant(search, names, stop)
-    if constant is not None and search.tied:
-        begins = [constant.numbers, *begins]
+    if constant is not None and search.tied:  # in place of other constants
+        begins = [constant.numbers, *begins[1 if search.is_constant(search.first) else 0 :]]
     best: _Minimum | None = None
     for begin in track(begins, "optimal protocol"):
         minimum = search.minimise(begin, *stop)
@@ -295,6 +296,16 @@ class _Search:
 
     def constant(self, accuracy: float, most: int) -> _Minimum:
         """The best numbers with all values of a table equal, for each table that moves."""
+        ties = self._ties()
+        return self.minimise(ties @ np.linalg.pinv(ties) @ self.first, accuracy, most, ties)
+
+    def is_constant(self, x: Array) -> bool:
+        """Whether the numbers have all values of a table equal, for each table that moves."""
+        ties = self._ties()
+        return bool(np.allclose(ties @ np.linalg.pinv(ties) @ x, x, rtol=1e-12, atol=0))
+
+    def _ties(self) -> Array:
+        """Columns: the values of all tables that move, which are one number, and each other one."""
         columns = []
         for places in self.moving.values():
             columns.append(np.zeros(self.size))
@@ -302,8 +313,7 @@ class _Search:
                 columns[-1][self.places[i]] = 1.0
         tied = np.sum(columns, axis=0)
         columns += [row for row, known in zip(np.eye(self.size), tied, strict=True) if not known]
-        ties = np.stack(columns, axis=1)
-        return self.minimise(ties @ np.linalg.pinv(ties) @ self.first, accuracy, most, ties)
+        return np.stack(columns, axis=1)
 
     def residual(self, x: Array) -> float:
         """Largest relative change of J per relative change of a number that no bound holds."""
@@ -366,10 +376,10 @@ def _value_and_slope(
 
     if x.size > _FORWARD:
         return jax.value_and_grad(value)(x)
-    values, slope = jax.lax.map(
-        lambda along: jax.jvp(value, (x,), (along,)), jnp.eye(x.size, dtype=x.dtype)
-    )
-    return values[0], slope
+    with forward_mode():
+        directions = jnp.eye(x.size, dtype=x.dtype)
+        along = jax.vmap(lambda direction: jax.jvp(value, (x,), (direction,)), out_axes=(None, 0))
+        return along(directions)
 
 
 def _reduced(values: Any, times: Any, integrated: bool) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning_dynamics.compilation import compiled
-from learning_dynamics.limit.accuracy import Estimate
+from learning_dynamics.limit.accuracy import Estimate, InaccurateError
 from learning_dynamics.limit.linear_latents import without_linear_latents
 from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.noise import LimitNoise
@@ -84,12 +84,17 @@ def escape_constant(
                 )
                 for along in directions
             ]  # fmt: skip
-            if not np.all(np.isfinite(values)):
-                demand = "be reached in the limit, with an overlap that grows on the way"
-                raise reject("threshold", demand, threshold)
             return {"constant": np.asarray(values)}
 
-    mean = population.average(constants, caller="search_law", of=centred)
+    try:
+        mean = population.average(constants, caller="search_law", of=centred)
+    except InaccurateError as inaccurate:
+        mean = inaccurate.result
+        if np.all(np.isfinite(mean.value["constant"])):
+            raise
+    if not np.all(np.isfinite(mean.value["constant"])):
+        demand = "be reached in the limit, with an overlap that grows on the way"
+        raise reject("threshold", demand, threshold)
     return Estimate(mean.value["constant"], mean.error["constant"] + 1e-2 * aim + first**2)
 
 

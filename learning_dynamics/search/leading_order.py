@@ -44,12 +44,20 @@ def lasting_rate(problem: Problem) -> float:
     return float(problem.learning_rate) / (1 - memory)
 
 
-def leading_form(population: Population, state: Overlaps, order: int) -> Form:
-    """L_k around a state without overlap, to the accuracy asked for relative to its size."""
+def leading_form(population: Population, state: Overlaps, order: int, most: float = np.inf) -> Form:
+    """L_k around a state without overlap, to the accuracy asked for relative to its size.
+
+    Args:
+        population: of one neuron.
+        state: where.
+        order: k.
+        most: largest error of a coefficient, where that is less.
+    """
     form, target = forms_at(population, state, order)[order - 1], population.target
-    wanted = target.aim * float(np.max(np.abs(form.coefficients), initial=0.0))
+    largest = float(np.max(np.abs(form.coefficients), initial=0.0))
+    wanted = min(target.aim * largest, most)
     if target.points is None and 0 < wanted < np.max(form.errors):
-        finer = population.aiming_at(target.finer(min(wanted, target.aim)))
+        finer = population.aiming_at(target.finer(wanted / max(1.0, largest)))
         form = forms_at(finer, state, order)[order - 1]
     return form
 
@@ -123,16 +131,30 @@ def leading_order(population: Population, state: Overlaps, order: int) -> Leadin
         float(mean.value["norm"]) * mean_variance * per_update,
         per_update * mean_variance * (float(mean.error["norm"]) + bounds["norm"]),
     )
-    form = leading_form(population, state, order)
-    if q != 1:  # as a function of m / |w|, with the step in it: L_k(|w| m) / |w|^2
-        scale = q ** (order / 2 - 1)
-        form = Form(order, form.powers, form.coefficients * scale, form.errors * scale)
+    form = _per_square(leading_form(population, state, order), q)
     growth = Estimate(np.zeros((0, 0)), 0.0)
     if order == 2:
-        rate, r = lasting_rate(problem), problem.inputs.directions
-        matrix = form.gradient(np.eye(r))  # of a quadratic form: its Hessian
-        growth = Estimate(
-            -rate * (matrix + matrix.T) / 2 - rate**2 * norm.value / 2 * np.eye(r),
-            rate * 2 * float(np.sum(form.errors)) + rate**2 * norm.error / 2,
-        )
+        rate, aim = lasting_rate(problem), population.target.aim
+        growth = _growth(form, norm, rate)
+        wanted = aim * float(np.linalg.eigvalsh(growth.value)[-1]) - rate**2 * norm.error / 2
+        if 0 < wanted < growth.error - rate**2 * norm.error / 2:  # drift and noise nearly cancel
+            each = wanted / (2 * rate * len(form.errors))
+            form = _per_square(leading_form(population, state, order, each), q)
+            growth = _growth(form, norm, rate)
     return LeadingOrder(state, form, covariance, norm, growth)
+
+
+def _per_square(form: Form, square: float) -> Form:
+    """The form as a function of m / |w|, with the step in it: L_k(|w| m) / |w|^2."""
+    scale = square ** (form.order / 2 - 1)
+    return Form(form.order, form.powers, form.coefficients * scale, form.errors * scale)
+
+
+def _growth(form: Form, norm: Estimate, rate: float) -> Estimate:
+    """G = -eta grad^2 L_2 - eta^2 V / 2, and a bound on the error of its entries."""
+    unit = np.eye(form.powers.shape[1])
+    matrix = form.gradient(unit)  # of a quadratic form: its Hessian
+    return Estimate(
+        -rate * (matrix + matrix.T) / 2 - rate**2 * norm.value / 2 * unit,
+        rate * 2 * float(np.sum(form.errors)) + rate**2 * norm.error / 2,
+    )

@@ -179,6 +179,12 @@ def _relax(
             if np.all(np.isfinite(state)):
                 raise
     if not np.all(np.isfinite(state)):
+        if population.problem.update == "plain" and _first_order_drift(population, start) < 1e-4:
+            demand = (
+                "be 'spherical' or 'projected', or have `weight_decay`, where the loss leaves the "
+                "norm of W free: every step lengthens it"
+            )
+            raise reject("problem.update", demand, "'plain'")
         demand = "bring the norm of W and the noise blocks to rest at zero overlap"
         speed = min(speeds) * size / unit
         raise reject("problem", demand, f"still moving at {speed:.2g} per time")

@@ -1,6 +1,7 @@
 """`protocols/momentum-is-a-larger-rate`: in the limit a momentum only enlarges the rate."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -15,48 +16,43 @@ from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 MOMENTUM, RATE = 0.8, 0.2
 DIMENSION = 1000
 SMALL, NOISE, UPDATES = 20, 0.5, np.array([5, 10, 20, 40, 80])
+REPLICAS = 400, 800  # of a run, quick and full; linear regression has several: one program
 BIAS = r"$2/N(1-\beta)$"
 
 
 @ld.configuration
 class Teachers(ld.InputModel):
-    """Gaussian inputs; label sum_m erf(e_m.x / 2^(1/2)), or e.x for a linear teacher."""
+    """Gaussian inputs with the label sum_m g(e_m.x) of two teachers, see `mixture`."""
 
-    count: int = ld.static(default=2)
-    linear: bool = ld.static(default=False)
-
-    @property
-    def directions(self) -> int:
-        """The teachers."""
-        return self.count
+    directions = 2
+    share: Any = 0.0
 
     def latents(self) -> dict[str, ld.Normal]:
         """X along the teachers."""
-        return {"x": ld.Normal((self.count,))}
+        return {"x": ld.Normal((2,))}
 
     def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         """C and the label."""
         x = latents["x"]
-        return x[None], jnp.sum(x if self.linear else erf(x / 2**0.5))
+        return x[None], jnp.sum(mixture(x, self.share))
 
 
 @ld.configuration
 class Students(ld.Learner):
-    """Squared loss of as many students."""
+    """Squared loss of two students."""
 
-    count: int = ld.static(default=2)
-    linear: bool = ld.static(default=False)
-
-    @property
-    def neurons(self) -> int:
-        """The students."""
-        return self.count
+    neurons = 2
+    share: Any = 0.0
 
     def loss(self, fields: Any, norms: Any, parameters: Any, sample: ld.Sample) -> jax.Array:
         """(sum_k g(w_k.x) - y)^2 / 2."""
-        h = fields[:, 0]
-        value: jax.Array = (jnp.sum(h if self.linear else erf(h / 2**0.5)) - sample.label) ** 2 / 2
+        value: jax.Array = (jnp.sum(mixture(fields[:, 0], self.share)) - sample.label) ** 2 / 2
         return value
+
+
+def mixture(field: jax.Array, share: Any) -> jax.Array:
+    """g: erf(x / 2^(1/2)), a line, or a mixture of them."""
+    return (1 - share) * erf(field / 2**0.5) + share * field
 
 
 @claim(
@@ -66,17 +62,17 @@ class Students(ld.Learner):
         "rate eta / (1 - beta), in its drift and in its noise."
     ),
     source="derived here",
-    seconds=12,
+    seconds=7,
 )
 def momentum_is_a_larger_rate(run: Run) -> Evidence:
     """Overlaps of a soft committee against the limit, and linear regression at a small N."""
     inputs, learner = Teachers(), Students()
     problem = ld.Problem(inputs, learner, RATE, label_noise=0.3, momentum=MOMENTUM)
     start = ld.order_parameters([[0.3, 0.0], [0.0, 0.2]], [[0.5, 0.0], [0.0, 0.4]])
-    times = np.array([0.5, 1.0, 2.0, 4.0])
+    times = np.array([0.25, 0.5, 1.0, 2.0, 4.0])
     trajectory = ld.simulate(
-        problem, dimension=DIMENSION, times=times, replicas=40 if run.quick else 600,
-        key=run.key, level="overlaps", start=start,
+        problem, dimension=DIMENSION, times=times, replicas=REPLICAS[not run.quick], key=run.key,
+        level="overlaps", start=start,
     )  # fmt: skip
     names = ["signal", "norms"]
     measured = trajectory.measurement(names)
@@ -87,8 +83,8 @@ def momentum_is_a_larger_rate(run: Run) -> Evidence:
 
     larger_rate = limit(problem, "limit at rate eta / (1 - beta)")
     allowed = 2 / DIMENSION / (1 - MOMENTUM) * np.ones(larger_rate.values.shape)
-    slow = ld.Problem(inputs, learner, RATE, label_noise=0.3, momentum=0.0)  # the same program
-    quiet = ld.Problem(inputs, learner, RATE / (1 - MOMENTUM), label_noise=0.3, batch=5)
+    slow = replace(problem, momentum=0.0)  # numbers, so that all three limits are one program
+    quiet = replace(problem, momentum=0.0, learning_rate=RATE / (1 - MOMENTUM), batch=5)
     overlaps = compare(
         measured,
         larger_rate.with_bias(allowed, BIAS),
@@ -126,27 +122,35 @@ def momentum_is_a_larger_rate(run: Run) -> Evidence:
 
 
 def _linear_regression(run: Run) -> tuple[ld.Comparison, ld.Comparison]:
-    """E |W - e|^2 at small N against the exact recursion, and against plain SGD's."""
-    inputs, learner = Teachers(1, linear=True), Students(1, linear=True)
-    problem = ld.Problem(inputs, learner, RATE, label_noise=NOISE, momentum=MOMENTUM)
-    trajectory = ld.simulate(
-        problem, dimension=SMALL, times=UPDATES / SMALL, replicas=4000 if run.quick else 40_000,
-        key=run.key, level="overlaps", start=ld.order_parameters([[0.0]], [[1.0]]),
-    )  # fmt: skip
-    error = trajectory.values["norms"][..., 0, 0] - 2 * trajectory.values["signal"][..., 0, 0] + 1
-    axes = {"update": UPDATES}
-    measured = Measurement.from_replicas(error, axes, label=f"overlap chain, N = {SMALL}")
+    """E |u - e|^2 at small N against the exact recursion, and against plain SGD's.
+
+    The sum u of two linear students at half the rate is one at the whole rate, whose teacher e is
+    the sum of the two.
+    """
+    problem = ld.Problem(
+        Teachers(1.0), Students(1.0), RATE / 2, label_noise=NOISE, momentum=MOMENTUM
+    )
+    start = ld.order_parameters(np.zeros((2, 2)), 0.5 * np.eye(2))
+    errors: list[Any] = []
+    for i in range(12 if run.quick else 60):
+        seen = ld.simulate(
+            problem, dimension=SMALL, times=UPDATES / SMALL, replicas=REPLICAS[not run.quick],
+            key=jax.random.fold_in(run.key, i), level="overlaps", start=start,
+        ).values  # fmt: skip
+        errors.append(np.sum(seen["norms"] - 2 * seen["signal"], axis=(-2, -1)) + 2)
+    label = f"overlap chain, N = {SMALL}"
+    measured = Measurement.from_replicas(np.concatenate(errors), {"update": UPDATES}, label=label)
 
     def exact(rate: float, memory: float, label: str) -> Prediction:
         errors = [
-            second_moment(rate, NOISE, memory, dimension=SMALL, start=2.0, updates=n)
+            second_moment(rate, NOISE, memory, dimension=SMALL, start=3.0, updates=n)
             for n in UPDATES.tolist()
         ]
         return Prediction(errors, label=label)
 
     recursion = exact(RATE, MOMENTUM, "exact recursion")
     memoryless = exact(RATE / (1 - MOMENTUM), 0.0, "SGD at the larger rate")
-    quantity = r"$E|w - e|^2$"
+    quantity = r"$E|u - e|^2$"
     return (
         compare(measured, recursion, name="linear regression at small N", quantity=quantity),
         compare(measured, memoryless, name="no memory at small N", quantity=quantity),

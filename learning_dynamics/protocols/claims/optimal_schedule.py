@@ -131,7 +131,7 @@ def line_path(rate: Any, times: Array) -> Array:
         "N gain what it says."
     ),
     source="Derived here; optimal schedules of committees: Mori, Mignacco and others, 2025.",
-    seconds=30,
+    seconds=14,
 )
 def optimal_schedule(run: Run) -> Evidence:
     """Optimal schedules, their gain over the best constant, and simulations of both."""

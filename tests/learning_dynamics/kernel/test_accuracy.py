@@ -5,6 +5,8 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import learning_dynamics as ld
+from learning_dynamics.limit.accuracy import InaccurateError, Target
+from learning_dynamics.limit.adaptive import estimate
 from learning_dynamics.limit.fluctuations import fluctuations
 from tests.learning_dynamics.kernel import closed_forms as exact
 from tests.learning_dynamics.kernel.models import Absolute, Committee, Teacher
@@ -224,3 +226,22 @@ def test_fluctuations_at_a_kink_are_within_their_errors():
             rest = getattr(many, f"{kind}_error")[name]
             assert np.all(np.abs(first - second) < bound + rest)
             assert np.all(rest < bound)
+
+
+@pytest.mark.parametrize(("enough", "calls"), [(10_000, 6), (10**9, 3)])
+def test_more_points_are_tried_where_some_rules_are_finite(enough, calls):
+    """Coarse rules may let a path diverge that finer ones resolve; where all do, it diverges."""
+    seen = []
+
+    def evaluate(rule):
+        seen.append(np.count_nonzero(rule.weights))
+        return {"x": np.array(0.5 if seen[-1] > enough else np.nan)}
+
+    problem = ld.Problem(Teacher(np.ones(1)), Committee(1), 1.0)
+    if enough < 2**21:
+        assert estimate(problem, evaluate, Target(), caller="test").value["x"] == 0.5
+        assert seen[2] < enough < seen[0]
+    else:
+        with pytest.raises(InaccurateError, match="not finite"):
+            estimate(problem, evaluate, Target(), caller="test")
+    assert len(seen) == calls

@@ -73,6 +73,9 @@ CALLS = {
         learning(x), dimension=20, replicas=3, key=jax.random.key(int(10 * x))
     ),
     "integrate": lambda x: ld.integrate(learning(x), times=[x, 1.0], start=start(x), **FIXED),
+    "integrate at any batch": lambda x: ld.integrate(
+        learning(x, batch=int(10 * x)), times=[x, 1.0], start=start(x), **FIXED
+    ),
     "expected_loss": lambda x: ld.expected_loss(learning(x), start(x), **FIXED),
     "right_hand_side": lambda x: ld.right_hand_side(learning(x), start(x), **FIXED),
     "fluctuations": lambda x: ld.fluctuations(

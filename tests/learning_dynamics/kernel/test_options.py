@@ -18,6 +18,7 @@ from learning_dynamics.model.options import (
     UNTRIED,
     UPDATES,
     go_together,
+    need,
     refusal,
     table,
 )
@@ -351,13 +352,14 @@ def gram_spread(one):
 
     ds = -(rate / N) (2 lambda (s - 0.6) + gram noise): with x of variance lambda and t - 0.6 x, of
     variance 0.64 lambda, independent the slope 2 x (s x - t) has the variance
-    4 lambda^2 (0.64 + 2 (s - 0.6)^2) per dimension and sample.
+    4 lambda^2 (0.64 + 2 (s - 0.6)^2) per dimension and sample. Repeated steps add up: they share
+    their gram noise.
     """
     groups = one.inputs.blocks(LARGE)
     sizes, variances = (np.array([getattr(g, n) for g in groups]).ravel().astype(float)
                         for n in ("size", "variances"))  # fmt: skip
     mean, square = (np.average(variances**power, weights=sizes) for power in (1, 2))
-    rate, time = float(one.parameter_rates["skip"]), np.linspace(0, 1, 1001)
+    rate, time = one.repeats * float(one.parameter_rates["skip"]), np.linspace(0, 1, 1001)
     fade = np.exp(-2 * rate * mean * time)
     noise = 4 * square * (0.64 + 2 * (0.3 * fade) ** 2) / one.batch
     return rate * np.trapezoid(np.exp(-4 * rate * mean * (1 - time)) * noise, time) ** 0.5
@@ -553,6 +555,27 @@ def test_refused_by_name(cell):
         call(Combination.of(update, option), level)
 
 
+NEEDS = [
+    (option, update, level)
+    for option in NAMED
+    for update in UPDATES
+    for level in LEVELS
+    if need(option, update, level)
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", [pytest.param(c, id="-".join(c)) for c in NEEDS])
+def test_refused_without_what_it_needs(cell):
+    option, update, level = cell
+    other, refused = need(*cell)
+    with pytest.raises(ValueError, match=f"Argument `{refused.argument}"):
+        call(Combination.of(update, option), level)
+    tried = [c for c, at in TRIED if at == level and c.update == update and option in c.options]
+    assert tried
+    assert all(other in c.options for c in tried)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", [pytest.param(c, id=f"{c[0]}-{c[1]}") for c in TRIED])
 def test_agrees_with_the_simulation(cell):
@@ -602,5 +625,6 @@ def test_the_table_has_every_row_and_reason():
     text = table()
     assert all(heading in text for heading in OPTIONS.values())
     assert all(refusal(*cell).reason in text for cell in REFUSED)
+    assert all(need(*cell)[1].reason in text for cell in NEEDS)
     widths = {line.replace("\\|", "").count("|") for line in text.splitlines() if "|" in line}
     assert widths == {len(LEVELS) + 2}

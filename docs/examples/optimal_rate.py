@@ -28,5 +28,7 @@ print("closed form:", np.round(rho / (rho + 0.5**2), 3))
 run = {"dimension": 500, "replicas": 256, "key": jax.random.key(0)}
 schedule = best.compare(**run)
 print(f"schedule: {np.ravel(schedule.measured.values)[0]:.5f}, {schedule.verdict}")
-constant = best.simulate(**run, constant=True).measurement("objective")
-print(f"constant: {np.ravel(constant.values)[0]:.5f}")
+gain = best.gain(**run)
+value, error = gain.measured.values[0], gain.measured.standard_error[0]
+print(f"spared of the constant's error: {value:.4f} +- {error:.4f},", end=" ")
+print(f"limit {gain.predicted.values[0]:.4f}, {gain.verdict}")

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning_dynamics import short_text
-from learning_dynamics.evidence.comparison import Comparison, compare
+from learning_dynamics.evidence.comparison import Comparison, Prediction, compare
+from learning_dynamics.evidence.statistics import jackknife
 from learning_dynamics.limit.integrate import integrate
 from learning_dynamics.limit.limit import Limit
 from learning_dynamics.model.overlaps import Overlaps
@@ -127,11 +128,59 @@ class Optimum:
         trajectory = self.simulate(
             dimension=dimension, replicas=replicas, key=key, level=level, constant=constant
         )
+        return compare(
+            trajectory.measurement(["objective"]), self._predicted(trajectory, constant),
+            name="objective", quantity="objective",
+        )  # fmt: skip
+
+    def _predicted(self, trajectory: Trajectory, constant: bool) -> Prediction:
+        """The objective in the limit, with its bias at the size of a simulation."""
         observe = {"objective": self.objective}
         limit = integrate(self._problem(constant), start=trajectory, observe=observe)
-        return compare(
-            trajectory, limit, quantities=["objective"], name="objective", quantity="objective"
+        return limit.prediction(["objective"])
+
+    def gain(
+        self, *, dimension: int, replicas: int, key: jax.Array, level: Level = "overlaps"
+    ) -> Comparison:
+        """What the schedules spare of the objective J of the best constants, at finite N.
+
+            gain = 1 - E J(schedules) / E J(constants)
+
+        beside that of the limit. Both are simulated with the same random numbers: the error, a
+        jackknife over pairs of runs, is that of their difference. The allowed bias is the sum of
+        those of both limits.
+
+        Args:
+            dimension: N.
+            replicas: number of pairs of runs.
+            key: typed random key.
+            level: of the simulation.
+
+        Raises:
+            ValueError: as `simulate` with `constant=True`.
+        """
+        pair = [
+            self.simulate(dimension=dimension, replicas=replicas, key=key, level=level, constant=c)
+            for c in (False, True)
+        ]
+        draws = np.stack([run.values["objective"][:, -1:] for run in pair], axis=-1)
+        measured = jackknife(
+            draws, lambda mean: 1 - mean[..., 0] / mean[..., 1], {"time": pair[0].times}
         )
+        ours, theirs = (
+            self._predicted(run, constant)[:, 0]
+            for run, constant in zip(pair, (False, True), strict=True)
+        )
+        share = ours.values / theirs.values
+        error, bias = (
+            [getattr(p, kind) / np.abs(p.values) for p in (ours, theirs)]
+            for kind in ("numerical_error", "bias")
+        )
+        theory = Prediction(
+            1 - share, np.abs(share) * np.hypot(*error), np.abs(share) * np.add(*bias),
+            ours.bias_order, ours.label,
+        )  # fmt: skip
+        return compare(measured, theory, name="gain of the schedules", quantity="gain")
 
 
 def _shortly(array: Array) -> str:

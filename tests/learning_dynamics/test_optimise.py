@@ -93,6 +93,18 @@ def test_the_best_schedule_of_linear_regression():
     np.testing.assert_allclose(found.constants["learning_rate"], BEST.x, rtol=1e-2)
     key = jax.random.key(2)
     assert found.compare(dimension=400, replicas=200, key=key).verdict == "pass"
+    gain = found.gain(dimension=400, replicas=200, key=key)
+    assert gain.verdict == "pass"
+    np.testing.assert_allclose(gain.predicted.values, 1 - error[-1] / BEST.fun, atol=2e-4)
+    alone = [
+        found.simulate(dimension=400, replicas=200, key=key, constant=c).values["objective"][:, -1]
+        for c in (False, True)
+    ]
+    apart = np.hypot(*(each.std(ddof=1) / each.mean() / 200**0.5 for each in alone))
+    assert gain.measured.standard_error[0] < apart  # the same random numbers for both
+    np.testing.assert_allclose(
+        gain.measured.values[0], 1 - alone[0].mean() / alone[1].mean(), atol=apart
+    )
     flat = optimise(table, smoothness=1e3)
     assert np.ptp(flat.numbers["learning_rate"]) < 0.05 * np.ptp(found.numbers["learning_rate"])
     assert flat.value > found.value

@@ -33,7 +33,13 @@ def agree(one, other, tolerance):
         )
 
 
-OWN_STEPS = {"clip", "clipped batch", "normalise", "momentum", "heavy ball"}  # refused beside an optimiser
+OWN_STEPS = {
+    "clip",
+    "clipped batch",
+    "normalise",
+    "momentum",
+    "heavy ball",
+}  # refused beside an optimiser
 BESIDE = [c for c in test_options.COMBINATIONS if not OWN_STEPS & c.options]
 
 

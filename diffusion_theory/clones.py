@@ -130,7 +130,8 @@ class CloneLosses(NamedTuple):
     values: dict[str, Array]
     errors: dict[str, Array]
 
-    __repr__ = short_text.represent
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
 
 def clone_losses(

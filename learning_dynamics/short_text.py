@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +15,11 @@ MOST_LINES, WIDTH = 12, 100
 FEW = 6  # numbers that are shown instead of their shape
 
 
-class Summarised(Protocol):
-    """A result that can tell about itself."""
-
-    def _summary(self) -> tuple[str, Rows]: ...
-
-
-def represent(result: Summarised) -> str:
+def represent(result: Any) -> str:
     """Representation of a result: a headline, and one line for each row that says something.
 
-    At most 12 lines of 100 characters. Placeholders that JAX puts in place of arrays do no harm.
+    Those that its `_summary` returns, or else its fields. At most 12 lines of 100 characters.
+    Placeholders that JAX puts in place of arrays do no harm.
     """
     name = type(result).__name__
     try:

@@ -42,7 +42,8 @@ class DataSpectrum(NamedTuple):
     spectrum: Array  # (r,), largest first
     basis: Array  # (d, r), eigenvectors as columns
 
-    __repr__ = short_text.represent
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
 
 def power_law(dimension: int, exponent: float, *, trace: float | None = None) -> Array:

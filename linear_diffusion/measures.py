@@ -78,7 +78,8 @@ class Neighbours(NamedTuple):
     fresh_cosine: jax.Array  # largest cosine to a fresh set of equal size, (count,)
     distance_ratio: jax.Array  # first over second smallest distance to the training set, (count,)
 
-    __repr__ = short_text.represent
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
 
 def nearest_neighbours(

@@ -146,7 +146,8 @@ class Learned(NamedTuple):
     weights: Array  # W of the linear denoiser, (sets, d, d)
     bias: Array  # b, (sets, d)
 
-    __repr__ = short_text.represent
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
 
 @configuration

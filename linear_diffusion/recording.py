@@ -31,7 +31,8 @@ class GeneratedLaw(NamedTuple):
     mean: jax.Array  # (observations, d)
     covariance: jax.Array  # (observations, d, d)
 
-    __repr__ = short_text.represent
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
 
 def _denoisers(weights: jax.Array, bias: jax.Array, alpha_bar: ArrayLike) -> Denoiser:

@@ -63,7 +63,8 @@ class SampleModes(NamedTuple):
     mean_error: Array  # v_i . (mu_hat - mu), (replicas, sizes, d)
     overlap: Array  # v_i . e_k with the eigenvectors e_k of Sigma, (replicas, sizes, d, d)
 
-    __repr__ = short_text.represent
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
     @property
     def signal(self) -> Array:

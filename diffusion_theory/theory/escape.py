@@ -66,7 +66,8 @@ class EscapeLaw(NamedTuple):
     deviation: float
     constant: float
 
-    __repr__ = short_text.represent
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
     def quantile(self, level: ArrayLike, dimension: ArrayLike) -> Array:
         """Quantiles of n* / d; level and dimension broadcast."""

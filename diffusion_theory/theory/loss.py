@@ -38,7 +38,8 @@ class LossTerms(NamedTuple):
     gradient: Array
     norm: float
 
-    __repr__ = short_text.represent
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
 
 def pair_nodes(inputs: MixedCumulant) -> tuple[Array, Array, Array]:

@@ -32,7 +32,8 @@ class RegressionCurve(NamedTuple):
     test: Array
     training: Array
 
-    __repr__ = short_text.represent
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
 
 def regression_on_fixed_samples(

@@ -65,7 +65,7 @@ def full_network(rngs: Any) -> UNet:
 )
 def images_pairwise_first(run: Run) -> Evidence:
     """Losses of one network on photographs and on their Gaussian clones, along training."""
-    end, seeds, copied, points = (320, 6, 4, 8) if run.quick else (30_000, 8, 8, 14)
+    end, seeds, copied, points = (440, 8, 4, 8) if run.quick else (30_000, 8, 8, 14)
     steps = log_steps(end, points=points, first=6)
     train, test = photograph_patches(
         SIZE, train=40_000, test=300 if run.quick else 4000, key=jax.random.fold_in(run.key, 0)

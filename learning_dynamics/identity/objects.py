@@ -27,7 +27,7 @@ _CLASS_NOISE = frozenset(
     (
         "__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__annotate__",
         "__annotate_func__", "__annotations_cache__", "__orig_bases__", "__parameters__",
-        "__type_params__", "__firstlineno__", "__slotnames__",
+        "__type_params__", "__firstlineno__", "__slotnames__", "__classcell__", "__classdictcell__",
         "__static_attributes__", "__abstractmethods__",
         "_abc_impl", "_member_map_", "_value2member_map_", "_member_names_", "_hashable_values_",
         "_unhashable_values_", "_unhashable_values_map_",

@@ -39,7 +39,7 @@ SOURCE = PAPER.split(";")[0] + "; the measurement was built here"
 SIZE = 8
 SCHEDULE = NoiseSchedule.linear(50, 2e-3, 0.4)
 FIXED, BATCH = (8,), 32
-QUICK, FULL = optax.adam(4e-3), optax.adam(2e-3)  # one object each, so that runs share programs
+QUICK, FULL = optax.adam(8e-3), optax.adam(2e-3)  # one object each, so that runs share programs
 APART = 0.2  # relative difference of losses that counts as parted
 SETS = ("photographs", "mean clone", "covariance clone")
 
@@ -65,7 +65,7 @@ def full_network(rngs: Any) -> UNet:
 )
 def images_pairwise_first(run: Run) -> Evidence:
     """Losses of one network on photographs and on their Gaussian clones, along training."""
-    end, seeds, copied, points = (440, 8, 4, 8) if run.quick else (30_000, 8, 8, 14)
+    end, seeds, copied, points = (600, 8, 4, 8) if run.quick else (30_000, 8, 8, 14)
     steps = log_steps(end, points=points, first=6)
     train, test = photograph_patches(
         SIZE, train=40_000, test=300 if run.quick else 4000, key=jax.random.fold_in(run.key, 0)

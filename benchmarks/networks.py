@@ -29,7 +29,7 @@ try:
 except ImportError:
     torch = nn = None
 
-RUNS = 5
+RUNS = 3
 FEW, MANY = 2, 14  # steps of a short and of a long run
 ADAM = optax.adam(1e-3)
 SCHEDULE = NoiseSchedule.linear(50, 2e-3, 0.4)

@@ -75,7 +75,7 @@ def is_inexact(item: "Comparison") -> bool:
 
 def _large(values: Array, error: Array, seen: Array) -> NDArray[np.bool_]:
     """Where a theory's own error is above that of the simulation, and visible."""
-    return np.asarray(error > np.maximum(seen, 0.02 * np.abs(values)))
+    return np.asarray(error > np.maximum(seen, 0.05 * np.abs(values)))
 
 
 def draw_numerical_error(axes: Axes, x: Array, drawn: dict[str, Array], index: int) -> None:

@@ -163,17 +163,12 @@ def speeds(
 
 def beside_limits(row: Row, dimension: int, units: int, record: Record) -> Row:
     """Rate over those at which the weights are read and written once per update, and drawn."""
-    rates = {
-        name: next((row[name] for row in record.rows if name in row), None)
-        for name in ("bytes_per_s", "normals_per_s")
-    }
-    for name, limit, needed in (
-        ("bytes_per_s", "memory_limit", 2 * units * dimension * 4),
-        ("normals_per_s", "drawing_limit", dimension),
+    for name, limit, share, needed in (
+        ("bytes_per_s", "memory_limit", "of_limit", 2 * units * dimension * 4),
+        ("normals_per_s", "drawing_limit", "of_drawing", dimension),
     ):
-        rate = rates[name]
+        rate = next((earlier[name] for earlier in record.rows if name in earlier), None)
         if rate is not None:
-            share = "of_limit" if limit == "memory_limit" else "of_drawing"
             row = {**row, limit: rate / needed, share: row["updates_per_s"] * needed / rate}
     return row
 

@@ -35,7 +35,7 @@ from learning_dynamics.tracking import Tracker
 from learning_dynamics.training import log_steps, shift
 
 Array = NDArray[Any]
-PARTS = (0.5, 1.0, 1.5)  # of the level, see `_updates`
+PARTS = (0.5, 1.0, 1.5)  # of the level, see `updates_to`
 TIED = 4  # modes of the relation that is thought to be learned: a quartet
 # one object each, so that runs share compilations
 SGD, FAST, ADAM = optax.sgd(0.3), optax.sgd(0.4), optax.adam(4e-3)  # quick
@@ -161,7 +161,7 @@ def effective_dimension(sets: CueSets) -> float:
     return float(spectrum.sum() / np.exp(np.log(spectrum[:TIED]).mean()))
 
 
-def _updates(learning: CueLearning, level: float) -> Array:
+def updates_to(learning: CueLearning, level: float) -> Array:
     """Updates to the level, at most the end of training, shape (seeds,).
 
     Geometric mean over half the level, the level and half as much again: one crossing of a
@@ -171,13 +171,19 @@ def _updates(learning: CueLearning, level: float) -> Array:
     return np.asarray(stats.gmean(np.clip(crossings, 1, learning.steps[-1]), axis=0))
 
 
+def growth_exponents(effective: Array, updates: Array) -> Array:
+    """Least-squares exponent of updates, shape (exponents, seeds), in N_eff for each seed."""
+    place = np.log(effective) - np.log(effective).mean()
+    return np.asarray(np.log(updates).T @ place / np.sum(place**2))
+
+
 def _growth(
     case: Case, runs: Sequence[CueLearning], effective: Array
 ) -> tuple[Comparison, list[Comparison]]:
     """Exponent of the updates in N_eff, seed by seed."""
-    place = np.log(effective) - np.log(effective).mean()
-    updates = np.log(np.stack([_updates(learning, case.level) for learning in runs], axis=1))
-    slopes = updates @ place / np.sum(place**2)
+    slopes = growth_exponents(
+        effective, np.stack([updates_to(learning, case.level) for learning in runs])
+    )
     axis = {"network": np.array([case.name])}
     seen = Measurement.from_replicas(slopes[:, None], axis, label=case.name)
     make = partial(compare, seen, quantity="exponent of updates in N_eff")
@@ -202,7 +208,7 @@ def _figure(found: dict[str, tuple[Case, list[CueLearning], Array]]) -> Figure:
         )  # fmt: skip
         draw_theory(left, learning.steps, seen.values[0], index=i)
     for j, (name, (case, runs, effective)) in enumerate(found.items()):
-        updates = np.stack([_updates(learning, case.level) for learning in runs])
+        updates = np.stack([updates_to(learning, case.level) for learning in runs])
         logs = np.log(updates)
         error = updates.mean(axis=1) * logs.std(axis=1, ddof=1) / np.sqrt(logs.shape[1])
         mean = np.exp(logs.mean(axis=1))

@@ -53,6 +53,7 @@ from benchmarks.harness import RESULTS, first_call, show
 from learning_dynamics import random
 from learning_dynamics.process import simulate as simulation
 from learning_dynamics.process.layout import layout_of
+from learning_dynamics.process.one_kernel import Registers
 from learning_dynamics.process.pace import Pace, pace_of
 
 try:
@@ -61,6 +62,10 @@ except ImportError:
     torch = None
 
 PRODUCTS = ("float32", "tf32", "bfloat16")
+REGISTERS = (  # shapes of kernels for the first sizes of the ambient level
+    tuple(Registers(*shape) for shape in ((128, 2), (128, 4), (256, 4), (512, 8))),
+    tuple(Registers(*shape) for shape in ((1024, 8), (2048, 8), (1024, 16), (2048, 16))),
+)
 CLAIMS = ("linear/exact-errors", "linear/mode-dynamics", "diffusion/covariance-is-linear")
 
 
@@ -133,6 +138,18 @@ def ambient_choices(sizes: Sizes) -> list[Timed]:
     paces = [Pace(group, 4, True, 2, True) for group in groups]
     paces += [Pace(min(1024, replicas), chunk, True, 2, True) for chunk in (2, 8)]
     return [Timed(2, dimension, replicas // p.group * p.group, "ambient", p) for p in paces]
+
+
+def registers(sizes: Sizes) -> list[Timed]:
+    """Weights held by kernels of several shapes, and without kernels."""
+    runs = []
+    for (dimension, replicas), shapes in zip(sizes.ambient, REGISTERS, strict=False):
+        own = pace_of(layout_of(committee(2), dimension, "ambient"), "gpu", replicas)
+        runs += [
+            Timed(2, dimension, replicas, "ambient", own._replace(registers=shape))
+            for shape in (None, *shapes)
+        ]
+    return runs
 
 
 def ambient(sizes: Sizes) -> list[Timed]:
@@ -334,6 +351,7 @@ def main() -> None:
         "overlap-choices": overlap_choices(sizes),
         "ambient": ambient(sizes),
         "ambient-choices": ambient_choices(sizes),
+        "registers": registers(sizes),
     }
     rates = {n: lambda runs=r: speeds(runs, sizes, record) for n, r in timed.items()}
     sections: dict[str, Callable[[], Iterator[tuple[Row, Callable[[], Row]]]]] = {
@@ -347,6 +365,7 @@ def main() -> None:
         "theory": lambda: theories(sizes),
         "overlap-choices": rates["overlap-choices"],
         "ambient-choices": rates["ambient-choices"],
+        "registers": rates["registers"],
     }
     untimed = ("agreement", "laws", "claims")
     chosen = options.only or list(sections)
@@ -361,7 +380,8 @@ def main() -> None:
                 if name in timed:
                     begin = time.perf_counter()
                     # all weights of several runs at once may not fit into the device
-                    together = threads if name.startswith("overlap") else min(2, threads)
+                    few = name.startswith("ambient")
+                    together = min(2, threads) if few else threads
                     calls = [lambda r=r: first_run(r) for r in timed[name]]
                     errors = side_by_side(calls, together)[:3]
                     seconds = time.perf_counter() - begin

@@ -184,7 +184,9 @@ class Timed(NamedTuple):
     def labels(self) -> Row:
         """What tells it from others."""
         chosen = self.pace._asdict() if self.pace else {}
-        return {"K": self.units, "N": self.dimension, "R": self.replicas, **chosen}
+        registers = chosen.pop("registers", None)
+        shape = registers._asdict() if registers else {}
+        return {"K": self.units, "N": self.dimension, "R": self.replicas, **chosen, **shape}
 
 
 def speed(timed_run: Timed, seconds: float) -> Row:

@@ -85,6 +85,7 @@ def observed_chunks(
     start: jax.Array,
     chunk: int,
     unrolled: bool = False,
+    whole: Callable[[State, jax.Array, jax.Array, jax.Array], State] | None = None,
 ) -> tuple[State, Any]:
     """Like `observed_scan`, with the random inputs of `chunk` updates drawn at a time.
 
@@ -99,6 +100,7 @@ def observed_chunks(
         start: int32 scalar, number of updates already made.
         chunk: updates per draw, even.
         unrolled: as in `advance_chunks`.
+        whole: as in `advance_chunks`.
 
     Returns:
         Final state, and observations stacked along a leading axis.
@@ -106,7 +108,7 @@ def observed_chunks(
 
     def observation(carry: tuple[State, jax.Array], target: jax.Array) -> tuple[Any, Any]:
         state, now = carry
-        state = advance_chunks(draw, update, state, now, target, chunk, unrolled=unrolled)
+        state = advance_chunks(draw, update, state, now, target, chunk, None, unrolled, whole)
         return (state, jnp.maximum(now, target)), observe(state)
 
     (state, _), seen = lax.scan(observation, (state, start), targets)
@@ -122,6 +124,7 @@ def advance_chunks(
     chunk: int,
     running: Callable[[State], jax.Array] | None = None,
     unrolled: bool = False,
+    whole: Callable[[State, jax.Array, jax.Array, jax.Array], State] | None = None,
 ) -> State:
     """State after update number `target`, from the one after update number `now`.
 
@@ -137,6 +140,8 @@ def advance_chunks(
         unrolled: whether the updates of a chunk follow each other without a loop, for devices that
             wait for the host at every turn of one; those before `now` and beyond `target` are made
             in vain.
+        whole: all updates of a chunk at once, (state, first, now, target) -> state after update
+            number `target`, at most first + chunk, in place of `draw` and `update`.
     """
 
     def unfinished(carry: tuple[State, jax.Array]) -> jax.Array:
@@ -167,7 +172,15 @@ def advance_chunks(
             state = jax.tree.map(partial(jnp.where, inside), after, state)
         return state, jnp.minimum(target, first + chunk)
 
-    body = advance_at_once if unrolled else advance
+    def advance_whole(carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
+        assert whole is not None
+        state, now = carry
+        first = now // 2 * 2
+        end = jnp.minimum(target, first + chunk)
+        return whole(state, first, now, end), end
+
+    body = advance if not unrolled else advance_at_once
+    body = body if whole is None else advance_whole
     state, _ = lax.while_loop(unfinished, body, (state, now))
     return state
 

@@ -24,8 +24,8 @@ from scipy import special
 
 from learning_dynamics.validation import reject
 
-__all__ = ["check_key", "fold_in", "normal", "rademacher", "row_numbers", "row_place"]
-__all__ += ["threefry2x32", "threefry_key", "uniform"]
+__all__ = ["check_key", "fold_in", "normal", "normal_pair", "rademacher", "row_numbers"]
+__all__ += ["row_place", "threefry2x32", "threefry_key", "uniform"]
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 OWN_COUNTERS = 2**31  # high word of the first of our counters
@@ -163,7 +163,7 @@ def normal(
     Raises:
         ValueError: if `key` is no single typed key.
     """
-    return _drawn(jax.random.normal, (_normal_pair, _long_normal_pair), key, shape, dtype, first)
+    return _drawn(jax.random.normal, (normal_pair, _long_normal_pair), key, shape, dtype, first)
 
 
 def uniform(
@@ -313,7 +313,8 @@ def _long_log(m: jax.Array) -> jax.Array:
     return ratio * _polynomial(LONG_LOGARITHM, ratio * ratio)
 
 
-def _normal_pair(a: jax.Array, b: jax.Array) -> Pair:
+def normal_pair(a: jax.Array, b: jax.Array) -> Pair:
+    """Two independent standard normal variables in float32, of the two words of a block."""
     v = (_signed(a >> np.uint32(1), np.float32) + 0.5) * 2.0**-31
     s = _signed(b, np.float32) * 2.0**-31
     radius = jnp.sqrt(2 * _minus_log(v, np.int32, 23, _short_log))

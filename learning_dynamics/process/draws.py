@@ -19,7 +19,11 @@ from learning_dynamics.process.reduced_noise import (
     reduced_normals,
 )
 
-__all__ = ["Draw", "draw_samples", "drawn_noise", "noise_normals"]
+__all__ = ["Draw", "draw_samples", "drawn_noise", "noise_key", "noise_normals"]
+
+
+NOISE = 1  # stream of a replica that all noise comes from which is not in its pool of normals
+FULL = 2**31  # first of the streams of full noise vectors in there
 
 
 class Draw(NamedTuple):
@@ -100,9 +104,17 @@ def draw_samples(
         )
     sizes_of_frame = (layout.columns, problem.batch * q, layout.rows)
     noise, rest = drawn_noise(
-        layout, random.fold_in(key, 1), pool[:, own:], freedoms, *sizes_of_frame, first, tries
+        layout, random.fold_in(key, NOISE), pool[:, own:], freedoms, *sizes_of_frame, first, tries
     )
     return Draw(signal, label, noise, rest)
+
+
+def noise_key(key: jax.Array, group: int) -> jax.Array:
+    """Key of the full noise vectors of a group of blocks of a replica.
+
+    They are `random.normal(noise_key(key, group), (updates, blocks, vectors, size), first=first)`.
+    """
+    return random.fold_in(random.fold_in(key, NOISE), FULL + group)
 
 
 def noise_normals(layout: Layout, columns: int, vectors: int, rows: int) -> tuple[int, Any]:
@@ -158,7 +170,7 @@ def drawn_noise(
             else:
                 beyond = factor
         else:
-            own = random.fold_in(key, 2**31 + i)
+            own = random.fold_in(key, FULL + i)
             part = random.normal(own, (*lead, count, vectors, size), dtype, first=first)
         noise.append(part)
         rest.append(beyond)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from learning_dynamics.loop import advance_chunks
+from learning_dynamics.process.motion import Motion
 from learning_dynamics.process.pace import Pace
 from learning_dynamics.pytrees import library_of
 
@@ -48,8 +49,7 @@ def each_group(function: Callable[[Any], Any], replicas: Any, pace: Pace, start:
 
 
 def in_rounds(
-    inputs_of: Callable[[jax.Array], Callable[[jax.Array], Any]],
-    step: Callable[[Any, Any, jax.Array], Any],
+    motion: Motion,
     observe: Callable[[Any], Any],
     particles: Any,
     keys: jax.Array,
@@ -83,8 +83,8 @@ def in_rounds(
             lanes = jax.lax.dynamic_slice(order, (index * group,), (group,))
             part = jax.tree.map(lambda leaf: leaf[lanes], particles)
             part = advance_chunks(
-                inputs_of(keys[lanes]), step, part, now, end, chunk,
-                lambda part: jnp.any(running(part)), pace.unrolled,
+                motion.inputs_of(keys[lanes]), motion.step, part, now, end, chunk,
+                lambda part: jnp.any(running(part)), pace.unrolled, motion.whole_of(keys[lanes]),
             )  # fmt: skip
             return jax.tree.map(lambda leaf, moved: leaf.at[lanes].set(moved), particles, part)
 

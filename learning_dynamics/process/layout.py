@@ -41,6 +41,7 @@ class Layout(NamedTuple):
         counts: number of blocks of each group.
         reduced: per group, whether a factor of R_b stands for the weights.
         columns: rows that span the frame of the noise: K, or 2 K with a momentum.
+        vectors: noise vectors per update.
         rows: rows of the Wishart factors that stand for the noise outside the weights.
         drawn: random numbers per update.
         norms: whether the loss reads the norms.
@@ -54,6 +55,7 @@ class Layout(NamedTuple):
     counts: tuple[int, ...]
     reduced: tuple[bool, ...]
     columns: int
+    vectors: int
     rows: int
     drawn: int
     norms: bool
@@ -109,7 +111,7 @@ def layout_of(problem: Problem, dimension: int, level: str) -> Layout:
         demand = f"leave fewer than 2^31 random numbers per update (batch {problem.batch})"
         raise reject("problem.batch", demand, f"{drawn:.3g} at N = {dimension}")
     return Layout(
-        dimension, level, sizes, counts, reduced, columns, rows, drawn, reads["norms"],
+        dimension, level, sizes, counts, reduced, columns, vectors, rows, drawn, reads["norms"],
         reads["gram"],
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from learning_dynamics.process.layout import Layout
+from learning_dynamics.process.one_kernel import Registers, registers_of
 from learning_dynamics.validation import reject
 
 __all__ = ["Pace", "check_memory", "checked_devices", "pace_of"]
@@ -35,6 +36,8 @@ class Pace(NamedTuple):
         unrolled: whether the updates of a chunk are compiled one after another, without a loop.
         tries: attempts at chi variables between two looks at whether they succeeded.
         added: whether short sums are written as additions.
+        registers: how a kernel holds the weights of a replica for many updates; None if it has no
+            room for them. Where a run can do so, it takes all replicas at once, and no `group`.
     """
 
     group: int
@@ -42,6 +45,7 @@ class Pace(NamedTuple):
     unrolled: bool = False
     tries: int = 1
     added: bool = False
+    registers: Registers | None = None
 
 
 def pace_of(layout: Layout, platform: str, replicas: int) -> Pace:
@@ -53,13 +57,14 @@ def pace_of(layout: Layout, platform: str, replicas: int) -> Pace:
 
     An accelerator takes all replicas at once, or the few groups of equal size whose states its
     cache holds a good part of. Its updates are unrolled: a loop waits for the host at every turn.
+    Weights that fit into the registers of its processors stay there for many updates.
     """
     drawn = max(layout.drawn, 1)
     if platform != "cpu":
         chunk = 16 if drawn <= _FEW else 4 if drawn <= _GROUP_DRAWN // 4 else 2
         most = min(_GROUP_WEIGHTS // _numbers(layout), _GROUP_DRAWN // (chunk * drawn))
         groups = -(-replicas // max(most, 1))
-        return Pace(-(-replicas // groups), chunk, True, 2, True)
+        return Pace(-(-replicas // groups), chunk, True, 2, True, registers_of(layout))
     whole = [n for n, small in zip(layout.sizes, layout.reduced, strict=True) if not small]
     chunk = max(1, min(_CHUNK // 2, _DRAWN // 2 // drawn)) * 2
     return Pace(_LANES if max(whole, default=0) < _WIDE else 1, chunk)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,17 +23,17 @@ from learning_dynamics.model.rates import check_rates, from_time, schedules_of
 from learning_dynamics.process import checkpoint as saved
 from learning_dynamics.process.groups import pad
 from learning_dynamics.process.layout import layout_of, of_any_dimension
+from learning_dynamics.process.motion import Particle, replica_keys
 from learning_dynamics.process.observables import (
     Observable,
     blocks,
 )
+from learning_dynamics.process.one_kernel import kernels_allowed, kernels_run
 from learning_dynamics.process.pace import check_memory, checked_devices, pace_of
 from learning_dynamics.process.replicas import (
-    Particle,
     advance,
     begin,
     memory_of,
-    replica_keys,
     replica_mesh,
     start_particles,
 )
@@ -172,6 +171,8 @@ def _simulate(
         each = -(-count // mesh.size)
         shared, numbers = of_any_dimension(problem, layout)
         pace = pace_of(layout, chosen[0].platform, each)
+        if pace.registers and (precision != "float32" or not kernels_run(chosen[0])):
+            pace = pace._replace(registers=None)
         check_memory(layout, pace, each, dtype.itemsize, chosen)
         full = -(-count // (pace.group * mesh.size)) * pace.group * mesh.size
         apart = NamedSharding(mesh, PartitionSpec("replicas"))
@@ -190,8 +191,12 @@ def _simulate(
         particles = start_particles(cast, layout, states, stop, optimiser, velocity)
         particles = jax.device_put(particles, apart)
         first = order_parameters_of(particles, count)
-        evolve = advance(shared, own, stop, pace, dtype, mesh, optimiser, samples)
-        go = partial(evolve, problem, numbers)
+
+        def go(*arguments: Any) -> Any:
+            evolve = advance(shared, own, stop, pace, dtype, mesh, optimiser, samples)
+            with kernels_allowed():
+                return evolve(problem, numbers, *arguments)
+
         go(particles, keys, np.zeros(blocks(updates).shape[1], np.int32), np.int32(0))
         first_call = time.perf_counter() - clock
         identity = saved.fingerprint(

@@ -14,14 +14,11 @@ from learning_dynamics.model.overlaps import Overlaps, overlaps_of
 from learning_dynamics.model.problem import Problem
 from learning_dynamics.process.groups import pad
 from learning_dynamics.process.layout import Layout
+from learning_dynamics.process.motion import Particle, motion_of, replica_keys, split
 from learning_dynamics.process.pace import Pace, pace_of
 from learning_dynamics.process.replicas import (
-    Particle,
     memory_of,
-    motion,
     observed,
-    replica_keys,
-    split,
     start_particles,
 )
 from learning_dynamics.process.run import Run
@@ -145,14 +142,15 @@ def _together(
     problem: Problem, run: Run, dtype: Any, pace: Pace, particles: Particle, keys: jax.Array
 ) -> tuple[Overlaps, Overlaps | None, Overlaps, Any]:
     """Last order parameters and memory, observed ones, and watches of replicas run together."""
-    inputs_of, step = motion(problem, run.layout, run.stop, pace, dtype, run.optimiser, run.samples)
+    pace = pace._replace(registers=None)
+    motion = motion_of(problem, run.layout, run.stop, pace, dtype, run.optimiser, run.samples)
     observe = jax.vmap(lambda particle: overlaps_of(particle.state))
 
     def running(particles: Particle) -> jax.Array:
         return jnp.any(particles.watch.stopped == -1)
 
     particles, seen = scheduled_chunks(
-        inputs_of(keys), step, observe, particles, run.updates, pace.chunk,
+        motion.inputs_of(keys), motion.step, observe, particles, run.updates, pace.chunk,
         None if run.stop is None else running,
     )  # fmt: skip
     seen = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1), seen)

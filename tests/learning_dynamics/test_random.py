@@ -101,7 +101,7 @@ def test_transform_at_the_ends_and_on_a_dense_grid(dtype):
     )
     words = [a, b, np.append(b[:0:-1], 0), np.append(a[:0:-1], 0)]
     words = [np.append(word, 0) for word in words[: np.dtype(dtype).itemsize // 2]]
-    function = random._normal_pair if dtype == np.float32 else random._long_normal_pair
+    function = random.normal_pair if dtype == np.float32 else random._long_normal_pair
     with jax.enable_x64(dtype == np.float64):
         x, y = jax.jit(function)(*(jnp.asarray(word, jnp.uint32) for word in words))
         x, y = np.asarray(x), np.asarray(y)

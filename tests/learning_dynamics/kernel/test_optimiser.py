@@ -10,7 +10,7 @@ from scipy.special import erf
 import learning_dynamics as ld
 from learning_dynamics.process.draws import draw_samples
 from learning_dynamics.process.layout import layout_of
-from learning_dynamics.process.replicas import replica_keys, split
+from learning_dynamics.process.motion import replica_keys, split
 from learning_dynamics.process.starts import random_start
 from learning_dynamics.random import row_place
 from tests.learning_dynamics.kernel import test_options

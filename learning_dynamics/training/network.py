@@ -197,8 +197,8 @@ def _split(network: Any) -> tuple[Any, Any, Any]:
 @partial(jax.jit, static_argnames=("build", "optimiser", "average"))
 def _start(
     build: Callable[[nnx.Rngs], Any], optimiser: Any, average: float | None, key: jax.Array
-) -> State:
-    """One network before training.
+) -> tuple[Any, State]:
+    """Structure and state of one network before training.
 
     Its weights come from XLA's own generator: a network has dozens of arrays, and a second of
     compilation for each would be the longest part of a short run. Its random streams (dropout) go
@@ -207,11 +207,11 @@ def _start(
     """
     words = jax.random.key_data(key)
     rbg = jax.random.wrap_key_data(jnp.concatenate([words, words]), impl="rbg")
-    _, parameters, others = _split(build(nnx.Rngs(rbg)))
+    graph, parameters, others = _split(build(nnx.Rngs(rbg)))
     others = _own_streams(others, jax.random.wrap_key_data(words, impl="threefry2x32"))
     mean = None if average is None else parameters
     with lenient():
-        return State(parameters, others, optimiser.init(parameters), mean)
+        return graph, State(parameters, others, optimiser.init(parameters), mean)
 
 
 def _own_streams(others: Any, key: jax.Array) -> Any:
@@ -285,6 +285,14 @@ def _advance(
 # one program for all leaves of a state, where each leaf alone would be one
 
 
+@partial(jax.jit, static_argnames=("replicas",))
+def _keys(key: jax.Array, replicas: int) -> tuple[list[jax.Array], jax.Array, jax.Array]:
+    """Keys of the starts, one by one, of training and of tests of each replica."""
+    seeds = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(replicas, dtype=jnp.int32))
+    starts, train, test = jax.vmap(lambda k: jax.random.split(k, 3), out_axes=1)(seeds)
+    return list(starts), train, test
+
+
 @jax.jit
 def _stacked(states: list[State]) -> State:
     """States of single replicas as those of a batch."""
@@ -292,7 +300,7 @@ def _stacked(states: list[State]) -> State:
 
 
 @partial(jax.jit, static_argnames=("group",))
-def _group(states: State, first: jax.Array, group: int) -> State:
+def _group(states: Any, first: jax.Array, group: int) -> Any:
     """So many replicas of a batch, from one on."""
     return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, first, group), states)
 
@@ -368,14 +376,12 @@ def train(
     checkpoint = checkpoint_file(checkpoint)
     key = threefry_key(key)
     each = _for_replicas(batches, tests, replicas, group)
-    graph, abstract, _ = _split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+    graph, abstract = _start.eval_shape(build, optimiser, average, key)  # kept, as the program is
     notice_edits(graph)
-    extras = extra_arguments(optimiser, abstract)
+    extras = extra_arguments(optimiser, abstract.parameters)
     recipe = Recipe(graph, loss, observe, optimiser, extras, average)
-    numbers = jnp.arange(replicas, dtype=jnp.int32)
-    seeds = jax.vmap(partial(jax.random.fold_in, key))(numbers)
-    starts, train_keys, test_keys = jax.vmap(lambda k: jax.random.split(k, 3), out_axes=1)(seeds)
-    started = [_start(build, optimiser, average, start) for start in starts]
+    starts, train_keys, test_keys = _keys(key, replicas)
+    started = [_start(build, optimiser, average, start)[1] for start in starts]
     states = _stacked(started)
 
     identity = fingerprint(
@@ -387,16 +393,15 @@ def train(
     states = _like(states, plain)
     count = np.cumsum(gaps)
     for i in track(range(done, len(gaps)), "training"):
-        gap, before = jnp.asarray(gaps[i]), jnp.asarray(count[i] - gaps[i])
+        gap, before = (np.asarray(number, gaps.dtype) for number in (gaps[i], count[i] - gaps[i]))
         # all are started before the first is waited for: groups run side by side where they can
         jobs = []
         for first in range(0, replicas, group):
-            mine = slice(first, first + group)
-            state = _group(states, jnp.int32(first), group)
+            mine = states, (train_keys, test_keys)
+            state, keys = mine if group == replicas else _group(mine, np.int32(first), group)
             data = each[0 if len(each) == 1 else first]
-            keys = (train_keys[mine], test_keys[mine])
             jobs.append(_advance(recipe, state, *data, keys, gap, before))
-        states = _joined([job[0] for job in jobs])
+        states = jobs[0][0] if len(jobs) == 1 else _joined([job[0] for job in jobs])
         observed = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[job[1] for job in jobs])
         parts.append(dict(observed))
         save(checkpoint, identity, len(parts), _plain(states), parts)

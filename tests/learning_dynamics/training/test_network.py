@@ -234,3 +234,31 @@ def test_recovery_is_the_last_crossing_in_the_logarithm():
     for wrong in (([1, 1], [[0, 0]]), ([0, 1], [[0, 0, 0]])):
         with pytest.raises(ValueError, match="must"):
             recovery_steps(*wrong, 0.5)
+
+
+def test_a_second_call_makes_no_network_anew():
+    """Building a network takes longer than a short run; code that is edited is built again."""
+    made = []
+
+    class Own(Line):
+        def __call__(self, x):
+            return super().__call__(x)
+
+    def build(rngs):
+        made.append(type(rngs))
+        return Own(rngs)
+
+    batches = Always((jnp.ones((4, 3)), jnp.ones(4)))
+    options = {"optimiser": SGD, "steps": [1], "observe": watch_loss, "key": jax.random.key(3)}
+    options["tests"] = batches.batch
+    first = train(build, squares, batches, **options)
+    count = len(made)
+    assert count > 0
+    again = train(build, squares, batches, **options)
+    assert len(made) == count
+    np.testing.assert_array_equal(first.values["loss"], again.values["loss"])
+
+    Own.__call__ = lambda self, x: 2 * Line.__call__(self, x)
+    twice = train(build, squares, batches, **options)
+    assert len(made) > count
+    assert np.all(twice.values["loss"] != first.values["loss"])

@@ -16,12 +16,13 @@ import numpy as np
 import optax
 from flax import nnx
 
-from benchmarks.harness import compile_seconds, first_call, interleave, show, write
+from benchmarks.harness import compile_seconds, cores, first_call, interleave, show, write
 from diffusion_theory.networks import UNet, noise_loss
 from fourier_simplicity.networks import ResNet, cross_entropy
 from learning_dynamics.noise_schedule import NoiseSchedule, noise_levels
 from learning_dynamics.pytrees import configuration
 from learning_dynamics.training import train
+from learning_dynamics.training.convolution import convolve
 
 try:
     import torch
@@ -287,6 +288,65 @@ def resnet_case(widths: tuple[int, ...], rows: int, device: str = "cpu") -> Case
     return Case(name, build, cross_entropy, (jnp.asarray(images), jnp.asarray(labels)), theirs)
 
 
+# -------------------------------------------------------------------- products of a convolution
+
+LAYERS = ((16, 32, 64), (16, 16, 128), (32, 16, 32), (32, 8, 16))  # images, side, channels
+REPEATS = 8  # of a layer in a compiled loop
+
+
+def layer_rates(images: int, side: int, channels: int) -> Row:
+    """GFLOP/s of a 3 x 3 layer with its two gradients, and of its three products alone.
+
+    The products of patches with a matrix are all that the layer computes; patches made before the
+    loop cost nothing in "products". PyTorch's layer need not be a product of patches.
+    """
+    draws = np.random.default_rng(0)
+    x = draws.normal(size=(images, side, side, channels)).astype(np.float32)
+    kernel = draws.normal(size=(3, 3, channels, channels)).astype(np.float32) / 99
+    patches = draws.normal(size=(images * side**2, 9 * channels)).astype(np.float32)
+    matrix = draws.normal(size=(9 * channels, channels)).astype(np.float32) / 99
+
+    def layer(_: Any, carry: Any) -> Any:
+        value, back = jax.vjp(convolve, *carry)
+        return jax.tree.map(lambda a, change: a - 1e-9 * change, carry, back(value))
+
+    def products(_: Any, carry: Any) -> Any:
+        rows, weights = carry
+        value, other = rows @ weights, rows @ weights[::-1]
+        return rows.at[:, :channels].add(-1e-9 * other), weights - 1e-9 * (rows.T @ value)
+
+    def looped(body: Any, *start: Any) -> Callable[[], Any]:
+        run = jax.jit(lambda *carry: jax.lax.fori_loop(0, REPEATS, body, carry))
+        arrays = [jnp.asarray(array) for array in start]
+        return lambda: run(*arrays)
+
+    runs = {"layer": looped(layer, x, kernel), "products": looped(products, patches, matrix)}
+    if torch is not None:
+        seen = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).requires_grad_()
+        weight = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy()).requires_grad_()
+        a, b = torch.from_numpy(patches), torch.from_numpy(matrix)
+
+        def their_layer() -> float:
+            for _ in range(REPEATS):
+                value = nn.functional.conv2d(seen, weight, padding=1)
+                torch.autograd.grad(value, (seen, weight), value.detach())
+            return float(value[0, 0, 0, 0].detach())
+
+        def their_products() -> float:
+            for _ in range(REPEATS):
+                value = a @ b
+                other, last = a @ b, a.T @ value
+            return float(other[0, 0] + last[0, 0])
+
+        runs |= {"PyTorch's layer": their_layer, "PyTorch's products": their_products}
+        torch.set_num_threads(cores())
+    for run in runs.values():
+        first_call(run)
+    work = 3 * 2 * images * side**2 * 9 * channels**2 * REPEATS / 1e9
+    rates = {f"{who}, GFLOP/s": work / s for who, s in interleave(runs, 2 * RUNS).items()}
+    return {"layer": f"{images} of {side} x {side}, {channels} channels", **rates}
+
+
 def main() -> None:
     cases = [
         unet_case(8, (8, 16), 32),
@@ -296,7 +356,9 @@ def main() -> None:
     ]
     rows = [measured(case) for case in cases]
     show("One training step", rows)
-    write("networks", rows)
+    layers = [layer_rates(*layer) for layer in LAYERS]
+    show("Three products of a layer", layers)
+    write("networks", rows, layers=layers)
 
 
 if __name__ == "__main__":

@@ -126,8 +126,8 @@ class _Both(nnx.Module):
 class TrainingSet(NamedTuple):
     """Rows to train on at one noise level, and others to test on."""
 
-    rows: ArrayLike  # (N, d)
-    fresh: ArrayLike  # (tests, d)
+    rows: ArrayLike  #: (N, d)
+    fresh: ArrayLike  #: (tests, d)
     alpha_bar: float
 
 
@@ -138,13 +138,12 @@ class Learned(NamedTuple):
     follow from its parameters without that noise (`affine_loss`).
     """
 
-    train: Array  # loss per direction on the training rows, (sets, NETWORKS)
-    test: Array  # on fresh ones
-    gain: (
-        Array  # mean derivative in eps of the convolutional one along each direction, (sets, shown)
-    )
-    weights: Array  # W of the linear denoiser, (sets, d, d)
-    bias: Array  # b, (sets, d)
+    train: Array  #: loss per direction on the training rows, (sets, NETWORKS)
+    test: Array  #: on fresh ones
+    #: mean derivative in eps of the convolutional one along each direction, (sets, shown)
+    gain: Array
+    weights: Array  #: W of the linear denoiser, (sets, d, d)
+    bias: Array  #: b, (sets, d)
 
     def __repr__(self) -> str:
         return short_text.represent(self)

@@ -120,7 +120,7 @@ class _Both(nnx.Module):
 
     def __call__(self, rows: jax.Array, level: NoiseLevels) -> jax.Array:
         """Predictions of both, shape (2, n, d)."""
-        return jnp.stack([self.linear(rows / level.noise[0]), self.convolutional(rows)])
+        return jnp.stack([self.linear(rows / level.noise), self.convolutional(rows)])
 
 
 class TrainingSet(NamedTuple):
@@ -170,14 +170,10 @@ class _Tests:
     level: NoiseLevels
 
 
-def _noisy(rows: jax.Array, level: NoiseLevels, noise: jax.Array) -> jax.Array:
-    return level.signal[0] * rows + level.noise[0] * noise
-
-
 def _loss(network: _Both, batch: tuple[jax.Array, NoiseLevels], key: jax.Array) -> jax.Array:
     rows, level = batch
     noise = random.normal(key, rows.shape, rows.dtype)
-    found = network(_noisy(rows, level, noise), level)
+    found = network(level.mix(rows, noise), level)
     return jnp.mean((found - noise[None]) ** 2, axis=(1, 2)).sum()
 
 
@@ -185,15 +181,15 @@ def _observe(network: _Both, tests: _Tests, key: jax.Array) -> dict[str, jax.Arr
     noise = random.normal(key, tests.sets.shape[1:], tests.sets.dtype)
 
     def one(rows: jax.Array) -> jax.Array:
-        found = network(_noisy(rows, tests.level, noise), tests.level)
+        found = network(tests.level.mix(rows, noise), tests.level)
         return jnp.mean((found - noise[None]) ** 2, axis=(1, 2))
 
     losses = jax.lax.map(one, tests.sets)
     shown = tests.directions.T
-    rows = _noisy(tests.sets[1], tests.level, noise)[:JACOBIANS]
+    rows = tests.level.mix(tests.sets[1], noise)[:JACOBIANS]
     inputs, along = jnp.repeat(rows, len(shown), axis=0), jnp.tile(shown, (len(rows), 1))
     gradient = jax.vjp(network.convolutional, inputs)[1](along)[0]
-    gains = tests.level.noise[0] * jnp.sum(gradient * along, axis=1)
+    gains = tests.level.noise * jnp.sum(gradient * along, axis=1)
     linear = network.linear
     return {
         "train": losses[0],
@@ -263,7 +259,7 @@ def learn_denoisers(
     most, tests = max(len(x) for x in rows), len(fresh[0])
     batches, tested = [], []
     for each, known, others in zip(sets, rows, fresh, strict=True):
-        level = noise_levels([each.alpha_bar])
+        level = noise_levels([each.alpha_bar]).at(0)
         filled = np.zeros((most, d), np.float32)
         filled[: len(known)] = known
         count = jnp.asarray(len(known), jnp.float32)

@@ -111,7 +111,7 @@ def test_v_is_white_and_u_has_its_variance(name, cumulant):
     inputs = MixedCumulant(2.0, cumulant, None, PAIRS[name], alpha_bar=0.3)
     found, _ = jax.vmap(inputs.signal)(draw(inputs.latents(), 100_000))
     c = np.asarray(found, np.float64)
-    a, b = inputs.noise_level
+    a, b = inputs.noise_level.signal, inputs.noise_level.noise
     close(c[:, 0, 1] ** 2, 1.0)
     close(c[:, 0, 0] ** 2, 1 + 2 * a**2)
     close(c[:, 1, :] ** 2, 1.0)

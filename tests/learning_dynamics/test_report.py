@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 from rich.console import Console
 
-from learning_dynamics import Measurement, Prediction, compare
+from learning_dynamics import Measurement, Prediction, compare, tracking
 from learning_dynamics.evidence.figures import image_grid, new_figure, plot_comparison
 from learning_dynamics.markup import duration, number, plain_or_math, slug, with_error
 from learning_dynamics.report import claims

@@ -124,8 +124,8 @@ def _execute(script: Path, folder: Path) -> None:
     files = [f for f in imported if f and any(Path(f).is_relative_to(home) for home in homes)]
     if all(Path(file).stat().st_mtime < began for file in files):  # not edited meanwhile
         digests = {file: _digest(file) for file in (str(script), *files)}
-        stamp = json.dumps({"versions": VERSIONS, "files": digests})
-        (folder / "stamp.json").write_text(stamp, "utf-8")
+        made_by = {"versions": VERSIONS, "files": digests, "seconds": time.process_time()}
+        (folder / "stamp.json").write_text(json.dumps(made_by), "utf-8")
 
 
 if __name__ == "__main__":

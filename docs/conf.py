@@ -31,6 +31,7 @@ extensions = [
     "equations",
     "mathml",
     "plain_docstrings",
+    "read_aloud",
     "references",
     "shown",
 ]

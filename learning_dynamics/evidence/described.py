@@ -44,7 +44,7 @@ def describe(figure: Figure) -> str:
     """Number of panels, what each plots against what, and the entries of the legends.
 
     Args:
-        figure: any; the labels are read as they are.
+        figure: any; axes without data are left out.
 
     Returns:
         One or two sentences, such as "2 panels: overlap against time; residual against time.
@@ -52,7 +52,7 @@ def describe(figure: Figure) -> str:
     """
     panels = [axes for axes in figure.axes if axes.get_visible() and axes.has_data()]
     plotted = "; ".join(_distinct(_panel(axes) for axes in panels))
-    count = f"{len(panels)} panels" if len(panels) > 1 else "One panel"
+    count = {0: "No panel", 1: "One panel"}.get(len(panels), f"{len(panels)} panels")
     legends = [*figure.legends, *(axes.get_legend() for axes in panels)]
     entries = _distinct(
         _plain(text.get_text()) for legend in legends if legend for text in legend.get_texts()

@@ -45,7 +45,8 @@ _COMPARED = {
     "standard_error", "allowed_bias", "bias_order", "residual", "critical", "at", "data",
 }  # fmt: skip
 _ENTRIES = {
-    "comparisons": _COMPARED, "controls": _COMPARED, "figures": {"file", "caption", "shows", "wide"},
+    "comparisons": _COMPARED, "controls": _COMPARED,
+    "figures": {"file", "caption", "shows", "wide"},
 }  # fmt: skip
 
 

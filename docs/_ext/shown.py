@@ -9,9 +9,10 @@
 shows the code of `examples/NAME.py`, what it printed and the figures it wrote into its working
 folder, with the script and a notebook to download. `:hide:` leaves out any of "code", "output" and
 "figure". `{cards}` shows one card for each line of its content, NAME of a script or PACKAGE/CLAIM.
-`{claims}` and `{inspection}` show the records of `docs/gallery`, snapshots that `make gallery`
-takes; `{benchmarks}` all files in `benchmarks/results`; `{options}` the table of
-`learning_dynamics.model.options`.
+
+`<!-- claims -->` and `<!-- inspection -->` become the records of `docs/gallery`, snapshots that
+`make gallery` takes; `<!-- benchmarks -->` all files in `benchmarks/results`; `<!-- options -->`
+the table of `learning_dynamics.model.options`. They bring headings, which directives cannot.
 """
 
 import json
@@ -137,13 +138,21 @@ class Shown(SphinxDirective):
                 self.env.note_dependency(str(RESULTS / name / "output.txt"))
         given = {**self.options, "names": list(self.content), "name": "".join(self.arguments)}
         macro = getattr(_macros(), self.name)
-        text = macro(**{name: given[name] for name in macro.arguments if name in given})
-        return self.parse_text_to_nodes(text, allow_section_headings=True)
+        text = str(macro(**{name: given[name] for name in macro.arguments if name in given}))
+        return self.parse_text_to_nodes(text)
+
+
+def expand(app: Sphinx, document: str, source: list[str]) -> None:
+    """Replace the lines that stand for records and tables in the text of a page."""
+    for name in ("claims", "inspection", "benchmarks", "options"):
+        if f"<!-- {name} -->" in source[0]:
+            source[0] = source[0].replace(f"<!-- {name} -->", str(getattr(_macros(), name)()))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the directives."""
-    for name in ("example", "cards", "claims", "inspection", "benchmarks", "options"):
-        app.add_directive(name, Shown)
+    """Register the directives and the expansion."""
+    app.add_directive("example", Shown)
+    app.add_directive("cards", Shown)
+    app.connect("source-read", expand)
     app.connect("builder-inited", run_all)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

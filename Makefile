@@ -106,4 +106,4 @@ gallery: $(VENV)/.package
 	$(BIN)/python docs/_ext/make_gallery.py $(OUT)
 
 clean:
-	rm -rf $(VENV) .venv-lowest .venv-newest report docs/_build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-lowest .venv-newest report docs/_build docs/api .pytest_cache .mypy_cache .ruff_cache

@@ -3,7 +3,7 @@
 FOLDER holds the binary version of CIFAR-10, which does not come with this project. The small
 setting takes half of the training images and half an hour on two cores. `--full` takes all 60,000
 images and networks of full width, with products of tf32, and wants a GPU: minutes there. Figures
-and numbers go to DIR, by default to `docs/_static`, where those that the pages show are committed.
+go to DIR, by default `cifar`. Those that the pages show are made by `--full --out docs/_static`.
 """
 
 import argparse
@@ -39,7 +39,6 @@ from learning_dynamics.images import ImageSet, load_cifar
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.training import flip_and_shift, log_steps, shift
 
-STATIC = Path(__file__).parents[1] / "docs" / "_static"
 SCHEDULE = NoiseSchedule.linear(50, 2e-3, 0.4)
 KEY = jax.random.key(0)
 ADAM = optax.adam(1e-3)
@@ -179,7 +178,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="all images, full width")
     parser.add_argument("--tiny", action="store_true", help="rehearse every line")
     parser.add_argument("--only", nargs="*", choices=list(drawings), default=list(drawings))
-    parser.add_argument("--out", type=Path, default=STATIC)
+    parser.add_argument("--out", type=Path, default=Path("cifar"))
     options = parser.parse_args()
     plan = TINY if options.tiny else FULL if options.full else SMALL
     parts = [load_cifar(options.folder, part=part) for part in ("train", "test")]

@@ -49,7 +49,7 @@ from benchmarks.device_runs import (
     paced,
     speed,
 )
-from benchmarks.harness import RESULTS, first_call, show
+from benchmarks.harness import RESULTS, first_call, show, step_seconds
 from learning_dynamics import random
 from learning_dynamics.process import simulate as simulation
 from learning_dynamics.process.layout import layout_of
@@ -281,12 +281,9 @@ def training(sizes: Sizes, threads: int) -> Iterator[tuple[Row, Callable[[], Row
 
 def step_times(call: Callable[[int], Callable[[], Any]], steps: int) -> Row:
     """Milliseconds of a step from runs of two lengths, `call(n)` being a run of n steps."""
-    few, many = call(2), call(2 + steps)
-    first = first_call(few)[0]
-    first_call(many)
-    pairs = [(first_call(few)[0], first_call(many)[0]) for _ in range(3)]
-    least, most = (min(times) for times in zip(*pairs, strict=True))
-    return {"step_ms": 1e3 * (most - least) / steps, "call_s": least, "first_s": first}
+    first = first_call(call(2))[0]
+    step, least = step_seconds({"run": call}, 2, 2 + steps, 3)["run"]
+    return {"step_ms": 1e3 * step, "call_s": least, "first_s": first}
 
 
 def claims(sizes: Sizes, record: Record) -> Iterator[tuple[Row, Callable[[], Row]]]:

@@ -16,7 +16,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["compile_seconds", "cores", "environment", "first_call", "interleave", "show", "write"]
+__all__ = [
+    "compile_seconds",
+    "cores",
+    "environment",
+    "first_call",
+    "interleave",
+    "show",
+    "step_seconds",
+    "write",
+]
 
 Name = TypeVar("Name", bound=Hashable)
 RESULTS = Path(__file__).parent / "results"
@@ -70,6 +79,27 @@ def interleave(functions: Mapping[Name, Callable[[], Any]], runs: int) -> dict[N
         for name in names:
             seconds[name].append(first_call(functions[name])[0])
     return {name: float(np.median(values)) for name, values in seconds.items()}
+
+
+def step_seconds(
+    runs_of: Mapping[str, Callable[[int], Callable[[], Any]]], few: int, many: int, rounds: int
+) -> dict[str, tuple[float, float]]:
+    """Seconds of one step and of a call of `few` steps, from runs of two lengths in turns.
+
+    Args:
+        runs_of: name -> function of a number of steps that returns a run of so many.
+        few: steps of the short run.
+        many: steps of the long run.
+        rounds: of `interleave`; everything is compiled before.
+    """
+    functions = {(name, n): make(n) for name, make in runs_of.items() for n in (few, many)}
+    for function in functions.values():
+        first_call(function)
+    taken = interleave(functions, rounds)
+    return {
+        name: ((taken[name, many] - taken[name, few]) / (many - few), taken[name, few])
+        for name in runs_of
+    }
 
 
 def environment() -> dict[str, Any]:

@@ -16,7 +16,15 @@ import numpy as np
 import optax
 from flax import nnx
 
-from benchmarks.harness import compile_seconds, cores, first_call, interleave, show, write
+from benchmarks.harness import (
+    compile_seconds,
+    cores,
+    first_call,
+    interleave,
+    show,
+    step_seconds,
+    write,
+)
 from diffusion_theory.networks import UNet, noise_loss
 from fourier_simplicity.networks import ResNet, cross_entropy
 from learning_dynamics.noise_schedule import NoiseSchedule, noise_levels
@@ -215,23 +223,19 @@ def measured(case: Case) -> Row:
     if theirs is not None:
         for threads in sorted({1, torch.get_num_threads()}):
             makers[f"PyTorch, {threads}"] = partial(theirs, threads)
-    functions = {(who, n): make(n) for who, make in makers.items() for n in (FEW, MANY)}
     before = compile_seconds()
-    first_call(functions["ours", FEW])
+    first_call(makers["ours"](FEW))
     compiled = compile_seconds() - before
-    for function in functions.values():
-        first_call(function)
-    taken = interleave(functions, RUNS)
-    steps = {who: (taken[who, MANY] - taken[who, FEW]) / (MANY - FEW) for who in makers}
-    mine = steps.pop("ours")
-    best = min(steps.values(), default=None)
+    seconds = step_seconds(makers, FEW, MANY, RUNS)
+    mine, call = seconds.pop("ours")
+    best = min((step for step, _ in seconds.values()), default=None)
     return {
         "case": name,
         "parameters": parameters(build),
         "step, ms": 1e3 * mine,
         "PyTorch step, ms": None if best is None else 1e3 * best,
         "ratio": None if best is None else mine / best,
-        "start of a call, ms": 1e3 * (taken["ours", FEW] - FEW * mine),
+        "start of a call, ms": 1e3 * (call - FEW * mine),
         "compile, s": compiled,
     }
 

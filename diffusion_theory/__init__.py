@@ -10,7 +10,7 @@ from diffusion_theory.clones import (
     mean_clone,
 )
 from diffusion_theory.composites import ManyLevels, SeveralSpikes
-from diffusion_theory.inputs import MixedCumulant, NoiseLevel
+from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.latents import Coupling, Dependent, Gaussian, Independent, Sign
 from diffusion_theory.laws import Rademacher, ThreePoint, TwoPoint
 from diffusion_theory.learners import TiedDenoiser
@@ -24,7 +24,6 @@ __all__ = [
     "ManyLevels",
     "MeanClone",
     "MixedCumulant",
-    "NoiseLevel",
     "Rademacher",
     "SeveralSpikes",
     "Sign",

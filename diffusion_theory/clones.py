@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import learning_dynamics as ld
-from diffusion_theory.inputs import ALPHA_BAR, MixedCumulant, NoiseLevel
+from diffusion_theory.inputs import ALPHA_BAR, MixedCumulant
 from diffusion_theory.latents import Gaussian
 from diffusion_theory.learners import Target, TiedDenoiser
 from diffusion_theory.theory.loss import pair_nodes
 from learning_dynamics import short_text
 from learning_dynamics.model.latent import Latent
+from learning_dynamics.noise_schedule import NoiseLevels
 from learning_dynamics.pytrees import configuration, is_traced
 from learning_dynamics.random import check_key
 from learning_dynamics.validation import (
@@ -93,14 +94,15 @@ class MeanClone(ld.InputModel):
         r = self.directions
         return {"inner": ld.Normal((r,)), "added": ld.Normal((r,), nodes=2)}
 
-    def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, NoiseLevel]:
+    def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, NoiseLevels]:
         """Coordinates of x and z along the spikes, shape (2, r), and the noise level."""
         inner, added = latents["inner"], latents["added"]
         clean, b, deviation = self._levels(inner.dtype)
-        a = jnp.sqrt(jnp.asarray(self.alpha_bar, inner.dtype))
-        noisy = a * jnp.asarray(self.strengths, inner.dtype) + deviation * inner
+        power = jnp.asarray(self.alpha_bar, inner.dtype)
+        level = NoiseLevels(power, 1 - power)
+        noisy = level.signal * jnp.asarray(self.strengths, inner.dtype) + deviation * inner
         noise = (b * inner + clean * added) / deviation
-        return jnp.stack([noisy, noise]), NoiseLevel(a, b)
+        return jnp.stack([noisy, noise]), level
 
 
 def mean_clone(inputs: MixedCumulant, dimension: int) -> MeanClone:
@@ -180,7 +182,7 @@ def _fast_skip(inputs: MixedCumulant, learner: TiedDenoiser) -> float:
 
 def _second_moments(inputs: MixedCumulant, target: Target, d: int) -> tuple[float, float, float]:
     """E |t|^2, E t.x and E |x|^2."""
-    a, b = (float(x) for x in inputs.noise_level)
+    a, b = float(inputs.noise_level.signal), float(inputs.noise_level.noise)
     u, _, m = inputs.strengths()
     clean = d + u**2 + m**2
     total = a * a * clean + b * b * d
@@ -215,7 +217,7 @@ def linear_optimum(inputs: MixedCumulant, target: Target, dimension: int) -> flo
     """
     one_of("target", target, ("eps", "x0"))
     d = positive_integer("dimension", dimension)
-    a, b = (float(x) for x in inputs.noise_level)
+    a, b = float(inputs.noise_level.signal), float(inputs.noise_level.noise)
     u, v, m = inputs.strengths()
     clean = np.eye(3)
     clean[0, 0] += u**2
@@ -272,7 +274,7 @@ def best_loss(
         for (name, latent), k in zip(variables.items(), keys, strict=True)
     }
     x = np.asarray(jax.vmap(inputs.signal)(drawn)[0][:, 0], np.float64)
-    a, b = (float(level) for level in inputs.noise_level)
+    a, b = float(inputs.noise_level.signal), float(inputs.noise_level.noise)
     u, v, m = inputs.strengths()
     lam, nu, weights = pair_nodes(inputs)
     merged = inputs.pair.independent  # lambda is part of the Gaussian coordinate

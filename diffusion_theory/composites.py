@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import learning_dynamics as ld
-from diffusion_theory.inputs import MixedCumulant, NoiseLevel, UnmixedLevel
+from diffusion_theory.inputs import MixedCumulant, UnmixedLevel
 from learning_dynamics.model.latent import Latent
+from learning_dynamics.noise_schedule import NoiseLevels
 from learning_dynamics.pytrees import configuration, is_traced
 from learning_dynamics.validation import finite_array, fractions, reject
 
@@ -59,8 +60,8 @@ class SeveralSpikes(ld.InputModel):
         return 2
 
     @property
-    def noise_level(self) -> NoiseLevel:
-        """Amplitudes a = alpha_bar^(1/2) and b = (1 - alpha_bar)^(1/2)."""
+    def noise_level(self) -> NoiseLevels:
+        """The level of all samples, the same for all parts."""
         return self.parts[0].noise_level
 
     def mixing(self) -> Any:
@@ -78,7 +79,7 @@ class SeveralSpikes(ld.InputModel):
             f"{j} {name}": latent for j, latents in numbered for name, latent in latents.items()
         }
 
-    def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, NoiseLevel]:
+    def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, NoiseLevels]:
         """Coordinates of x and z along all spikes, shape (2, r), and the noise level."""
         columns = []
         for j, part in enumerate(self.parts, 1):
@@ -159,8 +160,7 @@ class ManyLevels(ld.InputModel):
         powers = jnp.asarray(self.alpha_bar, inner.dtype)
         power = powers[latents["level"].astype(jnp.int32)]
         clean = self.inputs.clean_signal(latents)
-        level = UnmixedLevel(jnp.sqrt(power), jnp.sqrt(1 - power))
-        return jnp.stack([clean, added]), level
+        return jnp.stack([clean, added]), UnmixedLevel(power, 1 - power)
 
     def gaussian(self) -> "ManyLevels":
         """The Gaussian law of the same mean and covariance at every level (covariance clone)."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,39 +17,19 @@ from diffusion_theory.latents import (
     latent_pair,
 )
 from learning_dynamics.model.latent import Latent
-from learning_dynamics.noise_schedule import alpha_bar_at_time
+from learning_dynamics.noise_schedule import NoiseLevels, alpha_bar_at_time
 from learning_dynamics.pytrees import configuration, is_traced
 from learning_dynamics.validation import between, finite_array, reject
 
-__all__ = ["MixedCumulant", "NoiseLevel", "UnmixedLevel"]
+__all__ = ["MixedCumulant", "UnmixedLevel"]
 
 ALPHA_BAR = float(alpha_bar_at_time(0.3))  # of a model that is given none
 
 Array = NDArray[np.float64]
 
 
-class NoiseLevel(NamedTuple):
-    """Amplitudes of the forward process x = a x0 + b z, as a denoiser receives them.
-
-    Attributes:
-        signal: a = alpha_bar^(1/2).
-        noise: b = (1 - alpha_bar)^(1/2).
-    """
-
-    signal: Any
-    noise: Any
-
-
-class UnmixedLevel(NamedTuple):
-    """The same where the two vectors of a sample are x0 and z, and the denoiser is to mix them.
-
-    Attributes:
-        signal: a = alpha_bar^(1/2).
-        noise: b = (1 - alpha_bar)^(1/2).
-    """
-
-    signal: Any
-    noise: Any
+class UnmixedLevel(NoiseLevels):
+    """Noise level of a sample whose two vectors are x0 and z, which the denoiser is to mix."""
 
 
 @configuration
@@ -60,7 +40,7 @@ class MixedCumulant(ld.InputModel):
 
     u, v, m orthonormal, xi and z standard Gaussian, S = 1 - (1 - (1+beta_v)^(-1/2)) v v' so that
     the variance along v is one; a^2 = alpha_bar, b^2 = 1 - a^2. The two vectors of a sample are x
-    and the noise z; the label is the `NoiseLevel`. Given the latents, a coordinate of x is
+    and the noise z; the label holds the `NoiseLevels`. Given the latents, a coordinate of x is
     mu + s n_1 and that of z is (b/s) n_1 + (1 - b^2/s^2)^(1/2) n_2 with independent normals.
 
     Equations: :eq:`eq:mcm-data`, :eq:`eq:mcm-forward`.
@@ -124,17 +104,16 @@ class MixedCumulant(ld.InputModel):
         return 2
 
     @property
-    def noise_level(self) -> NoiseLevel:
-        """Amplitudes a = alpha_bar^(1/2) and b = (1 - alpha_bar)^(1/2)."""
+    def noise_level(self) -> NoiseLevels:
+        """The level of all samples, with the amplitudes a (`signal`) and b (`noise`)."""
         power = self.alpha_bar
-        if is_traced(power) or isinstance(power, jax.Array):
-            return NoiseLevel(jnp.sqrt(power), jnp.sqrt(1 - power))
-        signal = float(power)
-        return NoiseLevel(signal**0.5, (1 - signal) ** 0.5)
+        if not (is_traced(power) or isinstance(power, jax.Array)):
+            power = float(power)
+        return NoiseLevels(power, 1 - power)
 
     def mixing(self) -> Any:
         """Matrix with x = n_1 and z = b n_1 + a n_2 in the noise space."""
-        a, b = self.noise_level
+        a, b = self.noise_level.signal, self.noise_level.noise
         if not isinstance(a, jax.Array):
             return np.array([[1.0, 0.0], [b, a]])
         return jnp.stack([jnp.stack([jnp.ones_like(a), jnp.zeros_like(a)]), jnp.stack([b, a])])
@@ -175,18 +154,19 @@ class MixedCumulant(ld.InputModel):
             deviations.append(one)
         return jnp.stack(means), jnp.stack(deviations)
 
-    def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, NoiseLevel]:
+    def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, NoiseLevels]:
         """Coordinates of x and z along the spikes, shape (2, r), and the noise level.
 
         With s^2 = a^2 w^2 + b^2 they are a E[x0] + s n_1 and (b n_1 + a w n_2) / s.
         """
         inner, added = latents["inner"], latents["added"]
         power = jnp.asarray(self.alpha_bar, inner.dtype)
-        a, b = jnp.sqrt(power), jnp.sqrt(1 - power)
+        level = NoiseLevels(power, 1 - power)
+        a, b = level.signal, level.noise
         mean, clean = self._given_latents(latents, inner.dtype)
         deviation = jnp.sqrt(a * a * clean * clean + b * b)
         noisy = a * mean + deviation * inner
-        return jnp.stack([noisy, (b * inner + a * clean * added) / deviation]), NoiseLevel(a, b)
+        return jnp.stack([noisy, (b * inner + a * clean * added) / deviation]), level
 
     def clean_signal(self, latents: Mapping[str, jax.Array]) -> jax.Array:
         """Coordinates of x0 along the spikes, shape (r,)."""

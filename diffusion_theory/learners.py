@@ -10,7 +10,8 @@ import numpy as np
 
 import learning_dynamics as ld
 from diffusion_theory.activations import activation_function, check_activation
-from diffusion_theory.inputs import MixedCumulant, NoiseLevel, UnmixedLevel
+from diffusion_theory.inputs import MixedCumulant, UnmixedLevel
+from learning_dynamics.noise_schedule import NoiseLevels
 from learning_dynamics.pytrees import configuration, is_traced, static
 from learning_dynamics.validation import finite_array, one_of, plain_array, positive_integer, reject
 
@@ -86,8 +87,8 @@ class TiedDenoiser(ld.Learner):
         sample: ld.Sample,
     ) -> jax.Array:
         """Squared error of one sample."""
-        level: NoiseLevel | UnmixedLevel = sample.label
-        a, b = level
+        level: NoiseLevels = sample.label
+        a, b = level.signal, level.noise
         first, noise = fields[:, 0], fields[:, 1]
         x, both, z = sample.gram[0, 0], sample.gram[0, 1], sample.gram[1, 1]
         noisy = first
@@ -116,7 +117,7 @@ class TiedDenoiser(ld.Learner):
 
 def denoiser_numbers(inputs: MixedCumulant, learner: TiedDenoiser) -> tuple[float, ...]:
     """Numbers a, b, kappa, s of a denoiser at its noise level, s at its fast value if learned."""
-    a, b = (float(x) for x in inputs.noise_level)
+    a, b = float(inputs.noise_level.signal), float(inputs.noise_level.noise)
     kappa = a / b**2 if learner.kappa is None else float(learner.kappa)
     fast = b if learner.target == "eps" else a
     s = fast if learner.learn_skip or learner.skip is None else float(learner.skip)

@@ -4,12 +4,24 @@ import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+from sphinx.ext import apidoc
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS / "_ext"))
+
+from docstrings import PACKAGES  # noqa: E402
 
 project = "learning-dynamics"
 author = "The learning-dynamics authors"
 copyright = "2026, The learning-dynamics authors"
 release = version = installed_version("learning-dynamics")
+
+# One page for each package, with all its modules; the extension of this name takes no template.
+for package in PACKAGES:
+    apidoc.main([
+        f"--templatedir={DOCS / '_templates/apidoc'}", "-q", "--force", "--remove-old",
+        "--no-toc", f"--output-dir={DOCS / 'api' / package}", str(DOCS.parent / package),
+    ])  # fmt: skip
 
 extensions = [
     "myst_parser",
@@ -17,18 +29,17 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "equations",
-    "examples",
     "mathml",
     "plain_docstrings",
-    "public_modules",
+    "read_aloud",
     "references",
-    "results",
+    "shown",
 ]
-exclude_patterns = ["_build", "_ext", "_static", "examples"]
+exclude_patterns = ["_build", "_ext", "_static", "_templates", "examples"]
 nitpicky = True
 default_role = "py:obj"
 
-myst_enable_extensions = ["deflist", "dollarmath"]
+myst_enable_extensions = ["attrs_block", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 html_math_renderer = "mathml"

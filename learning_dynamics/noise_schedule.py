@@ -143,26 +143,70 @@ class NoiseSchedule:
         return self.noise_power / self.alpha_bar
 
 
+def _root(power: Any) -> Any:
+    """Square root; of numbers and NumPy arrays in double precision."""
+    return jnp.sqrt(power) if isinstance(power, jax.Array) else power**0.5
+
+
 class NoiseLevels(NamedTuple):
-    """Noise levels of a denoiser; both powers are kept, because 1 - alpha_bar cancels in float32.
+    """One noise level or several, as everything that denoises receives them.
+
+    Both powers are kept, because 1 - alpha_bar cancels in float32.
 
     Attributes:
-        signal_power: alpha_bar, shape (levels,).
-        noise_power: 1 - alpha_bar, shape (levels,).
+        signal_power: alpha_bar; a scalar, or shape (levels,).
+        noise_power: 1 - alpha_bar, same shape.
     """
 
-    signal_power: jax.Array
-    noise_power: jax.Array
+    signal_power: Any
+    noise_power: Any
 
     @property
-    def signal(self) -> jax.Array:
+    def signal(self) -> Any:
         """Amplitudes alpha_bar^(1/2) of the signal."""
-        return jnp.sqrt(self.signal_power)
+        return _root(self.signal_power)
 
     @property
-    def noise(self) -> jax.Array:
+    def noise(self) -> Any:
         """Amplitudes (1 - alpha_bar)^(1/2) of the noise."""
-        return jnp.sqrt(self.noise_power)
+        return _root(self.noise_power)
+
+    def at(self, index: Any) -> NoiseLevels:
+        """Levels with these indices, counted from zero, such as one for each sample.
+
+        Args:
+            index: a whole number or an array of them; the levels take its shape.
+        """
+        return NoiseLevels(self.signal_power[index], self.noise_power[index])
+
+    def mix(self, clean: jax.Array, noise: jax.Array) -> jax.Array:
+        """Noisy input x_t = alpha_bar^(1/2) x_0 + (1 - alpha_bar)^(1/2) eps.
+
+        Args:
+            clean: x_0, shape (n, ...).
+            noise: eps, same shape.
+
+        Raises:
+            ValueError: unless there is one level, or one for each sample.
+        """
+        if jnp.ndim(self.signal_power):
+            self.check_one_for_each(clean)
+        axes = tuple(range(jnp.ndim(self.signal_power), clean.ndim))
+        signal, strength = (jnp.expand_dims(x, axes) for x in (self.signal, self.noise))
+        return signal * clean + strength * noise
+
+    def check_one_for_each(self, samples: jax.Array) -> None:
+        """Refuse levels that are not as many as there are samples.
+
+        Args:
+            samples: shape (n, ...).
+
+        Raises:
+            ValueError: naming `levels`.
+        """
+        if jnp.shape(self.signal_power) != samples.shape[:1]:
+            demand = f"hold one level for each sample, shape {samples.shape[:1]}"
+            raise reject("levels", demand, f"shape {jnp.shape(self.signal_power)}")
 
 
 def noise_levels(alpha_bar: ArrayLike, dtype: DTypeLike = np.float32) -> NoiseLevels:

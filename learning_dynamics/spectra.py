@@ -38,9 +38,9 @@ class DataSpectrum(NamedTuple):
     Directions without variance are left out: r <= d of them have some.
     """
 
-    mean: Array  # (d,)
-    spectrum: Array  # (r,), largest first
-    basis: Array  # (d, r), eigenvectors as columns
+    mean: Array  #: (d,)
+    spectrum: Array  #: (r,), largest first
+    basis: Array  #: (d, r), eigenvectors as columns
 
     def __repr__(self) -> str:
         return short_text.represent(self)
@@ -208,7 +208,7 @@ class PowerLawFit(NamedTuple):
     """Least-squares fit of log power = log amplitude - exponent log k."""
 
     exponent: float
-    standard_error: float  # of the exponent, from the scatter about the line
+    standard_error: float  #: of the exponent, from the scatter about the line
     amplitude: float
 
 

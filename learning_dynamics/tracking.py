@@ -17,7 +17,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import reject
 
-__all__ = ["Tracker", "Tracking", "track", "tracked", "tracking"]
+__all__ = ["Tracker", "Tracking", "bar_on_terminal", "track", "tracked", "tracking"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -57,7 +57,7 @@ def track(items: Iterable[T], description: str, note: Note = None) -> Iterator[T
     if _in_notebook():
         return _in_cell(items, description, note)
     if sys.stderr is not None and sys.stderr.isatty():
-        return _on_terminal(items, description, note)
+        return bar_on_terminal(items, description, note)
     return iter(items)
 
 
@@ -118,8 +118,17 @@ def _in_notebook() -> bool:
     return shell is not None and getattr(shell, "kernel", None) is not None
 
 
-def _on_terminal(items: Iterable[T], description: str, note: Note) -> Iterator[T]:
-    """Nested bars on standard error, which disappear at the end."""
+def bar_on_terminal(
+    items: Iterable[T], description: str, note: Note = None, console: Any = None
+) -> Iterator[T]:
+    """Nested bars on a terminal after two seconds, which disappear at the end.
+
+    Args:
+        items: of known length, best.
+        description: what is done.
+        note: as of `track`.
+        console: rich's, by default one on standard error.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -130,8 +139,8 @@ def _on_terminal(items: Iterable[T], description: str, note: Note) -> Iterator[T
                 TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                 TimeElapsedColumn(), TextColumn("{task.fields[note]}"),
             )  # fmt: skip
-            console = Console(stderr=True, highlight=False)
-            _open["bars"] = Progress(*columns, console=console, transient=True)
+            place = console or Console(stderr=True, highlight=False)
+            _open["bars"] = Progress(*columns, console=place, transient=True)
         bars: Any = _open["bars"]
         total = len(items) if isinstance(items, Sized) else None
         bar = bars.add_task(description, total=total, visible=False, note="")

@@ -48,8 +48,8 @@ HIGHEST = lax.Precision.HIGHEST
 class Denoiser(NamedTuple):
     """A linear denoiser for the noise levels `alpha_bar`."""
 
-    weights: jax.Array  # W_t, (levels, d, d)
-    bias: jax.Array  # b, (d,)
+    weights: jax.Array  #: W_t, (levels, d, d)
+    bias: jax.Array  #: b, (d,)
     levels: NoiseLevels
 
 

@@ -74,9 +74,9 @@ def estimate_kl(
 class Neighbours(NamedTuple):
     """Nearest-neighbour measures of memorisation, per generated sample."""
 
-    training_cosine: jax.Array  # largest cosine to the training set, (count,)
-    fresh_cosine: jax.Array  # largest cosine to a fresh set of equal size, (count,)
-    distance_ratio: jax.Array  # first over second smallest distance to the training set, (count,)
+    training_cosine: jax.Array  #: largest cosine to the training set, (count,)
+    fresh_cosine: jax.Array  #: largest cosine to a fresh set of equal size, (count,)
+    distance_ratio: jax.Array  #: first over second smallest distance to the training set, (count,)
 
     def __repr__(self) -> str:
         return short_text.represent(self)

@@ -25,7 +25,7 @@ from learning_dynamics.noise_schedule import NoiseLevels, noise_levels
 from learning_dynamics.pytrees import configuration, static
 from learning_dynamics.training import Convolution, train
 from learning_dynamics.validation import between, finite_array, positive_integer, reject
-from linear_diffusion.patches import from_coordinates
+from linear_diffusion.patches import from_coordinates, side_of
 
 __all__ = [
     "NETWORKS",
@@ -62,8 +62,8 @@ class LinearDenoiser(nnx.Module):
 
     def __call__(self, rows: jax.Array) -> jax.Array:
         """Predicted noise, shape (n, d)."""
-        found = jnp.matmul(rows, self.kernel[...], precision=HIGHEST) + self.bias[...][None]
-        return RATE * found
+        scaled = jnp.matmul(rows, self.kernel[...], precision=HIGHEST) + self.bias[...][None]
+        return RATE * scaled
 
 
 class ConvDenoiser(nnx.Module):
@@ -100,11 +100,11 @@ class ConvDenoiser(nnx.Module):
         pixels = jnp.asarray(_pixels(self.size), rows.dtype)
         half = self.size // 2
         images = jnp.matmul(rows, pixels, precision=HIGHEST).reshape(-1, half, 2, half, 2)
-        seen = images.swapaxes(2, 3).reshape(-1, half, half, 4)
+        features = images.swapaxes(2, 3).reshape(-1, half, half, 4)
         for layer in self.hidden:
-            seen = jax.nn.relu(layer(seen))
-        found = self.last(seen).reshape(-1, half, half, 2, 2).swapaxes(2, 3)
-        return jnp.matmul(found.reshape(-1, self.size**2), pixels.T, precision=HIGHEST)
+            features = jax.nn.relu(layer(features))
+        noise = self.last(features).reshape(-1, half, half, 2, 2).swapaxes(2, 3)
+        return jnp.matmul(noise.reshape(-1, self.size**2), pixels.T, precision=HIGHEST)
 
 
 @lru_cache(maxsize=8)
@@ -120,14 +120,14 @@ class _Both(nnx.Module):
 
     def __call__(self, rows: jax.Array, level: NoiseLevels) -> jax.Array:
         """Predictions of both, shape (2, n, d)."""
-        return jnp.stack([self.linear(rows / level.noise[0]), self.convolutional(rows)])
+        return jnp.stack([self.linear(rows / level.noise), self.convolutional(rows)])
 
 
 class TrainingSet(NamedTuple):
     """Rows to train on at one noise level, and others to test on."""
 
-    rows: ArrayLike  # (N, d)
-    fresh: ArrayLike  # (tests, d)
+    rows: ArrayLike  #: (N, d)
+    fresh: ArrayLike  #: (tests, d)
     alpha_bar: float
 
 
@@ -138,13 +138,12 @@ class Learned(NamedTuple):
     follow from its parameters without that noise (`affine_loss`).
     """
 
-    train: Array  # loss per direction on the training rows, (sets, NETWORKS)
-    test: Array  # on fresh ones
-    gain: (
-        Array  # mean derivative in eps of the convolutional one along each direction, (sets, shown)
-    )
-    weights: Array  # W of the linear denoiser, (sets, d, d)
-    bias: Array  # b, (sets, d)
+    train: Array  #: loss per direction on the training rows, (sets, NETWORKS)
+    test: Array  #: on fresh ones
+    #: mean derivative in eps of the convolutional one along each direction, (sets, shown)
+    gain: Array
+    weights: Array  #: W of the linear denoiser, (sets, d, d)
+    bias: Array  #: b, (sets, d)
 
     def __repr__(self) -> str:
         return short_text.represent(self)
@@ -171,35 +170,31 @@ class _Tests:
     level: NoiseLevels
 
 
-def _noisy(rows: jax.Array, level: NoiseLevels, noise: jax.Array) -> jax.Array:
-    return level.signal[0] * rows + level.noise[0] * noise
-
-
 def _loss(network: _Both, batch: tuple[jax.Array, NoiseLevels], key: jax.Array) -> jax.Array:
     rows, level = batch
     noise = random.normal(key, rows.shape, rows.dtype)
-    found = network(_noisy(rows, level, noise), level)
-    return jnp.mean((found - noise[None]) ** 2, axis=(1, 2)).sum()
+    predicted = network(level.mix(rows, noise), level)
+    return jnp.mean((predicted - noise[None]) ** 2, axis=(1, 2)).sum()
 
 
 def _observe(network: _Both, tests: _Tests, key: jax.Array) -> dict[str, jax.Array]:
     noise = random.normal(key, tests.sets.shape[1:], tests.sets.dtype)
 
     def one(rows: jax.Array) -> jax.Array:
-        found = network(_noisy(rows, tests.level, noise), tests.level)
-        return jnp.mean((found - noise[None]) ** 2, axis=(1, 2))
+        predicted = network(tests.level.mix(rows, noise), tests.level)
+        return jnp.mean((predicted - noise[None]) ** 2, axis=(1, 2))
 
     losses = jax.lax.map(one, tests.sets)
-    shown = tests.directions.T
-    rows = _noisy(tests.sets[1], tests.level, noise)[:JACOBIANS]
-    inputs, along = jnp.repeat(rows, len(shown), axis=0), jnp.tile(shown, (len(rows), 1))
+    directions = tests.directions.T
+    rows = tests.level.mix(tests.sets[1], noise)[:JACOBIANS]
+    inputs, along = jnp.repeat(rows, len(directions), axis=0), jnp.tile(directions, (len(rows), 1))
     gradient = jax.vjp(network.convolutional, inputs)[1](along)[0]
-    gains = tests.level.noise[0] * jnp.sum(gradient * along, axis=1)
+    gains = tests.level.noise * jnp.sum(gradient * along, axis=1)
     linear = network.linear
     return {
         "train": losses[0],
         "test": losses[1],
-        "gain": gains.reshape(-1, len(shown)).mean(axis=0),
+        "gain": gains.reshape(-1, len(directions)).mean(axis=0),
         "weights": RATE * linear.kernel[...].T,
         "bias": RATE * linear.bias[...],
     }
@@ -254,22 +249,20 @@ def learn_denoisers(
         raise reject("sets", "hold at least one training set", "none")
     along = finite_array("directions", directions, ndim=2)
     d = along.shape[0]
-    size = round(np.sqrt(d + 1))
-    if size**2 != d + 1:
-        raise reject("directions", "have size^2 - 1 rows", f"shape {along.shape}")
+    size = side_of("directions", d)
     rows = [finite_array(f"sets[{i}].rows", each.rows, ndim=2) for i, each in enumerate(sets)]
     fresh = [finite_array(f"sets[{i}].fresh", each.fresh, ndim=2) for i, each in enumerate(sets)]
     if {x.shape for x in fresh} != {fresh[0].shape} or {x.shape[1] for x in rows + fresh} != {d}:
         raise reject("sets", f"have rows of {d}, equally many fresh ones", [x.shape for x in fresh])
     most, tests = max(len(x) for x in rows), len(fresh[0])
     batches, tested = [], []
-    for each, known, others in zip(sets, rows, fresh, strict=True):
-        level = noise_levels([each.alpha_bar])
+    for each, training, test in zip(sets, rows, fresh, strict=True):
+        level = noise_levels([each.alpha_bar]).at(0)
         filled = np.zeros((most, d), np.float32)
-        filled[: len(known)] = known
-        count = jnp.asarray(len(known), jnp.float32)
+        filled[: len(training)] = training
+        count = jnp.asarray(len(training), jnp.float32)
         batches.append(_Minibatches(jnp.asarray(filled), count, level, batch))
-        pair = np.stack([known[np.arange(tests) % len(known)], others])
+        pair = np.stack([training[np.arange(tests) % len(training)], test])
         tested.append(
             _Tests(jnp.asarray(pair, jnp.float32), jnp.asarray(along, jnp.float32), level)
         )
@@ -278,8 +271,8 @@ def learn_denoisers(
         build, _loss, batches, optimiser=adam, steps=[steps], observe=_observe, tests=tested,
         key=key, replicas=len(sets), together=1, **options,
     )  # fmt: skip
-    seen = {name: np.asarray(values[:, 0], np.float64) for name, values in run.values.items()}
-    return Learned(**seen)
+    ends = {name: np.asarray(values[:, 0], np.float64) for name, values in run.values.items()}
+    return Learned(**ends)
 
 
 def affine_loss(

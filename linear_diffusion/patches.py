@@ -16,7 +16,7 @@ from learning_dynamics.images import ImageSet, load_bundled, sample_patches
 from learning_dynamics.validation import finite_array, reject
 from linear_diffusion.data import EmpiricalLaw
 
-__all__ = ["from_coordinates", "photograph_law", "to_coordinates"]
+__all__ = ["from_coordinates", "photograph_law", "side_of", "to_coordinates"]
 
 Array = NDArray[np.float64]
 FLAT = 0.02  # standard deviation below which a patch holds mostly quantisation noise
@@ -47,11 +47,25 @@ def from_coordinates(coordinates: ArrayLike) -> Array:
         ValueError: if the number of coordinates is not size^2 - 1.
     """
     array = finite_array("coordinates", coordinates, ndim=2)
-    size = round(np.sqrt(array.shape[1] + 1))
-    if size**2 != array.shape[1] + 1:
-        raise reject("coordinates", "have size^2 - 1 columns", f"shape {array.shape}")
+    size = side_of("coordinates", array.shape[1])
     full = np.concatenate([np.zeros((len(array), 1)), array], axis=1)
     return fft.idctn(full.reshape(-1, size, size), axes=(1, 2), norm="ortho")
+
+
+def side_of(argument: str, directions: int) -> int:
+    """Pixels along one side of square patches with so many coordinates, size^2 - 1.
+
+    Args:
+        argument: what has the coordinates, for the error.
+        directions: their number.
+
+    Raises:
+        ValueError: naming the argument, if no size fits.
+    """
+    size = round(np.sqrt(directions + 1))
+    if size**2 != directions + 1:
+        raise reject(argument, "have size^2 - 1 coordinates", directions)
+    return size
 
 
 def photograph_law(

@@ -21,15 +21,15 @@ __all__ = ["GeneratedLaw", "Moments", "generated_along_training", "losses_along_
 class Moments(NamedTuple):
     """First two moments of a data set or of a population."""
 
-    mean: jax.Array  # (d,)
-    covariance: jax.Array  # (d, d)
+    mean: jax.Array  #: (d,)
+    covariance: jax.Array  #: (d, d)
 
 
 class GeneratedLaw(NamedTuple):
     """Gaussian law that a denoiser generates, per recorded step."""
 
-    mean: jax.Array  # (observations, d)
-    covariance: jax.Array  # (observations, d, d)
+    mean: jax.Array  #: (observations, d)
+    covariance: jax.Array  #: (observations, d, d)
 
     def __repr__(self) -> str:
         return short_text.represent(self)

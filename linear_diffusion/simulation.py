@@ -57,11 +57,11 @@ Array = NDArray[np.float64]
 class SampleModes(NamedTuple):
     """Data sets in the eigenbases v_i of their covariances; leading axes (replicas, sizes)."""
 
-    samples: Array  # N, (sizes,)
-    spectrum: Array  # eigenvalues of Sigma, (d,)
-    variance: Array  # eigenvalues of Sigma_hat, (replicas, sizes, d)
-    mean_error: Array  # v_i . (mu_hat - mu), (replicas, sizes, d)
-    overlap: Array  # v_i . e_k with the eigenvectors e_k of Sigma, (replicas, sizes, d, d)
+    samples: Array  #: N, (sizes,)
+    spectrum: Array  #: eigenvalues of Sigma, (d,)
+    variance: Array  #: eigenvalues of Sigma_hat, (replicas, sizes, d)
+    mean_error: Array  #: v_i . (mu_hat - mu), (replicas, sizes, d)
+    overlap: Array  #: v_i . e_k with the eigenvectors e_k of Sigma, (replicas, sizes, d, d)
 
     def __repr__(self) -> str:
         return short_text.represent(self)

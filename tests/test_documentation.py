@@ -185,13 +185,10 @@ def test_a_poor_docstring_is_found():
     ]
 
 
-def test_every_public_module_is_in_the_reference():
-    text = "".join(page.read_text("utf-8") for page in (ROOT / "docs/api").glob("*.md"))
-    lines = re.findall(r"<!-- modules of ([\w.]+)(?: except ([\w. ]+))? -->", text)
-    shown = {package for package, _ in lines}
-    assert shown >= set(docstrings.PACKAGES)
-    for _, left_out in lines:
-        assert shown >= set(left_out.split())
+def test_every_package_is_in_the_reference():
+    text = (ROOT / "docs/reference.md").read_text("utf-8")
+    for package in docstrings.PACKAGES:
+        assert f"\napi/{package}/{package}\n" in text, package
 
 
 # ------------------------------------------------------------------ examples
@@ -214,24 +211,60 @@ def test_every_example_and_every_claim_has_one_card():
 # ------------------------------------------------------------------ built pages
 
 
-def test_foreign_files_and_what_cannot_be_read_aloud_are_found(tmp_path):
-    page = '<html lang="en"><h1>A</h1><h2>B</h2><img src="a.png" alt="b"><a href="b.html">b</a>'
-    (tmp_path / "a.html").write_text(page)
+SKIP = '<a href="#main">skip</a><h1 id="main">A</h1>'
+TABLE = '<table><caption>c</caption><tr><th scope="col">x</th></tr></table>'
+GOOD = f'<html lang="en">{SKIP}<h2>B</h2><img src="a.png" alt="b"><a href="b.html">b</a>{TABLE}'
+
+
+def test_whole_pages_have_no_problems(tmp_path):
+    (tmp_path / "a.html").write_text(GOOD)
     assert check_pages.problems(tmp_path) == []
-    bad = '<html><h1 id="x">A</h1><h3 id="x">B</h3><img src="a.png"><a href="b.html"><b></b></a>'
-    bad += '<script src="https://x.org/y.js"></script><button class="c"></button><input name="q">'
-    (tmp_path / "a.html").write_text(bad)
-    assert check_pages.problems(tmp_path) == [
-        "a.html: no words for the image a.png",
-        "a.html: no words for the a b.html",
-        "a.html: loads https://x.org/y.js",
-        "a.html: no words for the button c",
-        "a.html: no label of the input q",
-        "a.html: id x stands twice",
-        "a.html: no language",
-        "a.html: a heading of level 3 below one of level 1",
-    ]
     assert check_pages.problems(tmp_path / "empty") == [f"{tmp_path / 'empty'}: no pages"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        (' lang="en"', "", "no language"),
+        (' alt="b"', "", "no words for the image a.png"),
+        (">b</a>", "><b></b></a>", "no words for the a b.html"),
+        ("<table>", '<script src="https://x.org/y.js"></script><table>', "loads https://x.org/y.js"),
+        ("<table>", '<button class="c"></button><table>', "no words for the button c"),
+        ("<table>", '<input name="q"><table>', "no label of the input q"),
+        ("<h2>", '<h2 id="main">', "id main stands twice"),
+        ("h2>", "h3>", "a heading of level 3 below one of level 1"),
+        ("<h2>", '<p role="heading"></p><h2>', "a heading by role without a level"),
+        ('"#main"', '"b.html"', "the tab key comes to b.html before a skip link"),
+        ('href="b', 'tabindex="2" href="b', "the tab key comes to a a out of the order of reading"),
+        (' scope="col"', "", "a header cell without a scope"),
+        ('<th scope="col">x</th>', "<td>x</td>", "a table without a th"),
+        ("<caption>c</caption>", "", "a table without a caption"),
+    ],
+)  # fmt: skip
+def test_what_a_keyboard_or_a_screen_reader_misses_is_found(tmp_path, before, after, problem):
+    assert before in GOOD
+    (tmp_path / "a.html").write_text(GOOD.replace(before, after))
+    assert check_pages.problems(tmp_path) == [f"a.html: {problem}"]
+
+
+def test_faint_colours_are_found_in_light_and_dark():
+    """Black on white has the largest contrast, 21; #767676 on white is the palest legible grey."""
+    assert check_pages.contrast("#000", "#ffffff") == pytest.approx(21)
+    assert check_pages.contrast("#777777", "#fff") < 4.5 < check_pages.contrast("#767676", "#fff")
+    light, dark = ":root { --ink: #777; --paper: #fff; }", ":root { --ink: #fff; --paper: #000; }"
+    assert check_pages.faint(light + dark) == ["ink #777 on paper #fff is faint"]
+    css = ".highlight { background: #202020 } "
+    css += ".highlight .k { color: #666 } .highlight .w { color: #666 }"
+    assert check_pages.faint_code(css, {"k", "w"}) == ["code .k #666 on #202020 is faint"]
+    assert check_pages.faint_code(css, {"n"}) == []
+
+
+def test_the_colours_of_reports_are_legible():
+    import learning_dynamics.report as report
+
+    page = Path(report.__file__).parent / "templates/page.html.j2"
+    assert page.read_text("utf-8").count(":root {") == 3  # light, dark and paper
+    assert check_pages.faint(page.read_text("utf-8")) == []
 
 
 def test_punctuation_behind_formulas_stays_where_it_is():

@@ -138,8 +138,8 @@ def _order(real: DenoiserLearning) -> tuple[Comparison, Comparison]:
     first, second = (np.clip(clone_steps(real, name), 1, end) for name in SETS[1:])
     axis = {"order": np.array(["covariance clone after mean clone"])}
     ratio = np.log10(second / first)
-    seen = Measurement.from_replicas(ratio[:, None], axis, label="network")
-    make = partial(compare, seen, quantity="log10 of the ratio of parting steps")
+    ratios = Measurement.from_replicas(ratio[:, None], axis, label="network")
+    make = partial(compare, ratios, quantity="log10 of the ratio of parting steps")
     most = Prediction.between([0.0], [np.log10(end)], label="mean first")
     same = Prediction([0.0], label="at once")
     return make(most, name="mean clone parts first"), make(same, name="clones part at once")
@@ -149,8 +149,8 @@ def _beside_optimum(real: DenoiserLearning, best: float) -> tuple[Comparison, Co
     """Excess over the best affine denoiser on photographs at the end of training."""
     excess = real.loss[SETS[0]][:, -1:] / best - 1
     axis = {"step": real.steps[-1:]}
-    seen = Measurement.from_replicas(excess, axis, label="on photographs")
-    make = partial(compare, seen, quantity="loss / best affine loss - 1")
+    excesses = Measurement.from_replicas(excess, axis, label="on photographs")
+    make = partial(compare, excesses, quantity="loss / best affine loss - 1")
     below = Prediction.between([-1.0], [0.0], label="below")
     above = Prediction.between([0.0], [10.0], label="not below")
     return (
@@ -163,10 +163,13 @@ def _never_below(cloned: DenoiserLearning, best: float) -> Comparison:
     """A network trained on Gaussian images stays above the optimum, on Gaussian images."""
     excess = cloned.loss[SETS[2]][:, -1:] / best - 1
     axis = {"step": cloned.steps[-1:]}
-    seen = Measurement.from_replicas(excess, axis, label="on covariance clone")
+    excesses = Measurement.from_replicas(excess, axis, label="on covariance clone")
     above = Prediction.between([0.0], [10.0], label="not below")
     return compare(
-        seen, above, name="covariance clone, never below", quantity="loss / best affine loss - 1"
+        excesses,
+        above,
+        name="covariance clone, never below",
+        quantity="loss / best affine loss - 1",
     )
 
 
@@ -174,7 +177,7 @@ def _samples(run: Run, real: DenoiserLearning) -> dict[int, list[Array]]:
     """Generated patches by observation, a list over seeds."""
     count, seeds = (150, 2) if run.quick else (4000, len(real.parameters))
     last = len(real.steps) - 1
-    shown = [last - 3 * i for i in range(4) if last - 3 * i > 0][::-1]
+    observations = [last - 3 * i for i in range(4) if last - 3 * i > 0][::-1]
     return {
         at: [
             draw_along(
@@ -183,7 +186,7 @@ def _samples(run: Run, real: DenoiserLearning) -> dict[int, list[Array]]:
             )
             for seed in range(seeds)
         ]
-        for at in run.track(shown, "samples")
+        for at in run.track(observations, "samples")
     }  # fmt: skip
 
 
@@ -195,11 +198,11 @@ def _losses(learning: DenoiserLearning, best: Array) -> Figure:
         panels.append((f"ᾱ = {SCHEDULE.alpha_bar[t]:.2f}", at, float(best[t])))
     for axes, (title, losses, line) in zip(grid.ravel(), panels, strict=True):
         for i, name in enumerate(SETS):
-            seen = Measurement.from_replicas(losses[name], {"step": learning.steps})
+            curve = Measurement.from_replicas(losses[name], {"step": learning.steps})
             draw_simulation(
-                axes, learning.steps, seen.values, seen.standard_error, index=i, label=name
+                axes, learning.steps, curve.values, curve.standard_error, index=i, label=name
             )
-            draw_theory(axes, learning.steps, seen.values, index=i)
+            draw_theory(axes, learning.steps, curve.values, index=i)
         with figure_style():
             axes.axhline(
                 line, color=GREY, linewidth=1.2, linestyle="--", label="best affine denoiser"
@@ -217,7 +220,7 @@ def _losses(learning: DenoiserLearning, best: Array) -> Figure:
 def _sheet(samples: dict[int, list[Array]], test: Array, steps: Array) -> Figure:
     """One row of patches for each step, photographs below."""
     columns = 12
-    rows = {f"{steps[at]} updates": found[0] for at, found in samples.items()}
+    rows = {f"{steps[at]} updates": patches[0] for at, patches in samples.items()}
     rows["photographs"] = test
     figure, grid = new_figure(len(rows), columns, width=8.6, height=0.78 * len(rows))
     for line, (name, images) in zip(grid, rows.items(), strict=True):
@@ -236,10 +239,12 @@ def _distances(samples: dict[int, list[Array]], train: Array, steps: Array) -> F
     for i, (name, distance) in enumerate(
         (("covariance", covariance_distance), ("fourth cumulant", cumulant_distance))
     ):
-        draws = np.array([[distance(x, train) for x in found] for found in samples.values()]).T
-        seen = Measurement.from_replicas(draws, {"step": at})
-        draw_simulation(axes, at, seen.values, seen.standard_error, index=i, label=name)
-        draw_theory(axes, at, seen.values, index=i)
+        draws = np.array(
+            [[distance(x, train) for x in of_seeds] for of_seeds in samples.values()]
+        ).T
+        curve = Measurement.from_replicas(draws, {"step": at})
+        draw_simulation(axes, at, curve.values, curve.standard_error, index=i, label=name)
+        draw_theory(axes, at, curve.values, index=i)
     axes.set(xscale="log", yscale="log", xlabel="updates", ylabel="relative distance to data")
     legend_below(figure)
     return figure

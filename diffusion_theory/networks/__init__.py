@@ -16,7 +16,6 @@ from diffusion_theory.networks.unet import (
     UNet,
     draw_images,
     noise_loss,
-    noisy,
 )
 
 __all__ = [
@@ -32,6 +31,5 @@ __all__ = [
     "draw_images",
     "learn_denoiser",
     "noise_loss",
-    "noisy",
     "photograph_patches",
 ]

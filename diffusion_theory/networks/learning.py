@@ -14,7 +14,7 @@ import optax
 from flax import nnx
 from numpy.typing import ArrayLike, NDArray
 
-from diffusion_theory.networks.unet import draw_images, noise_loss, noisy
+from diffusion_theory.networks.unet import draw_images, noise_loss
 from learning_dynamics import short_text
 from learning_dynamics.identity.session import notice_edits
 from learning_dynamics.noise_schedule import NoiseLevels, NoiseSchedule, noise_levels
@@ -95,7 +95,7 @@ def _observe(network: Any, tests: _Tests, key: jax.Array) -> dict[str, jax.Array
     """Losses with the same noise on every test set; all levels are spread over the rows."""
     images = jnp.stack(list(tests.images.values()))
     sets, n = images.shape[:2]
-    steps = tests.levels.signal.shape[0]
+    steps = tests.levels.signal_power.shape[0]
     spread = (jnp.arange(n, dtype=jnp.int32) * steps) // n
     at = jnp.stack([spread, *(jnp.full((n,), t, jnp.int32) for t in tests.fixed)])
     eps = jax.random.normal(key, images.shape[1:], images.dtype)
@@ -108,8 +108,8 @@ def _observe(network: Any, tests: _Tests, key: jax.Array) -> dict[str, jax.Array
         clean, noise, t = (
             jax.lax.dynamic_slice_in_dim(a, piece, chunk) for a in (images[which], eps, at[level])
         )
-        predicted = network(noisy(clean, noise, tests.levels, t), tests.levels.noise[t])
-        return jnp.mean((predicted - noise) ** 2)
+        levels = tests.levels.at(t)
+        return jnp.mean((network(levels.mix(clean, noise), levels) - noise) ** 2)
 
     grid = np.indices((sets, at.shape[0], pieces), np.int32).reshape(3, -1).T
     losses = jax.lax.map(error, jnp.asarray(grid)).reshape(sets, -1, pieces).mean(axis=-1)
@@ -141,7 +141,8 @@ def learn_denoiser(
     """Train noise predictors on images and test them on several sets along the way.
 
     Args:
-        build: makes the network, `build(rngs)`, called as `network(images, noise)`.
+        build: makes the network, `build(rngs)`, called as `network(images, levels)` with
+            the `NoiseLevels` of the images.
         images: training images, shape (n, height, width[, channels]).
         tests: name -> test images of that shape, all equally many; they are met with the same
             noise. All noise levels are spread evenly over their rows.

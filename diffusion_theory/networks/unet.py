@@ -14,7 +14,7 @@ from learning_dynamics.training import Convolution
 from learning_dynamics.training.products import Products, dense_layers
 from learning_dynamics.validation import positive_integer, reject
 
-__all__ = ["UNet", "draw_images", "noise_loss", "noisy"]
+__all__ = ["UNet", "draw_images", "noise_loss"]
 
 
 def _norm(features: int, rngs: nnx.Rngs) -> nnx.GroupNorm:
@@ -51,7 +51,7 @@ class _Block(nnx.Module):
 
 
 class UNet(nnx.Module):
-    """U-Net with an embedding of the noise level, eps(x, alpha_bar).
+    """U-Net with an embedding of the noise level, eps(x_t, alpha_bar).
 
     Residual blocks at falling resolutions, 2 x 2 means between them, and back up with the features
     of the way down beside those from below.
@@ -110,9 +110,9 @@ class UNet(nnx.Module):
         zero = jax.nn.initializers.zeros
         self.last = conv(before, channels, initial=zero)
 
-    def _embedded(self, noise: jax.Array) -> jax.Array:
+    def _embedded(self, levels: NoiseLevels) -> jax.Array:
         """Waves in the logarithm of noise to signal, then two dense layers."""
-        ratio = jnp.log(noise) - jnp.log1p(-(noise**2)) / 2
+        ratio = (jnp.log(levels.noise_power) - jnp.log(levels.signal_power)) / 2
         half = self.features // 2
         frequencies = jnp.asarray(np.geomspace(0.125, 4.0, half), jnp.float32)
         angles = ratio[:, None] * frequencies[None]
@@ -120,19 +120,19 @@ class UNet(nnx.Module):
         waves = jnp.pad(waves, ((0, 0), (0, self.features - 2 * half)))
         return nnx.silu(self.embed[1](nnx.silu(self.embed[0](waves))))
 
-    def __call__(self, images: jax.Array, noise: jax.Array) -> jax.Array:
+    def __call__(self, images: jax.Array, levels: NoiseLevels) -> jax.Array:
         """Predicted noise.
 
         Args:
-            images: shape (n, height, width[, channels]).
-            noise: sqrt(1 - alpha_bar) of each image, shape (n,), inside (0, 1).
+            images: noisy ones, x_t, shape (n, height, width[, channels]).
+            levels: one for each image, shape (n,).
 
         Raises:
             ValueError: if there is not one level for each image.
         """
-        _check_one_for_each("noise", noise, images)
+        levels.check_one_for_each(images)
         features = self.first(images[..., None] if self.gray else images)
-        embedded, kept = self._embedded(noise), []
+        embedded, kept = self._embedded(levels), []
         for depth, stage in enumerate(self.down):
             if depth:
                 kept.append(features)
@@ -158,40 +158,22 @@ def _doubled(images: jax.Array) -> jax.Array:
     return grown.reshape(n, 2 * height, 2 * width, channels)
 
 
-def _check_one_for_each(argument: str, levels: jax.Array, images: jax.Array) -> None:
-    if levels.shape != images.shape[:1]:
-        demand = f"hold one level for each image, shape {images.shape[:1]}"
-        raise reject(argument, demand, f"shape {levels.shape}")
-
-
-def noisy(clean: jax.Array, noise: jax.Array, levels: NoiseLevels, t: jax.Array) -> jax.Array:
-    """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, t of shape (n,) from zero.
-
-    Raises:
-        ValueError: if there is not one t for each image.
-    """
-    _check_one_for_each("t", t, clean)
-    axes = tuple(range(1, clean.ndim))
-    signal, strength = (jnp.expand_dims(level[t], axes) for level in (levels.signal, levels.noise))
-    return signal * clean + strength * noise
-
-
 def noise_loss(network: Any, batch: tuple[jax.Array, NoiseLevels], key: jax.Array) -> jax.Array:
     """Denoising loss of a batch, mean over pixels and images, t uniform on 1..T.
 
         L = E |eps - eps(x_t, t)|^2 / d
 
     Args:
-        network: `network(images, noise)`.
+        network: `network(images, levels)`, called with one level for each image.
         batch: clean images of shape (n, height, width[, channels]), and the levels.
         key: typed random key of t and eps.
     """
     clean, levels = batch
     draw, chosen = jax.random.split(key)
     noise = jax.random.normal(draw, clean.shape, clean.dtype)
-    t = jax.random.randint(chosen, clean.shape[:1], 0, levels.signal.shape[0], jnp.int32)
-    error = network(noisy(clean, noise, levels, t), levels.noise[t]) - noise
-    return jnp.mean(error**2)
+    t = jax.random.randint(chosen, clean.shape[:1], 0, levels.signal_power.shape[0], jnp.int32)
+    drawn = levels.at(t)
+    return jnp.mean((network(drawn.mix(clean, noise), drawn) - noise) ** 2)
 
 
 def draw_images(
@@ -212,8 +194,8 @@ def draw_images(
     coefficients = reverse_coefficients(schedule, sampler)
     keep, remove, added = (jnp.asarray(column, jnp.float32) for column in coefficients)
 
-    def predict(u: jax.Array, noise: jax.Array) -> jax.Array:
-        return network(u, jnp.broadcast_to(noise, shape[:1]))
+    def predict(u: jax.Array, level: NoiseLevels) -> jax.Array:
+        return network(u, NoiseLevels(*(jnp.broadcast_to(power, shape[:1]) for power in level)))
 
-    strength = noise_levels(schedule.alpha_bar).noise
-    return reverse_process(predict, strength, (keep, remove, added), shape, key)
+    levels = noise_levels(schedule.alpha_bar)
+    return reverse_process(predict, levels, (keep, remove, added), shape, key)

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -12,15 +12,13 @@ PACKAGES = ("learning_dynamics", "fourier_simplicity", "diffusion_theory", "line
 ROLE = re.compile(r":eq:`([^`]+)`")
 
 
-def modules(name: str, left_out: Collection[str] = ()) -> Iterator[ModuleType]:
+def modules(package: str) -> Iterator[ModuleType]:
     """The package and its public modules, at any depth."""
-    if name in left_out:
-        return
-    module = importlib.import_module(name)
-    yield module
-    for entry in pkgutil.iter_modules(getattr(module, "__path__", [])):
-        if not entry.name.startswith("_"):
-            yield from modules(f"{name}.{entry.name}", left_out)
+    root = importlib.import_module(package)
+    yield root
+    for entry in pkgutil.walk_packages(root.__path__, f"{package}."):
+        if "._" not in entry.name:
+            yield importlib.import_module(entry.name)
 
 
 def public_objects(package: str) -> dict[str, Any]:

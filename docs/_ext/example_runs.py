@@ -1,111 +1,131 @@
 """Runs of the scripts in `docs/examples`, kept in `docs/_build/examples`; for pages and tests.
 
-A script runs in a process of its own, and again only when it, a script that it imports, a package
-or the version of JAX or NumPy changed. All that are left: `python docs/_ext/example_runs.py`.
+A script runs in a process of its own, and again only when a file that it imported or the version
+of JAX or NumPy changed. All that are left: `python docs/_ext/example_runs.py`.
 """
 
 import hashlib
+import json
 import multiprocessing
 import os
-import re
 import runpy
 import shutil
 import sys
+import time
+import traceback
 import warnings
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
-from queue import SimpleQueue
+from typing import Any
 
 from docstrings import PACKAGES
-
-from learning_dynamics.report.workers import available_cores
-from learning_dynamics.sweeps.worker import keep_to, share_compiled
 
 DOCS = Path(__file__).parents[1]
 SCRIPTS = DOCS / "examples"
 RESULTS = DOCS / "_build" / "examples"
 COMPILED = (DOCS / "_build" if sys.prefix == sys.base_prefix else Path(sys.prefix)) / "compiled"
-LIMIT = 600  # seconds for one script, on a busy machine
 # The longest run first, so that none of them is left over at the end.
 LONG = (
     "noise_levels", "ten_lines", "falling_rate", "attention_head", "independent_components",
     "optimal_rate", "own_model", "committee_plateau", "best_rate", "time_to_recovery",
 )  # fmt: skip
-# Imported once, before the processes of the scripts branch off.
-IMPORTS = [
-    *PACKAGES, "matplotlib.figure", "learning_dynamics.evidence.figures",
-    *(f"learning_dynamics.{name}" for name in ("process.simulate", "limit.integrate")),
-]  # fmt: skip
+# Imported once, before the processes of the scripts branch off; of this project nothing, so that
+# each process knows what its script imports.
+IMPORTS = ["jax", "diffrax", "flax.nnx", "matplotlib.figure", "optax", "scipy.stats", "xarray"]
+_cores: Any = None  # queue of those that no process of a script has, in such a process
+VERSIONS = {"jax": version("jax"), "numpy": version("numpy")}
 
 
-def _stamp(script: Path) -> str:
-    digest = hashlib.sha256(f"jax {version('jax')}, numpy {version('numpy')}".encode())
-    for path in (script, *_imported(script)):
-        digest.update(path.read_bytes())
-    for package in PACKAGES:
-        for path in sorted((DOCS.parent / package).rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _imported(script: Path) -> list[Path]:
-    """Other examples that a script imports."""
-    names = re.findall(r"^(?:from|import) (\w+)", script.read_text("utf-8"), re.M)
-    return [path for name in names if (path := script.parent / f"{name}.py").exists()]
+def _digest(path: str) -> str:
+    file = Path(path)
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else "missing"
 
 
 def folder_of(script: Path) -> Path | None:
     """Folder with `output.txt` and the figures of a run of this very code, if there is one."""
-    mark = RESULTS / script.stem / "stamp"
-    return mark.parent if mark.exists() and mark.read_text() == _stamp(script) else None
+    stamp = RESULTS / script.stem / "stamp.json"
+    if not stamp.exists():
+        return None
+    made_by = json.loads(stamp.read_text("utf-8"))
+    unchanged = made_by["versions"] == VERSIONS and str(script) in made_by["files"]
+    unchanged &= all(_digest(path) == digest for path, digest in made_by["files"].items())
+    return stamp.parent if unchanged else None
 
 
 def run(scripts: Iterable[Path]) -> dict[str, str]:
     """Run the scripts whose results are missing, one on each core; name -> what went wrong."""
     waiting = [script for script in scripts if folder_of(script) is None]
+    if not waiting:
+        return {}
     waiting.sort(key=lambda script: (*LONG, script.stem).index(script.stem))
-    os.environ["MPLBACKEND"] = "Agg"
     branching = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if branching else "spawn")
     if branching:
         context.set_forkserver_preload(IMPORTS)
-    cores: SimpleQueue[int] = SimpleQueue()
-    for core in available_cores():
+    _settings_of_the_processes()
+    cores = context.SimpleQueue()
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
+    for core in usable:
         cores.put(core)
-
-    def in_a_process(script: Path) -> str:
-        folder, stamp, core = RESULTS / script.stem, _stamp(script), cores.get()
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        process = context.Process(target=_execute, args=(script, folder, core))
-        process.start()
-        process.join(LIMIT)
-        cores.put(core)
-        if process.is_alive():
-            process.kill()
-            return f"longer than {LIMIT} seconds"
-        if process.exitcode:
-            return (folder / "errors.txt").read_text("utf-8")[-2000:]
-        (folder / "stamp").write_text(stamp)
-        return ""
-
-    with ThreadPoolExecutor(len(available_cores())) as pool:
-        errors = zip(waiting, pool.map(in_a_process, waiting), strict=True)
-        return {script.stem: error for script, error in errors if error}
+    errors = {}
+    with ProcessPoolExecutor(
+        len(usable), context, initializer=_take, initargs=(cores,), max_tasks_per_child=1
+    ) as pool:
+        jobs = {pool.submit(_execute, script, RESULTS / script.stem): script for script in waiting}
+        for job in as_completed(jobs):
+            if error := job.exception():
+                errors[jobs[job].stem] = "".join(traceback.format_exception(error))[-2000:]
+    return errors
 
 
-def _execute(script: Path, folder: Path, core: int) -> None:
-    """Run a script on one core, in its folder; what it prints goes to files."""
-    keep_to([core])
+def _settings_of_the_processes() -> None:
+    """Pictures to files, one thread of linear algebra, and compiled programs that are kept."""
+    import jax
+
+    from learning_dynamics.sweeps.worker import share_compiled
+
     share_compiled(COMPILED)
+    os.environ |= {"MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | {
+        name.upper(): str(getattr(jax.config, name))
+        for name in (
+            "jax_compilation_cache_dir",
+            "jax_persistent_cache_min_compile_time_secs",
+            "jax_persistent_cache_min_entry_size_bytes",
+        )
+    }
+
+
+def _take(cores: Any) -> None:
+    global _cores
+    _cores = cores
+
+
+def _execute(script: Path, folder: Path) -> None:
+    """Run a script in its folder, on one core: XLA starts a thread for each that it may use."""
+    began, core = time.time(), _cores.get()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, [core])
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     for stream, name in ((1, "output.txt"), (2, "errors.txt")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), stream)
     os.chdir(folder)
     sys.argv, sys.path[:0] = [str(script)], [str(script.parent)]
-    warnings.simplefilter("error")
-    runpy.run_path(str(script), run_name="__main__")
+    try:
+        with warnings.catch_warnings(action="error"):
+            runpy.run_path(str(script), run_name="__main__")
+    finally:
+        sys.stdout.flush()
+        _cores.put(core)
+    homes = [script.parent, *(DOCS.parent / package for package in PACKAGES)]
+    imported = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    files = [f for f in imported if f and any(Path(f).is_relative_to(home) for home in homes)]
+    if all(Path(file).stat().st_mtime < began for file in files):  # not edited meanwhile
+        digests = {file: _digest(file) for file in (str(script), *files)}
+        made_by = {"versions": VERSIONS, "files": digests, "seconds": time.process_time()}
+        (folder / "stamp.json").write_text(json.dumps(made_by), "utf-8")
 
 
 if __name__ == "__main__":

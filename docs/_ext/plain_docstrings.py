@@ -1,11 +1,10 @@
 """Docstrings are written to be read in the source; this makes them safe for the pages.
 
 Formulas, which stand indented between blank lines, become literal blocks; bars, stars and trailing
-underscores of mathematics lose their meaning as markup; and the fields of a NamedTuple are
-described by the comment on their line.
+underscores of mathematics lose their meaning as markup; types are shown by their short names; and a
+package ends with what is imported from it.
 """
 
-import inspect
 import re
 from typing import Any
 
@@ -17,7 +16,6 @@ SECTION = re.compile(
     r"^(Args|Arguments|Attributes|Example|Examples|Raises|Returns|Yields|Note|Notes):\s*$"
 )
 CODE = re.compile(r"(``[^`]+``|`[^`]+`|(?<![\w*])\*\w+\*(?![\w*]))")
-FIELD = re.compile(r"^\s+(\w+): [^#]+# (.+)$", re.MULTILINE)
 
 
 def _escape(line: str) -> str:
@@ -51,23 +49,23 @@ def rewrite(lines: list[str]) -> list[str]:
     return done[:-1]
 
 
-def _field_comment(owner: Any, name: str) -> str | None:
-    try:
-        found = dict(FIELD.findall(inspect.getsource(owner)))
-    except (OSError, TypeError):
-        return None
-    return found.get(name)
+def _offered(package: Any) -> list[str]:
+    """What a package lists for import, with links to where it lives."""
+    names = getattr(package, "__all__", [])
+    homes = [getattr(getattr(package, n), "__module__", package.__name__) for n in names]
+    links = [f":py:obj:`{n} <{home}.{n}>`" for n, home in zip(names, homes, strict=True)]
+    return ["", f"Import from here: {', '.join(links)}.", ""] if links else []
 
 
 def _process(app: Sphinx, kind: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
-    if lines and lines[0].startswith("Alias for field number"):
-        module, owner, field = name.rsplit(".", 2)
-        comment = _field_comment(getattr(__import__(module, fromlist=["_"]), owner), field)
-        lines[:] = [comment] if comment else []
+    if lines and lines[0].startswith("Alias for field number"):  # of a NamedTuple
+        lines.clear()
     if kind in ("attribute", "property") and lines:
         # napoleon takes what stands before a colon for the type
         lines[0] = lines[0].replace(": ", "; ")
     lines[:] = rewrite(lines)
+    if kind == "module" and hasattr(found, "__path__"):
+        lines += _offered(found)
 
 
 ARRAY = re.compile(

@@ -83,8 +83,7 @@ class CueLearning:
 
     def _summary(self) -> tuple[str, short_text.Rows]:
         ends = {name: float(np.mean(rows[:, -1])) for name, rows in self.accuracy.items()}
-        seeds = {rows.shape[0] for rows in self.accuracy.values()}
-        return f"{', '.join(map(str, seeds))} seeds", {
+        return f"{self.seeds} seeds", {
             "steps": short_text.span(self.steps),
             "accuracy": short_text.shapes(self.accuracy),
             "at the end": ", ".join(f"{name} {value:.3f}" for name, value in ends.items()),
@@ -93,16 +92,21 @@ class CueLearning:
             "used": self._uses(),
         }
 
+    @property
+    def seeds(self) -> int:
+        """Number of networks."""
+        return next(iter(self.accuracy.values())).shape[0]
+
     def _offers(self) -> dict[str, bool]:
         return {rung: each.significant for rung, each in self.offered.items()}
 
     def _uses(self) -> str:
         """Rungs that are used, and why others may be used too."""
-        used, seeds = self.used, next(iter(self.accuracy.values())).shape[0]
+        used = self.used
         missing = [rung for rung in RUNGS if used and rung not in used]
         limits = [f"not tested: {', '.join(missing)}"] if missing else []
-        if seeds < DECIDING and not all(used.values()):
-            limits.append(f"{seeds} seeds are too few to exclude others")
+        if self.seeds < DECIDING and not all(used.values()):
+            limits.append(f"{self.seeds} seeds are too few to exclude others")
         return _named(used) + (f" ({'; '.join(limits)})" if limits else "")
 
     def gains(self) -> Measurement:
@@ -127,13 +131,12 @@ class CueLearning:
 
         A rung is used if its gain exceeds 0 by more than `compare` accepts over all rungs.
         """
-        seeds = next(iter(self.accuracy.values())).shape[0]
-        if seeds < 2 or not set(ALONE.values()) & set(self.accuracy):
+        if self.seeds < 2 or not set(ALONE.values()) & set(self.accuracy):
             return {}
         gains = self.gains()
         tested = gains.coordinates["rung"]
         last = Measurement(
-            gains.values[:, -1], gains.standard_error[:, -1], seeds, {"rung": tested},
+            gains.values[:, -1], gains.standard_error[:, -1], self.seeds, {"rung": tested},
             gains.lost[:, -1], rounding=gains.rounding[:, -1],
         )  # fmt: skip
         at_chance = compare(last, Prediction(np.zeros(len(tested)), label="chance"))

@@ -35,7 +35,7 @@ from learning_dynamics.validation import integers
 
 __all__ = ["Inspection", "inspect"]
 
-FORMAT = "inspection 1"
+FORMAT = "inspection 2"
 Record = dict[str, Any]
 
 

@@ -16,6 +16,7 @@ from learning_dynamics.limit.heavy_ball import Motion, acceleration, resting
 from learning_dynamics.limit.moments import moments
 from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.noise import LimitNoise
+from learning_dynamics.limit.ode import solve as solve_ode
 from learning_dynamics.limit.velocity import observed, velocity
 from learning_dynamics.model.heavy_ball import HeavyBall
 from learning_dynamics.model.overlaps import Overlaps
@@ -109,7 +110,7 @@ def solve_along(
     if jumps is not None:
         jumps = jax.lax.stop_gradient(jumps.astype(times.dtype))
         controller = diffrax.ClipStepSizeController(controller, jump_ts=jumps)
-    solution = diffrax.diffeqsolve(
+    solution = solve_ode(
         diffrax.ODETerm(scaled),
         diffrax.Tsit5(),
         t0=jnp.zeros_like(times[0]),
@@ -119,7 +120,6 @@ def solve_along(
         stepsize_controller=controller,
         saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
         max_steps=max_steps,
-        throw=False,
         adjoint=_ADJOINTS[derivatives](),
     )
     ys = [jax.tree.map(lambda a, unit: a * unit[None], y, units) for y in solution.ys]

@@ -8,7 +8,7 @@ Options are tried in `combinations.COMBINATIONS`, each at every level at once: a
 one that the level does not refuse, with each of the updates, and so do all pairs of options that go
 together.
 `tests/learning_dynamics/kernel/test_options.py` checks that they do and runs them,
-`docs/_ext/results.py` prints the table.
+`docs/_ext/shown.py` prints the table.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,12 +1,13 @@
 """Progress on the terminal: bars between compiled calls on the host, never inside compiled code."""
 
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
+
+from learning_dynamics.tracking import bar_on_terminal
 
 __all__ = ["Progressing"]
 
@@ -18,8 +19,6 @@ class Progressing:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
-        self._bars: Progress | None = None
-        self._open = 0
 
     def say(self, line: str) -> None:
         """Write one plain line, above the bars if there are any."""
@@ -35,31 +34,7 @@ class Progressing:
             yield lambda text: status.update(Text(text))
 
     def track(self, items: Iterable[T], description: str) -> Iterator[T]:
-        """Iterate over `items`; on a terminal with a bar that disappears at the end."""
+        """Iterate over `items`; on a terminal with the bar of `track`."""
         if not self.console.is_terminal:
-            yield from items
-            return
-        if self._bars is None:
-            self._bars = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                console=self.console,
-                refresh_per_second=4,
-                transient=True,
-            )
-            self._bars.start()
-        bars = self._bars
-        bar = bars.add_task(description, total=len(items) if isinstance(items, Sized) else None)
-        self._open += 1
-        try:
-            for item in items:
-                yield item
-                bars.advance(bar)
-        finally:
-            self._open -= 1
-            bars.remove_task(bar)
-            if self._open == 0:
-                bars.stop()
-                self._bars = None
+            return iter(items)
+        return bar_on_terminal(items, description, console=self.console)

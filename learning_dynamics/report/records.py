@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from learning_dynamics.evidence.comparison import Comparison
+from learning_dynamics.evidence.described import describe
 from learning_dynamics.files import replacing, strict_json
 from learning_dynamics.markup import slug
 from learning_dynamics.netcdf import write_netcdf
@@ -31,7 +32,7 @@ __all__ = [
     "versions",
 ]
 
-FORMAT = 1
+FORMAT = 2
 LARGEST_SVG = 2_000_000  # bytes; beyond it a page of such figures loads slowly
 Record = dict[str, Any]
 
@@ -44,7 +45,8 @@ _COMPARED = {
     "standard_error", "allowed_bias", "bias_order", "residual", "critical", "at", "data",
 }  # fmt: skip
 _ENTRIES = {
-    "comparisons": _COMPARED, "controls": _COMPARED, "figures": {"file", "caption", "wide"},
+    "comparisons": _COMPARED, "controls": _COMPARED,
+    "figures": {"file", "caption", "shows", "wide"},
 }  # fmt: skip
 
 
@@ -158,12 +160,19 @@ def _headline(comparisons: Sequence[Comparison]) -> Record:
 
 
 def save_panels(panels: Mapping[str, Panel], out: Path, stem: str) -> list[Record]:
-    """Write figures below `out`; for each the file, its caption and whether it needs the width."""
+    """Write figures below `out`; for each the file, its caption, what it shows and its form."""
     records = []
     for name, panel in panels.items():
         file = _save_figure(panel.figure, out, f"{stem}-{slug(name)}")
         width, height = panel.figure.get_size_inches()
-        records.append({"file": file, "caption": panel.caption, "wide": bool(width > 1.4 * height)})
+        records.append(
+            {
+                "file": file,
+                "caption": panel.caption,
+                "shows": describe(panel.figure),
+                "wide": bool(width > 1.4 * height),  # needs the width of the page
+            }
+        )
     return records
 
 
@@ -216,7 +225,7 @@ def _is_record(record: Any) -> bool:
         and _is_list_of(record.get("notes"), str)
         and all(_is_list_of(record.get(name), dict) for name in _ENTRIES)
         and all(keys <= entry.keys() for name, keys in _ENTRIES.items() for entry in record[name])
-        and all(isinstance(figure["caption"], str) for figure in record["figures"])
+        and all(isinstance(f[key], str) for f in record["figures"] for key in ("caption", "shows"))
         and all(map(_is_comparison, (*record["comparisons"], *record["controls"])))
     )
 

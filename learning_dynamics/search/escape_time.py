@@ -15,6 +15,7 @@ from learning_dynamics.limit.accuracy import Estimate, InaccurateError
 from learning_dynamics.limit.linear_latents import without_linear_latents
 from learning_dynamics.limit.nodes import Nodes
 from learning_dynamics.limit.noise import LimitNoise
+from learning_dynamics.limit.ode import solve as solve_ode
 from learning_dynamics.limit.paths import units_of
 from learning_dynamics.limit.population import Population, chunked
 from learning_dynamics.limit.velocity import velocity
@@ -194,7 +195,7 @@ def _crossing(
         growth = jnp.where(growth > 0, growth, jnp.nan)
         return g / growth - 1, jax.tree.map(lambda leaf: leaf / growth, speed)
 
-    solution = diffrax.diffeqsolve(
+    solution = solve_ode(
         diffrax.ODETerm(rate),
         diffrax.Tsit5(),
         t0=jnp.log(first),
@@ -203,7 +204,6 @@ def _crossing(
         y0=(jnp.zeros_like(g), start),
         # The overlap starts at `first`: an absolute tolerance must be small against that.
         stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=first * tolerance),
-        throw=False,
     )
     fine = solution.result == diffrax.RESULTS.successful
     return jnp.where(fine & (g > 0), solution.ys[0][0] + jnp.log(threshold), jnp.nan)

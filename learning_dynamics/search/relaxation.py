@@ -12,6 +12,7 @@ from learning_dynamics.compilation import compiled
 from learning_dynamics.limit.accuracy import InaccurateError
 from learning_dynamics.limit.moments import moments
 from learning_dynamics.limit.nodes import Nodes
+from learning_dynamics.limit.ode import solve as solve_ode
 from learning_dynamics.limit.population import Population, chunked
 from learning_dynamics.limit.velocity import velocity
 from learning_dynamics.model.overlaps import Overlaps
@@ -140,7 +141,7 @@ def _relax(
         @compiled
         def solve(nodes: Nodes, end: jax.Array) -> tuple[jax.Array, ...]:
             times = jnp.linspace(0, 1, 201) ** 2 * end
-            solution = diffrax.diffeqsolve(
+            solution = solve_ode(
                 diffrax.ODETerm(lambda _, y, __: rate(nodes, y)),
                 diffrax.Tsit5(),
                 t0=jnp.zeros_like(end),
@@ -150,7 +151,6 @@ def _relax(
                 max_steps=2**16,
                 stepsize_controller=diffrax.PIDController(rtol=1e-7, atol=1e-9),
                 saveat=diffrax.SaveAt(ts=times),
-                throw=False,
             )
             speed = jnp.max(jnp.abs(rate(nodes, solution.ys[-1])))
             return times, solution.ys, speed

@@ -123,15 +123,15 @@ def fit_exponent(
     draws = positive_integer("resamples", resamples)
     if sizes.size < 2:
         raise reject("dimensions", "hold at least two", sizes.tolist())
-    found = np.array([_middle(c, levels) for c in columns])
-    if not np.all(np.isfinite(found)):
+    middles = np.array([_middle(c, levels) for c in columns])
+    if not np.all(np.isfinite(middles)):
         shares = [float(np.isfinite(c).mean()) for c in columns]
         raise reject("level", "be below the fraction of replicas that recovered", (level, shares))
     again = np.stack([_middle(c[i], levels) for c, i in _resampled(columns, draws, seed)], axis=1)
     if logarithm and sizes[0] < 3:
         raise reject("dimensions", "be at least 3 with a logarithm", sizes[0])
     base = np.log(np.log(sizes)) if logarithm else np.zeros(sizes.size)
-    measured = slopes(sizes, np.log(found) - base)
+    measured = slopes(sizes, np.log(middles) - base)
     spread = slopes(sizes, np.log(again) - base)
     tails = _interval(spread, confidence)
     with np.errstate(invalid="ignore"):
@@ -141,7 +141,7 @@ def fit_exponent(
         tails[0],
         measured[1:],
         tails[1:],
-        found,
+        middles,
         _interval(again, confidence),
         np.where(np.isfinite(errors), errors, np.inf),
         np.array([np.isfinite(c).mean() for c in columns]),

@@ -29,7 +29,7 @@ class Slope(NamedTuple):
     value: float
     standard_error: float
     prefactor: float
-    misfit: float  # probability of a worse fit if the law holds; NaN without errors of the points
+    misfit: float  #: probability of a worse fit if the law holds; NaN without errors of the points
 
 
 def fit_slope(

@@ -38,10 +38,10 @@ Observe = Callable[[Any, Any, jax.Array], Mapping[str, jax.Array]]
 class State(NamedTuple):
     """What changes during training; with several replicas each leaf has a leading axis."""
 
-    parameters: Any  # trained
-    others: Any  # running means of normalisation, counters of random streams
+    parameters: Any  #: trained
+    others: Any  #: running means of normalisation, counters of random streams
     optimiser: Any
-    average: Any  # exponential mean of the parameters, or None
+    average: Any  #: exponential mean of the parameters, or None
 
 
 class Recipe(NamedTuple):
@@ -51,7 +51,7 @@ class Recipe(NamedTuple):
     loss: Loss
     observe: Observe
     optimiser: optax.GradientTransformation
-    extras: tuple[str, ...]  # what the optimiser is given beside the gradient
+    extras: tuple[str, ...]  #: what the optimiser is given beside the gradient
     average: float | None
 
 

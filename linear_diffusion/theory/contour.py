@@ -30,13 +30,13 @@ INTERVALS = 320  # on the upper half; even, so that every second node is a coars
 class Contour(NamedTuple):
     """Upper half of the contour, from the right end to the left, for one sample size."""
 
-    nodes: Complex  # z, (m + 1,)
-    weights: Complex  # -dz/dtheta / m, ends halved: tr g = Im sum_j weights_j g(z_j) plain_j
-    coarse: Complex  # the same for every second node, zero elsewhere
-    kappa: Complex  # (m + 1,)
-    plain: Complex  # tr (Sigma_hat - z)^-1, (m + 1,)
-    signal: Complex  # tr Sigma (Sigma_hat - z)^-1, (m + 1,)
-    freedom: float  # n
+    nodes: Complex  #: z, (m + 1,)
+    weights: Complex  #: -dz/dtheta / m, ends halved: tr g = Im sum_j weights_j g(z_j) plain_j
+    coarse: Complex  #: the same for every second node, zero elsewhere
+    kappa: Complex  #: (m + 1,)
+    plain: Complex  #: tr (Sigma_hat - z)^-1, (m + 1,)
+    signal: Complex  #: tr Sigma (Sigma_hat - z)^-1, (m + 1,)
+    freedom: float  #: n
 
     def trace(self, values: Complex, measure: Complex) -> tuple[Array, Array]:
         """Trace of g and its error, from `values` g(z) of shape (..., m + 1) and a measure.

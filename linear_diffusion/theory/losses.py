@@ -21,7 +21,7 @@ class Losses(NamedTuple):
 
     train: Prediction
     test: Prediction
-    bayes: Prediction  # loss of the best linear denoiser that knows the population
+    bayes: Prediction  #: loss of the best linear denoiser that knows the population
 
 
 def noise_ratio(alpha_bar: ArrayLike) -> Array:

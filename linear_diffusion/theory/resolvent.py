@@ -48,10 +48,10 @@ CHUNK = 1 << 21  # grid points times eigenvalues held at once
 class Grid(NamedTuple):
     """Checked and broadcast arguments of a theory function."""
 
-    spectrum: Array  # (d,), largest first
-    samples: Array  # N, grid shape
-    freedom: Array  # n = N - 1 or N, grid shape
-    others: tuple[Array, ...]  # ridge, noise ratio, ...: each of grid shape
+    spectrum: Array  #: (d,), largest first
+    samples: Array  #: N, grid shape
+    freedom: Array  #: n = N - 1 or N, grid shape
+    others: tuple[Array, ...]  #: ridge, noise ratio, ...: each of grid shape
 
 
 def make_grid(
@@ -92,8 +92,8 @@ def _newton(s: Array, n: Array, target: Array) -> tuple[Array, Array]:
 class Equivalent(NamedTuple):
     """Solution of the fixed-point equation on a grid."""
 
-    kappa: Array  # grid shape
-    error: Array  # grid shape, bound on the error of kappa
+    kappa: Array  #: grid shape
+    error: Array  #: grid shape, bound on the error of kappa
 
 
 def equivalent(s: Array, n: Array, target: Array) -> Equivalent:

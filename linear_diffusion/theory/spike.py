@@ -39,9 +39,9 @@ NODES = 400  # of the Marchenko-Pastur law
 class SpikeRecovery(NamedTuple):
     """Squared overlap of the leading generated direction with the spike, and its sharp limit."""
 
-    overlap: Prediction  # at finite size; the bias is of order n^(-2/3)
-    limit: Prediction  # d, n -> infinity: zero below the threshold
-    eigenvalue: Array  # leading eigenvalue of the sample covariance, infinite size
+    overlap: Prediction  #: at finite size; the bias is of order n^(-2/3)
+    limit: Prediction  #: d, n -> infinity: zero below the threshold
+    eigenvalue: Array  #: leading eigenvalue of the sample covariance, infinite size
 
 
 class _Bulk(NamedTuple):

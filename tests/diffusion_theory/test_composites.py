@@ -113,7 +113,7 @@ def test_loss_of_unmixed_vectors_is_the_squared_error():
         learner = TiedDenoiser("tanh", sign=signs, target=target, neurons=3, kappa=1.2, skip=0.3)
         vectors = np.stack([x0, z])
         with jax.enable_x64(True):
-            level = UnmixedLevel(jnp.float64(a), jnp.float64(b))
+            level = UnmixedLevel(jnp.float64(a**2), jnp.float64(b**2))
             sample = ld.Sample(level, jnp.asarray(vectors @ vectors.T))
             fields, norms = jnp.asarray(w @ vectors.T), jnp.asarray(w @ w.T)
             loss = float(learner.loss(fields, norms, {}, sample))

@@ -48,7 +48,7 @@ def draw(variables, count, seed=0):
     }
 
 
-def close(samples, exact, bound=5.0):
+def assert_mean_within_errors(samples, exact, bound=5.0):
     error = samples.std(axis=0, ddof=1) / np.sqrt(samples.shape[0])
     assert np.all(np.abs(samples.mean(axis=0) - exact) <= bound * error + 1e-6)
 
@@ -59,7 +59,7 @@ def test_moments_of_the_pair_match_its_draws(name):
     lam, nu = (np.asarray(x, np.float64) for x in pair.pair(draw(pair.latents(), 100_000)))
     moments = pair.moments()
     for i, j in LOW:
-        close(lam**i * nu**j, moments[i, j])
+        assert_mean_within_errors(lam**i * nu**j, moments[i, j])
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -111,15 +111,15 @@ def test_v_is_white_and_u_has_its_variance(name, cumulant):
     inputs = MixedCumulant(2.0, cumulant, None, PAIRS[name], alpha_bar=0.3)
     found, _ = jax.vmap(inputs.signal)(draw(inputs.latents(), 100_000))
     c = np.asarray(found, np.float64)
-    a, b = inputs.noise_level
-    close(c[:, 0, 1] ** 2, 1.0)
-    close(c[:, 0, 0] ** 2, 1 + 2 * a**2)
-    close(c[:, 1, :] ** 2, 1.0)
-    close(c[:, 0, :] * c[:, 1, :], b)
+    a, b = inputs.noise_level.signal, inputs.noise_level.noise
+    assert_mean_within_errors(c[:, 0, 1] ** 2, 1.0)
+    assert_mean_within_errors(c[:, 0, 0] ** 2, 1 + 2 * a**2)
+    assert_mean_within_errors(c[:, 1, :] ** 2, 1.0)
+    assert_mean_within_errors(c[:, 0, :] * c[:, 1, :], b)
     gamma = np.sqrt(cumulant / (1 + cumulant)) if np.isfinite(cumulant) else 1.0
-    close(c[:, 0, 0] * c[:, 0, 1], a**2 * gamma * 2**0.5 * inputs.pair.rho)
+    assert_mean_within_errors(c[:, 0, 0] * c[:, 0, 1], a**2 * gamma * 2**0.5 * inputs.pair.rho)
     kurtosis = c[:, 0, 1] ** 4 - 3
-    close(kurtosis, (a * gamma) ** 4 * inputs.cumulants()[0, 4])
+    assert_mean_within_errors(kurtosis, (a * gamma) ** 4 * inputs.cumulants()[0, 4])
 
 
 def test_infinite_strength_is_the_limit_of_large_ones():
@@ -180,7 +180,7 @@ def test_gaussian_equivalent_keeps_covariance_and_drops_the_rest():
     np.testing.assert_allclose(clone.cumulants()[0, 4], 0, atol=1e-12)
     c = np.asarray(jax.vmap(clone.signal)(draw(clone.latents(), 50_000))[0], np.float64)[:, 0]
     a, gamma = 0.4**0.5, 0.75**0.5
-    close(c[:, 0] * c[:, 1], a**2 * gamma * 2**0.5 * 0.4)
+    assert_mean_within_errors(c[:, 0] * c[:, 1], a**2 * gamma * 2**0.5 * 0.4)
     assert MixedCumulant().gaussian().names == ("v",)
 
 

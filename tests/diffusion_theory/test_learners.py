@@ -9,8 +9,9 @@ import pytest
 from scipy import stats
 
 import learning_dynamics as ld
-from diffusion_theory import MixedCumulant, NoiseLevel, TiedDenoiser
+from diffusion_theory import MixedCumulant, TiedDenoiser
 from diffusion_theory.learners import denoiser_numbers
+from learning_dynamics.noise_schedule import NoiseLevels
 
 ACTIVATIONS = {
     "tanh": np.tanh,
@@ -39,7 +40,7 @@ def test_span_loss_is_the_squared_error(activation, sign, target, options):
     learner = TiedDenoiser(activation, sign=sign, target=target, neurons=3, **options)
     vectors = np.stack([x, z])
     with jax.enable_x64(True):
-        sample = ld.Sample(NoiseLevel(jnp.float64(a), jnp.float64(b)), vectors @ vectors.T)
+        sample = ld.Sample(NoiseLevels(jnp.float64(a**2), jnp.float64(b**2)), vectors @ vectors.T)
         parameters = {k: jnp.float64(v) for k, v in learner.parameters().items()}
         fields, norms = jnp.asarray(w @ vectors.T), jnp.asarray(w @ w.T)
         loss = float(learner.loss(fields, norms, parameters, sample))
@@ -69,7 +70,7 @@ def test_a_learned_skip_is_held_at_its_fast_value_in_the_limit(target):
     inputs = MixedCumulant()
     problem = ld.Problem(inputs, learner, 0.2, parameter_rates={"skip": 0.3})
     limit = ld.integrate(problem, times=[0.5], start=start, points=2**11, tolerance=1e-4)
-    a, b = inputs.noise_level
+    a, b = inputs.noise_level.signal, inputs.noise_level.noise
     assert limit.values["skip"][0] == pytest.approx(b if target == "eps" else a, abs=1e-9)
 
 

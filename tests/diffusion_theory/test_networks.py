@@ -20,7 +20,6 @@ from diffusion_theory.networks import (
     draw_images,
     learn_denoiser,
     noise_loss,
-    noisy,
     photograph_patches,
 )
 from learning_dynamics.images import ImageSet
@@ -37,14 +36,14 @@ class Affine(nnx.Module):
     def __init__(self, size, rngs):
         self.weights = nnx.Param(0.01 * jax.random.normal(rngs.params(), (size**2, size**2)))
 
-    def __call__(self, images, noise):
+    def __call__(self, images, levels):
         rows = images.reshape(images.shape[0], -1)
         found = jnp.matmul(rows, self.weights[...], precision=jax.lax.Precision.HIGHEST)
         return found.reshape(images.shape)
 
 
 class Zero:
-    def __call__(self, images, noise):
+    def __call__(self, images, levels):
         return jnp.zeros_like(images)
 
 
@@ -54,10 +53,9 @@ class Best:
     def __init__(self, spectrum):
         self.spectrum = jnp.asarray(spectrum, jnp.float32)
 
-    def __call__(self, images, noise):
-        power = (1 - noise**2)[:, None, None] * self.spectrum[None]
-        strength = noise[:, None, None]
-        return strength * images / (power + strength**2)
+    def __call__(self, images, levels):
+        signal, noise = levels.signal_power[:, None, None], levels.noise_power[:, None, None]
+        return jnp.sqrt(noise) * images / (signal * self.spectrum[None] + noise)
 
 
 def photographs(count=3, side=40, seed=0):
@@ -74,17 +72,17 @@ def photographs(count=3, side=40, seed=0):
 def test_the_network_starts_silent_and_keeps_the_shape(key, shape, widths):
     network = UNet(shape, widths=widths, embedding=6, rngs=nnx.Rngs(key))
     images = jax.random.normal(key, (2, *shape))
-    noise = jnp.array([0.1, 0.99])
-    run = nnx.jit(lambda network, images, noise: network(images, noise))
-    found = run(network, images, noise)
+    levels = noise_levels([0.99, 0.02])
+    run = nnx.jit(lambda network, images, levels: network(images, levels))
+    found = run(network, images, levels)
     assert found.shape == images.shape
     np.testing.assert_array_equal(found, 0)
     network.last.kernel[...] = jnp.ones_like(network.last.kernel[...])
-    louder = run(network, images, noise)
+    louder = run(network, images, levels)
     assert np.all(np.isfinite(louder))
     for block in jax.tree.leaves(network.down, is_leaf=lambda x: hasattr(x, "second")):
         block.second.kernel[...] = jnp.ones_like(block.second.kernel[...]) / 10
-    one, other = (run(network, images, levels) for levels in (noise, noise[::-1]))
+    one, other = (run(network, images, each) for each in (levels, levels.at(slice(None, None, -1))))
     assert not np.allclose(one, other)  # hears the level
 
 
@@ -136,7 +134,7 @@ def test_the_optimum_is_that_of_linear_diffusion():
 def test_noise_is_mixed_in_by_the_schedule(key):
     levels = noise_levels(SCHEDULE.alpha_bar)
     clean, noise = jnp.ones((2, 4, 4)), jnp.full((2, 4, 4), 2.0)
-    found = noisy(clean, noise, levels, jnp.array([0, 19]))
+    found = levels.at(jnp.array([0, 19])).mix(clean, noise)
     expected = np.sqrt(SCHEDULE.alpha_bar) + 2 * np.sqrt(SCHEDULE.noise_power)
     np.testing.assert_allclose(found[:, 0, 0], expected[[0, 19]], rtol=1e-5)
 

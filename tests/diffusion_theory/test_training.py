@@ -34,7 +34,7 @@ def test_a_learned_skip_comes_to_rest_where_the_loss_is_least(key):
                          initial_norm=0.01)  # fmt: skip
     seen = ld.simulate(problem, optimiser=optax.adam(0.01), dimension=50, times=[1 / 50, 6.0],
                        replicas=2, key=key)  # fmt: skip
-    a, b = inputs.noise_level
+    a, b = inputs.noise_level.signal, inputs.noise_level.noise
     assert np.all(np.abs(seen.values["skip"][:, 0] - 0.1) < 0.011)
     best = b * 50 / (a**2 * 52 + b**2 * 50)
     assert np.all(np.abs(seen.values["skip"][:, 1] - best) < 0.02)
@@ -78,7 +78,7 @@ def clone_samples(name, inputs, directions, count, rng):
         covariance = np.trace(covariance) / d * np.eye(d)
     x0 = mean + rng.normal(size=(count, d)) @ np.linalg.cholesky(covariance).T
     z = rng.normal(size=(count, d))
-    a, b = inputs.noise_level
+    a, b = inputs.noise_level.signal, inputs.noise_level.noise
     return a * x0 + b * z, z, x0
 
 
@@ -131,7 +131,7 @@ def test_best_loss_lies_below_every_denoiser(case, key):
     assert best < linear - 5 * error
     if inputs.names != ("v",):
         return
-    a, b = inputs.noise_level
+    a, b = inputs.noise_level.signal, inputs.noise_level.noise
     rng = np.random.default_rng(0)
     (_, nu), z = draw_pair(latent_pair(inputs.pair), 400_000, 5), rng.normal(size=400_000)
     x = a * nu + b * z

@@ -40,7 +40,7 @@ MODELS = {
 }
 
 
-def within_five_errors(draws, expected):
+def assert_within_five_errors(draws, expected):
     """Mean over the leading axis against exact values, real and imaginary parts apart."""
     draws, expected = np.asarray(draws), np.asarray(expected)
     parts = [np.real, np.imag] if np.iscomplexobj(draws) else [np.real]
@@ -79,12 +79,12 @@ def test_modes_are_orthonormal_cosines_and_sines(shape):
 def test_mean_and_covariance_are_those_of_theory_in_both_classes(name, structured, key):
     inputs = MODELS[name]
     x = np.asarray(draw(inputs, SAMPLES, key=key, structured=structured), np.float64)
-    within_five_errors(x, np.zeros(inputs.shape))
+    assert_within_five_errors(x, np.zeros(inputs.shape))
     covariance = autocovariance(inputs)
     sites = list(np.ndindex(*inputs.shape))
     for s in sites[:: len(sites) // 4]:  # all lags from a few sites: a circulant matrix
         expected = np.roll(covariance, s, axis=tuple(range(len(s))))
-        within_five_errors(x * x[(slice(None), *s)].reshape(-1, *[1] * len(s)), expected)
+        assert_within_five_errors(x * x[(slice(None), *s)].reshape(-1, *[1] * len(s)), expected)
 
 
 TRIPLES = {"triad": (1, 3), "two ties": (1, 2), "template": (1, 2)}
@@ -105,7 +105,7 @@ def test_bispectrum_on_the_tie(name, key):
     assert abs(exact) > 0.1
     for structured in (True, False):
         z = fourier(draw(inputs, SAMPLES, key=key, structured=structured), inputs.shape)
-        within_five_errors(z(k) * z(q) * np.conj(z(k + q)), exact if structured else 0)
+        assert_within_five_errors(z(k) * z(q) * np.conj(z(k + q)), exact if structured else 0)
 
 
 @pytest.mark.parametrize("name", QUADRUPLES)
@@ -117,7 +117,7 @@ def test_trispectrum_on_the_tie(name, key):
     for structured in (True, False):
         z = fourier(draw(inputs, SAMPLES, key=key, structured=structured), inputs.shape)
         product = z(vectors[0]) * z(vectors[1]) * z(vectors[2]) * np.conj(z(total))
-        within_five_errors(product, exact if structured else 0)
+        assert_within_five_errors(product, exact if structured else 0)
 
 
 def test_trispectrum_of_a_single_mode_is_that_of_its_amplitude(key):
@@ -126,7 +126,7 @@ def test_trispectrum_of_a_single_mode_is_that_of_its_amplitude(key):
         found = trispectrum(inputs, 5, 5, -5, structured=False)
         assert found == pytest.approx(exact)
         z = fourier(draw(inputs, SAMPLES, key=key, structured=False), inputs.shape)
-        within_five_errors(np.abs(z(5)) ** 4, exact + 2)
+        assert_within_five_errors(np.abs(z(5)) ** 4, exact + 2)
 
 
 def correlator(x, lags):
@@ -153,7 +153,7 @@ def test_correlations_in_space_are_those_of_theory_at_every_site(inputs, lags, k
     exact = exact / 10 ** ((len(lags) + 1) / 2)
     assert abs(exact.imag) < 1e-12
     x = np.asarray(draw(inputs, SAMPLES, key=key), np.float64)
-    within_five_errors(correlator(x, lags), np.full(10, exact.real))
+    assert_within_five_errors(correlator(x, lags), np.full(10, exact.real))
 
 
 def test_a_relation_that_does_not_conserve_wave_vectors_breaks_the_invariance():
@@ -191,7 +191,7 @@ def test_characters_of_the_ties(tie, key):
         seen = np.exp(1j * np.asarray(phi, np.float64) @ powers.T)
         broken = np.array([float(not p.any()) for p in powers])
         exact = np.array([tie.character(p) for p in powers]) if width < 3 else broken
-        within_five_errors(seen, exact.astype(complex))
+        assert_within_five_errors(seen, exact.astype(complex))
 
 
 def test_noise_with_rayleigh_amplitudes_is_gaussian_and_classes_share_all_else(key):

@@ -142,7 +142,7 @@ def test_records_without_their_parts_are_left_out(tmp_path, quiet):
     path = tmp_path / "records" / "toy_a.json"
     good = json.loads(path.read_text())
     entry = good["comparisons"][0]
-    bad = [{"format": 1}, [], 3, None, {**good, "format": 2}]
+    bad = [{"format": good["format"]}, [], 3, None, {**good, "format": good["format"] - 1}]
     bad += [{k: v for k, v in good.items() if k != name} for name in good if name != "code"]
     bad += [{**good, "comparisons": [{**entry, name: None}]} for name in ("at", "data", "points")]
     bad += [

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 from rich.console import Console
 
-from learning_dynamics import Measurement, Prediction, compare
+from learning_dynamics import Measurement, Prediction, compare, tracking
 from learning_dynamics.evidence.figures import image_grid, new_figure, plot_comparison
 from learning_dynamics.markup import duration, number, plain_or_math, slug, with_error
 from learning_dynamics.report import claims
@@ -287,14 +287,15 @@ def test_progress_is_plain_lines_off_a_terminal():
     assert stream.getvalue() == "[1/2] a claim with a long name: holds\n"
 
 
-def test_progress_bars_nest_and_end_on_a_terminal():
+def test_progress_bars_nest_and_end_on_a_terminal(monkeypatch):
+    monkeypatch.setattr(tracking, "PATIENCE", 0.0)
     stream = io.StringIO()
     progress = Progressing(Console(file=stream, force_terminal=True, width=80, _environ={}))
     for outer in progress.track([1, 2], "outer"):
         for inner in progress.track(iter("abc"), "inner"):
             if outer == 2 and inner == "b":
                 break
-    assert progress._bars is None
+    assert tracking._open == {}
     assert "outer" in stream.getvalue()
 
 
@@ -307,7 +308,7 @@ def test_bar_ends_when_the_work_raises():
 
     with pytest.raises(ArithmeticError):
         work()
-    assert progress._bars is None
+    assert tracking._open == {}
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ REPORT = """
 """
 
 
-def run(folder, text):
+def assert_runs(folder, text):
     script = folder / "script.py"
     script.write_text(textwrap.dedent(LACKING) + textwrap.dedent(text))
     done = subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True)
@@ -67,10 +67,10 @@ def run(folder, text):
 
 
 def test_sweeps_and_checkpoints_work_and_say_that_nothing_is_locked(tmp_path):
-    run(tmp_path, SWEEP)
+    assert_runs(tmp_path, SWEEP)
 
 
 @pytest.mark.slow
 def test_a_report_is_written(tmp_path):
-    run(tmp_path, REPORT)
+    assert_runs(tmp_path, REPORT)
     assert (tmp_path / "report" / "index.html").is_file()

@@ -25,7 +25,7 @@ def drawn(request):
     return request.param, draw_modes(law, SIZES, replicas=REPLICAS, key=jax.random.key(61))
 
 
-def two_per_cent(draws, predicted):
+def assert_within_two_per_cent(draws, predicted):
     """Within two per cent and three standard errors of one per cent at most."""
     assert_agrees(
         draws, predicted, bias=0.02 * predicted, resolution=0.01 * predicted,
@@ -39,7 +39,7 @@ def test_losses_of_any_law_lie_within_two_per_cent_of_the_gaussian_theory(drawn)
     predicted = theory.losses(SPECTRUM, SIZES, 0.01, 0.9)
     seen = losses_of_modes(modes, 0.01, 0.9)
     for draws, expected in zip(seen, (predicted.train, predicted.test), strict=True):
-        two_per_cent(draws, expected.values)
+        assert_within_two_per_cent(draws, expected.values)
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
@@ -54,9 +54,9 @@ def test_kl_of_any_law_lies_within_two_per_cent_once_its_kurtosis_is_known(drawn
     draws = kl_of_modes(kept, kept.variance, direction=direction)
     exact = theory.exact_kl(D, SIZES[above], direction=direction).values
     shift = theory.kurtosis_shift(D, SIZES[above], KURTOSIS[kind] - 3, direction=direction).values
-    two_per_cent(draws, exact + shift)
+    assert_within_two_per_cent(draws, exact + shift)
     if kind in ("uniform", "rademacher", "laplace"):  # 6/d = 4 % for Student t_5
-        two_per_cent(draws, exact)
+        assert_within_two_per_cent(draws, exact)
     if kind == "rademacher":  # the shift is resolved: without it the theory would be wrong
         with must_fail():
             assert_agrees(draws, exact, false_alarm=0.0027 * exact.size)

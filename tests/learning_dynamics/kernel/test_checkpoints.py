@@ -34,7 +34,7 @@ def back(path):
     return restore(path, ME, STATE, None)
 
 
-def refused(path, what, identity=ME):
+def assert_refused(path, what, identity=ME):
     with pytest.raises(ValueError, match="Argument `checkpoint` must") as error:
         restore(path, identity, STATE, None)
     assert str(path) in str(error.value)
@@ -69,28 +69,28 @@ def test_four_hundred_damages_are_refused_by_name(tmp_path):
         else:
             changed[place:place] = random.bytes(int(random.integers(1, 99)))
         path.write_bytes(changed)
-        refused(path, "")
+        assert_refused(path, "")
 
 
 def test_other_files_are_refused_by_name(tmp_path, monkeypatch):
     path = tmp_path / "c.npz"
     path.touch()
-    refused(path, "empty")
+    assert_refused(path, "empty")
     np.savez(path, identity="me", done=1)
-    refused(path, "format")
+    assert_refused(path, "format")
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
-    refused(path, "format")
+    assert_refused(path, "format")
     with path.open("wb") as file:
         file.truncate(30_000_000_000)
-    refused(path, "truncated")
-    refused(saved(path), "another run; what differs: `key`", identity=YOU)
+    assert_refused(path, "truncated")
+    assert_refused(saved(path), "another run; what differs: `key`", identity=YOU)
 
     def forbidden(*_):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("learning_dynamics.process.checkpoint.read_arrays", forbidden)
-    refused(path, "Permission denied")
+    assert_refused(path, "Permission denied")
 
 
 def test_a_missing_array_is_refused_although_the_checksum_fits(tmp_path):
@@ -103,16 +103,16 @@ def test_a_missing_array_is_refused_although_the_checksum_fits(tmp_path):
 
     for name in arrays:
         rewrite(header, {k: v for k, v in arrays.items() if k != name})
-        refused(path, "lacks")
+        assert_refused(path, "lacks")
     rewrite(header, arrays | {"particle0": np.zeros((2, 2), np.float32)})
-    refused(path, "lacks the state")
+    assert_refused(path, "lacks the state")
     rewrite(header, arrays | {"particle1": arrays["particle1"].astype(np.int64)})
-    refused(path, "lacks the state")
+    assert_refused(path, "lacks the state")
     for done in (1, 3, 0, -1, "2", None):
         rewrite({**header, "done": done}, arrays)
-        refused(path, "")
+        assert_refused(path, "")
     rewrite({**header, "format": "other"}, arrays)
-    refused(path, "format")
+    assert_refused(path, "format")
     rewrite(header, arrays)
     assert back(path)[0] == 2
 
@@ -145,24 +145,24 @@ def test_a_refusal_names_what_differs(tmp_path, monkeypatch):
     path = tmp_path / "c.npz"
     run(path)
 
-    def refused_for(name, work, *arguments):
+    def assert_refused_for(name, work, *arguments):
         with pytest.raises(ValueError, match=f"saved by another run; what differs: {name}"):
             work(*arguments)
 
     for changes in ({"learning_rate": 0.3}, {"label_noise": 0.1}):
         monkeypatch.setitem(globals(), "PROBLEM", dataclasses.replace(PROBLEM, **changes))
-        refused_for(r"`problem`\.$", run, path)
+        assert_refused_for(r"`problem`\.$", run, path)
         monkeypatch.undo()
 
     def steep(self, fields, norms, parameters, sample):
         return 2.0 * (fields[0, 0] - sample.label) ** 2
 
     monkeypatch.setattr(Committee, "loss", steep)
-    refused_for(".*Committee", run, path)
+    assert_refused_for(".*Committee", run, path)
     monkeypatch.undo()
     run(path)
     learn(path := tmp_path / "d.npz")
-    refused_for(".*`optimiser`", learn, path, optax.sgd(0.2))
+    assert_refused_for(".*`optimiser`", learn, path, optax.sgd(0.2))
 
 
 @pytest.mark.parametrize("work", [run, learn])

@@ -26,7 +26,7 @@ def committee(rate=0.5, **options):
     return ld.Problem(Teacher(np.array([1.0, -0.5])), Committee(3), rate, **given)
 
 
-def agree(one, other, tolerance):
+def assert_agree(one, other, tolerance):
     for name in other.values:
         np.testing.assert_allclose(
             one.values[name], other.values[name], rtol=tolerance, atol=tolerance
@@ -48,7 +48,9 @@ BESIDE = [c for c in test_options.COMBINATIONS if not OWN_STEPS & c.options]
 def test_unit_descent_is_the_plain_step_whatever_the_options(combination, key):
     problem = test_options.problem(combination)
     options = {**OPTIONS, "key": key, "precision": "float64"}
-    agree(ld.simulate(problem, optimiser=PLAIN, **options), ld.simulate(problem, **options), 1e-11)
+    assert_agree(
+        ld.simulate(problem, optimiser=PLAIN, **options), ld.simulate(problem, **options), 1e-11
+    )
 
 
 slow = pytest.mark.slow
@@ -66,13 +68,13 @@ def test_unit_descent_is_the_plain_step(update, key):
     moved = ld.simulate(problem, key=key, optimiser=PLAIN, **OPTIONS)
     assert "optimiser" in moved.measurement().label  # not to be taken for plain steps
     assert "optimiser" not in plain.measurement().label
-    agree(moved, plain, 1e-5)
+    assert_agree(moved, plain, 1e-5)
     assert "optimiser" not in plain.attributes
     assert "optimiser" in moved.attributes
     half = ld.simulate(problem, key=key, optimiser=optax.sgd(0.5), **OPTIONS)
     rates = {"v": problem.parameter_rates["v"] / 2}
     given = {"update": update, "batch": 2, "parameter_rates": rates, **options}
-    agree(half, ld.simulate(committee(0.25, **given), key=key, **OPTIONS), 1e-5)
+    assert_agree(half, ld.simulate(committee(0.25, **given), key=key, **OPTIONS), 1e-5)
 
 
 def draws(problem, key, replica, dimension, updates):
@@ -193,7 +195,7 @@ def test_stopped_replicas_and_their_company(key):
     whole = ld.simulate(committee(), stop=stop, **{**options, "replicas": 40})
     few = ld.simulate(committee(), stop=stop, **options)
     free = ld.simulate(committee(), **options)
-    agree(few, jax.tree.map(lambda a: a[:3], whole), 1e-6)
+    assert_agree(few, jax.tree.map(lambda a: a[:3], whole), 1e-6)
     np.testing.assert_array_equal(few.stopped, whole.stopped[:3])
     assert 0 < np.sum(whole.stopped >= 0) < 40
     early = (few.stopped < 0) | (few.stopped > 6)
@@ -242,14 +244,14 @@ def scaled(updates, state, params=None):
 def test_an_edit_of_the_optimiser_is_seen(key, monkeypatch):
     own = optax.GradientTransformation(lambda params: (), scaled)
     options = {**OPTIONS, "key": key}
-    agree(
+    assert_agree(
         ld.simulate(committee(), optimiser=own, **options),
         ld.simulate(committee(), **options),
         1e-5,
     )
     monkeypatch.setitem(globals(), "GAIN", 0.5)
     half = ld.simulate(committee(0.25, parameter_rates={"v": 0.2}), **options)
-    agree(ld.simulate(committee(), optimiser=own, **options), half, 1e-5)
+    assert_agree(ld.simulate(committee(), optimiser=own, **options), half, 1e-5)
 
 
 @pytest.mark.slow
@@ -268,7 +270,7 @@ def test_weights_are_one_matrix_and_labels_choose_optimisers(key):
         {"weights": "descend", "parameters": {"v": "stay"}},
     )
     seen = ld.simulate(committee(), key=key, optimiser=apart, **OPTIONS)
-    agree(seen, ld.simulate(committee(parameter_rates={}), key=key, **OPTIONS), 1e-5)
+    assert_agree(seen, ld.simulate(committee(parameter_rates={}), key=key, **OPTIONS), 1e-5)
 
 
 def by_the_loss(updates, state, params=None, *, value):

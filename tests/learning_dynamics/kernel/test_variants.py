@@ -22,7 +22,7 @@ N = 12
 class Compared(chex.TestCase):
     """Each function is computed eagerly and by the variant."""
 
-    def same(self, function, *arguments):
+    def assert_same(self, function, *arguments):
         direct, variant = function(*arguments), self.variant(function)(*arguments)
         chex.assert_tree_all_finite(variant)
         chex.assert_trees_all_equal_shapes_and_dtypes(variant, direct)
@@ -34,8 +34,8 @@ class TestDraws(Compared):
 
     @chex.variants(with_jit=True, without_jit=True, with_device=True, without_device=True)
     def test_random_numbers(self):
-        self.same(lambda key: random.normal(key, (7, 3)), jax.random.key(1))
-        self.same(lambda key: random.uniform(key, (7, 3)), jax.random.key(1))
+        self.assert_same(lambda key: random.normal(key, (7, 3)), jax.random.key(1))
+        self.assert_same(lambda key: random.uniform(key, (7, 3)), jax.random.key(1))
 
     @chex.variants(with_jit=True, without_jit=True, with_device=True)
     def test_label_and_fields_of_a_model(self):
@@ -44,7 +44,7 @@ class TestDraws(Compared):
             name: latent.draw(random.fold_in(jax.random.key(3), i), (), jnp.float32)
             for i, (name, latent) in enumerate(sorted(problem.all_latents().items()))
         }
-        self.same(problem.cast(jnp.float32).signal, latents)
+        self.assert_same(problem.cast(jnp.float32).signal, latents)
 
 
 @pytest.mark.slow
@@ -64,4 +64,4 @@ class TestUpdate(Compared):
                 state: State = update(cast, layout, start, jax.tree.map(lambda a: a[0], draws))
                 return state
 
-            self.same(step, jax.random.key(2))
+            self.assert_same(step, jax.random.key(2))

@@ -192,7 +192,7 @@ def run_until_it_cannot_write(folder, calls, match, **options):
     return kept
 
 
-def finish(folder, calls, kept):
+def assert_only_the_lost_cell_is_computed_again(folder, calls, kept):
     """Go on, and see that only the cell that could not be written was computed again."""
     found = ld.sweep(wide, {"x": range(20)}, fixed={"folder": str(calls)}, store=folder)
     counts = [measures.counted(calls, f"{x}") for x in range(20)]
@@ -213,7 +213,7 @@ def test_a_full_disk_stops_it_and_more_room_lets_it_go_on(small_disk, calls):
     place, change = small_disk
     kept = run_until_it_cannot_write(place, calls, "No space left")
     change("size=10m")
-    finish(place, calls, kept)
+    assert_only_the_lost_cell_is_computed_again(place, calls, kept)
 
 
 def test_a_store_that_becomes_read_only_stops_it_and_it_goes_on(small_disk, calls):
@@ -252,7 +252,7 @@ def test_a_write_error_stops_it_and_it_goes_on(tmp_path, calls, monkeypatch, err
     with monkeypatch.context() as patch:
         patch.setattr(store_module.os, "fsync", failing)
         kept = run_until_it_cannot_write(tmp_path / "store", calls, error)
-    finish(tmp_path / "store", calls, kept)
+    assert_only_the_lost_cell_is_computed_again(tmp_path / "store", calls, kept)
 
 
 def test_the_message_says_what_is_kept(tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ def values(result):
     return {name: array.values for name, array in result.data_vars.items()}
 
 
-def same(one, other):
+def assert_same(one, other):
     assert one.sizes == other.sizes
     for name, array in values(one).items():
         np.testing.assert_array_equal(array, values(other)[name])
@@ -140,7 +140,7 @@ def test_an_interrupted_batch_sweep_goes_on_bit_for_bit(tmp_path, monkeypatch):
     assert 0 < before < 24
     resumed = ld.sweep(measures.traceable, GRID, store=tmp_path / "b",
                        together=("seed", "gamma"), batch_size=5)  # fmt: skip
-    same(resumed, whole)
+    assert_same(resumed, whole)
 
 
 def test_a_lost_cell_of_a_batch_comes_back_bit_for_bit(tmp_path):
@@ -148,7 +148,7 @@ def test_a_lost_cell_of_a_batch_comes_back_bit_for_bit(tmp_path):
     whole = ld.sweep(measures.traceable, GRID, **options)
     for key in sorted(Store(tmp_path).keys())[::3]:
         Store(tmp_path).cell(key).unlink()
-    same(ld.sweep(measures.traceable, GRID, **options), whole)
+    assert_same(ld.sweep(measures.traceable, GRID, **options), whole)
 
 
 def test_failed_cells_are_missing_listed_and_tried_again(tmp_path):
@@ -255,8 +255,8 @@ def test_two_threads_on_one_store_share_the_work(tmp_path):
     for thread in threads:
         thread.join()
     assert len(results) == 3
-    same(results[0], results[1])
-    same(results[0], results[2])
+    assert_same(results[0], results[1])
+    assert_same(results[0], results[2])
     assert [measures.counted(tmp_path, f"{x}") for x in range(12)] == [1] * 12
 
 
@@ -268,7 +268,7 @@ def test_single_and_double_precision_are_different_cells(tmp_path):
         double = ld.sweep(measures.traceable, **given, **options)
     assert single["mean"].dtype == np.float32
     assert double["mean"].dtype == np.float64
-    same(ld.sweep(measures.traceable, **given, **options), single)
+    assert_same(ld.sweep(measures.traceable, **given, **options), single)
 
 
 def test_a_batch_that_does_not_fit_is_refused_before_it_runs(monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax import lax
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
@@ -282,25 +281,10 @@ def _advance(
     return jax.tree.map(lambda leaf: leaf[None], advanced)
 
 
-# one program for all leaves of a state, where each leaf alone would be one
-
-
-@jax.jit
-def _stacked(states: list[State]) -> State:
-    """States of single replicas as those of a batch."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-
-
-@partial(jax.jit, static_argnames=("group",))
-def _group(states: State, first: jax.Array, group: int) -> State:
-    """So many replicas of a batch, from one on."""
-    return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, first, group), states)
-
-
-@jax.jit
-def _joined(states: list[State]) -> State:
-    """Batches as one."""
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *states)
+def _on_host(combine: Callable[[list[Array]], Array], states: Sequence[State]) -> State:
+    """Combine equal leaves of states by NumPy: there is no program to compile, on any device."""
+    leaves = zip(*(_plain(state) for state in states), strict=True)
+    return _like(states[0], [combine([np.asarray(leaf) for leaf in group]) for group in leaves])
 
 
 @tracked
@@ -376,7 +360,7 @@ def train(
     seeds = jax.vmap(partial(jax.random.fold_in, key))(numbers)
     starts, train_keys, test_keys = jax.vmap(lambda k: jax.random.split(k, 3), out_axes=1)(seeds)
     started = [_start(build, optimiser, average, start) for start in starts]
-    states = _stacked(started)
+    states = _on_host(np.stack, started)
 
     identity = fingerprint(
         checkpoint, code, train=train, start=_plain(states), key=train_keys, batches=each,
@@ -385,21 +369,28 @@ def train(
     )  # fmt: skip
     done, plain, parts = restore(checkpoint, identity, _plain(states), None)
     states = _like(states, plain)
+    groups = [
+        _on_host(lambda leaf, first=first: leaf[0][first : first + group], [states])
+        for first in range(0, replicas, group)
+    ]
     count = np.cumsum(gaps)
     for i in track(range(done, len(gaps)), "training"):
         gap, before = jnp.asarray(gaps[i]), jnp.asarray(count[i] - gaps[i])
         # all are started before the first is waited for: groups run side by side where they can
         jobs = []
-        for first in range(0, replicas, group):
+        for index, state in enumerate(groups):
+            first = index * group
             mine = slice(first, first + group)
-            state = _group(states, jnp.int32(first), group)
             data = each[0 if len(each) == 1 else first]
             keys = (train_keys[mine], test_keys[mine])
             jobs.append(_advance(recipe, state, *data, keys, gap, before))
-        states = _joined([job[0] for job in jobs])
+        groups = [job[0] for job in jobs]
         observed = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[job[1] for job in jobs])
         parts.append(dict(observed))
-        save(checkpoint, identity, len(parts), _plain(states), parts)
+        if checkpoint is not None:
+            plain = _plain(_on_host(np.concatenate, groups))
+            save(checkpoint, identity, len(parts), plain, parts)
+    states = _on_host(np.concatenate, groups)
     values = {name: np.stack([part[name] for part in parts], axis=1) for name in parts[0]}
     return Training(count.astype(np.int64), values, states, graph, time.perf_counter() - began)
 
@@ -424,10 +415,11 @@ def _plain(states: State) -> list[jax.Array]:
     return [jax.random.key_data(x) if _is_key(x) else x for x in jax.tree.leaves(states)]
 
 
-def _like(states: State, plain: list[jax.Array]) -> State:
+def _like(states: State, plain: Sequence[Any]) -> State:
+    """The state whose leaves are such arrays, on the device; `states` tells which are keys."""
     leaves, structure = jax.tree.flatten(states)
     back = [
         jax.random.wrap_key_data(found, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else found
-        for leaf, found in zip(leaves, plain, strict=True)
+        for leaf, found in zip(leaves, jax.device_put(list(plain)), strict=True)
     ]
     return jax.tree.unflatten(structure, back)

@@ -18,6 +18,7 @@ from flax import nnx
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
+from learning_dynamics.compilation import compiled
 from learning_dynamics.evidence.comparison import Measurement
 from learning_dynamics.identity.session import notice_edits, sees_edits
 from learning_dynamics.loop import observation_gaps, observed_scan
@@ -193,7 +194,7 @@ def _split(network: Any) -> tuple[Any, Any, Any]:
     return parts[0], parts[1], parts[2]
 
 
-@partial(jax.jit, static_argnames=("build", "optimiser", "average"))
+@partial(compiled, static_argnames=("build", "optimiser", "average"))
 def _start(
     build: Callable[[nnx.Rngs], Any], optimiser: Any, average: float | None, key: jax.Array
 ) -> State:
@@ -254,7 +255,7 @@ def _update(recipe: Recipe, batches: Any, state: State, key: jax.Array, step: ja
     return State(parameters, others, optimiser, mean)
 
 
-@partial(jax.jit, static_argnames=("recipe",))
+@partial(compiled, static_argnames=("recipe",))
 def _advance(
     recipe: Recipe,
     states: State,

@@ -49,7 +49,7 @@ FINE = np.linspace(0, np.pi, 100)
         "classes have the same mean and covariance, and only tied phases tell them apart."
     ),
     source=SOURCE,
-    seconds=14,
+    seconds=11,
 )
 def input_model(run: Run) -> Evidence:
     """Covariance, moments on the ties, jitter, and correlations at every site, against theory."""

@@ -91,7 +91,7 @@ TRIAD = Case(
         "samples of order N³, where N² suffice for a relation between three phases."
     ),
     source=SOURCE,
-    seconds=150,
+    seconds=105,
 )
 def phases_cost(run: Run) -> Evidence:
     """Times to recovery against the law without N, local exponents, and neurons that are blind."""

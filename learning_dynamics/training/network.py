@@ -288,6 +288,10 @@ def _on_host(combine: Callable[[list[Array]], Array], states: Sequence[State]) -
     return _like(states[0], [combine([np.asarray(leaf) for leaf in group]) for group in leaves])
 
 
+def _cut(replicas: slice, leaves: list[Array]) -> Array:
+    return leaves[0][replicas]
+
+
 @tracked
 @sees_edits("build", "loss", "batches", "optimiser", "observe", "tests")
 def train(
@@ -371,7 +375,7 @@ def train(
     done, plain, parts = restore(checkpoint, identity, _plain(states), None)
     states = _like(states, plain)
     groups = [
-        _on_host(lambda leaf, first=first: leaf[0][first : first + group], [states])
+        _on_host(partial(_cut, slice(first, first + group)), [states])
         for first in range(0, replicas, group)
     ]
     count = np.cumsum(gaps)

@@ -70,6 +70,21 @@ def activation_values(activation: Activation, at: Array, *, slope: bool = False)
     return finite_array("activation", values, ndim=1)
 
 
+def _on_rules(
+    activation: Activation, s: float, *, finer: int = 1, slope: bool = False
+) -> Iterator[tuple[Array, Array, Array]]:
+    """Nodes g and weights of each rule with sigma, or sigma', at sqrt(s) g.
+
+    All nodes at once, since JAX compiles every operation of sigma for each number of them.
+    """
+    rules = [_rule(finer * panels) for panels in RULES]
+    nodes = np.sqrt(s) * np.concatenate([g for g, _ in rules])
+    values = activation_values(activation, nodes, slope=slope)
+    ends = np.cumsum([g.size for g, _ in rules])[:-1]
+    for (g, mass), part in zip(rules, np.split(values, ends), strict=True):
+        yield g, mass, part
+
+
 def _variance(argument: str, value: float) -> float:
     variance = float(finite_array(argument, value, ndim=0))
     if variance <= 0:
@@ -95,10 +110,9 @@ def activation_coefficients(
     s = _variance("variance", variance)
     orders = range(positive_integer("highest", highest) + 1)
     estimates = []
-    for panels in RULES:
-        g, mass = _rule(panels)
-        values = mass * activation_values(activation, np.sqrt(s) * g)
-        estimates.append(np.array([hermite(k, g) @ values for k in orders]))
+    for g, mass, values in _on_rules(activation, s):
+        weighted = mass * values
+        estimates.append(np.array([hermite(k, g) @ weighted for k in orders]))
     scale = np.array([s ** (-k / 2) for k in orders])
     size = np.array([sqrt(float(factorial(k))) for k in orders])
     change = np.max([np.abs(estimates[0] - other) for other in estimates[1:]], axis=0)
@@ -120,9 +134,8 @@ def slope_moments(activation: Activation, *, variance: float = 1.0) -> tuple[flo
     s = _variance("variance", variance)
     for finer in (1, 8, 64, 512):  # kinks away from zero need finer panels
         moments = []
-        for panels in RULES:
-            g, mass = _rule(finer * panels)
-            square = mass * activation_values(activation, np.sqrt(s) * g, slope=True) ** 2
+        for g, mass, values in _on_rules(activation, s, finer=finer, slope=True):
+            square = mass * values**2
             moments.append([square.sum(), s * (square @ g**2)])
         first, second = moments[0]
         if np.all(np.ptp(moments, axis=0) <= 1e-3 * np.abs(moments[0])):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,18 @@ with ThreadPoolExecutor(1) as _thread:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-def compiled(function: Callable[P, R], **options: Any) -> Callable[P, R]:
+class Compiled(Protocol[P, R_co]):
+    """A compiled function, and the shapes of its results, for which it is traced at most once."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+    def eval_shape(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
+def compiled(function: Callable[P, R], **options: Any) -> Compiled[P, R]:
     """`jax.jit(function, **options)`, built faster where it is called outside transformations.
 
     Inside them it is part of the program around it, whose options count.
@@ -41,7 +50,8 @@ def compiled(function: Callable[P, R], **options: Any) -> Callable[P, R]:
             return alone(*args, **kwargs)
         return inside(*args, **kwargs)
 
-    return call
+    call.eval_shape = alone.eval_shape  # type: ignore[attr-defined]
+    return cast(Compiled[P, R], call)
 
 
 @cache

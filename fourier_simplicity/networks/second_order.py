@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 
 from fourier_simplicity.networks.cues import CueSets
 
@@ -92,6 +91,11 @@ def pairwise_accuracy(sets: CueSets, *, limit: int = 20_000) -> dict[str, dict[s
     Returns:
         Classifier -> test set -> accuracy.
     """
+    from sklearn.discriminant_analysis import (  # half a second, which few need
+        LinearDiscriminantAnalysis,
+        QuadraticDiscriminantAnalysis,
+    )
+
     images, labels = sets.train
     rows = images[:limit].reshape(len(images[:limit]), -1).astype(np.float64)
     labels = labels[:limit]

@@ -31,14 +31,14 @@ from learning_dynamics.process.entries import (
 from learning_dynamics.process.entry_products import product
 from learning_dynamics.process.short_sums import INLINED
 
-__all__ = ["ELEMENTWISE", "evaluate"]
+__all__ = ["ELEMENTWISE", "OWN", "evaluate"]
 
 ELEMENTWISE = {
     "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh",
-    "cbrt", "ceil", "clamp", "convert_element_type", "cos", "cosh", "div", "eq", "erf",
-    "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le", "log", "log1p",
-    "log2", "logistic", "lt", "max", "min", "mul", "ne", "neg", "nextafter", "not",
-    "one_minus_square", "or", "pow", "rem", "rsqrt", "select_n", "shift_left",
+    "bitcast_convert_type", "cbrt", "ceil", "clamp", "convert_element_type", "cos", "cosh", "div",
+    "eq", "erf", "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le",
+    "log", "log1p", "log2", "logistic", "lt", "max", "min", "mul", "ne", "neg", "nextafter", "not",
+    "one_minus_square", "or", "polynomial", "pow", "rem", "rsqrt", "select_n", "shift_left",
     "shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sinh", "sqrt", "square", "sub",
     "tan", "tanh", "xor",
 }  # fmt: skip
@@ -177,8 +177,8 @@ def _elementwise(equation: Any, inputs: list[Array], lanes: int) -> Array:
     def one(*entries: Any) -> Any:
         if any(jnp.ndim(entry) for entry in entries):
             entries = tuple(spread(entry, lanes) for entry in entries)
-        if equation.primitive.name == "erf":
-            return _erf(*entries)
+        if equation.primitive.name in OWN:
+            return OWN[equation.primitive.name](*entries)
         return made(partial(equation.primitive.bind, **equation.params), *entries)
 
     wide = [array for array in inputs if isinstance(array, Wide)]
@@ -203,6 +203,17 @@ def _erf(x: Any) -> Any:
         for coefficients in (ERF_ABOVE, ERF_BELOW)
     )
     return x * above / below
+
+
+def _polynomial(x: Any, *coefficients: Any) -> Any:
+    """The sum of a_k x^k over k, by Horner's rule."""
+    *lower, value = coefficients
+    for coefficient in reversed(lower):
+        value = add(made(lax.mul, value, x), coefficient)
+    return value
+
+
+OWN = {"erf": _erf, "polynomial": _polynomial}  # kernels have none
 
 
 def _folded(function: Callable[..., Any], array: Array, axes: Sequence[int]) -> Array:

@@ -135,6 +135,10 @@ def _list() -> int:
 
 
 def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    from learning_dynamics.processes import preloaded_context
+
+    workers = options.workers or _cores()
+    context = preloaded_context() if workers else None  # starts while claims are imported here
     from learning_dynamics.report.claims import load_plugins
     from learning_dynamics.report.page import run_report, select_claims
 
@@ -156,10 +160,11 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
             size=options.size,
             out=options.out,
             seed=options.seed,
-            workers=options.workers or _cores(),
+            workers=workers,
             compiled=options.compiled,
             done=outcomes.append,
             fresh=options.fresh,
+            context=context,
         )
     except KeyboardInterrupt:
         print("interrupted: the finished claims are kept", file=sys.stderr)

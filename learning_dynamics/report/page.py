@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,7 @@ def run_report(
     progress: Progressing | None = None,
     done: Callable[[Outcome], object] | None = None,
     fresh: bool = False,
+    context: BaseContext | None = None,
 ) -> list[Outcome]:
     """Run claims and write the page after each; an error in a claim fails that claim only.
 
@@ -138,6 +140,7 @@ def run_report(
         progress: where progress is shown (default: standard error).
         done: called with each outcome as soon as it is stored.
         fresh: whether to forget what earlier runs at full size left in `out`.
+        context: of `multiprocessing`, starts these processes; they are spawned by default.
 
     Returns:
         Outcomes in the order of the claims' ids.
@@ -200,9 +203,8 @@ def run_report(
         jobs = [job(claim) for claim in order if not kept(claim)]
         at: dict[str, str] = {}
         with progress.line() as show:
-            for event in side_by_side(
-                jobs, workers=count, compiled=None if compiled is None else Path(compiled)
-            ):
+            place = None if compiled is None else Path(compiled)
+            for event in side_by_side(jobs, workers=count, compiled=place, context=context):
                 if event.outcome is not None:
                     ended(event.outcome)
                 elif event.claim is None:

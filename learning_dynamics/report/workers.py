@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +104,12 @@ class _Crew:
     """Processes that take up claims; one that has ended, or holds much memory, is replaced."""
 
     compiled: Path | None
+    context: BaseContext
     idle: list[_Worker] = field(default_factory=list)
     busy: list[_Worker] = field(default_factory=list)
 
     def hire(self, cores: list[int]) -> None:
-        context = multiprocessing.get_context("spawn")
+        context: Any = self.context
         here, there = context.Pipe()
         arguments = (there, cores, list(sys.path), self.compiled)
         process = context.Process(target=_serve, args=arguments, daemon=True)
@@ -142,7 +144,11 @@ class _Crew:
 
 
 def side_by_side(
-    jobs: Iterable[Job], *, workers: int, compiled: Path | None = None
+    jobs: Iterable[Job],
+    *,
+    workers: int,
+    compiled: Path | None = None,
+    context: BaseContext | None = None,
 ) -> Iterator[Event]:
     """Run claims in processes of their own and store each as it ends.
 
@@ -154,6 +160,7 @@ def side_by_side(
         jobs: in the order in which they start.
         workers: number of processes.
         compiled: folder in which processes share compiled programs; None to compile anew.
+        context: how processes are started; they are spawned by default.
 
     Yields:
         Events, a tick at least every few seconds.
@@ -164,7 +171,7 @@ def side_by_side(
     waiting = list(jobs)
     count = min(workers, len(waiting))
     cores = available_cores()
-    crew = _Crew(compiled)
+    crew = _Crew(compiled, context or multiprocessing.get_context("spawn"))
     try:
         for number in range(count):
             crew.hire(cores[number::count] or cores)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax import lax
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
+from learning_dynamics.compilation import compiled
 from learning_dynamics.evidence.comparison import Measurement
 from learning_dynamics.identity.session import notice_edits, sees_edits
 from learning_dynamics.loop import observation_gaps, observed_scan
@@ -194,7 +194,7 @@ def _split(network: Any) -> tuple[Any, Any, Any]:
     return parts[0], parts[1], parts[2]
 
 
-@partial(jax.jit, static_argnames=("build", "optimiser", "average"))
+@partial(compiled, static_argnames=("build", "optimiser", "average"))
 def _start(
     build: Callable[[nnx.Rngs], Any], optimiser: Any, average: float | None, key: jax.Array
 ) -> tuple[Any, State]:
@@ -255,15 +255,15 @@ def _update(recipe: Recipe, batches: Any, state: State, key: jax.Array, step: ja
     return State(parameters, others, optimiser, mean)
 
 
-@partial(jax.jit, static_argnames=("recipe",))
+@partial(compiled, static_argnames=("recipe",))
 def _advance(
     recipe: Recipe,
     states: State,
     batches: Any,
     tests: Any,
     keys: tuple[jax.Array, jax.Array],
-    gap: jax.Array,
-    done: jax.Array,
+    gap: Any,
+    done: Any,
 ) -> tuple[State, Any]:
     """Updates up to the next observation, and the observation, for a batch of replicas."""
 
@@ -282,10 +282,13 @@ def _advance(
     return jax.tree.map(lambda leaf: leaf[None], advanced)
 
 
-# one program for all leaves of a state, where each leaf alone would be one
+def _on_host(combine: Callable[[list[Array]], Array], states: Sequence[State]) -> State:
+    """Combine equal leaves of states by NumPy: there is no program to compile, on any device."""
+    leaves = zip(*(_plain(state) for state in states), strict=True)
+    return _like(states[0], [combine([np.asarray(leaf) for leaf in group]) for group in leaves])
 
 
-@partial(jax.jit, static_argnames=("replicas",))
+@partial(compiled, static_argnames=("replicas",))
 def _keys(key: jax.Array, replicas: int) -> tuple[list[jax.Array], jax.Array, jax.Array]:
     """Keys of the starts, one by one, of training and of tests of each replica."""
     seeds = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(replicas, dtype=jnp.int32))
@@ -293,22 +296,12 @@ def _keys(key: jax.Array, replicas: int) -> tuple[list[jax.Array], jax.Array, ja
     return list(starts), train, test
 
 
-@jax.jit
-def _stacked(states: list[State]) -> State:
-    """States of single replicas as those of a batch."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+def _whole(groups: Sequence[State]) -> State:
+    return groups[0] if len(groups) == 1 else _on_host(np.concatenate, groups)
 
 
-@partial(jax.jit, static_argnames=("group",))
-def _group(states: Any, first: jax.Array, group: int) -> Any:
-    """So many replicas of a batch, from one on."""
-    return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, first, group), states)
-
-
-@jax.jit
-def _joined(states: list[State]) -> State:
-    """Batches as one."""
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *states)
+def _cut(replicas: slice, leaves: list[Array]) -> Array:
+    return leaves[0][replicas]
 
 
 @tracked
@@ -382,7 +375,7 @@ def train(
     recipe = Recipe(graph, loss, observe, optimiser, extras, average)
     starts, train_keys, test_keys = _keys(key, replicas)
     started = [_start(build, optimiser, average, start)[1] for start in starts]
-    states = _stacked(started)
+    states = _on_host(np.stack, started)
 
     identity = fingerprint(
         checkpoint, code, train=train, start=_plain(states), key=train_keys, batches=each,
@@ -391,20 +384,26 @@ def train(
     )  # fmt: skip
     done, plain, parts = restore(checkpoint, identity, _plain(states), None)
     states = _like(states, plain)
+    groups, keys = [states], [(train_keys, test_keys)]
+    if group < replicas:
+        cuts = [slice(first, first + group) for first in range(0, replicas, group)]
+        groups = [_on_host(partial(_cut, cut), [states]) for cut in cuts]
+        keys = [(train_keys[cut], test_keys[cut]) for cut in cuts]
     count = np.cumsum(gaps)
     for i in track(range(done, len(gaps)), "training"):
         gap, before = (np.asarray(number, gaps.dtype) for number in (gaps[i], count[i] - gaps[i]))
         # all are started before the first is waited for: groups run side by side where they can
         jobs = []
-        for first in range(0, replicas, group):
-            mine = states, (train_keys, test_keys)
-            state, keys = mine if group == replicas else _group(mine, np.int32(first), group)
-            data = each[0 if len(each) == 1 else first]
-            jobs.append(_advance(recipe, state, *data, keys, gap, before))
-        states = jobs[0][0] if len(jobs) == 1 else _joined([job[0] for job in jobs])
+        for index, state in enumerate(groups):
+            data = each[0 if len(each) == 1 else index]
+            jobs.append(_advance(recipe, state, *data, keys[index], gap, before))
+        groups = [job[0] for job in jobs]
         observed = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[job[1] for job in jobs])
         parts.append(dict(observed))
-        save(checkpoint, identity, len(parts), _plain(states), parts)
+        if checkpoint is not None:
+            plain = _plain(_whole(groups))
+            save(checkpoint, identity, len(parts), plain, parts)
+    states = _whole(groups)
     values = {name: np.stack([part[name] for part in parts], axis=1) for name in parts[0]}
     return Training(count.astype(np.int64), values, states, graph, time.perf_counter() - began)
 
@@ -429,10 +428,11 @@ def _plain(states: State) -> list[jax.Array]:
     return [jax.random.key_data(x) if _is_key(x) else x for x in jax.tree.leaves(states)]
 
 
-def _like(states: State, plain: list[jax.Array]) -> State:
+def _like(states: State, plain: Sequence[Any]) -> State:
+    """The state whose leaves are such arrays, on the device; `states` tells which are keys."""
     leaves, structure = jax.tree.flatten(states)
     back = [
         jax.random.wrap_key_data(found, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else found
-        for leaf, found in zip(leaves, plain, strict=True)
+        for leaf, found in zip(leaves, jax.device_put(list(plain)), strict=True)
     ]
     return jax.tree.unflatten(structure, back)

@@ -19,6 +19,7 @@ from learning_dynamics.report.forecast import Forecast, shortest_then_longest
 from learning_dynamics.report.page import run_report
 from learning_dynamics.report.progress import Progressing
 from learning_dynamics.report.workers import can_run_elsewhere
+from tests.learning_dynamics.test_processes import ends
 
 HOME = "tests.learning_dynamics.report_claims"
 ROOT = Path(__file__).parents[2]
@@ -80,7 +81,9 @@ def test_a_process_that_is_killed_fails_its_claim_alone(plugin, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interruption_ends_the_processes_and_keeps_what_is_done(plugin, tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interruption_ends_the_processes_and_keeps_what_is_done(plugin, tmp_path, how):
+    """Ctrl-C reaches all processes, SIGKILL the command alone."""
     started = tmp_path / "started"
     script = f"""
 import sys
@@ -104,17 +107,25 @@ if __name__ == "__main__":
         page = (tmp_path / "out" / "index.html").read_text()
         assert "running: slow/second; about " in page
         assert '<meta http-equiv="refresh"' in page
-        os.killpg(report.pid, signal.SIGINT)
+        if how == signal.SIGINT:
+            os.killpg(report.pid, how)
+        else:
+            report.kill()
         _, errors = report.communicate(timeout=60)
     finally:
         report.kill()
+    if sys.platform == "linux":
+        assert ends(report.pid, within=10)  # no process is left behind
+    assert list(published(tmp_path / "out")) == ["slow/first"]
+    if how == signal.SIGKILL:
+        return
     assert report.returncode == 130
+    assert "Traceback" not in errors
     assert "interrupted: the finished claims are kept" in errors
     page = (tmp_path / "out" / "index.html").read_text()
     assert "refresh" not in page
     assert "not run yet: slow/second" in page
-    assert list(published(tmp_path / "out")) == ["slow/first"]
-    with pytest.raises(ProcessLookupError):  # no process is left behind
+    with pytest.raises(ProcessLookupError):
         os.kill(int(started.read_text()), 0)
 
 

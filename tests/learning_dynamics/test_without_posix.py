@@ -15,6 +15,8 @@ LACKING = """
                  "O_NONBLOCK"):
         if hasattr(os, name):
             delattr(os, name)
+    if hasattr(os, "process_cpu_count"):  # which asks for the affinity where it was found to be
+        os.process_cpu_count = os.cpu_count
     real_open = os.open
 
     def open_file(path, flags, *args, **options):

@@ -19,7 +19,7 @@ from learning_dynamics.process.entries import (
     is_narrow,
     pieces,
 )
-from learning_dynamics.process.entrywise import ELEMENTWISE, evaluate
+from learning_dynamics.process.entrywise import ELEMENTWISE, OWN, evaluate
 from learning_dynamics.process.layout import layout_of
 from learning_dynamics.process.one_kernel import Registers, registers_of
 from learning_dynamics.process.pace import Pace, pace_of
@@ -131,6 +131,12 @@ def numbers(*shape):
     return jax.random.normal(jax.random.fold_in(KEY, sum(shape)), shape)
 
 
+def polynomial(x, coefficients):
+    if hasattr(lax, "polynomial"):  # in JAX from 0.12 on
+        return lax.polynomial(x, coefficients)
+    return sum(a * x**k for k, a in enumerate(coefficients))
+
+
 FUNCTIONS = {
     "sums": (lambda x: (x.sum(0), x.sum(1), x.sum()), numbers(2, LONG)),
     "short sums": (lambda x: (x.sum(0), x.prod(1), x.max(), x.min(0)), numbers(2, 3)),
@@ -161,6 +167,7 @@ FUNCTIONS = {
     "gradient": (jax.grad(lambda a: jnp.sum(jnp.tanh(a[0, 1]) * a[1]) + jnp.prod(a[:, 0])),
                  numbers(2, 3)),
     "erf": (lambda a: (jax.scipy.special.erf(a), jax.nn.softmax(a), jax.nn.gelu(a)), numbers(2, 3)),
+    "polynomial": (lambda a: polynomial(a, (0.5, -1.0, 2.0, 3.0)), numbers(2, 3)),
     "whole numbers": (lambda n: (n // 2, n % 3, n + jnp.arange(3, dtype=jnp.int32)),
                       jnp.array([4, 5, 7], jnp.int32)),
 }  # fmt: skip
@@ -214,7 +221,7 @@ def test_operations_have_kernels():
 
     known = {primitive.name for primitive in lowering.triton_lowering_rules}
     later = {"log2", "one_minus_square"}  # than the lowest version of JAX
-    assert ELEMENTWISE - known <= {"add_any", "erf"} | later
+    assert ELEMENTWISE - known <= {"add_any", *OWN} | later
 
 
 # ------------------------------------------------------------------------------- layout, memory

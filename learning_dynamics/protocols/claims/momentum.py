@@ -58,8 +58,8 @@ def mixture(field: jax.Array, share: Any) -> jax.Array:
 @claim(
     "protocols/momentum-is-a-larger-rate",
     statement=(
-        "In the limit of large N online SGD with a fixed momentum beta is SGD with the learning "
-        "rate eta / (1 - beta), in its drift and in its noise."
+        "In the limit of large N online SGD with a fixed momentum β is SGD with the learning "
+        "rate η / (1 - β), in its drift and in its noise."
     ),
     source="derived here",
     seconds=7,

@@ -126,7 +126,7 @@ def line_path(rate: Any, times: Array) -> Array:
     "protocols/optimal-schedule",
     statement=(
         "The learning rate that is best as a function of time is found by descent through the "
-        "limit: eta = (1 - m^2) / (m (2 (1 - m) + sigma^2)) in linear regression on the sphere, "
+        "limit: η = (1 - m²) / (m (2 (1 - m) + σ²)) in linear regression on the sphere, "
         "and for a learner on a plateau a rate that falls once it is left. Simulations at finite "
         "N gain what it says."
     ),
@@ -145,10 +145,10 @@ def optimal_schedule(run: Run) -> Evidence:
     comparisons, controls = [], []
     regressed = _simulated(line, False, run, 0)
     closed = _prediction(run, least, "best rate at every overlap")
-    comparisons.append(compare(regressed, closed, name="regression: error", quantity="1 - m^2"))
+    comparisons.append(compare(regressed, closed, name="regression: error", quantity="1 - m²"))
     fixed = _prediction(run, steady, "best constant rate")
-    controls.append(compare(regressed, fixed, name="regression: constant", quantity="1 - m^2"))
-    kept, failing = _both(square, "phase retrieval", "1 - m^2", run, 1)
+    controls.append(compare(regressed, fixed, name="regression: constant", quantity="1 - m²"))
+    kept, failing = _both(square, "phase retrieval", "1 - m²", run, 1)
     optima = {"regression": line, "phase retrieval": square}
     if not run.quick:
         optima["soft committee"] = committee = _committee()

@@ -95,8 +95,8 @@ def _linearly(dimension: int) -> float:
 @claim(
     "protocols/reuse-lowers-the-exponent",
     statement=(
-        "A teacher He_3 that online SGD on the correlation loss finds with a number of samples of "
-        "order N^2 is found with a number of order N if every sample is used twice in a row."
+        "A teacher He₃ that online SGD on the correlation loss finds with a number of samples of "
+        "order N² is found with a number of order N if every sample is used twice in a row."
     ),
     source="Dandi, Troiani, Arnaboldi, Pesce, Zdeborova and Krzakala (2024); laws derived here",
     seconds=9,

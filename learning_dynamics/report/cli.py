@@ -73,8 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="name the claims")
     inspect = commands.add_parser("inspect", help="say what the theories predict for given data")
     inspect.add_argument(
-        "path", metavar="PATH", help="folder or file of images, .npy of samples, or a bundled set"
-    )
+        "path", type=_source, metavar="PATH",
+        help="folder or file of images, .npy of samples, or a bundled set",
+    )  # fmt: skip
     inspect.add_argument(
         "--out", type=_path, default=Path("inspection"), help="folder, default: inspection"
     )
@@ -93,6 +94,11 @@ def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError('must be a path ("." for the current folder), not empty')
     return Path(text)
+
+
+def _source(text: str) -> str:
+    _path(text)
+    return text  # a bundled set is no path
 
 
 def _count(text: str) -> int:

@@ -95,6 +95,7 @@ def test_interruption_exits_with_130_and_keeps_what_is_done(tmp_path, capsys):
         (["report", "--seed", "x"], "--seed"),
         (["report", "nothing/here"], "the known claims are:\n  bad/control\n"),
         (["list", "good/one"], "unrecognized"),
+        (["inspect", ""], "PATH: must be a path"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments, message, capsys, tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from learning_dynamics.validation import (
     between,
     finite_array,
     fractions,
+    integers,
     non_negative,
     plain_array,
     positive_integer,
@@ -176,23 +177,42 @@ class NoiseLevels(NamedTuple):
 
         Args:
             index: a whole number or an array of them; the levels take its shape.
+
+        Raises:
+            ValueError: if there is one level alone, or an index is none of theirs. JAX would take
+                the last level instead; traced indices are not looked at.
         """
+        shape = np.shape(self.signal_power)
+        if len(shape) != 1:
+            raise reject(
+                "levels", "be several, shape (levels,), to be chosen from", f"shape {shape}"
+            )
+        if not is_traced(index):
+            index = integers("index", index, least=0)
+            if np.any(index >= shape[0]):
+                raise reject("index", f"lie below the number of levels, {shape[0]}", index.max())
         return NoiseLevels(self.signal_power[index], self.noise_power[index])
 
     def mix(self, clean: jax.Array, noise: jax.Array) -> jax.Array:
         """Noisy input x_t = alpha_bar^(1/2) x_0 + (1 - alpha_bar)^(1/2) eps.
 
         Args:
-            clean: x_0, shape (n, ...).
+            clean: x_0, shape (n, ...); the noisy input has its floating type.
             noise: eps, same shape.
 
         Raises:
-            ValueError: unless there is one level, or one for each sample.
+            ValueError: unless there is one level, or one for each sample, and noise for each.
         """
         if jnp.ndim(self.signal_power):
             self.check_one_for_each(clean)
+        if jnp.shape(noise) != clean.shape:
+            demand = f"have the shape of `clean`, {clean.shape}"
+            raise reject("noise", demand, f"shape {jnp.shape(noise)}")
         axes = tuple(range(jnp.ndim(self.signal_power), clean.ndim))
-        signal, strength = (jnp.expand_dims(x, axes) for x in (self.signal, self.noise))
+        dtype = clean.dtype if jnp.issubdtype(clean.dtype, jnp.floating) else None
+        signal, strength = (
+            jnp.expand_dims(jnp.asarray(x, dtype), axes) for x in (self.signal, self.noise)
+        )
         return signal * clean + strength * noise
 
     def check_one_for_each(self, samples: jax.Array) -> None:
@@ -217,10 +237,21 @@ def noise_levels(alpha_bar: ArrayLike, dtype: DTypeLike = np.float32) -> NoiseLe
         dtype: floating type of both powers.
 
     Raises:
-        ValueError: if a level leaves (0, 1) or the array is not one-dimensional.
+        ValueError: if a level leaves (0, 1), there is none, the array is not one-dimensional, or
+            a power is zero in this type.
     """
     levels = fractions("alpha_bar", alpha_bar, ndim=1)
-    return NoiseLevels(jnp.asarray(levels, dtype), jnp.asarray(1 - levels, dtype))
+    if levels.size == 0:
+        raise reject("alpha_bar", "hold at least one level", "none")
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise reject("dtype", "be floating point", repr(dtype))
+    powers = levels, 1 - levels
+    least = float(jnp.finfo(dtype).tiny)  # what is smaller is zero on most devices
+    lost = np.minimum(*powers) < least
+    if np.any(lost):
+        demand = f"leave signal and noise a power of at least {least:.3g} in {jnp.dtype(dtype)}"
+        raise reject("alpha_bar", demand, levels[lost][0])
+    return NoiseLevels(*(jnp.asarray(power, dtype) for power in powers))
 
 
 def forward_process(clean: jax.Array, noise: jax.Array, alpha_bar: ArrayLike) -> jax.Array:

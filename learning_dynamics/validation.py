@@ -85,7 +85,7 @@ def finite_array(argument: str, value: Any, *, ndim: int | None = None) -> NDArr
 
 
 def _shortly(value: Any) -> str:
-    text = repr(value)
+    text = " ".join(repr(value).split())  # arrays are printed on several lines
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 

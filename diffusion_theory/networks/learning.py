@@ -164,16 +164,19 @@ def learn_denoiser(
     """
     at = log_steps(3000, points=14, first=10) if steps is None else np.asarray(steps)
     levels = noise_levels(schedule.alpha_bar)
-    chosen = tuple(int(t) for t in integers("fixed", fixed, least=0)) if np.size(fixed) else ()
+    chosen = tuple(map(int, integers("fixed", fixed, least=0).ravel()))
     if any(t >= schedule.steps for t in chosen):
         raise reject("fixed", f"lie below the schedule's {schedule.steps} steps", chosen)
     sets = {name: jnp.asarray(_rows(f"tests[{name!r}]", x)) for name, x in tests.items()}
-    if len({x.shape for x in sets.values()}) != 1:
-        raise reject("tests", "have one shape", [x.shape for x in sets.values()])
+    rows = _rows("images", images)
+    shapes = {x.shape for x in sets.values()}
+    if len(shapes) != 1 or min(shapes)[1:] != rows.shape[1:] or not min(shapes)[0]:
+        demand = f"hold sets of equally many images of shape {rows.shape[1:]}, at least one"
+        raise reject("tests", demand, sorted(shapes))
     training = train(
         build,
         noise_loss,
-        _Noisy(Minibatches(_rows("images", images), batch, augment), levels),
+        _Noisy(Minibatches(rows, batch, augment), levels),
         optimiser=optimiser,
         steps=at,
         observe=_observe,

@@ -88,7 +88,7 @@ class UNet(nnx.Module):
         if not widths or shape[0] % factor or shape[1] % factor:
             raise reject("shape", f"have sides that are multiples of {factor}", shape)
         blocks = positive_integer("blocks", blocks)
-        self.gray = len(shape) == 2
+        self.shape, self.factor, self.gray = tuple(shape), factor, len(shape) == 2
         self.features = positive_integer("embedding", embedding)
         channels = 1 if self.gray else shape[2]
         linear = dense_layers(products, rngs)
@@ -124,13 +124,22 @@ class UNet(nnx.Module):
         """Predicted noise.
 
         Args:
-            images: noisy ones, x_t, shape (n, height, width[, channels]).
+            images: noisy ones, x_t, shape (n, height, width[, channels]); their sides may be others
+                than those the network was made for.
             levels: one for each image, shape (n,).
 
         Raises:
-            ValueError: if there is not one level for each image.
+            ValueError: if there is not one of `NoiseLevels` for each image, or the images have
+                other channels or sides that cannot be halved as often.
         """
+        _check_kind(levels)
         levels.check_one_for_each(images)
+        sides, channels = images.shape[1:3], self.shape[2:]
+        if images.ndim != 1 + len(self.shape) or images.shape[3:] != channels:
+            demand = f"have shape (n, height, width{''.join(f', {c}' for c in channels)})"
+            raise reject("images", demand, f"shape {images.shape}")
+        if any(side % self.factor for side in sides):
+            raise reject("images", f"have sides that are multiples of {self.factor}", sides)
         features = self.first(images[..., None] if self.gray else images)
         embedded, kept = self._embedded(levels), []
         for depth, stage in enumerate(self.down):
@@ -145,6 +154,11 @@ class UNet(nnx.Module):
                 features = block(features, embedded)
         predicted = self.last(nnx.silu(self.norm(features)))
         return predicted[..., 0] if self.gray else predicted
+
+
+def _check_kind(levels: Any) -> None:
+    if not isinstance(levels, NoiseLevels):
+        raise reject("levels", "be as of `noise_levels(alpha_bar)`", f"{type(levels).__name__}")
 
 
 def _halved(images: jax.Array) -> jax.Array:
@@ -167,8 +181,15 @@ def noise_loss(network: Any, batch: tuple[jax.Array, NoiseLevels], key: jax.Arra
         network: `network(images, levels)`, called with one level for each image.
         batch: clean images of shape (n, height, width[, channels]), and the levels.
         key: typed random key of t and eps.
+
+    Raises:
+        ValueError: if the levels are no `NoiseLevels`, or there is one alone.
     """
     clean, levels = batch
+    _check_kind(levels)
+    if jnp.ndim(levels.signal_power) != 1:
+        demand = "be several, shape (levels,), to be drawn from"
+        raise reject("levels", demand, f"shape {jnp.shape(levels.signal_power)}")
     draw, chosen = jax.random.split(key)
     noise = jax.random.normal(draw, clean.shape, clean.dtype)
     t = jax.random.randint(chosen, clean.shape[:1], 0, levels.signal_power.shape[0], jnp.int32)

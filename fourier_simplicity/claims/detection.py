@@ -226,7 +226,9 @@ def held_out_auc(signal: Array, key: jax.Array) -> Array:
             space="modes",
         )  # fmt: skip
         tied = np.asarray(drawn, np.float64)[:, own].reshape(count, HELD_OUT, r)
-        noise = np.asarray(jax.random.normal(jax.random.fold_in(key, 10 + i), (count, HELD_OUT)))
+        noise = np.asarray(
+            jax.random.normal(jax.random.fold_in(key, 10 + i), (count, HELD_OUT), np.float32)
+        )
         fields.append(np.einsum("ctr,chr->cth", signal, tied) + rest[..., None] * noise[:, None])
     scores = np.asarray(activation_function("he4")(jnp.asarray(np.concatenate(fields, axis=-1))))
     ranks = rankdata(scores, axis=-1)[..., :HELD_OUT].sum(axis=-1)

@@ -217,7 +217,7 @@ def _every_site(run: Run, samples: int) -> tuple[Comparison, Comparison]:
     measured = Measurement.from_replicas(np.stack(draws, axis=1), coordinates)
     values = np.stack(expected)
     key = jax.random.fold_in(run.key, 99)
-    phi = np.array(jax.random.uniform(key, (samples, SMALL // 2 - 1), maxval=2 * np.pi))
+    phi = np.array(jax.random.uniform(key, (samples, SMALL // 2 - 1), np.float32, maxval=2 * np.pi))
     phi[:, 3] = phi[:, 0] + phi[:, 1]
     pairs = np.stack([np.cos(phi), np.sin(phi)], axis=-1).reshape(samples, -1)
     x = np.asarray(to_sites((SMALL,), jnp.asarray(pairs, jnp.float32)), np.float64)

@@ -75,8 +75,13 @@ def jackknife(
         curves: shape (replicas, ..., points).
         statistic: maps a mean curve (..., points) to values (...).
         coordinates: of the statistic.
+
+    Raises:
+        ValueError: if there is one replica alone.
     """
     replicas = curves.shape[0]
+    if replicas < 2:
+        raise reject("curves", "hold at least two replicas", replicas)
     total = curves.sum(axis=0)
     whole = statistic(total / replicas)
     without = np.stack([statistic((total - curve) / (replicas - 1)) for curve in curves])

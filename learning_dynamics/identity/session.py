@@ -156,6 +156,7 @@ _lock = threading.RLock()
 _records: OrderedDict[Any, Footprint] = OrderedDict()
 _states: dict[str, str] = {}  # a function's own code -> what it used by name
 _own: dict[int, tuple[Any, str]] = {}  # id of a function or class -> reference, own code
+_equals: dict[Any, str] = {}  # an object that compares by value -> hash of all it reached
 _memos: dict[int, tuple[Callable[[], Any], str]] = {}  # id -> reference, what it was filled under
 _forget: list[Callable[[], None]] = [jax.clear_caches]
 
@@ -210,6 +211,7 @@ def notice_edits(*things: Any) -> tuple[Footprint, ...]:
                     _remember(record)
                 _records.move_to_end(key)
                 records.append(record)
+                edited |= _differs_from_its_equal(record)
         if len(_records) > MOST_RECORDS:
             _, oldest = _records.popitem(last=False)
             edited |= oldest.mutable  # nothing else would notice its changes
@@ -220,6 +222,7 @@ def notice_edits(*things: Any) -> tuple[Footprint, ...]:
             _forget_all()
             for record in records:
                 _remember(record)
+                _differs_from_its_equal(record)
         return tuple(records)
 
 
@@ -242,6 +245,7 @@ def _forget_all() -> None:
         _states.clear()
         _own.clear()
         _records.clear()
+        _equals.clear()
         for action in _forget:
             action()
 
@@ -257,6 +261,19 @@ def _edited(old: Footprint | None, new: Footprint) -> bool:
         if reference is not None and reference() is thing and earlier != key:
             return True
     return False
+
+
+def _differs_from_its_equal(record: Footprint) -> bool:
+    """Whether JAX takes an object for an earlier one that holds something else."""
+    root = record.root
+    kinds = FunctionType | MethodType | type | tuple  # tuples: structures of pytrees
+    if isinstance(root, kinds) or type(root).__eq__ is object.__eq__:
+        return False
+    try:
+        earlier = _equals.setdefault(root, record.digest)
+    except Exception:  # no hash, or a comparison that raises
+        return False
+    return earlier != record.digest or len(_equals) > MOST_RECORDS
 
 
 def _remember(record: Footprint) -> None:

@@ -285,8 +285,13 @@ def _scaled(rows: Array) -> tuple[Array, float]:
 
 
 def _windows(data: ImageSet, side: int, seed: int) -> Array:
-    """Disjoint squares of the pictures, or overlapping ones where there are too few of them."""
+    """Disjoint squares of the pictures, or overlapping ones where there are too few of them.
+
+    Of a single picture that is hardly larger, squares of half the side: one alone has no error.
+    """
     shapes = [image.shape[:2] for image in data]
+    if len(shapes) == 1 and np.prod(np.subtract(shapes[0], side - 1)) < BLOCKS:
+        side = side // 4 * 2
     disjoint = sum((height // side) * (width // side) for height, width in shapes)
     if disjoint >= BLOCKS:
         many = min(disjoint, WINDOWS)

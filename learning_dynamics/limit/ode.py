@@ -1,7 +1,7 @@
 """Solutions of differential equations whose compiled programs can be kept between processes."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,33 +10,63 @@ import equinox.internal as eqxi
 
 __all__ = ["solve"]
 
-_lock = threading.RLock()  # while the checks are away, no other thread puts them back
+_lock = threading.Lock()
+_solving = 0  # how many solutions are being traced
+_check: Any = None  # the library's check meanwhile
+_thread = threading.local()  # `bare`: whether this thread traces a solver, and no field
 
 
-def solve(*terms: Any, **options: Any) -> Any:
-    """`diffrax.diffeqsolve(..., throw=False)` without its checks of times and of the first step.
+def solve(field: Callable[[Any, Any, Any], Any], **options: Any) -> Any:
+    """Solve dy/dt = field(t, y, args) by Tsitouras 5/4, without the solver's checks of its times.
 
-    The checks call the host from within the program, and JAX keeps no such program in its
-    persistent cache: every process would compile it anew. Callers pass times that increase and lie
-    within the interval, and a first step along it.
+    The checks of times and of the first step call the host from within the program, and JAX keeps
+    no such program in its persistent cache: every process would compile it anew. Callers pass times
+    that increase and lie within the interval, and a first step along it. Checks within the field
+    and those of other threads stay.
 
     Args:
-        *terms: as of `diffrax.diffeqsolve`.
-        **options: likewise, without `throw`.
+        field: right-hand side.
+        **options: as of `diffrax.diffeqsolve`, without `throw`.
 
     Returns:
         The solution; `result` tells whether it came to its end.
     """
-    with _unchecked():
-        return diffrax.diffeqsolve(*terms, throw=False, **options)
+
+    def checked(t: Any, y: Any, args: Any) -> Any:
+        with _checks(bare=False):
+            return field(t, y, args)
+
+    with _replaced(), _checks(bare=True):
+        term = diffrax.ODETerm(checked)
+        return diffrax.diffeqsolve(term, diffrax.Tsit5(), throw=False, **options)
 
 
 @contextmanager
-def _unchecked() -> Iterator[None]:
+def _replaced() -> Iterator[None]:
+    """Put a check in place of the library's that asks which thread it is in."""
+    global _solving, _check
     with _lock:
-        check = eqxi.error_if
-        eqxi.error_if = lambda x, pred, msg, **_: x
-        try:
-            yield
-        finally:
-            eqxi.error_if = check
+        if not _solving:
+            _check, eqxi.error_if = eqxi.error_if, _error_if
+        _solving += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _solving -= 1
+            if not _solving:
+                eqxi.error_if = _check
+
+
+@contextmanager
+def _checks(*, bare: bool) -> Iterator[None]:
+    before = getattr(_thread, "bare", False)
+    _thread.bare = bare
+    try:
+        yield
+    finally:
+        _thread.bare = before
+
+
+def _error_if(x: Any, *given: Any, **options: Any) -> Any:
+    return x if getattr(_thread, "bare", False) else _check(x, *given, **options)

@@ -93,13 +93,14 @@ def solve_along(
         rate: right-hand side.
         start: y at zero.
         units: of y, same structure.
-        times: increasing.
+        times: increasing from zero on; where traced ones do not, no solution is finite.
         tolerance: relative, and absolute in these units.
         first_step: over the last time.
         max_steps: bound on the steps; the solution is not finite from where they end.
         derivatives: modes of differentiation that must pass.
         jumps: times at which the right-hand side is not smooth; steps end there.
     """
+    times = jnp.where(jnp.all(jnp.diff(times, prepend=0.0) >= 0), times, jnp.nan)
     span = jnp.maximum(times[-1], 1e-12)
 
     def scaled(tau: Any, y: Any, args: Any) -> Any:
@@ -111,8 +112,7 @@ def solve_along(
         jumps = jax.lax.stop_gradient(jumps.astype(times.dtype))
         controller = diffrax.ClipStepSizeController(controller, jump_ts=jumps)
     solution = solve_ode(
-        diffrax.ODETerm(scaled),
-        diffrax.Tsit5(),
+        scaled,
         t0=jnp.zeros_like(times[0]),
         t1=span,
         dt0=first_step * span,

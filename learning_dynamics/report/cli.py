@@ -73,8 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="name the claims")
     inspect = commands.add_parser("inspect", help="say what the theories predict for given data")
     inspect.add_argument(
-        "path", metavar="PATH", help="folder or file of images, .npy of samples, or a bundled set"
-    )
+        "path", type=_source, metavar="PATH",
+        help="folder or file of images, .npy of samples, or a bundled set",
+    )  # fmt: skip
     inspect.add_argument(
         "--out", type=_path, default=Path("inspection"), help="folder, default: inspection"
     )
@@ -93,6 +94,11 @@ def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError('must be a path ("." for the current folder), not empty')
     return Path(text)
+
+
+def _source(text: str) -> str:
+    _path(text)
+    return text  # a bundled set is no path
 
 
 def _count(text: str) -> int:
@@ -147,11 +153,9 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
         if not select_claims(options.claims):
             lost = "".join(f"\nnot loaded: {each.name}, {each.reason}" for each in broken)
             parser.error(f"no package with claims is installed{lost}")
-        options.out.mkdir(parents=True, exist_ok=True)
     except ValueError as error:
         parser.error(str(error))
-    except OSError as error:
-        parser.error(f"--out {options.out}: {error.strerror or error}")
+    _make_folder(parser, options.out)
     outcomes: list[Outcome] = []
     status = 0
     try:
@@ -173,7 +177,8 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
         print(f"the report cannot be written: {error}", file=sys.stderr)
         status = 1
     _print_verdicts(outcomes)
-    print(f"open {options.out / 'index.html'}")
+    if (options.out / "index.html").exists():
+        print(f"open {options.out / 'index.html'}")
     if not all(outcome.holds for outcome in outcomes):
         status = status or 1
     return status or (BROKEN if broken else 0)
@@ -184,10 +189,7 @@ def _inspect(parser: argparse.ArgumentParser, options: argparse.Namespace) -> in
     from learning_dynamics.report.progress import Progressing
 
     progress = Progressing()
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        parser.error(f"--out {options.out}: {error.strerror or error}")
+    _make_folder(parser, options.out)
     try:
         result = inspect(options.path, options.out, seed=options.seed, tracker=progress.track)
     except KeyboardInterrupt:
@@ -203,6 +205,17 @@ def _inspect(parser: argparse.ArgumentParser, options: argparse.Namespace) -> in
     if "error" in result.verdicts.values():
         return 1
     return BROKEN if result.missing else 0
+
+
+def _make_folder(parser: argparse.ArgumentParser, out: Path) -> None:
+    from learning_dynamics.files import folder_path
+
+    try:
+        folder_path("--out", out).mkdir(parents=True, exist_ok=True)
+    except ValueError as error:
+        parser.error(str(error))
+    except OSError as error:
+        parser.error(f"--out {out}: {error.strerror or error}")
 
 
 def _cores() -> int | None:

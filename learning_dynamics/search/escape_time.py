@@ -196,8 +196,7 @@ def _crossing(
         return g / growth - 1, jax.tree.map(lambda leaf: leaf / growth, speed)
 
     solution = solve_ode(
-        diffrax.ODETerm(rate),
-        diffrax.Tsit5(),
+        rate,
         t0=jnp.log(first),
         t1=jnp.log(threshold),
         dt0=0.05,

@@ -142,8 +142,7 @@ def _relax(
         def solve(nodes: Nodes, end: jax.Array) -> tuple[jax.Array, ...]:
             times = jnp.linspace(0, 1, 201) ** 2 * end
             solution = solve_ode(
-                diffrax.ODETerm(lambda _, y, __: rate(nodes, y)),
-                diffrax.Tsit5(),
+                lambda _, y, __: rate(nodes, y),
                 t0=jnp.zeros_like(end),
                 t1=end,
                 dt0=None,

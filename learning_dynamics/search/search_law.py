@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -168,7 +169,7 @@ def _escape_law(
         given = f"rate {g:.3g} +- {lost:.2g}"
         raise reject("problem.learning_rate", "leave a growing overlap", given)
     top = vectors[:, values > g - max(1e-6 * abs(g), lost)]
-    xi = np.asarray(jax.random.normal(key, (count, top.shape[1])), np.float64)
+    xi = np.asarray(jax.random.normal(key, (count, top.shape[1]), jnp.float32), np.float64)
     xi = xi @ np.linalg.cholesky(top.T @ spread @ top).T
     escape = escape_constant(population, last.state, _ways_out(top), threshold)
     if top.shape[1] == 1:  # one constant on either side

@@ -98,7 +98,8 @@ def _shifted(images: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def _flipped(images: jax.Array, key: jax.Array) -> jax.Array:
-    turn = jax.random.bernoulli(key, 0.5, (images.shape[0],) + (1,) * (images.ndim - 1))
+    half = jnp.float32(0.5)  # its type is that of the draws
+    turn = jax.random.bernoulli(key, half, (images.shape[0],) + (1,) * (images.ndim - 1))
     return jnp.where(turn, images[:, :, ::-1], images)
 
 

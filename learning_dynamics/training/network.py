@@ -207,7 +207,10 @@ def _start(
     """
     words = jax.random.key_data(key)
     rbg = jax.random.wrap_key_data(jnp.concatenate([words, words]), impl="rbg")
-    graph, parameters, others = _split(build(nnx.Rngs(rbg)))
+    network = build(nnx.Rngs(rbg))
+    if not isinstance(network, nnx.Module):
+        raise reject("build", "return a network, an `nnx.Module`", f"a {type(network).__name__}")
+    graph, parameters, others = _split(network)
     others = _own_streams(others, jax.random.wrap_key_data(words, impl="threefry2x32"))
     mean = None if average is None else parameters
     with lenient():
@@ -356,7 +359,8 @@ def train(
     Raises:
         ValueError: if the steps do not increase, a count is not positive, `together` does not
             divide `replicas`, `average` leaves (0, 1), the key is no single typed key, the
-            optimiser cannot make an update, or the checkpoint belongs to another run.
+            optimiser cannot make an update, the data hold something else than arrays, or the
+            checkpoint belongs to another run.
     """
     began = time.perf_counter()
     gaps = observation_gaps(steps)
@@ -368,7 +372,9 @@ def train(
         raise reject("average", "lie strictly between 0 and 1", average)
     checkpoint = checkpoint_file(checkpoint)
     key = threefry_key(key)
+    _check_functions(build=build, loss=loss, observe=observe)
     each = _for_replicas(batches, tests, replicas, group)
+    _check_arrays(batches=batches, tests=tests)
     graph, abstract = _start.eval_shape(build, optimiser, average, key)  # kept, as the program is
     notice_edits(graph)
     extras = extra_arguments(optimiser, abstract.parameters)
@@ -417,6 +423,36 @@ def _for_replicas(batches: Any, tests: Any, replicas: int, group: int) -> list[t
     if group > 1:
         raise reject("together", "be 1 when replicas have data of their own", group)
     return list(zip(batches, tests, strict=True))
+
+
+def _check_functions(**functions: Any) -> None:
+    """Refuse what no program can be kept for.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    for name, function in functions.items():
+        try:
+            hash(function)
+        except TypeError as error:
+            raise reject(name, "be hashable, as functions and classes are", error) from error
+        if not callable(function):
+            raise reject(name, "be a function", repr(function))
+
+
+def _check_arrays(**trees: Any) -> None:
+    """Refuse data that hold something else than numbers.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    for name, tree in trees.items():
+        for leaf in jax.tree.leaves(tree):
+            if not isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float | complex):
+                demand = "be a pytree of arrays"
+                if name == "batches":
+                    demand += ", such as `Minibatches` or a configuration with `__call__`"
+                raise reject(name, demand, f"one with a {type(leaf).__name__}")
 
 
 def _is_key(leaf: jax.Array) -> bool:

@@ -254,10 +254,12 @@ def test_wrong_tests_are_refused(key):
     images = np.zeros((10, 4, 4))
     with pytest.raises(ValueError, match="fixed"):
         learn_denoiser(partial(Affine, 4), images, {"a": images}, SCHEDULE, fixed=[20], key=key)
-    with pytest.raises(ValueError, match="one shape"):
-        learn_denoiser(
-            partial(Affine, 4), images, {"a": images, "b": images[:5]}, SCHEDULE, key=key
-        )
+    for tests in ({"a": images, "b": images[:5]}, {"a": images[:, :3]}, {"a": images[:0]}, {}):
+        with pytest.raises(ValueError, match=r"`tests` must hold sets .* shape \(4, 4\)"):
+            learn_denoiser(partial(Affine, 4), images, tests, SCHEDULE, key=key)
+    vanishing = NoiseSchedule(np.full(100, 0.9))
+    with pytest.raises(ValueError, match="`alpha_bar` must leave signal and noise a power"):
+        learn_denoiser(partial(Affine, 4), images, {"a": images}, vanishing, key=key)
 
 
 def test_distances_vanish_on_the_data_and_see_their_own_order():

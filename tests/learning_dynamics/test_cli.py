@@ -95,6 +95,7 @@ def test_interruption_exits_with_130_and_keeps_what_is_done(tmp_path, capsys):
         (["report", "--seed", "x"], "--seed"),
         (["report", "nothing/here"], "the known claims are:\n  bad/control\n"),
         (["list", "good/one"], "unrecognized"),
+        (["inspect", ""], "PATH: must be a path"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments, message, capsys, tmp_path, monkeypatch):
@@ -112,7 +113,21 @@ def test_out_that_is_a_file_exits_with_2(name, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["report", "--out", str(tmp_path / name), "good/one"])
     assert stopped.value.code == 2
-    assert "--out" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "--out" in printed.err
+    if name == "file":
+        assert "`--out` must be a folder, but got the file" in printed.err
+
+
+def test_a_page_that_could_not_be_written_is_not_offered(tmp_path, capsys, monkeypatch):
+    def refuse(*given, **options):
+        raise PermissionError(13, "Permission denied", "index.html")
+
+    monkeypatch.setattr("learning_dynamics.report.page.run_report", refuse)
+    assert main(["report", "--out", str(tmp_path), "good/one"]) == 1
+    printed = capsys.readouterr()
+    assert "the report cannot be written" in printed.err
+    assert "open" not in printed.out
 
 
 def test_list_names_the_claims_one_a_line(capsys):

@@ -82,6 +82,7 @@ def register(id, look):
         (np.ones((2, 2, 2, 2, 2)), "samples by features"),
         (ROWS + 1j, "real"),
         ([["a", "b"]], "`data` must"),
+        (np.array([["a", "b"]] * 20), "`data` must be an array of real numbers"),
         ("nowhere/at/all", "exist, or be a bundled set .*photographs"),
         (np.zeros((3, 6, 6), np.uint8), "at least 8 pixels a side, or at least 64 equal ones"),
         ([np.zeros((30, 30), np.uint8), np.zeros((4, 30), np.uint8)], "8 pixels .* down to 4"),
@@ -91,6 +92,7 @@ def register(id, look):
         (np.zeros((2100, 2100), np.float32), "at most 2048 columns or 2048 rows"),
     ],
     ids=["nan", "inf", "constant", "small", "duplicated", "vector", "rank 5", "complex", "text",
+         "rows of text",
          "missing", "small images", "mixed sizes", "one constant image", "constant images",
          "nan images", "huge"],
 )  # fmt: skip
@@ -172,6 +174,14 @@ def test_rows_of_images(images, rows, told):
     assert samples.spectrum.spectrum.size == min(d, count) - 1
     assert len(samples.images) == len(samples.rows)
     assert len({picture.shape for picture in samples.pictures}) == 1
+
+
+@pytest.mark.parametrize(("side", "window"), [(8, 4), (28, 14), (63, 30), (64, 32)])
+def test_one_square_image_gives_several_windows(side, window):
+    """One window alone has no jackknife error."""
+    windows = as_samples(pixels(1, side, side)).windows
+    assert windows.shape[1:] == (window, window)
+    assert len(windows) >= 10
 
 
 def test_same_images_from_memory_folder_array_file_and_bundle(tmp_path):

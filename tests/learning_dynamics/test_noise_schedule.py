@@ -208,3 +208,44 @@ def test_bad_levels_of_a_schedule(levels, message):
 def test_bad_noise_levels(level):
     with pytest.raises(ValueError, match="`alpha_bar` must"):
         noise_levels([0.5, level])
+
+
+@pytest.mark.parametrize(
+    ("levels", "dtype", "message"),
+    [
+        ([], np.float32, "`alpha_bar` must hold at least one level"),
+        ([0.5, 1e-40], np.float32, "`alpha_bar` must leave .* at least 1.18e-38 in float32"),
+        ([1 - 1e-9], np.float16, "`alpha_bar` must leave .* in float16"),
+        ([0.5], np.int32, "`dtype` must be floating point"),
+        ([0.5], np.complex64, "`dtype` must be floating point"),
+    ],
+)
+def test_levels_that_their_type_does_not_hold(levels, dtype, message):
+    """A power of zero would be NaN in what denoises."""
+    with pytest.raises(ValueError, match=message):
+        noise_levels(levels, dtype)
+
+
+@pytest.mark.parametrize("index", [3, -1, [0, 7], 0.5, True])
+def test_an_index_of_no_level_is_refused(index):
+    """JAX would take the nearest level in silence."""
+    levels = noise_levels([0.1, 0.5, 0.9])
+    np.testing.assert_array_equal(levels.at([[2], [0]]).signal_power, np.float32([[0.9], [0.1]]))
+    assert float(jax.jit(lambda i: levels.at(i).signal_power)(2)) == np.float32(0.9)
+    with pytest.raises(ValueError, match="`index` must"):
+        levels.at(index)
+    with pytest.raises(ValueError, match="`levels` must be several"):
+        levels.at(0).at(0)
+
+
+def test_mixtures_keep_the_type_of_the_images_and_need_noise_for_each():
+    clean, levels = jnp.ones((3, 2, 2)), noise_levels([0.1, 0.5, 0.9])
+    for dtype in (jnp.bfloat16, jnp.float32):
+        assert levels.mix(clean.astype(dtype), clean.astype(dtype)).dtype == dtype
+    with jax.enable_x64(True):
+        wide = jnp.ones((3, 2), jnp.float64)
+        assert levels.mix(wide, wide).dtype == np.float64
+        fine = noise_levels([1e-12, 0.5, 0.9], np.float64).mix(wide, wide)
+        np.testing.assert_allclose(fine[0], 1e-6 + (1 - 1e-12) ** 0.5, rtol=1e-15)
+    with pytest.raises(ValueError, match=r"`noise` must have the shape of `clean`, \(3, 2, 2\)"):
+        levels.mix(clean, clean[:1])

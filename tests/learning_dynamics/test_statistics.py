@@ -69,6 +69,8 @@ def test_jackknife_of_a_mean_is_its_standard_error():
     means = curves.mean(axis=-1)
     np.testing.assert_allclose(seen.values, means.mean(axis=0))
     np.testing.assert_allclose(seen.standard_error, means.std(axis=0, ddof=1) / 12**0.5)
+    with pytest.raises(ValueError, match="`curves` must hold at least two replicas, but got 1"):
+        jackknife(curves[:1], lambda curve: curve.mean(axis=-1), {"x": np.arange(4)})
 
 
 def test_stacked_predictions_keep_errors_and_bias():

@@ -175,6 +175,16 @@ def _overlap(overlaps):
 
 
 @pytest.mark.slow
+def test_draws_do_not_depend_on_the_width_of_numbers():
+    """A draw of JAX in its default type is another one where 64-bit numbers are enabled."""
+    oja = ld.Problem(Spiked(), Oja(), 0.25, update="spherical")
+    narrow = ld.search_law(oja, key=jax.random.key(5), draws=100)
+    with jax.enable_x64(True):
+        wide = ld.search_law(oja, key=jax.random.key(5), draws=100)
+    np.testing.assert_array_equal(narrow.updates(1000), wide.updates(1000))
+
+
+@pytest.mark.slow
 def test_closed_law_of_order_two(key):
     """Oja's neuron: g, S0, V by hand; distribution of n* / N - log N / (2 g) at N = 2000."""
     rate = 0.25

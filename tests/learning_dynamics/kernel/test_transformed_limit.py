@@ -299,3 +299,10 @@ def test_what_a_transformation_cannot_do_is_refused_by_name():
     with pytest.raises(ValueError, match="`freedom` must be known when"):
         jax.jit(lambda x: ld.StudentT(5.0 + x).quantile(np.array([0.5])))(0.0)
     assert law.quantile(np.array([0.5]))[0] == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("times", [[-1.0, 0.5], [0.5, 0.2], [0.2, np.nan]])
+def test_traced_times_that_do_not_increase_give_no_number(times):
+    """They cannot be refused; before the start the polynomial of the first step would go on."""
+    traced = jax.jit(lambda tau: limit_of("second layer", 0.0, times=tau).values["signal"])
+    assert not np.any(np.isfinite(traced(jnp.array(times))))

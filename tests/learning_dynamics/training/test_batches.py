@@ -40,6 +40,13 @@ def test_flip_mirrors_half_of_the_images(key):
     assert abs(mirrored.sum() - 500) < 5 * np.sqrt(250)
 
 
+def test_flips_do_not_depend_on_the_width_of_numbers():
+    images = jnp.arange(50, dtype=jnp.float32).reshape(10, 1, 5)
+    with jax.enable_x64(True):
+        wide = flip(images, jax.random.key(2))
+    np.testing.assert_array_equal(wide, flip(images, jax.random.key(2)))
+
+
 @pytest.mark.slow
 def test_labels_stay_with_their_images(key):
     x = images(key, n=20) + 100 * jnp.arange(20.0)[:, None, None]

@@ -1,5 +1,7 @@
 """Training on the compiled loop: exact recursions, replicas, averages, checkpoints."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -262,3 +264,63 @@ def test_a_second_call_makes_no_network_anew():
     twice = train(build, squares, batches, **options)
     assert len(made) > count
     assert np.all(twice.values["loss"] != first.values["loss"])
+
+
+@pytest.mark.parametrize("name", ["batches", "tests"])
+def test_data_that_are_no_arrays_are_refused(name):
+    """A function would be an argument of the compiled program, which takes numbers alone."""
+    data = {"batches": Always((jnp.ones((4, 3)), jnp.ones(4))), "tests": None}
+    data[name] = lambda key: jnp.ones((4, 3))
+    with pytest.raises(ValueError, match=f"`{name}` must be a pytree of arrays.* a function"):
+        train(
+            Line, squares, data["batches"], optimiser=SGD, steps=[1], observe=watch_loss,
+            tests=data["tests"], key=jax.random.key(0),
+        )  # fmt: skip
+
+
+class Unhashable:
+    __hash__ = None
+
+    def __call__(self, *given):
+        return Line(*given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"build": Unhashable()}, "`build` must be hashable"),
+        ({"loss": Unhashable()}, "`loss` must be hashable"),
+        ({"observe": None}, "`observe` must be a function, but got None"),
+        ({"build": lambda rngs: None}, "`build` must return a network.* a NoneType"),
+    ],
+)
+def test_functions_that_cannot_be_compiled_are_refused(changes, message):
+    given = {"build": Line, "loss": squares, "observe": watch_loss} | changes
+    batches = Always((jnp.ones((4, 3)), jnp.ones(4)))
+    options = {"optimiser": SGD, "steps": [1], "tests": batches.batch, "key": jax.random.key(0)}
+    with pytest.raises(ValueError, match=message):
+        train(batches=batches, **given, **options)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaled:
+    """A factory that equals others of the same name."""
+
+    name: str
+    scale: float = dataclasses.field(compare=False)
+
+    def __call__(self, rngs):
+        network = Line(rngs)
+        network.weights[...] = self.scale * network.weights[...]
+        return network
+
+
+def test_an_equal_factory_that_holds_something_else_is_another_one():
+    """JAX finds programs by equality."""
+    batches = Always((jnp.ones((4, 3)), jnp.ones(4)))
+    options = {"optimiser": SGD, "steps": [0], "tests": batches.batch, "key": jax.random.key(0)}
+    one, three = (
+        train(Scaled("a", scale), squares, batches, observe=watch, **options).values["weights"]
+        for scale in (1.0, 3.0)
+    )
+    np.testing.assert_allclose(three, 3 * one, rtol=1e-6)

@@ -14,7 +14,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from itertools import repeat
-from types import FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -43,6 +43,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 MOST_RECORDS, MOST_STATES = 256, 100_000
 _NUMBERS = (bool, int, float, complex, np.ndarray, np.generic, jax.Array)
+_PLAIN = (
+    *_NUMBERS, str, bytes, type(None), type, np.dtype, FunctionType, MethodType, BuiltinFunctionType,
+    ModuleType,
+)  # fmt: skip
 
 
 class Footprint:
@@ -288,6 +292,8 @@ def _roots(thing: Any) -> Iterator[tuple[Any, Callable[[], Any]]]:
     if not jax.tree_util.treedef_is_leaf(structure):
         key = ("tree", structure) if _hashable(structure) else ("once", object())
         yield key, functools.partial(_without_leaves, structure)
+        for part in _compared_by_value(_without_leaves(structure)):
+            yield ("id", id(part)), functools.partial(_itself, part)
     for leaf in leaves:
         if isinstance(leaf, (*_NUMBERS, str, bytes)):
             continue
@@ -301,6 +307,17 @@ def _without_leaves(structure: Any) -> Any:
     """Types and static parts of a pytree."""
     node = structure.node_data()
     return None if node is None else (*node, *map(_without_leaves, structure.children()))
+
+
+def _compared_by_value(part: Any) -> Iterator[Any]:
+    """Objects among static parts for which JAX may take others that hold something else."""
+    if isinstance(part, tuple | list | frozenset | set):
+        for each in part:
+            yield from _compared_by_value(each)
+    elif isinstance(part, dict):
+        yield from _compared_by_value([*part.values()])
+    elif not isinstance(part, _PLAIN) and type(part).__eq__ is not object.__eq__:
+        yield part
 
 
 def _hashable(structure: Any) -> bool:

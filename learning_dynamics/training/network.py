@@ -33,6 +33,7 @@ __all__ = ["Training", "log_steps", "train"]
 Array = NDArray[Any]
 Loss = Callable[[Any, Any, jax.Array], jax.Array]
 Observe = Callable[[Any, Any, jax.Array], Mapping[str, jax.Array]]
+UNMOVED = optax.identity()  # stands for an optimiser where the network alone is asked for
 
 
 class State(NamedTuple):
@@ -375,7 +376,7 @@ def train(
     _check_functions(build=build, loss=loss, observe=observe)
     each = _for_replicas(batches, tests, replicas, group)
     _check_arrays(batches=batches, tests=tests)
-    graph, abstract = _start.eval_shape(build, optimiser, average, key)  # kept, as the program is
+    graph, abstract = _start.eval_shape(build, UNMOVED, None, key)  # kept, as programs are
     notice_edits(graph)
     extras = extra_arguments(optimiser, abstract.parameters)
     recipe = Recipe(graph, loss, observe, optimiser, extras, average)

@@ -1,5 +1,7 @@
 """Edits of one session and edits behind a checkpoint, at the public functions."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -201,3 +203,54 @@ def test_every_function_behind_a_checkpoint_counts(tmp_path):
             train(Net, loss, **options | change)
     with pytest.raises(ValueError, match="checkpoint"):
         train(Net, lambda network, batch, key: 2 * loss(network, batch, key), **options)
+
+
+@dataclasses.dataclass(frozen=True)
+class Activation:
+    """Equal to every other one of its name."""
+
+    name: str
+    function: object = dataclasses.field(compare=False)
+
+
+@ld.configuration
+class Perceptron(ld.Learner):
+    """One neuron with an activation that is a static part of the problem."""
+
+    activation: object = ld.static(default=None)
+    neurons = 1
+
+    def loss(self, fields, norms, parameters, sample):
+        return (self.activation[0].function(fields[0, 0]) - sample.label) ** 2 / 2
+
+
+@ld.configuration
+class Half(ld.InputModel):
+    """A direction of which the label is half."""
+
+    @property
+    def directions(self):
+        return 1
+
+    def latents(self):
+        return {"x": ld.Normal((1,))}
+
+    def signal(self, latents):
+        return latents["x"][None], latents["x"][0] / 2
+
+
+def test_equal_static_parts_that_hold_something_else_are_others():
+    """JAX finds programs by equality of the static parts of a problem."""
+    start = ld.order_parameters([[0.1]], [[1.0]])
+
+    def learned(function):
+        problem = ld.Problem(Half(), Perceptron((Activation("a", function),)), 0.5)
+        run = ld.simulate(
+            problem, dimension=30, times=[1.0], replicas=2, key=jax.random.key(0), start=start
+        )
+        return run.values["signal"].ravel()
+
+    moved = learned(jnp.tanh)
+    assert np.all(np.abs(moved - 0.1) > 1e-3)
+    np.testing.assert_allclose(learned(lambda x: 0 * x), 0.1, rtol=1e-6)
+    np.testing.assert_array_equal(learned(jnp.tanh), moved)

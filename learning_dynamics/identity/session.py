@@ -44,8 +44,8 @@ R = TypeVar("R")
 MOST_RECORDS, MOST_STATES = 256, 100_000
 _NUMBERS = (bool, int, float, complex, np.ndarray, np.generic, jax.Array)
 _PLAIN = (
-    *_NUMBERS, str, bytes, type(None), type, np.dtype, FunctionType, MethodType, BuiltinFunctionType,
-    ModuleType,
+    *_NUMBERS, str, bytes, type(None), type, np.dtype, FunctionType, MethodType,
+    BuiltinFunctionType, ModuleType,
 )  # fmt: skip
 
 

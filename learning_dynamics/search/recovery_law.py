@@ -77,10 +77,13 @@ class SearchLaw:
         return float(self.rate * float(dimension) ** (-(self.order - 2) / 2))
 
     def updates(self, dimension: int) -> Array:
-        """Draws of n* at N; `updates_errors` bounds their numerical errors."""
+        """Draws of n* at N; `updates_errors` bounds their numerical errors.
+
+        Zero where random weights of that size are beyond the threshold already.
+        """
         n = float(dimension)
         if self.order == 2:
-            return n * (self.draws + np.log(n) / (2 * self.growth))
+            return np.maximum(n * (self.draws + np.log(n) / (2 * self.growth)), 0)
         return self.draws * n ** (self.order - 1)
 
     def updates_errors(self, dimension: int) -> Array:

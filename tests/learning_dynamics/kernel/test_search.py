@@ -1,5 +1,7 @@
 """Information exponents and the search phase against closed forms and the exact process."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -182,6 +184,8 @@ def test_draws_do_not_depend_on_the_width_of_numbers():
     with jax.enable_x64(True):
         wide = ld.search_law(oja, key=jax.random.key(5), draws=100)
     np.testing.assert_array_equal(narrow.updates(1000), wide.updates(1000))
+    near = dataclasses.replace(narrow, draws=narrow.draws - 100)  # a threshold within the starts
+    assert np.all(near.updates(1000) == 0)
 
 
 @pytest.mark.slow

@@ -13,22 +13,33 @@ from learning_dynamics.sweeps.store import Store
 from tests.learning_dynamics.sweeps import measures
 
 
+def processes():
+    return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
+
+
 @pytest.fixture(scope="module")
 def pool():
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as made:
+    with processes() as made:
         yield made
 
 
-def test_worker_processes_compute_the_same_on_a_core_each(pool, tmp_path):
+@pytest.fixture
+def new_pool():
+    """Processes that keep compiled programs for no other store yet."""
+    with processes() as made:
+        yield made
+
+
+def test_worker_processes_compute_the_same_on_a_core_each(new_pool, tmp_path):
     grid = {"dimension": [5, 8], "gamma": [0.5, 1.0], "seed": range(4)}
     options = {"together": ("gamma", "seed"), "batch_size": 4}
     here = ld.sweep(measures.traceable, grid, **options)
     there = ld.sweep(
-        measures.traceable, grid, store=tmp_path / "s", executor=pool, cores=1, **options
+        measures.traceable, grid, store=tmp_path / "s", executor=new_pool, cores=1, **options
     )
     for name in here.data_vars:
         np.testing.assert_array_equal(here[name], there[name])
-    where = ld.sweep(measures.process, {"x": range(8)}, store=tmp_path / "s", executor=pool)
+    where = ld.sweep(measures.process, {"x": range(8)}, store=tmp_path / "s", executor=new_pool)
     assert set(where["cores"].values.tolist()) == {1}
     assert os.getpid() not in where["process"]
     assert list((tmp_path / "s" / "compiled").glob("*/*"))  # compiled programs are shared

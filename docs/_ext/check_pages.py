@@ -65,6 +65,10 @@ class Page(HTMLParser):
             self.problems.append(f"no words for the image {values.get('src')}")
         elif tag == "input" and values.get("type") != "hidden" and "aria-label" not in values:
             self.problems.append(f"no label of the input {values.get('name')}")
+        elif tag == "aside" and "aria-label" not in values:
+            self.problems.append("a column without a name")
+        elif tag == "pre" and "tabindex" not in values:
+            self.problems.append("code that the tab key does not reach")
         elif re.fullmatch("h[1-6]", tag):
             self.levels.append(int(tag[1]))
         elif tag == "span":

@@ -19,6 +19,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from docstrings import PACKAGES
 
@@ -64,15 +65,17 @@ def run(scripts: Iterable[Path]) -> dict[str, str]:
     context = multiprocessing.get_context("forkserver" if branching else "spawn")
     if branching:
         context.set_forkserver_preload(IMPORTS)
-    _settings_of_the_processes()
     cores = context.SimpleQueue()
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
     for core in usable:
         cores.put(core)
     errors = {}
-    with ProcessPoolExecutor(
-        len(usable), context, initializer=_take, initargs=(cores,), max_tasks_per_child=1
-    ) as pool:
+    with (
+        mock.patch.dict(os.environ, _settings_of_the_processes()),
+        ProcessPoolExecutor(
+            len(usable), context, initializer=_take, initargs=(cores,), max_tasks_per_child=1
+        ) as pool,
+    ):
         jobs = {pool.submit(_execute, script, RESULTS / script.stem): script for script in waiting}
         for job in as_completed(jobs):
             if error := job.exception():
@@ -80,14 +83,14 @@ def run(scripts: Iterable[Path]) -> dict[str, str]:
     return errors
 
 
-def _settings_of_the_processes() -> None:
+def _settings_of_the_processes() -> dict[str, str]:
     """Pictures to files, one thread of linear algebra, and compiled programs that are kept."""
     import jax
 
     from learning_dynamics.sweeps.worker import share_compiled
 
     share_compiled(COMPILED)
-    os.environ |= {"MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | {
+    return {"MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | {
         name.upper(): str(getattr(jax.config, name))
         for name in (
             "jax_compilation_cache_dir",

@@ -11,8 +11,8 @@ import numpy as np
 from jax import lax
 from numpy.typing import NDArray
 
-__all__ = ["NARROW", "Array", "UnsupportedError", "Wide", "add", "entries_of", "is_narrow"]
-__all__ += ["long_axis_last", "made", "pieces", "spread", "sum_of_pieces"]
+__all__ = ["NARROW", "Array", "UnsupportedError", "Wide", "add", "arranged", "entries_of"]
+__all__ += ["is_narrow", "long_axis_last", "made", "pieces", "spread", "sum_of_pieces"]
 
 NARROW = 64  # entries of an array that is kept entry by entry
 
@@ -70,8 +70,12 @@ def is_narrow(shape: Sequence[int]) -> bool:
 
 def entries_of(shape: Sequence[int], entry: Callable[[tuple[int, ...]], Any]) -> NDArray[Any]:
     """Array of objects, each made from its index."""
-    made = [entry(index) for index in np.ndindex(*shape)]
-    return np.fromiter(made, object, len(made)).reshape(tuple(shape))
+    return arranged([entry(index) for index in np.ndindex(*shape)], shape)
+
+
+def arranged(entries: Sequence[Any], shape: Sequence[int]) -> NDArray[Any]:
+    """Array of objects, which NumPy is not to look into."""
+    return np.fromiter(entries, object, len(entries)).reshape(tuple(shape))
 
 
 def made(function: Callable[..., Any], *entries: Any) -> Any:

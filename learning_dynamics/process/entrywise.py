@@ -106,11 +106,7 @@ def _type(atom: Any) -> Any:
 
 def _constant(array: NDArray[Any]) -> NDArray[Any]:
     is_narrow(array.shape)
-    return entries_of(array.shape, lambda index: _number(array[index]))
-
-
-def _number(value: Any) -> Any:
-    return np.asarray(value)[()]
+    return entries_of(array.shape, lambda index: array[index])
 
 
 def _applied(equation: Any, inputs: list[Array], lanes: int) -> list[Array]:

@@ -10,6 +10,7 @@ same random numbers.
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -24,9 +25,11 @@ from learning_dynamics.process.entries import (
     Array,
     UnsupportedError,
     Wide,
+    arranged,
     entries_of,
     is_narrow,
     pieces,
+    spread,
 )
 from learning_dynamics.process.entrywise import evaluate
 from learning_dynamics.process.layout import Layout
@@ -59,10 +62,8 @@ def registers_of(layout: Layout) -> Registers | None:
         return None
     if min(layout.sizes) <= NARROW:
         return None
-    rows, blocks = (
-        layout.columns + 2 * layout.vectors,
-        [*zip(layout.sizes, layout.counts, strict=True)],
-    )
+    rows = layout.columns + 2 * layout.vectors
+    blocks = [*zip(layout.sizes, layout.counts, strict=True)]
     held = rows * sum(n * c for n, c in blocks)
     threads = max(_power_of_two(held / HELD), THREADS[0])
     if threads > THREADS[1]:
@@ -243,11 +244,7 @@ def _scattered(arrays: list[Array]) -> list[Any]:
     parts = []
     for array in arrays:
         if isinstance(array, Wide):
-            lanes = array.lanes
-            parts += [
-                part if jnp.ndim(part) else lax.broadcast(part, (lanes,))
-                for part in array.parts.ravel().tolist()
-            ]
+            parts += [spread(part, array.lanes) for part in array.parts.ravel().tolist()]
         else:
             parts += array.ravel().tolist()
     return parts
@@ -258,7 +255,7 @@ def _gathered(parts: list[Any], like: list[Array]) -> list[Array]:
     taken = 0
     for array in like:
         own = array.parts if isinstance(array, Wide) else array
-        mine = np.fromiter(parts[taken : taken + own.size], object, own.size).reshape(own.shape)
+        mine = arranged(parts[taken : taken + own.size], own.shape)
         arrays.append(Wide(mine, array.length, array.lanes) if isinstance(array, Wide) else mine)
         taken += own.size
     return arrays
@@ -282,9 +279,7 @@ def _noise(
             pair = x, y
         both.append(pair)
     shape = count, vectors, pieces(length, lanes)
-    first, second = (
-        np.fromiter([pair[i] for pair in both], object, len(both)).reshape(shape) for i in (0, 1)
-    )
+    first, second = (arranged([pair[i] for pair in both], shape) for i in (0, 1))
     return Wide(first, length, lanes), Wide(second, length, lanes)
 
 
@@ -299,30 +294,24 @@ def kernels_allowed() -> Iterator[None]:
         yield
 
 
+@cache
 def kernels_run(device: jax.Device) -> bool:
-    """Whether a device runs kernels of Pallas through Triton; tried once per kind of device."""
-    return device.platform == "gpu" and _tried(device.device_kind, device)
+    """Whether a device runs kernels of Pallas through Triton; tried once."""
+    if device.platform != "gpu":
+        return False
+    try:
+        from jax.experimental import pallas as pl
+        from jax.experimental.pallas import triton
 
+        def sums(numbers: Any, result: Any) -> None:
+            result[...] = numbers[...] + jnp.sum(numbers[...])
 
-_KNOWN: dict[str, bool] = {}
-
-
-def _tried(kind: str, device: jax.Device) -> bool:
-    if kind not in _KNOWN:
-        try:
-            from jax.experimental import pallas as pl
-            from jax.experimental.pallas import triton
-
-            def double(numbers: Any, result: Any) -> None:
-                result[...] = numbers[...] + jnp.sum(numbers[...])
-
-            ones = jax.device_put(np.ones(32, np.float32), device)
-            call = pl.pallas_call(
-                double, out_shape=jax.ShapeDtypeStruct(ones.shape, ones.dtype),
-                compiler_params=triton.CompilerParams(num_warps=1, num_stages=1),
-            )  # fmt: skip
-            with kernels_allowed():
-                _KNOWN[kind] = bool(np.all(np.asarray(jax.jit(call)(ones)) == 33))
-        except Exception:  # whatever it is, runs do without
-            _KNOWN[kind] = False
-    return _KNOWN[kind]
+        ones = jax.device_put(np.ones(32, np.float32), device)
+        call = pl.pallas_call(
+            sums, out_shape=jax.ShapeDtypeStruct(ones.shape, ones.dtype),
+            compiler_params=triton.CompilerParams(num_warps=1, num_stages=1),
+        )  # fmt: skip
+        with kernels_allowed():
+            return bool(np.all(np.asarray(jax.jit(call)(ones)) == 33))
+    except Exception:  # whatever it is, runs do without
+        return False

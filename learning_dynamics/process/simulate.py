@@ -194,7 +194,8 @@ def _simulate(
 
         def go(*arguments: Any) -> Any:
             evolve = advance(shared, own, stop, pace, dtype, mesh, optimiser, samples)
-            with kernels_allowed():
+            # filters of warnings are those of all threads: they are left alone where no kernel is
+            with kernels_allowed() if pace.registers else contextlib.nullcontext():
                 return evolve(problem, numbers, *arguments)
 
         go(particles, keys, np.zeros(blocks(updates).shape[1], np.int32), np.int32(0))

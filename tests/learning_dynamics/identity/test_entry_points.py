@@ -12,6 +12,7 @@ from flax import nnx
 import learning_dynamics as ld
 from diffusion_theory import MixedCumulant, TiedDenoiser
 from learning_dynamics.training import Minibatches, train
+from tests.learning_dynamics.kernel.searching import Monomial
 
 SCALE = 1.0
 RUN = {
@@ -224,27 +225,12 @@ class Perceptron(ld.Learner):
         return (self.activation[0].function(fields[0, 0]) - sample.label) ** 2 / 2
 
 
-@ld.configuration
-class Half(ld.InputModel):
-    """A direction of which the label is half."""
-
-    @property
-    def directions(self):
-        return 1
-
-    def latents(self):
-        return {"x": ld.Normal((1,))}
-
-    def signal(self, latents):
-        return latents["x"][None], latents["x"][0] / 2
-
-
 def test_equal_static_parts_that_hold_something_else_are_others():
     """JAX finds programs by equality of the static parts of a problem."""
     start = ld.order_parameters([[0.1]], [[1.0]])
 
     def learned(function):
-        problem = ld.Problem(Half(), Perceptron((Activation("a", function),)), 0.5)
+        problem = ld.Problem(Monomial(order=1), Perceptron((Activation("a", function),)), 0.5)
         run = ld.simulate(
             problem, dimension=30, times=[1.0], replicas=2, key=jax.random.key(0), start=start
         )

@@ -87,28 +87,29 @@ def observed(observables: Observables, overlaps: Overlaps) -> dict[str, jax.Arra
 def advance(
     layout: Layout,
     observables: Observables,
-    stop: Any,
     pace: Pace,
     dtype: Any,
     mesh: Mesh,
     optimiser: Optimiser | None = None,
     samples: int | None = None,
 ) -> Callable[..., tuple[Particle, dict[str, jax.Array]]]:
-    """Compiled evolution (problem, numbers, particles, keys, targets, start) -> (particles, seen).
+    """Compiled evolution: (problem, numbers, stop, particles, keys, targets, start) to
+    (particles, observations).
 
-    Leading axes: replicas for particles and keys; (replicas, observations) for what was seen.
+    Leading axes: replicas for particles and keys; (replicas, observations) for the observations.
     """
 
     def groups(
         problem: Problem,
         numbers: Numbers | None,
+        stop: Stop | None,
         particles: Particle,
         keys: jax.Array,
         targets: Any,
         start: Any,
     ) -> Any:
         problem, at = problem.cast(dtype), layout._replace(numbers=numbers)
-        arguments = particles, keys, targets, start
+        arguments = stop, particles, keys, targets, start
         if pace.registers is not None and optimiser is None and samples is None:
             everything = pace._replace(group=keys.shape[0], chunk=IN_REGISTERS)
             with suppress(UnsupportedError):
@@ -116,8 +117,8 @@ def advance(
         return run(problem, at, pace._replace(registers=None), *arguments)
 
     def run(
-        problem: Problem, layout: Layout, pace: Pace, particles: Particle, keys: jax.Array,
-        targets: Any, start: Any,
+        problem: Problem, layout: Layout, pace: Pace, stop: Stop | None, particles: Particle,
+        keys: jax.Array, targets: Any, start: Any,
     ) -> Any:  # fmt: skip
         motion = motion_of(problem, layout, stop, pace, dtype, optimiser, samples)
         if pace.added:
@@ -148,7 +149,7 @@ def advance(
     parallel = jax.shard_map(
         groups,
         mesh=mesh,
-        in_specs=(shared, shared, own, own, shared, shared),
+        in_specs=(shared, shared, shared, own, own, shared, shared),
         out_specs=(own, own),
         check_vma=False,
     )

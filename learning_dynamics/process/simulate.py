@@ -193,10 +193,10 @@ def _simulate(
         first = order_parameters_of(particles, count)
 
         def go(*arguments: Any) -> Any:
-            evolve = advance(shared, own, stop, pace, dtype, mesh, optimiser, samples)
+            evolve = advance(shared, own, pace, dtype, mesh, optimiser, samples)
             # filters of warnings are those of all threads: they are left alone where no kernel is
             with kernels_allowed() if pace.registers else contextlib.nullcontext():
-                return evolve(problem, numbers, *arguments)
+                return evolve(problem, numbers, stop, *arguments)
 
         go(particles, keys, np.zeros(blocks(updates).shape[1], np.int32), np.int32(0))
         first_call = time.perf_counter() - clock

@@ -1,7 +1,6 @@
 """Stop conditions: the first update after which a quantity stays above a threshold."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -9,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
-from learning_dynamics.pytrees import checked_if_concrete
+from learning_dynamics.pytrees import checked_if_concrete, configuration, static
 from learning_dynamics.validation import positive_integer, reject
 
 __all__ = ["Stop", "Watch", "start_watch", "watch"]
 
 
-@dataclass(frozen=True)
+@configuration
 class Stop:
     """Stop a replica once `quantity` >= `threshold` at `sustained` consecutive updates.
 
@@ -32,7 +31,7 @@ class Stop:
         ValueError: if the threshold is no finite number or `sustained` no positive one.
     """
 
-    quantity: Callable[[Overlaps], jax.Array]
+    quantity: Callable[[Overlaps], jax.Array] = static()
     threshold: float
     sustained: int = 1
 
@@ -70,9 +69,10 @@ def watch(stop: Stop, seen: Watch, state: State) -> Watch:
     quantity = stop.quantity(overlaps_of(state))
     going = seen.stopped == -1
     updates = jnp.where(going, seen.updates + 1, seen.updates)
+    sustained = jnp.asarray(stop.sustained, jnp.int32)
     above = jnp.where(quantity >= jnp.asarray(stop.threshold, quantity.dtype), seen.above + 1, 0)
-    crossed = going & (above >= stop.sustained)
-    stopped = jnp.where(crossed, updates - stop.sustained + 1, seen.stopped)
+    crossed = going & (above >= sustained)
+    stopped = jnp.where(crossed, updates - sustained + 1, seen.stopped)
     stopped = jnp.where(going & ~jnp.isfinite(quantity), -2, stopped)
     return Watch(updates, jnp.where(going, above, seen.above), stopped)
 

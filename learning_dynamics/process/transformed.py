@@ -38,8 +38,8 @@ def is_transformed(
     functions = [*observe.values()] if isinstance(observe, Mapping) else []
     functions += [getattr(optimiser, name, None) for name in ("init", "update")]
     if isinstance(stop, Stop):
-        functions += [stop.quantity, stop.threshold]
-    return is_traced((problem, start, key)) or any(_holds_tracer(f, set()) for f in functions)
+        functions += [stop.quantity]
+    return is_traced((problem, start, key, stop)) or any(_holds_tracer(f, set()) for f in functions)
 
 
 def _holds_tracer(thing: Any, known: set[int]) -> bool:

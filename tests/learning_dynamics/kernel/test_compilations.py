@@ -35,6 +35,10 @@ def start(number):
     return ld.order_parameters([[number, 0.1], [0.1, number]], [[1.0, 0.1], [0.1, 1.0 + number]])
 
 
+def first_overlap(overlaps):
+    return overlaps.signal[0, 0]
+
+
 def simulated(number, **options):
     options = {"replicas": 3, "dimension": 20, "times": [number, 2.0]} | options
     return ld.simulate(
@@ -66,7 +70,9 @@ CALLS = {
         learning(x), dimension=int(100 * x), replicas=3, key=jax.random.key(0)
     ),
     "simulate, ambient": simulated,
-    "simulate, stop": lambda x: simulated(x, level="overlaps", stop=STOP),
+    "simulate, stop": lambda x: simulated(
+        x, level="overlaps", stop=ld.Stop(first_overlap, 3 * x, sustained=int(10 * x))
+    ),
     "simulate, optimiser": lambda x: simulated(x, optimiser=ADAM),
     "simulate, float64": lambda x: simulated(x, precision="float64", level="overlaps"),
     "random_starts": lambda x: ld.random_starts(
@@ -90,7 +96,6 @@ CALLS = {
     ),
     "sweep(together=)": lambda x: ld.sweep(swept, {"rate": [x, 2 * x]}, together="rate"),
 }  # fmt: skip
-STOP = ld.Stop(lambda overlaps: overlaps.signal[0, 0], 0.9)
 FAST = ("simulate, overlaps",)
 FIRST_TIME = {}  # programs that a second call of an entry may still compile, and why: none
 

@@ -93,10 +93,10 @@ def advance(
     optimiser: Optimiser | None = None,
     samples: int | None = None,
 ) -> Callable[..., tuple[Particle, dict[str, jax.Array]]]:
-    """Compiled evolution: (problem, numbers, stop, particles, keys, targets, start) to
-    (particles, observations).
+    """Compiled evolution: particles and observations.
 
-    Leading axes: replicas for particles and keys; (replicas, observations) for the observations.
+    Its arguments are (problem, numbers, stop, particles, keys, targets, start). Leading axes:
+    replicas for particles and keys; (replicas, observations) for the observations.
     """
 
     def groups(

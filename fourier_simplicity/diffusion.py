@@ -105,7 +105,7 @@ def neuron_diffusion(
         times: tau = n / N, increasing.
         paths: number of independent paths.
         key: typed random key.
-        stop: condition at which a path is frozen.
+        stop: condition at which a path is frozen, `sustained` for one update.
         step: relative size of the time steps.
 
     Returns:
@@ -133,12 +133,14 @@ def neuron_diffusion(
         shapes = [jax.ShapeDtypeStruct(s, np.float32) for s in ((1, law.signal.size),)]
         blocks = jax.ShapeDtypeStruct((max(law.blocks.size, 1), 1, 1), np.float32)
         check_stop(stop, ld.Overlaps(shapes[0], blocks, {}))
+        if stop.sustained != 1:
+            raise reject("stop.sustained", "be 1: the paths make no updates", stop.sustained)
     begin = _random_weights(law, key, count)
     with jax.enable_x64(True):
         numbers = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), law)
         simulated = _paths(
             numbers, key, jnp.asarray(begin), jnp.asarray(array * size), jnp.float64(step),
-            order=order, stop=stop,
+            stop, order=order,
         )  # fmt: skip
         last, (signal, variance), stopped = jax.tree.map(np.asarray, simulated)
     values = {
@@ -201,10 +203,10 @@ def _overlaps(w: Any, law: _Law) -> ld.Overlaps:
     return ld.Overlaps(w[..., None, :r], squares[..., None, None], {})
 
 
-@partial(compiled, static_argnames=("order", "stop"))
+@partial(compiled, static_argnames="order")
 def _paths(
-    law: _Law, key: jax.Array, begin: jax.Array, targets: jax.Array, step: jax.Array, *,
-    order: int, stop: ld.Stop | None,
+    law: _Law, key: jax.Array, begin: jax.Array, targets: jax.Array, step: jax.Array,
+    stop: ld.Stop | None, *, order: int,
 ) -> Any:  # fmt: skip
     r, groups = law.signal.size, law.blocks.size
     variances = jnp.concatenate([law.signal, law.blocks])

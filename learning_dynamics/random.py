@@ -13,7 +13,7 @@ batch of keys; the last digits of what is made of them depend on the machine's a
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,7 @@ LONG_SINE, LONG_COSINE = (_SERIES[first::2] * (-1.0) ** np.arange(12) for first 
 LONG_LOGARITHM = 2 / (2 * np.arange(12) + 1.0)
 
 Pair = tuple[jax.Array, jax.Array]
+Words = TypeVar("Words", jax.Array, NDArray[np.uint32])
 
 
 def check_key(key: Any) -> None:
@@ -84,8 +85,10 @@ def threefry_key(key: jax.Array) -> jax.Array:
     return made
 
 
-def threefry2x32(key: Pair, counter: Pair) -> Pair:
+def threefry2x32(key: tuple[Words, Words], counter: tuple[Words, Words]) -> tuple[Words, Words]:
     """Encipher blocks of two 32-bit words: Threefry-2x32 with 20 rounds.
+
+    Words are unsigned integers of JAX, or of NumPy in arrays of rank one and more.
 
     Args:
         key: two words.

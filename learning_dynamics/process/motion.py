@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from numpy.typing import ArrayLike
 
 from learning_dynamics import random
@@ -20,8 +21,14 @@ from learning_dynamics.process.optimiser import Optimiser, descend
 from learning_dynamics.process.pace import Pace
 from learning_dynamics.process.stopping import Stop, watch
 from learning_dynamics.process.update import update
+from learning_dynamics.pytrees import is_traced
 
 __all__ = ["Motion", "Particle", "motion_of", "replica_keys", "split"]
+
+MOST_ON_HOST = 2**20  # replicas whose keys are worked out without a compiled program
+
+
+MOST_ON_HOST = 2**20  # replicas whose keys are worked out without a compiled program
 
 
 class Particle(NamedTuple):
@@ -56,7 +63,13 @@ class Motion(NamedTuple):
 
 def replica_keys(key: jax.Array, replicas: ArrayLike) -> jax.Array:
     """Key of each replica: `fold_in(key, replica)`."""
-    return jax.vmap(partial(random.fold_in, key))(replicas)
+    threefry = str(jax.random.key_impl(key)) == "threefry2x32"
+    if is_traced((key, replicas)) or not threefry or np.size(replicas) > MOST_ON_HOST:
+        return jax.vmap(partial(random.fold_in, key))(replicas)
+    # without a program, which would be compiled for every number of replicas
+    words, low = np.asarray(jax.random.key_data(key)), np.asarray(replicas, np.uint32)
+    both = random.threefry2x32((words[:1], words[1:]), (np.zeros_like(low), low))
+    return jax.random.wrap_key_data(jnp.asarray(np.stack(both, axis=-1)), impl="threefry2x32")
 
 
 def split(key: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -10,6 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 from scipy import special, stats
 
 from learning_dynamics import random
+from learning_dynamics.process import motion
 
 KEY = jax.random.key(20)
 KINDS = (np.float32, np.float64)
@@ -267,3 +268,16 @@ def test_threefry_keys_of_other_generators():
     assert first != second
     with pytest.raises(ValueError, match="typed key"):
         random.threefry_key(0)
+
+
+@pytest.mark.parametrize("replicas", [1, 1000])
+@pytest.mark.parametrize("seed", [0, 2**31 + 5])
+def test_keys_of_replicas_are_those_of_jax(seed, replicas, monkeypatch):
+    """Worked out on the host or by a compiled program: `jax.random.fold_in`."""
+    key, numbers = jax.random.key(seed), np.arange(replicas, dtype=np.uint32)
+    wanted = jax.random.key_data(jax.vmap(lambda i: jax.random.fold_in(key, i))(numbers))
+    for most in (0, motion.MOST_ON_HOST):
+        monkeypatch.setattr(motion, "MOST_ON_HOST", most)
+        keys = motion.replica_keys(key, numbers)
+        np.testing.assert_array_equal(jax.random.key_data(keys), wanted)
+        assert keys.dtype == key.dtype

@@ -179,6 +179,23 @@ def test_svg_is_the_same_twice(tmp_path):
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
+def _without_layout():
+    figure = mpl.figure.Figure(facecolor="red")
+    figure.subplots().imshow(np.eye(3))
+    return figure
+
+
+@pytest.mark.parametrize("make", [lambda: plot_comparison(flat()), _without_layout])
+def test_svg_is_the_one_of_matplotlib_and_the_figure_stays_as_it_was(make, tmp_path):
+    figure = make()
+    before = figure.canvas, figure.get_layout_engine(), figure.dpi, figure.get_facecolor()
+    save_figure(figure, tmp_path / "a.svg")
+    assert (figure.canvas, figure.get_layout_engine(), figure.dpi, figure.get_facecolor()) == before
+    with figure_style():
+        figure.savefig(tmp_path / "b.svg", metadata={"Date": None})
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
 def test_series_styles_differ():
     assert len({series_style(i) for i in range(63)}) == 63
 

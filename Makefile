@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile \
-	--constraint constraints.txt
+PIP_INSTALL := --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
+PIP := $(BIN)/python -m pip $(PIP_INSTALL)
 # uv needs a tenth of pip's time; pip steps in where uv does not run or does not see its settings.
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt \
 	--editable $(1) || $(PIP) --editable $(1)
@@ -23,6 +23,8 @@ BORDER := tests/learning_dynamics/sweeps tests/learning_dynamics/training \
 .PHONY: help report test test-slow test-versions test-lowest test-newest lint format types bench
 .PHONY: docs figures gallery clean
 
+.DELETE_ON_ERROR:
+
 help:
 	@echo "make report   install, run every claim (SIZE=quick|full, OUT=DIR), write the page"
 	@echo "make test     install, run the fast tests        make test-slow   the long ones"
@@ -34,8 +36,8 @@ help:
 	@echo "make clean    remove everything made here"
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
-	-@$(PIP) uv
+	$(PYTHON) -m venv --without-pip $(VENV)
+	@$(PYTHON) -m pip --python $@ $(PIP_INSTALL) pip uv || $@ -m ensurepip
 
 $(VENV)/.package: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(call INSTALL,.)

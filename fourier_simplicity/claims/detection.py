@@ -16,7 +16,8 @@ from fourier_simplicity.detection import detection_auc
 from fourier_simplicity.diffusion import neuron_diffusion
 from fourier_simplicity.inputs import FourierInputs, draw
 from fourier_simplicity.learners import activation_function
-from fourier_simplicity.simulation import TieOverlap, phase_problem
+from fourier_simplicity.recovery import TieOverlap
+from fourier_simplicity.simulation import phase_problem
 from fourier_simplicity.theory import leading_form, slope_moments
 from fourier_simplicity.ties import harmonic
 from learning_dynamics.evidence.comparison import (

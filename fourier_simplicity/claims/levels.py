@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 import learning_dynamics as ld
 from fourier_simplicity.inputs import FourierInputs
-from fourier_simplicity.simulation import TieOverlap, even_start, phase_problem
+from fourier_simplicity.recovery import TieOverlap
+from fourier_simplicity.simulation import even_start, phase_problem
 from fourier_simplicity.ties import triad
 from learning_dynamics.evidence.comparison import Comparison
 from learning_dynamics.evidence.figures import (

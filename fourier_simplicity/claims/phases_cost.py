@@ -16,7 +16,8 @@ from fourier_simplicity.claims.input_model import SOURCE
 from fourier_simplicity.claims.levels import three_levels
 from fourier_simplicity.diffusion import neuron_diffusion
 from fourier_simplicity.inputs import FourierInputs
-from fourier_simplicity.simulation import TieOverlap, phase_problem, recovery_law
+from fourier_simplicity.recovery import TieOverlap, recovery_law
+from fourier_simplicity.simulation import phase_problem
 from fourier_simplicity.theory import leading_form, slope_moments
 from fourier_simplicity.ties import harmonic, triad
 from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare

@@ -11,7 +11,13 @@ from fourier_simplicity.modes import (
     to_sites,
     wave_vectors,
 )
-from fourier_simplicity.moments import autocovariance, bispectrum, mode_moment, trispectrum
+from fourier_simplicity.moments import (
+    autocovariance,
+    bispectrum,
+    mode_moment,
+    site_moment,
+    trispectrum,
+)
 from fourier_simplicity.recovery import (
     SamplesToShare,
     TieOverlap,
@@ -95,6 +101,7 @@ __all__ = [
     "relations",
     "resting_overlaps",
     "samples_to_share",
+    "site_moment",
     "slope_moments",
     "spectrum_from_fields",
     "spectrum_sweep",

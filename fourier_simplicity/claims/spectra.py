@@ -124,13 +124,7 @@ def _blocks(overlaps: ld.Overlaps) -> jax.Array:
 
 
 def recovery(case: Case, paths: int, key: jax.Array) -> dict[str, Array | float]:
-    """Cell of a sweep: n* of runs and of paths from the same starts, and what is known along n.
-
-    Args:
-        case: which spectrum and tie.
-        paths: number of paths of the diffusion, unless there are more runs.
-        key: typed random key.
-    """
+    """Cell of a sweep: n* of runs and of paths from the same starts, and what is known along n."""
     problem, n = case.problem(), case.dimension
     watched = TieOverlap(replace(case, broken=False).inputs)
     number = round(10 * case.gamma) + 100 * n + 10**6 * case.low + 2 * 10**6 * case.broken
@@ -168,12 +162,7 @@ def recovery(case: Case, paths: int, key: jax.Array) -> dict[str, Array | float]
 
 
 def isotropic(dimension: int, key: jax.Array) -> dict[str, float]:
-    """Cell of a sweep: n* of isotropic inputs by the diffusion.
-
-    Args:
-        dimension: N.
-        key: typed random key.
-    """
+    """Cell of a sweep: n* of isotropic inputs by the diffusion."""
     case = Case(0.0, dimension)
     samples = dimension**3 * np.geomspace(0.2, HORIZON, POINTS)
     diffusion = neuron_diffusion(

@@ -1,0 +1,303 @@
+"""Searches for a tie beside the law without N: a part of `fourier/phases-cost-n-cubed`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+import learning_dynamics as ld
+from fourier_simplicity.diffusion import neuron_diffusion
+from fourier_simplicity.inputs import FourierInputs
+from fourier_simplicity.recovery import TieOverlap, recovery_law, recovery_shift
+from fourier_simplicity.simulation import phase_problem
+from fourier_simplicity.ties import harmonic, triad
+from learning_dynamics.evidence.comparison import (
+    Comparison,
+    Comparisons,
+    Measurement,
+    Prediction,
+    compare,
+    compare_each,
+)
+from learning_dynamics.evidence.drawing import (
+    draw_simulation,
+    draw_theory,
+    figure_style,
+    legend_below,
+    new_figure,
+)
+from learning_dynamics.evidence.statistics import share_until, shares, slopes
+from learning_dynamics.report.claims import Evidence, Run
+from learning_dynamics.search.recovery_times import Recoveries, recovery_times
+from learning_dynamics.search.sample_complexity import ExponentFit, collapse, fit_exponent
+
+Array = NDArray[np.float64]
+LEVELS = np.array([0.1, 0.2, 0.3, 0.4])
+AT = (0.1, 0.2, 0.3)  # quantiles whose geometric mean gives exponents and prefactors
+UNTIL = 0.52  # quantile of the law at which runs are given up: the heavy tail is never followed
+FINITE = 2.5  # relative bias of the diffusion's n* times N: its noise is that at zero overlap
+SHIFT = "the shift, of order log(N)/N"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A tie with the activation that sees it at order k, and delta' = rate.
+
+    Attributes:
+        share: part of the largest overlap product that counts as recovery.
+        longest: n / N^(k-1) up to which the law is followed, past its quantile UNTIL.
+        sizes: N at quick and at full size.
+        replicas: number of runs at each N, four times as many at full size.
+        label: for the legend.
+    """
+
+    inputs: FourierInputs
+    activation: str
+    order: int
+    rate: float
+    share: float
+    longest: float
+    sizes: tuple[tuple[int, ...], tuple[int, ...]]
+    replicas: int
+    label: str
+
+    def problem(self, n: int) -> ld.Problem:
+        """One neuron at N, with the learning rate of its order."""
+        rate = self.rate * n ** (-(self.order - 2) / 2)
+        return phase_problem(self.inputs, self.activation, learning_rate=rate, may_be_blind=True)
+
+    def stop(self, n: int) -> ld.Stop:
+        """What counts as recovery, the same at every N."""
+        watched = TieOverlap(self.inputs)
+        return ld.Stop(watched, self.share * watched.largest)
+
+    def samples(self, n: int, scaled: float) -> float:
+        """N = scaled N^(k-1)."""
+        return float(scaled * n ** (self.order - 1.0))
+
+    def shifts(self, sizes: Sequence[int]) -> Array:
+        """Finite-N shift of n* / N^(k-1), shape (sizes, 1)."""
+        shift = partial(recovery_shift, self.inputs, self.activation, self.rate, share=self.share)
+        return np.array([[shift(dimension=n)] for n in sizes])
+
+
+HARMONIC = Case(
+    FourierInputs(64, harmonic(1)), "he4", 4, 0.4, 0.25, 15.0,
+    ((12, 24, 48), (8, 16, 32, 64, 128)), 160, "harmonic 3φ₁ = φ₃, He4: N³",
+)  # fmt: skip
+TRIAD = Case(
+    FourierInputs(64, triad(1, 2)), "he3", 3, 0.25, 0.5, 20.0,
+    ((48, 96), (24, 48, 96, 192, 384)), 256, "triad φ₁ + φ₂ = φ₃, He3: N²",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """Recovery times of a case beside the laws of its search.
+
+    Attributes:
+        law: draws of n* / N^(k-1), without N.
+        times: of the runs.
+        fit: exponents of the runs.
+        paths: the same of the diffusion at finite N.
+    """
+
+    case: Case
+    law: Array
+    times: Recoveries
+    fit: ExponentFit
+    paths: ExponentFit
+
+    @property
+    def name(self) -> str:
+        """Kind of the tie."""
+        return self.case.label.split(" ")[0]
+
+    @property
+    def scaled(self) -> list[Array]:
+        """n* / N^(k-1) at each N, infinite where not recovered."""
+        return collapse(self.times.dimensions, self.times.samples, self.case.order - 1.0)
+
+
+def search(run: Run, case: Case, number: int) -> Search:
+    """Runs, paths of the diffusion and draws of the law; `number` chooses the random keys."""
+    law = recovery_law(
+        case.inputs, case.activation, case.rate, key=jax.random.fold_in(run.key, number),
+        draws=1024 if run.quick else 8192, longest=case.longest,
+    )  # fmt: skip
+    times = recovery_times(  # the same scaled starts at every N
+        case.problem, dimensions=case.sizes[not run.quick],
+        replicas=case.replicas * (1 if run.quick else 4), stop=case.stop,
+        longest=partial(case.samples, scaled=float(np.quantile(law, UNTIL))),
+        key=jax.random.fold_in(run.key, 1000 * case.order), sweep=run.sweep,
+    )  # fmt: skip
+    paths = run.sweep(
+        path_times,
+        {"dimension": times.dimensions.tolist()},
+        fixed={"case": case, "key": jax.random.fold_in(run.key, 300 + number)},
+    )
+    fits = (
+        fit_exponent(times.dimensions, samples, level=AT, confidence=0.68)
+        for samples in (times.samples, np.asarray(paths["samples"]).T)
+    )
+    return Search(case, law, times, *fits)
+
+
+def path_times(dimension: int, case: Case, key: jax.Array) -> dict[str, Array]:
+    """Cell of a sweep: recovery times of the small-step diffusion at N, shape (paths,)."""
+    n = dimension
+    diffusion = neuron_diffusion(
+        case.problem(n), dimension=n, times=[case.longest * n ** (case.order - 2.0)], paths=512,
+        key=key, stop=case.stop(n), step=0.06,
+    )  # fmt: skip
+    stopped = np.asarray(diffusion.stopped, np.float64)
+    return {"samples": np.where(stopped > 0, stopped, np.inf)}
+
+
+def _shares(law: Array, case: Case, times: Recoveries) -> Measurement:
+    """Share of runs that have recovered by quantiles of the law, coordinates (N, time)."""
+    grid = np.quantile(law, LEVELS)
+    scaled = collapse(times.dimensions, times.samples, case.order - 1.0)
+    recovered = np.stack([column[:, None] <= grid for column in scaled], axis=1)
+    axes = {"N": times.dimensions, "time": grid}
+    return shares(recovered, axes, lost=times.lost[:, None])
+
+
+def _shares_of_law(law: Array, sizes: Sequence[int]) -> Prediction:
+    """The same of the law for the harmonic tie, shifted."""
+    grid, shift = np.quantile(law, LEVELS), HARMONIC.shifts(sizes)
+    none, once, twice = (share_until(law, grid - factor * shift) for factor in (0, 1, 2))
+    bias = np.maximum(np.abs(none - once), np.abs(twice - once))
+    error = np.sqrt(LEVELS * (1 - LEVELS) / law.size)
+    return Prediction(once, error * np.ones(once.shape), bias, SHIFT, "law without N, shifted")
+
+
+def distribution(each: Search) -> Comparisons:
+    """Share recovered against n / N^3 at all N but the first; as a control n* grows as N^2."""
+    first, *sizes = each.times.dimensions.tolist()
+    law = _shares_of_law(each.law, sizes)
+    sooner = np.quantile(each.law, LEVELS) * np.array(sizes)[:, None] / first
+    return compare_each(
+        _shares(each.law, each.case, Recoveries(*(array[..., 1:] for array in each.times))),
+        law,
+        replace(law, values=share_until(each.law, sooner), label="n* ~ N²"),
+        name=["distribution of n*/N³", "n* of order N²"],
+        quantity="share recovered",
+    )
+
+
+def exponents(searches: Sequence[Search]) -> Comparisons:
+    """Growth of a quantile of n*, over all N and between neighbours, against the diffusion."""
+    parts, names = [], []
+    for each in searches:
+        measured, predicted = each.fit.measurement(), each.paths.measurement()
+        finite = slopes(each.times.dimensions, np.log1p(FINITE / each.times.dimensions))
+        rows = (
+            measured.values, measured.standard_error, predicted.values, predicted.standard_error,
+            np.abs(finite)[: measured.values.size], 0 * measured.values + each.case.order - 1,
+        )  # fmt: skip
+        parts.append(np.stack(rows))
+        names += [f"{each.name} {sizes}" for sizes in measured.coordinates["range"]]
+    values, errors, exact, numerical, bias, order = np.concatenate(parts, axis=1)
+    few, why = min(each.fit.replicas for each in searches), f"of n* of {FINITE:g}/N"
+    return compare_each(
+        Measurement(values, errors, few, {"range": names}),
+        Prediction(exact, numerical, bias, why, "diffusion at finite N"),
+        Prediction(5 - order, numerical, bias + np.abs(exact - order), why, "exchanged"),
+        name=["local exponents", "exponents of triad and quartet exchanged"],
+        quantity="exponent of n* in N",
+    )
+
+
+def prefactors(searches: Sequence[Search]) -> Comparison:
+    """Lower quantiles of n* at the largest N over those of the law without N."""
+    rows, names = [], []
+    for each in searches:
+        n = int(each.times.dimensions[-1])
+        law, error = _lower_middle(each.law)
+        shifted, _ = _lower_middle(each.law + each.case.shifts([n])[0])
+        least, most = each.fit.quantile_intervals[-1]
+        scale = each.case.samples(n, law)
+        rows.append(
+            (each.fit.quantile[-1] / scale, (most - least) / 2 / scale, shifted / law, error)
+        )
+        names.append(f"{each.name}, N = {n}")
+    values, errors, predicted, numerical = np.array(rows).T
+    few = min(each.fit.replicas for each in searches)
+    return compare(
+        Measurement(values, errors, few, {"tie": names}),
+        Prediction(predicted, numerical, np.abs(predicted - 1), SHIFT, "law without N, shifted"),
+        name="prefactors at the largest N",
+        quantity="n* / law",
+    )
+
+
+def _lower_middle(times: Array) -> tuple[float, float]:
+    """Geometric mean of the quantiles AT of draws, and its relative bootstrap error."""
+    again = np.random.default_rng(0).choice(times, (200, times.size))
+    logs = np.log(np.quantile(np.concatenate([times[None], again]), AT, axis=1, method="lower"))
+    means = logs.mean(axis=0)
+    return float(np.exp(means[0])), float(means[1:].std(ddof=1))
+
+
+def blind(run: Run, law: Array) -> Evidence:
+    """Odd activation, and a tie that full jitter breaks: nobody recovers."""
+    n, broken = 24, FourierInputs(64, harmonic(1, jitter=np.pi))
+    longest = partial(HARMONIC.samples, scaled=float(np.quantile(law, LEVELS[-1])))
+    learners = {
+        "erf": replace(HARMONIC, activation="erf"),
+        "broken tie": replace(HARMONIC, inputs=broken),
+    }
+    times = {
+        # as many runs and the same threshold as for the whole tie: one program serves both
+        name: recovery_times(
+            case.problem, dimensions=[n], replicas=HARMONIC.replicas, stop=HARMONIC.stop,
+            longest=longest, key=jax.random.fold_in(run.key, 4000 + n), sweep=run.sweep,
+        )
+        for name, case in learners.items()
+    }  # fmt: skip
+    recovered = np.stack([np.isfinite(each.samples[:, 0]) for each in times.values()], axis=1)
+    lost = np.array([each.lost[0] for each in times.values()])
+    measured = shares(recovered, {"learner": list(times)}, lost=lost)
+    nothing = Prediction([0.0, 0.0], label="blind")
+    at_law = compare(
+        _shares(law, HARMONIC, times["broken tie"]), _shares_of_law(law, [n]),
+        name="broken tie against the law", quantity="share recovered",
+    )  # fmt: skip
+    return Evidence(
+        [compare(measured, nothing, name="blind learners", quantity="share recovered")],
+        [at_law],
+        {},
+    )
+
+
+def figure(searches: Sequence[Search]) -> Figure:
+    """Quantiles 0.4 and 0.2 of n* against N, markers for runs and lines for the laws."""
+    drawn, grid = new_figure(1, 1, width=6.4, height=4.8)
+    axes = grid[0, 0]
+    with figure_style():
+        for i, each in enumerate(searches):
+            sizes, power = each.times.dimensions, each.case.order - 1.0
+            fine = np.geomspace(sizes[0] / 1.2, sizes[-1] * 1.2, 50)
+            for level, line in ((0.2, ":"), (0.4, "-")):
+                law = np.quantile(each.law, level) * fine**power
+                draw_theory(axes, fine, law, index=i, linestyle=line)
+                quantiles = [
+                    np.quantile(column, level, method="inverted_cdf") for column in each.scaled
+                ]
+                label = each.case.label if level == 0.4 else None
+                draw_simulation(
+                    axes, sizes, quantiles * sizes**power, None, index=i, filled=level == 0.4,
+                    label=label,
+                )  # fmt: skip
+        axes.plot([], [], "-", color="#777777", label="law: quantile 0.4")
+        axes.plot([], [], ":", color="#777777", label="law: quantile 0.2 (open markers)")
+        axes.set(xscale="log", yscale="log", xlabel="N", ylabel="samples to recovery n*")
+    legend_below(drawn, columns=2)
+    return drawn

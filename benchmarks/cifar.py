@@ -19,18 +19,19 @@ import optax
 from matplotlib.figure import Figure
 
 from diffusion_theory.networks import UNet, best_affine_loss, clones, learn_denoiser
-from fourier_simplicity.claims.deep_networks import (
-    effective_dimension,
-    growth_exponents,
-    updates_to,
+from fourier_simplicity.networks import (
+    ConvNet,
+    cue_sets,
+    learn_cues,
+    learn_spectra,
+    resnet18,
+    sweep_sets,
 )
-from fourier_simplicity.networks import ConvNet, cue_sets, learn_cues, resnet18, sweep_sets
 from learning_dynamics.evidence.comparison import Measurement
 from learning_dynamics.evidence.drawing import GREY
 from learning_dynamics.evidence.figures import (
     draw_simulation,
     draw_theory,
-    figure_style,
     legend_below,
     new_figure,
     save_figure,
@@ -124,46 +125,26 @@ def losses(images: ImageSet, plan: Plan) -> Figure:
 
 def spectra(images: ImageSet, plan: Plan) -> Figure:
     """Updates that phases alone need, against the effective dimension of a shared spectrum."""
-    all_sets = sweep_sets(
+    sets = sweep_sets(
         images, plan.exponents, fraction=5 / 6, test_limit=plan.tested, colour=False, key=KEY
     )
-    figure, grid = new_figure(1, 2, width=9.4, height=4.6)
-    left, right = grid[0]
-    dimensions, times = [], []
-    for i, (beta, sets) in enumerate(zip(plan.exponents, all_sets, strict=True)):
-        found = learn_cues(
-            sets, plan.convolutional, seeds=plan.seeds, batch=64, augment=shift, optimiser=ADAM,
-            steps=log_steps(plan.swept, points=14, first=16), key=jax.random.fold_in(KEY, 4),
-        )  # fmt: skip
-        seen = found.measurement(["phases"])
-        draw_simulation(
-            left,
-            found.steps,
-            seen.values[0],
-            seen.standard_error[0],
-            index=i,
-            label=f"β = {beta:g}",
-        )
-        draw_theory(left, found.steps, seen.values[0], index=i)
-        times.append(updates_to(found, LEVEL))
-        dimensions.append(effective_dimension(sets))
-        print(f"beta {beta:g}: N_eff {dimensions[-1]:.1f}, updates {times[-1]},",
-              f"accuracy {seen.values[0][-1]:.3f} +- {seen.standard_error[0][-1]:.3f}")  # fmt: skip
-    logs = np.log(np.array(times))
-    mean = np.exp(logs.mean(axis=1))
-    error = mean * logs.std(axis=1, ddof=1) / np.sqrt(logs.shape[1])
-    draw_simulation(right, np.array(dimensions), mean, error, index=4)
-    with figure_style():
-        left.axhline(0.1, color="black", linewidth=0.7)
-        left.set_xscale("symlog", linthresh=32)
-        left.set(xlabel="updates", ylabel="accuracy", xlim=(0, None))
-        right.set(
-            xscale="log", yscale="log", xlabel=r"effective dimension $N_{\mathrm{eff}}$",
-            ylabel="updates to the level",
-        )  # fmt: skip
-    slopes = growth_exponents(np.array(dimensions), np.array(times))
-    spread = slopes.std(ddof=1) / len(slopes) ** 0.5
-    print("exponent of updates in N_eff", slopes.mean(), "+-", spread)
+    learned = learn_spectra(
+        sets, plan.exponents, plan.convolutional, level=LEVEL, seeds=plan.seeds, batch=64,
+        augment=shift, optimiser=ADAM, steps=log_steps(plan.swept, points=14, first=16),
+        key=jax.random.fold_in(KEY, 4),
+    )  # fmt: skip
+    rows = zip(plan.exponents, learned.effective, learned.updates(), learned.runs, strict=True)
+    for beta, effective, updates, networks in rows:
+        last = networks.measurement(["phases"])
+        print(f"beta {beta:g}: N_eff {effective:.1f}, updates {updates},",
+              f"accuracy {last.values[0][-1]:.3f} +- {last.standard_error[0][-1]:.3f}")  # fmt: skip
+    growth = learned.growth()
+    print(
+        "exponent of updates in N_eff", growth.mean(), "+-", growth.std(ddof=1) / len(growth) ** 0.5
+    )
+    figure, ((left, right),) = new_figure(1, 2, width=9.4, height=4.6)
+    learned.draw_accuracy(left)
+    learned.draw_updates(right, index=4)
     legend_below(figure)
     return figure
 

@@ -51,10 +51,8 @@ class Case:
 
     Attributes:
         share: part of the largest overlap product that counts as recovery.
-        longest: n / N^(k-1) up to which the law is followed, past its quantile UNTIL.
-        sizes: N at quick and at full size.
         replicas: number of runs at each N, four times as many at full size.
-        label: for the legend.
+        label: for the legend; it begins with the kind of the tie.
     """
 
     inputs: FourierInputs
@@ -62,8 +60,6 @@ class Case:
     order: int
     rate: float
     share: float
-    longest: float
-    sizes: tuple[tuple[int, ...], tuple[int, ...]]
     replicas: int
     label: str
 
@@ -87,14 +83,9 @@ class Case:
         return np.array([[shift(dimension=n)] for n in sizes])
 
 
-HARMONIC = Case(
-    FourierInputs(64, harmonic(1)), "he4", 4, 0.4, 0.25, 15.0,
-    ((12, 24, 48), (8, 16, 32, 64, 128)), 160, "harmonic 3φ₁ = φ₃, He4: N³",
-)  # fmt: skip
-TRIAD = Case(
-    FourierInputs(64, triad(1, 2)), "he3", 3, 0.25, 0.5, 20.0,
-    ((48, 96), (24, 48, 96, 192, 384)), 256, "triad φ₁ + φ₂ = φ₃, He3: N²",
-)  # fmt: skip
+HARMONIC_LABEL, TRIAD_LABEL = "harmonic 3φ₁ = φ₃, He4: N³", "triad φ₁ + φ₂ = φ₃, He3: N²"
+HARMONIC = Case(FourierInputs(64, harmonic(1)), "he4", 4, 0.4, 0.25, 160, HARMONIC_LABEL)
+TRIAD = Case(FourierInputs(64, triad(1, 2)), "he3", 3, 0.25, 0.5, 256, TRIAD_LABEL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,35 +116,42 @@ class Search:
         return collapse(self.times.dimensions, self.times.samples, self.case.order - 1.0)
 
 
-def search(run: Run, case: Case, number: int) -> Search:
-    """Runs, paths of the diffusion and draws of the law; `number` chooses the random keys."""
+def search(run: Run, case: Case, number: int, *, sizes: Sequence[int], longest: float) -> Search:
+    """Runs, paths of the diffusion and draws of the law.
+
+    Args:
+        run: of the claim.
+        case: which tie.
+        number: of the case, for its random keys.
+        sizes: N.
+        longest: n / N^(k-1) up to which laws are followed, past the quantile UNTIL.
+    """
     law = recovery_law(
         case.inputs, case.activation, case.rate, key=jax.random.fold_in(run.key, number),
-        draws=1024 if run.quick else 8192, longest=case.longest,
+        draws=1024 if run.quick else 8192, longest=longest,
     )  # fmt: skip
     times = recovery_times(  # the same scaled starts at every N
-        case.problem, dimensions=case.sizes[not run.quick],
-        replicas=case.replicas * (1 if run.quick else 4), stop=case.stop,
-        longest=partial(case.samples, scaled=float(np.quantile(law, UNTIL))),
+        case.problem, dimensions=sizes, replicas=case.replicas * (1 if run.quick else 4),
+        longest=partial(case.samples, scaled=float(np.quantile(law, UNTIL))), stop=case.stop,
         key=jax.random.fold_in(run.key, 1000 * case.order), sweep=run.sweep,
     )  # fmt: skip
     paths = run.sweep(
         path_times,
-        {"dimension": times.dimensions.tolist()},
-        fixed={"case": case, "key": jax.random.fold_in(run.key, 300 + number)},
+        {"dimension": list(sizes)},
+        fixed={"case": case, "longest": longest, "key": jax.random.fold_in(run.key, 300 + number)},
     )
-    fits = (
+    of_runs, of_paths = (
         fit_exponent(times.dimensions, samples, level=AT, confidence=0.68)
         for samples in (times.samples, np.asarray(paths["samples"]).T)
     )
-    return Search(case, law, times, *fits)
+    return Search(case, law, times, of_runs, of_paths)
 
 
-def path_times(dimension: int, case: Case, key: jax.Array) -> dict[str, Array]:
+def path_times(dimension: int, case: Case, longest: float, key: jax.Array) -> dict[str, Array]:
     """Cell of a sweep: recovery times of the small-step diffusion at N, shape (paths,)."""
     n = dimension
     diffusion = neuron_diffusion(
-        case.problem(n), dimension=n, times=[case.longest * n ** (case.order - 2.0)], paths=512,
+        case.problem(n), dimension=n, times=[longest * n ** (case.order - 2.0)], paths=512,
         key=key, stop=case.stop(n), step=0.06,
     )  # fmt: skip
     stopped = np.asarray(diffusion.stopped, np.float64)

@@ -102,20 +102,6 @@ class Case:
 
 
 WHOLE, BROKEN = Case(1.0, 24, 128), Case(1.0, 24, 128, broken=True)
-QUICK = (  # as many runs at one N, and at gamma = 0 at both, so that cases share programs
-    *(Case(0.0, n, 192) for n in (14, 28)),
-    *(Case(gamma, 12, 192) for gamma in (0.5, 1.0, 1.5)),
-    *(Case(gamma, 24, 128) for gamma in (0.5, 1.0, 1.5)),
-    *(Case(gamma, 48, 64) for gamma in (1.0, 1.5)),
-    Case(0.5, 12, 96, low=False),
-)
-FULL = (
-    *(Case(gamma, n, 512) for gamma in (0.0, 0.5, 1.0, 1.5) for n in (12, 24)),
-    *(Case(gamma, 48, 256) for gamma in (0.0, 0.5, 1.0, 1.5)),
-    *(Case(gamma, 96, 256) for gamma in (1.0, 1.5)),
-    *(Case(0.5, n, 128, low=False) for n in (12, 24)),
-    *(Case(1.0, n, 128, low=False) for n in (12, 16)),
-)
 
 
 def _blocks(overlaps: ld.Overlaps) -> jax.Array:

@@ -3,29 +3,24 @@
 from functools import partial
 
 import jax
-import numpy as np
-import optax
 
+import learning_dynamics as ld
+from fourier_simplicity import networks
 from fourier_simplicity.claims.learning import (
     LEVEL,
     ORDER,
-    accuracy,
+    at_chance,
     comes_first,
-    order_of_steps,
-    step_of_use,
-    without_mean_warning,
+    learn,
+    order_of_cues,
 )
-from fourier_simplicity.networks import CueLearning, TwoLayer, cue_sets, learn_cues
 from fourier_simplicity.networks.cues import MEAN_ONLY, PHASES_ALONE
-from learning_dynamics.evidence.comparison import Comparison, Prediction, compare
-from learning_dynamics.evidence.drawing import legend_below, new_figure
+from learning_dynamics.evidence import drawing
 from learning_dynamics.images import load_bundled
 from learning_dynamics.report.claims import Evidence, Panel, Run
 from learning_dynamics.training import log_steps, shift
 
 AMPLITUDES, PHASES = "amplitude-only", "phase-only"
-NETWORK = partial(TwoLayer, hidden=256)
-FAST, SLOW = optax.adam(3e-3), optax.adam(1e-3)  # quick, full; one object each
 SHOWN = ("real", MEAN_ONLY, AMPLITUDES, PHASES, PHASES_ALONE)
 
 CAPTION = (
@@ -54,50 +49,46 @@ def digits_both_ways(run: Run, key: jax.Array) -> Evidence:
         key: typed random key.
     """
     aligned, shifted = (_learn(run, moved, key) for moved in (False, True))
+    near = partial(at_chance, within=LEVEL)
     comparisons = [
         _order(aligned, MEAN_ONLY, AMPLITUDES, "aligned digits, mean before amplitudes"),
         _order(aligned, PHASES, AMPLITUDES, "aligned digits, phases before amplitudes"),
         _order(shifted, AMPLITUDES, PHASES, "shifted digits, amplitudes before phases"),
-        _at_chance(aligned, PHASES_ALONE, "aligned digits, phases without the mean at chance"),
-        _at_chance(shifted, PHASES, "shifted digits, phases at chance"),
-        _at_chance(shifted, MEAN_ONLY, "shifted digits, mean at chance", within=0.0),
+        near(aligned, PHASES_ALONE, "aligned digits, phases without the mean at chance"),
+        near(shifted, PHASES, "shifted digits, phases at chance"),
+        at_chance(shifted, MEAN_ONLY, "shifted digits, mean at chance"),
     ]
     controls = [
         _order(aligned, AMPLITUDES, PHASES, "aligned digits, amplitudes before phases"),
         _order(shifted, PHASES, AMPLITUDES, "shifted digits, phases before amplitudes"),
-        _at_chance(aligned, PHASES, "aligned digits, phases at chance"),
-        _at_chance(shifted, AMPLITUDES, "shifted digits, amplitudes at chance"),
+        near(aligned, PHASES, "aligned digits, phases at chance"),
+        near(shifted, AMPLITUDES, "shifted digits, amplitudes at chance"),
     ]
-    figure, ((left, right),) = new_figure(1, 2, width=9.4, height=4.9, sharey=True)
+    figure, ((left, right),) = drawing.new_figure(1, 2, width=9.4, height=4.9, sharey=True)
     for axes, learning, name in ((left, aligned, "as they are"), (right, shifted, "shifted")):
         learning.draw(axes)
         axes.set_title(f"digits {name}\n" + axes.get_title(loc="left"), loc="left", fontsize=9)
     right.set_ylabel("")
-    legend_below(figure)
+    drawing.legend_below(figure)
     return Evidence(comparisons, controls, {"digits": Panel(figure, CAPTION)}, NOTES)
 
 
-def _learn(run: Run, moved: bool, key: jax.Array) -> CueLearning:
+def _learn(run: Run, moved: bool, key: jax.Array) -> networks.CueLearning:
     seeds, end = (8, 200) if run.quick else (16, 400)
-    keys = [jax.random.fold_in(key, 2 * seed + moved) for seed in range(seeds)]
     digits = load_bundled("digits")
-    return without_mean_warning(
-        learn_cues, [cue_sets(digits, shifted=moved, tests=SHOWN, key=each) for each in keys],
-        NETWORK, seeds=seeds, steps=log_steps(end, points=10, first=2), batch=128,
-        optimiser=FAST if run.quick else SLOW, augment=shift if moved else None,
-        key=jax.random.fold_in(key, 1000 + moved), tracker=run.tracker,
+    sets = [
+        networks.cue_sets(
+            digits, shifted=moved, tests=SHOWN, key=jax.random.fold_in(key, 2 * seed + moved)
+        )
+        for seed in range(seeds)
+    ]
+    return learn(
+        run, sets, log_steps(end, points=10, first=2), jax.random.fold_in(key, 1000 + moved),
+        augment=shift if moved else None,
     )  # fmt: skip
 
 
-def _order(learning: CueLearning, first: str, second: str, name: str) -> Comparison:
-    end, steps = learning.steps[-1], (step_of_use(learning, cue) for cue in (first, second))
-    measured = order_of_steps(*steps, end, f"{second} after {first}")
-    return compare(measured, comes_first(end, f"{first} first"), name=name, quantity=ORDER)
-
-
-def _at_chance(learning: CueLearning, cue: str, name: str, within: float = LEVEL) -> Comparison:
-    chance = np.full(learning.steps.size, learning.chance)
-    predicted = Prediction(chance, label="chance")
-    if within:
-        predicted = Prediction.between(chance - within, chance + within, label="chance")
-    return compare(accuracy(learning, cue), predicted, name=name, quantity="accuracy")
+def _order(learning: networks.CueLearning, first: str, second: str, name: str) -> ld.Comparison:
+    measured = order_of_cues(learning, first, second, f"{second} after {first}")
+    theory = comes_first(learning.steps[-1], f"{first} first")
+    return ld.compare(measured, theory, name=name, quantity=ORDER)

@@ -1,11 +1,10 @@
 """`fourier/amplitudes-before-phases`: networks on images use amplitudes before phases."""
 
-from functools import partial
-
 import jax
 import numpy as np
-import optax
 
+import learning_dynamics as ld
+from fourier_simplicity import networks
 from fourier_simplicity.claims.aligned_digits import digits_both_ways
 from fourier_simplicity.claims.filters_first import filters_first
 from fourier_simplicity.claims.input_model import SOURCE as PAPER
@@ -13,42 +12,21 @@ from fourier_simplicity.claims.learning import (
     AT_ONCE,
     LEVEL,
     ORDER,
-    accuracy,
+    at_chance,
     comes_first,
-    order_of_steps,
-    step_of_use,
-    without_mean_warning,
-)
-from fourier_simplicity.networks import (
-    CueLearning,
-    CueSets,
-    TwoLayer,
-    cue_sets,
-    learn_cues,
-    pairwise_accuracy,
-    principal_dimension,
-    white_sets,
+    learn,
+    order_of_cues,
 )
 from fourier_simplicity.networks.cues import CONFLICT_AMPLITUDES, CONFLICT_PHASES
-from learning_dynamics.evidence.comparison import (
-    Comparison,
-    Comparisons,
-    Measurement,
-    Prediction,
-    compare,
-    compare_each,
-)
 from learning_dynamics.images import load_bundled
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.training import log_steps
 
 SOURCE = PAPER.split(";")[0] + "; the task and its controls were built here"
-PATCH, STRIDE, HIDDEN, BATCH = 8, 3, 256, 128
+PATCH, STRIDE = 8, 3
 WHITE_SEEDS = 5
 CUES = ("amplitude-only", "phase-only")
 SHOWN = ("real", *CUES, CONFLICT_AMPLITUDES, CONFLICT_PHASES)
-FAST, SLOW = optax.adam(3e-3), optax.adam(1e-3)  # quick, full; one object each
-NETWORK = partial(TwoLayer, hidden=HIDDEN)
 
 
 @claim(
@@ -68,18 +46,20 @@ def amplitudes_first(run: Run) -> Evidence:
         [_patches(run, seed, equal) for seed in run.track(range(seeds), "surrogates")]
         for equal in (False, True)
     ]
-    white_patches = [white_sets(each) for each in run.track(sets[0][:WHITE_SEEDS], "white patches")]
+    white_patches = [
+        networks.white_sets(each) for each in run.track(sets[0][:WHITE_SEEDS], "white patches")
+    ]
     steps = [log_steps(end, points=14, first=2)] * 2 + [log_steps(end // 10, points=10, first=2)]
     real, equal, white = (
-        without_mean_warning(
-            learn_cues, each, NETWORK, seeds=len(each), steps=at, batch=BATCH,
-            optimiser=FAST if run.quick else SLOW, subspace=principal_dimension(sets[0][0]),
-            key=jax.random.fold_in(run.key, 1000 + number), tracker=run.tracker,
+        learn(
+            run, each, at, jax.random.fold_in(run.key, 1000 + number),
+            subspace=networks.principal_dimension(sets[0][0]),
         )
         for number, (each, at) in enumerate(zip([*sets, white_patches], steps, strict=True))
     )  # fmt: skip
-    rules = pairwise_accuracy(sets[0][0])
+    rules = networks.pairwise_accuracy(sets[0][0])
     order, together, without = _orders(real, equal)
+    blind = at_chance(equal, "amplitude-only", "amplitude-only images of equal spectra")
     beyond, bounded = _beyond_pairs(real, sets[0])
     panels = {
         "cues": Panel(
@@ -101,7 +81,7 @@ def amplitudes_first(run: Run) -> Evidence:
         "their variance: stationary textures have none, but unit norm brings in third moments."
     )
     textures = Evidence(
-        [order, _without_amplitudes(equal), beyond],
+        [order, blind, beyond],
         [together, without, bounded],
         panels,
         (*_notes(rules), share),
@@ -110,9 +90,9 @@ def amplitudes_first(run: Run) -> Evidence:
     return textures + digits + filters_first(real.filters, white.filters)
 
 
-def _patches(run: Run, seed: int, equal: bool) -> CueSets:
+def _patches(run: Run, seed: int, equal: bool) -> networks.CueSets:
     """Patches of textures with their surrogates, of equal spectra or of their own."""
-    return cue_sets(
+    return networks.cue_sets(
         load_bundled("textures"), size=PATCH, stride=STRIDE, equal_spectra=equal, tests=SHOWN,
         test_limit=6000 if run.quick else 18_000, key=jax.random.fold_in(run.key, 2 * seed + equal),
     )  # fmt: skip
@@ -139,41 +119,30 @@ def _notes(rules: dict[str, dict[str, float]]) -> tuple[str, ...]:
     )
 
 
-def _orders(real: CueLearning, equal: CueLearning) -> list[Comparison]:
+def _orders(real: networks.CueLearning, equal: networks.CueLearning) -> list[ld.Comparison]:
     """Phases after amplitudes; at the same step; without class-specific amplitudes."""
     end = real.steps[-1]
     measured, without = (
-        order_of_steps(*(step_of_use(each, cue) for cue in CUES), end, "phases after amplitudes")
-        for each in (real, equal)
+        order_of_cues(each, *CUES, "phases after amplitudes") for each in (real, equal)
     )
     first = comes_first(end, "amplitudes first")
     names = ["amplitudes before phases", "both cues at the same step"]
     return [
-        *compare_each(measured, first, AT_ONCE, name=names, quantity=ORDER),
-        compare(without, first, name="order without class-specific amplitudes", quantity=ORDER),
+        *ld.compare_each(measured, first, AT_ONCE, name=names, quantity=ORDER),
+        ld.compare(without, first, name="order without class-specific amplitudes", quantity=ORDER),
     ]
 
 
-def _without_amplitudes(equal: CueLearning) -> Comparison:
-    """Classes with one spectrum: nothing is left in amplitude-only images, at any step."""
-    return compare(
-        accuracy(equal, "amplitude-only"),
-        Prediction(np.full(equal.steps.size, equal.chance), label="chance"),
-        name="amplitude-only images of equal spectra",
-        quantity="accuracy",
-    )
-
-
-def _beyond_pairs(real: CueLearning, sets: list[CueSets]) -> Comparisons:
+def _beyond_pairs(real: networks.CueLearning, sets: list[networks.CueSets]) -> ld.Comparisons:
     """At the end the network is better on real patches than the best rule for Gaussian ones."""
-    best = np.array([pairwise_accuracy(each)["angular Gaussian"]["real"] for each in sets])
+    best = np.array([networks.pairwise_accuracy(each)["angular Gaussian"]["real"] for each in sets])
     gain = (real.accuracy["real"][:, -1] - best)[:, None]
-    return compare_each(
-        Measurement.from_replicas(
+    return ld.compare_each(
+        ld.Measurement.from_replicas(
             gain, {"rule": ["network - angular Gaussian"]}, label="end of training"
         ),
-        Prediction.between([0.0], [1.0], label="beyond pairs"),
-        Prediction([0.0], label="pairs"),
+        ld.Prediction.between([0.0], [1.0], label="beyond pairs"),
+        ld.Prediction([0.0], label="pairs"),
         name=["beyond pairwise statistics", "no better than pairs"],
         quantity="gain in accuracy",
     )

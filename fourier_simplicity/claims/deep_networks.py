@@ -8,17 +8,11 @@ import jax
 import optax
 from matplotlib.figure import Figure
 
+import learning_dynamics as ld
+from fourier_simplicity import networks
 from fourier_simplicity.claims.amplitudes_first import SOURCE
 from fourier_simplicity.claims.learning import without_mean_warning
-from fourier_simplicity.networks import (
-    ConvNet,
-    SharedSpectra,
-    TwoLayer,
-    learn_spectra,
-    sweep_sets,
-)
-from learning_dynamics.evidence.comparison import Measurement, Prediction, compare_each
-from learning_dynamics.evidence.drawing import legend_below, new_figure
+from learning_dynamics.evidence import drawing
 from learning_dynamics.images import load_bundled
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.training import log_steps, shift
@@ -26,8 +20,8 @@ from learning_dynamics.training import log_steps, shift
 # one object each, so that runs share compilations
 SGD, FAST, ADAM = optax.sgd(0.3), optax.sgd(0.4), optax.adam(4e-3)  # quick
 SLOW_SGD, SLOW_FAST, SLOW_ADAM = optax.sgd(0.1), optax.sgd(0.2), optax.adam(3e-3)  # full
-TWO, WIDE = partial(TwoLayer, hidden=256), partial(TwoLayer, hidden=512)
-CONV = partial(ConvNet, widths=(16, 32))
+TWO, WIDE = partial(networks.TwoLayer, hidden=256), partial(networks.TwoLayer, hidden=512)
+CONV = partial(networks.ConvNet, widths=(16, 32))
 BETAS, THREE, ENDS = (0.0, 0.5, 1.0, 1.5), (0.0, 0.75, 1.5), (0.0, 1.5)
 
 
@@ -53,17 +47,18 @@ class Case:
     optimiser: optax.GradientTransformation
     level: float
 
-    def learn(self, run: Run, number: int) -> SharedSpectra:
+    def learn(self, run: Run, number: int) -> networks.SharedSpectra:
         """Train and test all seeds; `number` chooses the random keys."""
         digits = self.images == "digits"
-        sets = sweep_sets(
+        patches: dict[str, Any] = {} if digits else {"size": 8, "stride": 2}
+        sets = networks.sweep_sets(
             load_bundled(self.images), self.exponents, test_limit=6000 if run.quick else 18_000,
-            key=jax.random.fold_in(run.key, number), **({} if digits else {"size": 8, "stride": 2}),
+            key=jax.random.fold_in(run.key, number), **patches,
         )  # fmt: skip
         return without_mean_warning(
-            learn_spectra, sets, self.exponents, self.build, level=self.level, seeds=self.seeds,
-            batch=self.batch, optimiser=self.optimiser, augment=shift if digits else None,
-            steps=log_steps(self.end, points=14, first=16),
+            networks.learn_spectra, sets, self.exponents, self.build, level=self.level,
+            seeds=self.seeds, batch=self.batch, optimiser=self.optimiser,
+            augment=shift if digits else None, steps=log_steps(self.end, points=14, first=16),
             key=jax.random.fold_in(run.key, 100 + number), tracker=run.tracker,
         )  # fmt: skip
 
@@ -96,11 +91,11 @@ def deep_networks(run: Run) -> Evidence:
         name = f"{case.network}, {case.images}"
         learned[name] = case.learn(run, number)
         growth = learned[name].growth()[:, None]
-        right, *wrong = compare_each(
-            Measurement.from_replicas(growth, {"network": [name]}, label=name),
-            Prediction.between([0.0], [3.0], label="order of N_eff"),
-            Prediction([0.0], label="no influence"),
-            Prediction.between([-3.0], [0.0], label="opposite order"),
+        right, *wrong = ld.compare_each(
+            ld.Measurement.from_replicas(growth, {"network": [name]}, label=name),
+            ld.Prediction.between([0.0], [3.0], label="order of N_eff"),
+            ld.Prediction([0.0], label="no influence"),
+            ld.Prediction.between([-3.0], [0.0], label="opposite order"),
             name=[
                 f"{name}, order of N_eff",
                 f"{name}, no influence of the spectrum",
@@ -138,10 +133,10 @@ NOTES = (
 )
 
 
-def _figure(learned: dict[str, SharedSpectra]) -> Figure:
-    figure, ((left, right),) = new_figure(1, 2, width=9.4, height=4.6)
+def _figure(learned: dict[str, networks.SharedSpectra]) -> Figure:
+    figure, ((left, right),) = drawing.new_figure(1, 2, width=9.4, height=4.6)
     next(iter(learned.values())).draw_accuracy(left)
     for i, (name, spectra) in enumerate(learned.items()):
         spectra.draw_updates(right, index=4 + i, label=name)
-    legend_below(figure, columns=6)
+    drawing.legend_below(figure, columns=6)
     return figure

@@ -8,27 +8,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+import fourier_simplicity as fs
 import learning_dynamics as ld
-from fourier_simplicity.detection import detection_auc, held_out_auc
-from fourier_simplicity.diffusion import neuron_diffusion
-from fourier_simplicity.inputs import FourierInputs
-from fourier_simplicity.recovery import TieOverlap, resting_overlaps
-from fourier_simplicity.simulation import phase_problem
-from fourier_simplicity.ties import harmonic
-from learning_dynamics.evidence.comparison import Measurement, Prediction, compare_each
-from learning_dynamics.evidence.drawing import (
-    draw_simulation,
-    draw_theory,
-    figure_style,
-    legend_below,
-    new_figure,
-    series_style,
-)
+from learning_dynamics.evidence import drawing
 from learning_dynamics.evidence.statistics import binomial_error, share_until
 from learning_dynamics.report.claims import Evidence, Panel, Run
 
 Array = NDArray[np.float64]
-INPUTS = FourierInputs(64, harmonic(1))
+INPUTS = fs.FourierInputs(64, fs.harmonic(1))
 RATE, SHARE = 0.4, 0.25  # RATE / N is below `largest_rate` at every N that is tried
 TIMES = np.array([0.02, 0.2, 1.0, 2.5, 6.0, 15.0])  # n / N^3, up to log^2 N at the largest N
 HELD_OUT = 600  # inputs of each class, per run
@@ -76,22 +63,24 @@ def detect(run: Run, law: Array) -> Evidence:
     n, axes = np.array(sizes)[:, None], {"N": np.array(sizes), "time": TIMES}
     draws = trained.auc.swapaxes(0, 1)
     bias = FINITE / n * np.abs(trained.theory - 0.5) + 1e-4
-    seen, unseen = compare_each(
-        Measurement.from_replicas(draws, axes),
-        Prediction(trained.theory, trained.error, bias, "2.5/N of AUC - 1/2", "diffusion"),
-        Prediction(np.full(bias.shape, 0.5), label="chance"),
+    seen, unseen = ld.compare_each(
+        ld.Measurement.from_replicas(draws, axes),
+        ld.Prediction(trained.theory, trained.error, bias, "2.5/N of AUC - 1/2", "diffusion"),
+        ld.Prediction(np.full(bias.shape, 0.5), label="chance"),
         name="detection",
         quantity="AUC on held-out inputs",
     )
     success = np.array([resting_auc(size) for size in sizes])[:, None] - 0.5
 
-    def until(times: Array, label: str) -> Prediction:
+    def until(times: Array, label: str) -> ld.Prediction:
         share = share_until(law, times)
         bias = FINITE / n * share + 1e-3
-        return Prediction(share, binomial_error(share, law.size), bias, "2.5/N of the share", label)
+        return ld.Prediction(
+            share, binomial_error(share, law.size), bias, "2.5/N of the share", label
+        )
 
-    window, sooner, later = compare_each(
-        Measurement.from_replicas((draws - 0.5) / success, axes),
+    window, sooner, later = ld.compare_each(
+        ld.Measurement.from_replicas((draws - 0.5) / success, axes),
         until(TIMES + 0.0 * n, "n / N³"),
         until(TIMES * n, "n / N²: sooner"),
         until(TIMES / np.log(n) ** 2, "n / (N³ log² N): later"),
@@ -105,16 +94,16 @@ def detect(run: Run, law: Array) -> Evidence:
 @lru_cache(maxsize=8)
 def resting_auc(dimension: int) -> float:
     """AUC of a neuron that rests at the tie."""
-    rest = resting_overlaps(INPUTS, "he4", RATE / dimension)
-    return float(detection_auc(INPUTS, "he4", rest[None])[0])
+    rest = fs.resting_overlaps(INPUTS, "he4", RATE / dimension)
+    return float(fs.detection_auc(INPUTS, "he4", rest[None])[0])
 
 
 def train(dimension: int, replicas: int, paths: int, key: jax.Array) -> Trained:
     """Cell of a sweep: runs, and paths of the diffusion from the same starts."""
-    n, watched = dimension, TieOverlap(INPUTS)
+    n, watched = dimension, fs.TieOverlap(INPUTS)
     key = jax.random.fold_in(key, 5000 + n)
-    problem = phase_problem(INPUTS, "he4", learning_rate=RATE / n)
-    diffusion = neuron_diffusion(
+    problem = fs.phase_problem(INPUTS, "he4", learning_rate=RATE / n)
+    diffusion = fs.neuron_diffusion(
         problem, dimension=n, times=TIMES * n**2, paths=max(paths, replicas), key=key, step=0.1
     )
     simulated = ld.simulate(
@@ -123,9 +112,9 @@ def train(dimension: int, replicas: int, paths: int, key: jax.Array) -> Trained:
         start=jax.tree.map(lambda a: a[:replicas], diffusion.start),
     )  # fmt: skip
     signal, of_paths = (each.values["signal"][:, :, 0] for each in (simulated, diffusion))
-    expected = detection_auc(INPUTS, "he4", of_paths[:SCORED])
+    expected = fs.detection_auc(INPUTS, "he4", of_paths[:SCORED])
     return Trained(
-        held_out_auc(INPUTS, "he4", signal, held_out=HELD_OUT, key=jax.random.fold_in(key, 2)),
+        fs.held_out_auc(INPUTS, "he4", signal, held_out=HELD_OUT, key=jax.random.fold_in(key, 2)),
         expected.mean(axis=0),
         expected.std(axis=0) / np.sqrt(len(expected)),
         watched.known(simulated, SHARE).mean(axis=0),
@@ -135,7 +124,7 @@ def train(dimension: int, replicas: int, paths: int, key: jax.Array) -> Trained:
 
 def figure(sizes: list[int], trained: Trained, law: Array) -> Figure:
     """AUC above, recovery below, against n / N^3 and against n / (N^3 log^2 N)."""
-    drawn, grid = new_figure(2, 2, width=9.4, height=6.0)
+    drawn, grid = drawing.new_figure(2, 2, width=9.4, height=6.0)
     fine, replicas = np.geomspace(TIMES[0], TIMES[-1], 80), trained.auc.shape[1]
     errors = trained.auc.std(axis=1, ddof=1) / np.sqrt(replicas)
     known_errors = binomial_error(trained.known, replicas)
@@ -152,12 +141,12 @@ def figure(sizes: list[int], trained: Trained, law: Array) -> Figure:
         )
         for panels, (values, bars, theory, curve) in zip(grid, rows, strict=True):
             for axes, unit in zip(panels, (1.0, np.log(n) ** 2), strict=True):
-                draw_simulation(axes, TIMES / unit, values[i], bars[i], index=i)
-                draw_theory(axes, TIMES / unit, theory[i], index=i)
-                draw_theory(axes, fine / unit, curve, index=i, linestyle=":")
-        style = series_style(i)
+                drawing.draw_simulation(axes, TIMES / unit, values[i], bars[i], index=i)
+                drawing.draw_theory(axes, TIMES / unit, theory[i], index=i)
+                drawing.draw_theory(axes, fine / unit, curve, index=i, linestyle=":")
+        style = drawing.series_style(i)
         grid[0, 0].plot([], [], style.marker, color=style.colour, label=f"N = {n}")
-    with figure_style():
+    with drawing.figure_style():
         for upper, lower in grid.T:
             upper.axhline(0.5, color="#999999", linewidth=0.8)
             upper.set(xscale="log")
@@ -165,5 +154,5 @@ def figure(sizes: list[int], trained: Trained, law: Array) -> Figure:
         grid[0, 0].set(ylabel="AUC on held-out inputs")
         grid[1, 0].set(xlabel="n / N³", ylabel="share that knows the tie")
         grid[1, 1].set(xlabel="n / (N³ log² N)")
-    legend_below(drawn, title="lines: diffusion at this N, dotted: law of the search phase")
+    drawing.legend_below(drawn, title="lines: diffusion at this N, dotted: law of the search phase")
     return drawn

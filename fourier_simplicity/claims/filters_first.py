@@ -1,8 +1,8 @@
 """Part of `fourier/amplitudes-before-phases`: what the first layer learns, and when."""
 
+import learning_dynamics as ld
+from fourier_simplicity import networks
 from fourier_simplicity.claims.learning import AT_ONCE, ORDER, comes_first, order_of_steps
-from fourier_simplicity.networks import FilterLearning
-from learning_dynamics.evidence.comparison import compare, compare_each
 from learning_dynamics.report.claims import Evidence, Panel
 
 FACTOR = 2.0  # between the two steps, at least: more than between neighbouring observations
@@ -26,7 +26,9 @@ NOTES = (
 )
 
 
-def filters_first(real: FilterLearning | None, white: FilterLearning | None) -> Evidence:
+def filters_first(
+    real: networks.FilterLearning | None, white: networks.FilterLearning | None
+) -> Evidence:
     """The overlap with the principal subspace rises before the kurtosis departs.
 
     Args:
@@ -43,7 +45,7 @@ def filters_first(real: FilterLearning | None, white: FilterLearning | None) -> 
         for each in (real, white)
     )  # fmt: skip
     first = comes_first(real.steps[-1], "principal subspace first", FACTOR)
-    before, at_once = compare_each(
+    before, at_once = ld.compare_each(
         on_real, first, AT_ONCE, quantity=ORDER,
         name=[
             "principal subspace before non-Gaussian directions",
@@ -51,6 +53,6 @@ def filters_first(real: FilterLearning | None, white: FilterLearning | None) -> 
         ],
     )  # fmt: skip
     name = "filters on white patches, order of the subspace"
-    without = compare(on_white, first, name=name, quantity=ORDER)
+    without = ld.compare(on_white, first, name=name, quantity=ORDER)
     panel = Panel(real.plot(white, name="white patches"), CAPTION)
     return Evidence([before], [at_once, without], {"filters": panel}, NOTES)

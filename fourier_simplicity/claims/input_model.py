@@ -9,12 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fourier_simplicity.inputs import FourierInputs, draw
-from fourier_simplicity.modes import power_law_spectrum, to_sites, wave_vectors
-from fourier_simplicity.moments import autocovariance, mode_moment, site_moment
-from fourier_simplicity.ties import Template, harmonic, quartet, triad
-from learning_dynamics.evidence.comparison import Measurement, Prediction, compare, compare_each
-from learning_dynamics.evidence.drawing import figure_style, new_figure
+import fourier_simplicity as fs
+import learning_dynamics as ld
+from learning_dynamics.evidence import drawing
 from learning_dynamics.evidence.figures import image_grid
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 
@@ -22,15 +19,15 @@ Array = NDArray[np.float64]
 SOURCE = "Ricci, Merger and Goldt, arXiv 2605.16913 (abstract); model and moments derived here"
 RING, LAGS = 64, np.array([0, 1, 2, 4, 8, 16])
 SMALL = 12  # sites of the ring on which every site is looked at
-SPECTRUM, FLAT = (power_law_spectrum(RING, gamma) for gamma in (1.0, 0.0))
+SPECTRUM, FLAT = (fs.power_law_spectrum(RING, gamma) for gamma in (1.0, 0.0))
 MODELS = {  # with the wave vectors whose product the tie makes visible
-    "triad, Rayleigh": (FourierInputs(RING, triad(1, 2), SPECTRUM), (1, 2, -3)),
-    "quartet, Rayleigh": (FourierInputs(RING, quartet(1, 4, 2), SPECTRUM), (1, 4, -2, -3)),
+    "triad, Rayleigh": (fs.FourierInputs(RING, fs.triad(1, 2), SPECTRUM), (1, 2, -3)),
+    "quartet, Rayleigh": (fs.FourierInputs(RING, fs.quartet(1, 4, 2), SPECTRUM), (1, 4, -2, -3)),
     "harmonic, deterministic": (
-        FourierInputs(RING, harmonic(1), SPECTRUM, amplitudes="deterministic"), (1, 1, 1, -3),
+        fs.FourierInputs(RING, fs.harmonic(1), SPECTRUM, amplitudes="deterministic"), (1, 1, 1, -3),
     ),
     "template, deterministic": (
-        FourierInputs(RING, Template(16), SPECTRUM, amplitudes="deterministic"), (1, 2, -3),
+        fs.FourierInputs(RING, fs.Template(16), SPECTRUM, amplitudes="deterministic"), (1, 2, -3),
     ),
 }  # fmt: skip
 CLASSES = ("structured", "noise")
@@ -76,9 +73,9 @@ NOTES = (
 )
 
 
-def _draw(run: Run, inputs: FourierInputs, samples: int, index: int, structured: bool) -> Array:
+def _draw(run: Run, inputs: fs.FourierInputs, samples: int, index: int, structured: bool) -> Array:
     key = jax.random.fold_in(run.key, 2 * index + structured)
-    return np.asarray(draw(inputs, samples, key=key, structured=structured), np.float64)
+    return np.asarray(fs.draw(inputs, samples, key=key, structured=structured), np.float64)
 
 
 def _covariance(run: Run, samples: int) -> Evidence:
@@ -88,12 +85,12 @@ def _covariance(run: Run, samples: int) -> Evidence:
         x = _draw(run, MODELS[name][0], samples, i, kind == "structured")
         draws.append(np.stack([(x * np.roll(x, -s, axis=1)).mean(axis=1) for s in LAGS], axis=1))
     names = [f"{name.split(',')[0]}, {kind}" for name, kind in cases]
-    values = np.stack([autocovariance(MODELS[name][0])[LAGS] for name, _ in cases])
-    flat = np.broadcast_to(autocovariance(FourierInputs(RING))[LAGS], values.shape)
-    covariance, of_flat = compare_each(
-        Measurement.from_replicas(np.stack(draws, axis=1), {"input": names, "lag": LAGS}),
-        Prediction(values, 2e-6),  # float32 draws of moments without scatter
-        Prediction(flat, 2e-6, label="flat spectrum"),
+    values = np.stack([fs.autocovariance(MODELS[name][0])[LAGS] for name, _ in cases])
+    flat = np.broadcast_to(fs.autocovariance(fs.FourierInputs(RING))[LAGS], values.shape)
+    covariance, of_flat = ld.compare_each(
+        ld.Measurement.from_replicas(np.stack(draws, axis=1), {"input": names, "lag": LAGS}),
+        ld.Prediction(values, 2e-6),  # float32 draws of moments without scatter
+        ld.Prediction(flat, 2e-6, label="flat spectrum"),
         name=["covariance", "covariance of a flat spectrum"],
         quantity="covariance C(lag)",
     )
@@ -104,9 +101,9 @@ def _covariance(run: Run, samples: int) -> Evidence:
     return Evidence([covariance], [of_flat], {"covariance": panel})
 
 
-def _product(x: Array, wave_vectors: tuple[int, ...]) -> Array:
+def _product(x: Array, modes: tuple[int, ...]) -> Array:
     z = np.fft.fft(x, axis=1) / np.sqrt(x.shape[1])
-    return np.prod([z[:, k] for k in wave_vectors], axis=0).real
+    return np.prod([z[:, k] for k in modes], axis=0).real
 
 
 def _moments(run: Run, samples: int) -> Evidence:
@@ -117,12 +114,12 @@ def _moments(run: Run, samples: int) -> Evidence:
         scale = float(np.prod(np.sqrt([SPECTRUM[abs(k) - 1] for k in tied])))
         for j, structured in enumerate((True, False)):
             draws.append(_product(_draw(run, inputs, samples, 20 + i, structured), tied) / scale)
-            values[i, j] = mode_moment(inputs, tied, structured=structured).real / scale
+            values[i, j] = fs.mode_moment(inputs, tied, structured=structured).real / scale
     products = np.stack(draws, axis=1).reshape(samples, *values.shape)
-    on_ties, gaussian = compare_each(
-        Measurement.from_replicas(products, {"input": list(MODELS), "kind": CLASSES}),
-        Prediction(values, 1e-5),
-        Prediction(0 * values, 1e-5, label="Gaussian"),
+    on_ties, gaussian = ld.compare_each(
+        ld.Measurement.from_replicas(products, {"input": list(MODELS), "kind": CLASSES}),
+        ld.Prediction(values, 1e-5),
+        ld.Prediction(0 * values, 1e-5, label="Gaussian"),
         name=["moments on ties", "a Gaussian theory without higher moments"],
         quantity="polyspectrum on the tie / amplitudes",
     )
@@ -132,13 +129,13 @@ def _moments(run: Run, samples: int) -> Evidence:
 def _jitter(run: Run, samples: int) -> Evidence:
     draws, values = [], np.zeros(JITTER.size)
     for i, width in enumerate(run.track(JITTER.tolist(), "jitter")):
-        inputs = FourierInputs(RING, triad(1, 2, jitter=width), FLAT)
+        inputs = fs.FourierInputs(RING, fs.triad(1, 2, jitter=width), FLAT)
         draws.append(_product(_draw(run, inputs, samples, 40 + i, True), (1, 2, -3)))
-        values[i] = mode_moment(inputs, (1, 2, -3)).real
-    jitter, unbroken = compare_each(
-        Measurement.from_replicas(np.stack(draws, axis=1), {"jitter": JITTER}),
-        Prediction(values, 1e-9),
-        Prediction(np.full(values.shape, values[0]), label="no jitter"),
+        values[i] = fs.mode_moment(inputs, (1, 2, -3)).real
+    jitter, unbroken = ld.compare_each(
+        ld.Measurement.from_replicas(np.stack(draws, axis=1), {"jitter": JITTER}),
+        ld.Prediction(values, 1e-9),
+        ld.Prediction(np.full(values.shape, values[0]), label="no jitter"),
         name=["jitter", "a tie broken by jitter, as if whole"],
         quantity="bispectrum of a triad",
     )
@@ -159,20 +156,20 @@ def _correlator(x: Array, lags: tuple[int, ...]) -> Array:
 
 def _every_site(run: Run, samples: int) -> Evidence:
     """Correlations in space, and those of three modes whose relation breaks the invariance."""
-    even = FourierInputs(SMALL, quartet(1, 4, 2), amplitudes="deterministic")
+    even = fs.FourierInputs(SMALL, fs.quartet(1, 4, 2), amplitudes="deterministic")
     cases = {
-        "triad x(t)²x(t+1)": (FourierInputs(SMALL, triad(1, 2)), (0, 1)),
-        "template x(t)x(t+1)x(t+2)": (FourierInputs(SMALL, Template(4)), (1, 2)),
+        "triad x(t)²x(t+1)": (fs.FourierInputs(SMALL, fs.triad(1, 2)), (0, 1)),
+        "template x(t)x(t+1)x(t+2)": (fs.FourierInputs(SMALL, fs.Template(4)), (1, 2)),
         "quartet x(t)²x(t+1)²": (even, (0, 1, 1)),
     }
     draws, values = [], []
     for i, (inputs, lags) in enumerate(run.track(list(cases.values()), "every site")):
         draws.append(_correlator(_draw(run, inputs, samples, 60 + i, True), lags))
-        values.append(np.full(SMALL, site_moment(inputs, lags)))
-    axes = {"correlation": list(cases), "site": np.arange(SMALL)}
-    sites = compare(
-        Measurement.from_replicas(np.stack(draws, axis=1), axes),
-        Prediction(values, 1e-9),
+        values.append(np.full(SMALL, fs.site_moment(inputs, lags)))
+    axes = {"correlation": np.array(list(cases)), "site": np.arange(SMALL)}
+    sites = ld.compare(
+        ld.Measurement.from_replicas(np.stack(draws, axis=1), axes),
+        ld.Prediction(values, 1e-9),
         name="correlations at every site",
         quantity="correlation",
     )
@@ -180,11 +177,11 @@ def _every_site(run: Run, samples: int) -> Evidence:
     phi = np.array(jax.random.uniform(key, (samples, SMALL // 2 - 1), np.float32, maxval=2 * np.pi))
     phi[:, 3] = phi[:, 0] + phi[:, 1]
     pairs = np.stack([np.cos(phi), np.sin(phi)], axis=-1).reshape(samples, -1)
-    x = np.asarray(to_sites((SMALL,), jnp.asarray(pairs, jnp.float32)), np.float64)
+    x = np.asarray(fs.to_sites((SMALL,), jnp.asarray(pairs, jnp.float32)), np.float64)
     third = _correlator(x, (0, 0))
-    broken = compare(
-        Measurement.from_replicas(third, {"site": np.arange(SMALL)}),
-        Prediction(np.full(SMALL, third.mean()), label="equal at all sites"),
+    broken = ld.compare(
+        ld.Measurement.from_replicas(third, {"site": np.arange(SMALL)}),
+        ld.Prediction(np.full(SMALL, third.mean()), label="equal at all sites"),
         name="a relation that breaks invariance",
         quantity="correlation",
     )
@@ -200,10 +197,10 @@ def _ring_examples(run: Run, samples: int) -> Figure:
     """The first of as many samples as elsewhere, whose program is at hand."""
     inputs, _ = MODELS["template, deterministic"]
     key = jax.random.fold_in(run.key, 200)
-    figure, grid = new_figure(3, 2, width=8.0, height=4.6, sharex=True, sharey=True)
-    with figure_style():
+    figure, grid = drawing.new_figure(3, 2, width=8.0, height=4.6, sharex=True, sharey=True)
+    with drawing.figure_style():
         for column, kind, colour in zip(grid.T, CLASSES, ("#C0392B", "#777777"), strict=True):
-            x = draw(inputs, samples, key=key, structured=kind == "structured")
+            x = fs.draw(inputs, samples, key=key, structured=kind == "structured")
             for axes, row in zip(column, np.asarray(x), strict=False):
                 axes.plot(row, color=colour, linewidth=1.2)
             column[0].set(title=kind, xlim=(0, RING - 1))
@@ -213,12 +210,12 @@ def _ring_examples(run: Run, samples: int) -> Figure:
 
 
 def _torus_examples(run: Run) -> Figure:
-    on_axis = (wave_vectors((32, 32)) == 0).any(axis=1)
-    spectrum = power_law_spectrum((32, 32), 0.5) * np.where(on_axis, 1.0, 0.02)
-    inputs = FourierInputs(
-        (32, 32), (Template(15, (1, 0)), Template(15, (0, 1))), spectrum / spectrum.mean(),
+    on_axis = (fs.wave_vectors((32, 32)) == 0).any(axis=1)
+    spectrum = fs.power_law_spectrum((32, 32), 0.5) * np.where(on_axis, 1.0, 0.02)
+    inputs = fs.FourierInputs(
+        (32, 32), (fs.Template(15, (1, 0)), fs.Template(15, (0, 1))), spectrum / spectrum.mean(),
         amplitudes="deterministic",
     )  # fmt: skip
     key = jax.random.fold_in(run.key, 201)
-    images = [draw(inputs, 4, key=key, structured=kind == "structured") for kind in CLASSES]
+    images = [fs.draw(inputs, 4, key=key, structured=kind == "structured") for kind in CLASSES]
     return image_grid(images, CLASSES, scale="image")

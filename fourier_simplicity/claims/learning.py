@@ -1,41 +1,46 @@
-"""What the claims on networks share: training without a warning, and the order of two steps."""
+"""What the claims on networks share: their training, the order of two steps, and chance."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
+import jax
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+import optax
+from numpy.typing import ArrayLike
 
-from fourier_simplicity.networks import CueLearning
+import learning_dynamics as ld
+from fourier_simplicity import networks
 from fourier_simplicity.rungs import ClassMeansDiffer
-from learning_dynamics.evidence.comparison import Measurement, Prediction
+from learning_dynamics.report.claims import Run
 
 LEVEL = 0.03  # accuracy above chance that counts as using a cue
 ORDER = "log10 of the ratio of steps"
-AT_ONCE = Prediction([0.0], label="at the same step")
+AT_ONCE = ld.Prediction([0.0], label="at the same step")
+NETWORK = partial(networks.TwoLayer, hidden=256)
+FAST, SLOW = optax.adam(3e-3), optax.adam(1e-3)  # quick, full; one object each
 T = TypeVar("T")
 
 
 def without_mean_warning(train: Callable[..., T], *arguments: Any, **options: Any) -> T:
-    """Train without the warning of class means, which the claims measure themselves.
-
-    Args:
-        train: `learn_cues` or a function that calls it.
-        *arguments: of that function.
-        **options: likewise.
-    """
+    """Train without the warning of class means, which the claims measure themselves."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ClassMeansDiffer)
         return train(*arguments, **options)
 
 
-def step_of_use(learning: CueLearning, cue: str) -> NDArray[np.float64]:
-    """Step from which on the accuracy on a test set stays `LEVEL` above chance, shape (seeds,)."""
-    return learning.recovery(cue, learning.chance + LEVEL)
+def learn(
+    run: Run, sets: Sequence[networks.CueSets], steps: ArrayLike, key: jax.Array, **options: Any
+) -> networks.CueLearning:
+    """Two-layer networks along training, one for each set; further options of `learn_cues`."""
+    return without_mean_warning(
+        networks.learn_cues, sets, NETWORK, seeds=len(sets), steps=steps, batch=128,
+        optimiser=FAST if run.quick else SLOW, key=key, tracker=run.tracker, **options,
+    )  # fmt: skip
 
 
-def order_of_steps(first: ArrayLike, second: ArrayLike, end: float, name: str) -> Measurement:
+def order_of_steps(first: ArrayLike, second: ArrayLike, end: float, name: str) -> ld.Measurement:
     """log10 of (second step / first step), both at most the end of training.
 
     Args:
@@ -46,21 +51,29 @@ def order_of_steps(first: ArrayLike, second: ArrayLike, end: float, name: str) -
     """
     early, late = (np.clip(step, 1, end) for step in (first, second))
     ratio = np.log10(late / early)[:, None]
-    return Measurement.from_replicas(ratio, {"order": [name]}, label="network")
+    return ld.Measurement.from_replicas(ratio, {"order": [name]}, label="network")
 
 
-def comes_first(end: float, label: str, factor: float = 1.0) -> Prediction:
-    """Any order in which the second step comes later, by a factor at least.
-
-    Args:
-        end: last step of training.
-        label: of the theory.
-        factor: least ratio of the steps.
-    """
-    return Prediction.between([np.log10(factor)], [np.log10(float(end))], label=label)
+def order_of_cues(
+    learning: networks.CueLearning, first: str, second: str, name: str
+) -> ld.Measurement:
+    """The same of the steps from which on accuracies stay `LEVEL` above chance."""
+    early, late = (learning.recovery(cue, learning.chance + LEVEL) for cue in (first, second))
+    return order_of_steps(early, late, learning.steps[-1], name)
 
 
-def accuracy(learning: CueLearning, cue: str) -> Measurement:
-    """Accuracy on one test set along training."""
-    draws = learning.accuracy[cue]
-    return Measurement.from_replicas(draws, {"step": learning.steps}, label="network")
+def comes_first(end: float, label: str, factor: float = 1.0) -> ld.Prediction:
+    """Any order in which the second step comes later, by a factor at least."""
+    return ld.Prediction.between([np.log10(factor)], [np.log10(float(end))], label=label)
+
+
+def at_chance(
+    learning: networks.CueLearning, cue: str, name: str, within: float = 0.0
+) -> ld.Comparison:
+    """Accuracy on one test set beside that of guessing, at every step."""
+    draws, chance = learning.accuracy[cue], np.full(learning.steps.size, learning.chance)
+    theory = ld.Prediction(chance, label="chance")
+    if within:
+        theory = ld.Prediction.between(chance - within, chance + within, label="chance")
+    measured = ld.Measurement.from_replicas(draws, {"step": learning.steps}, label="network")
+    return ld.compare(measured, theory, name=name, quantity="accuracy")

@@ -5,21 +5,12 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+import fourier_simplicity as fs
 import learning_dynamics as ld
-from fourier_simplicity.inputs import FourierInputs
-from fourier_simplicity.recovery import TieOverlap
-from fourier_simplicity.simulation import even_start, phase_problem
-from fourier_simplicity.ties import triad
-from learning_dynamics.evidence.drawing import (
-    draw_simulation,
-    draw_theory,
-    figure_style,
-    legend_below,
-    new_figure,
-)
+from learning_dynamics.evidence import drawing
 from learning_dynamics.report.claims import Evidence, Panel, Run
 
-INPUTS, RATE, OVERLAP = FourierInputs(64, triad(1, 2)), 0.03, 0.6
+INPUTS, RATE, OVERLAP = fs.FourierInputs(64, fs.triad(1, 2)), 0.03, 0.6
 TIMES = np.linspace(40.0, 280.0, 7)
 LABELS: dict[Literal["ambient", "overlaps"], str] = {
     "ambient": "all weights",
@@ -40,11 +31,11 @@ def three_levels(run: Run) -> Evidence:
         run: size, key and progress bar.
     """
     size, many, points = (96, 256, 2**12) if run.quick else (256, 2048, 2**14)
-    watched, problem = TieOverlap(INPUTS), phase_problem(INPUTS, "he3", learning_rate=RATE)
+    watched, problem = fs.TieOverlap(INPUTS), fs.phase_problem(INPUTS, "he3", learning_rate=RATE)
     common: dict[str, Any] = {
         "dimension": size,
         "times": TIMES,
-        "start": even_start(INPUTS, OVERLAP, size),
+        "start": fs.even_start(INPUTS, OVERLAP, size),
         "observe": {"tie": watched},
     }
     weights, chain = (
@@ -58,7 +49,7 @@ def three_levels(run: Run) -> Evidence:
     allowed = (1.5 * np.abs(shift.shift["tie"]) + shift.shift_error["tie"])[:, None] / size
     limit, slower = (
         ld.integrate(
-            phase_problem(INPUTS, "he3", learning_rate=rate), points=points, tolerance=1e-5,
+            fs.phase_problem(INPUTS, "he3", learning_rate=rate), points=points, tolerance=1e-5,
             **common,
         ).prediction(["tie"]).with_bias(allowed, "1/N, from the fluctuations")
         for rate, points in ((RATE, 2**18), (RATE / 4, 2**15))
@@ -73,7 +64,7 @@ def three_levels(run: Run) -> Evidence:
             (chain, slower, "limit at a quarter of the learning rate"),
         )
     )  # fmt: skip
-    figure, grid = new_figure(1, 1, width=6.4, height=4.4)
+    figure, grid = drawing.new_figure(1, 1, width=6.4, height=4.4)
     axes = grid[0, 0]
     for i, (comparison, label) in enumerate(
         zip((of_weights, of_chain), LABELS.values(), strict=True)
@@ -81,13 +72,13 @@ def three_levels(run: Run) -> Evidence:
         measured = comparison.measured
         shifted = TIMES + 2.0 * (2 * i - 1)  # side by side
         values, errors = measured.values[:, 0], measured.standard_error[:, 0]
-        draw_simulation(axes, shifted, values, errors, index=i, label=label)
-    draw_theory(
+        drawing.draw_simulation(axes, shifted, values, errors, index=i, label=label)
+    drawing.draw_theory(
         axes, TIMES, limit.values[:, 0], bias=allowed[:, 0], index=2,
         label="limit, allowed 1/N",
     )  # fmt: skip
-    with figure_style():
+    with drawing.figure_style():
         axes.axhline(watched.largest, color="#999999", linewidth=0.8)
         axes.set(xlabel="time n / N", ylabel="tie overlap Re v₁ v₂ conj(v₃)")
-    legend_below(figure)
+    drawing.legend_below(figure)
     return Evidence([of_weights, of_chain], [control], {"levels": Panel(figure, CAPTION)})

@@ -10,29 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+import fourier_simplicity as fs
 import learning_dynamics as ld
-from fourier_simplicity.diffusion import neuron_diffusion
-from fourier_simplicity.inputs import FourierInputs
-from fourier_simplicity.modes import power_law_spectrum
-from fourier_simplicity.recovery import TieOverlap, samples_to_share
-from fourier_simplicity.simulation import phase_problem
-from fourier_simplicity.theory import effective_dimension
-from fourier_simplicity.ties import quartet
-from learning_dynamics.evidence.comparison import (
-    Comparison,
-    Comparisons,
-    Measurement,
-    Prediction,
-    compare,
-    compare_each,
-)
-from learning_dynamics.evidence.drawing import (
-    draw_simulation,
-    figure_style,
-    legend_below,
-    new_figure,
-    series_style,
-)
+from learning_dynamics.evidence import drawing
 from learning_dynamics.evidence.statistics import binomial_error, log_slope
 
 if TYPE_CHECKING:
@@ -72,25 +52,25 @@ class Case:
         return f"γ={self.gamma:g} {place} N={self.dimension}"
 
     @property
-    def inputs(self) -> FourierInputs:
+    def inputs(self) -> fs.FourierInputs:
         """The input model, on a ring of N + 2 sites."""
         n, jitter = self.dimension, np.pi * self.broken
         if self.gamma == 0:  # any N will do
-            return FourierInputs(12, quartet(1, 4, 2, jitter=jitter))
+            return fs.FourierInputs(12, fs.quartet(1, 4, 2, jitter=jitter))
         modes = (1, 4, 2) if self.low else (n // 2 - 3, n // 2, n // 2 - 2)
-        spectrum = power_law_spectrum(n + 2, self.gamma)
-        return FourierInputs(n + 2, quartet(*modes, jitter=jitter), spectrum)
+        spectrum = fs.power_law_spectrum(n + 2, self.gamma)
+        return fs.FourierInputs(n + 2, fs.quartet(*modes, jitter=jitter), spectrum)
 
     @property
     def effective(self) -> float:
         """N_eff of the whole tie."""
         whole = replace(self, broken=False)
-        return float(self.dimension) if self.gamma == 0 else effective_dimension(whole.inputs)
+        return float(self.dimension) if self.gamma == 0 else fs.effective_dimension(whole.inputs)
 
     def problem(self) -> ld.Problem:
         """He4 on the normalised preactivation, step 0.3 min(1, N / N_eff) / N_eff."""
         rate = 0.3 * min(1.0, self.dimension / self.effective) / self.effective
-        return phase_problem(
+        return fs.phase_problem(
             self.inputs, "he4", learning_rate=rate, normalised=True, may_be_blind=self.broken
         )
 
@@ -112,11 +92,11 @@ def _blocks(overlaps: ld.Overlaps) -> jax.Array:
 def recovery(case: Case, paths: int, key: jax.Array) -> dict[str, Array | float]:
     """Cell of a sweep: n* of runs and of paths from the same starts, and what is known along n."""
     problem, n = case.problem(), case.dimension
-    watched = TieOverlap(replace(case, broken=False).inputs)
+    watched = fs.TieOverlap(replace(case, broken=False).inputs)
     number = round(10 * case.gamma) + 100 * n + 10**6 * case.low + 2 * 10**6 * case.broken
     key = jax.random.fold_in(key, number)
     samples = case.observations()
-    diffusion = neuron_diffusion(
+    diffusion = fs.neuron_diffusion(
         problem, dimension=n, times=samples / n, paths=max(case.replicas, paths),
         key=jax.random.fold_in(key, 1), step=STEP,
     )  # fmt: skip
@@ -128,8 +108,8 @@ def recovery(case: Case, paths: int, key: jax.Array) -> dict[str, Array | float]
     )  # fmt: skip
     known, expected = (watched.known(each, SHARE) for each in (simulated, diffusion))
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    measured = samples_to_share(samples, known, LEVEL, rng=rng)
-    predicted = samples_to_share(samples, expected, LEVEL, rng=rng)
+    measured = fs.samples_to_share(samples, known, LEVEL, rng=rng)
+    predicted = fs.samples_to_share(samples, expected, LEVEL, rng=rng)
     return {
         "gamma": case.gamma,
         "N": float(n),
@@ -151,12 +131,12 @@ def isotropic(dimension: int, key: jax.Array) -> dict[str, float]:
     """Cell of a sweep: n* of isotropic inputs by the diffusion."""
     case = Case(0.0, dimension)
     samples = dimension**3 * np.geomspace(0.2, HORIZON, POINTS)
-    diffusion = neuron_diffusion(
+    diffusion = fs.neuron_diffusion(
         case.problem(), dimension=dimension, times=samples / dimension, paths=256, key=key,
         step=STEP,
     )  # fmt: skip
-    known = TieOverlap(case.inputs).known(diffusion, SHARE)
-    found = samples_to_share(samples, known, LEVEL, rng=np.random.default_rng(0))
+    known = fs.TieOverlap(case.inputs).known(diffusion, SHARE)
+    found = fs.samples_to_share(samples, known, LEVEL, rng=np.random.default_rng(0))
     return {"samples": found.value}
 
 
@@ -167,44 +147,44 @@ def isotropic_sizes(table: xr.Dataset, points: int) -> list[int]:
     return [int(n) for n in np.unique(np.rint(sizes))]
 
 
-def _of_cases(table: xr.Dataset, values: xr.DataArray, errors: xr.DataArray) -> Measurement:
+def _of_cases(table: xr.Dataset, values: xr.DataArray, errors: xr.DataArray) -> ld.Measurement:
     """One number for each case."""
-    return Measurement(
+    return ld.Measurement(
         values, errors, int(table.replicas.min()), {"case": table.case}, table.lost.astype(int)
     )
 
 
-def prefactors(table: xr.Dataset) -> tuple[Comparison, Comparison]:
+def prefactors(table: xr.Dataset) -> tuple[ld.Comparison, ld.Comparison]:
     """Prefactors case by case, and the factor between runs and diffusion that all cases share."""
     scale, finite, count = table.N_eff**3, FINITE / table.N_eff, len(table.case)
     values, law = table.measured / scale, table.predicted / scale * (1 - finite)
     errors = np.hypot(table.predicted_error, STEP_ERROR)
     common = float(np.exp(np.log(values / law).mean()))
-    factor = Measurement(
+    factor = ld.Measurement(
         [common], [common * np.linalg.norm(table.measured_error) / count],
         int(table.replicas.min()), {"spectra": ["all"]}, int(table.lost.sum()),
     )  # fmt: skip
-    one = Prediction(
+    one = ld.Prediction(
         [1.0], np.hypot(np.linalg.norm(table.predicted_error) / count, STEP_ERROR),
         finite.mean(), "mean of 1.25/N_eff", "diffusion, less 1.25/N_eff",
     )  # fmt: skip
-    each = Prediction(
+    each = ld.Prediction(
         law, errors * law, law * finite, "1.25/N_eff of the value", "diffusion, less 1.25/N_eff"
     )
     return (
-        compare(
+        ld.compare(
             _of_cases(table, values, table.measured_error * values), each,
             name="prefactors", quantity="n* / N_eff³",
         ),
-        compare(factor, one, name="common factor of all spectra", quantity="n* / predicted"),
+        ld.compare(factor, one, name="common factor of all spectra", quantity="n* / predicted"),
     )  # fmt: skip
 
 
-def collapse(table: xr.Dataset, flat: xr.Dataset) -> list[Comparison]:
+def collapse(table: xr.Dataset, flat: xr.Dataset) -> list[ld.Comparison]:
     """n* over that of isotropic inputs at N_eff (and, as a control, at N), in powers of two."""
     table = table.isel(case=table.gamma > 0)
     zero = np.zeros(len(table.case))
-    same = Prediction(zero, zero, zero + 1, "a factor of two", "isotropic inputs")
+    same = ld.Prediction(zero, zero, zero + 1, "a factor of two", "isotropic inputs")
     comparisons = []
     for name, sizes in (("N_eff", table.N_eff), ("N", table.N)):
         isotropic_logs = np.interp(np.log(sizes), np.log(flat.dimension), np.log(flat.samples))
@@ -213,7 +193,7 @@ def collapse(table: xr.Dataset, flat: xr.Dataset) -> list[Comparison]:
             np.hypot(table.measured_error, STEP_ERROR) / np.log(2),
         )  # fmt: skip
         comparisons.append(
-            compare(
+            ld.compare(
                 measured, same, name=f"collapse onto {name}",
                 quantity="log2 of n* over isotropic n*",
             )
@@ -221,7 +201,7 @@ def collapse(table: xr.Dataset, flat: xr.Dataset) -> list[Comparison]:
     return comparisons
 
 
-def exponents(table: xr.Dataset) -> Comparisons:
+def exponents(table: xr.Dataset) -> ld.Comparisons:
     """Exponent of n* in N for each spectrum, tied modes at the low end."""
     rows, gammas = [], np.unique(table.gamma)
     for gamma in gammas:
@@ -232,26 +212,26 @@ def exponents(table: xr.Dataset) -> Comparisons:
         predicted = log_slope(spectrum.N, law, spectrum.predicted_error)
         rows.append([*measured, *predicted, abs(log_slope(spectrum.N, finite).value)])
     values, errors, law, numerical, bias = np.array(rows).T
-    return compare_each(
-        Measurement(values, errors, int(table.replicas.min()), {"gamma": gammas}),
-        Prediction(law, numerical, bias, "of prefactors", "diffusion"),
-        Prediction(np.full(law.size, 3.0), numerical, bias, "of prefactors", "N³"),
+    return ld.compare_each(
+        ld.Measurement(values, errors, int(table.replicas.min()), {"gamma": gammas}),
+        ld.Prediction(law, numerical, bias, "of prefactors", "diffusion"),
+        ld.Prediction(np.full(law.size, 3.0), numerical, bias, "of prefactors", "N³"),
         name=["exponents", "N³ whatever the spectrum"],
         quantity="exponent of n* in N",
     )
 
 
-def broken_tie(broken: xr.Dataset, table: xr.Dataset, paths: int) -> Comparisons:
+def broken_tie(broken: xr.Dataset, table: xr.Dataset, paths: int) -> ld.Comparisons:
     """The tie broken by jitter: diffusion alone, and nothing like the law of the whole tie."""
     at, whole = slice(9, None, 5), table.sel(case=WHOLE.label)
     share, count = broken.known[at], BROKEN.replicas
     laws = (
-        Prediction(law[at], binomial_error(law[at], max(count, paths)), label=label)
+        ld.Prediction(law[at], binomial_error(law[at], max(count, paths)), label=label)
         for law, label in ((broken.expected, "diffusion without drift"), (whole.expected, "whole"))
     )
     error, axes = binomial_error(share, count), {"samples": broken.samples[at]}
-    return compare_each(
-        Measurement(share, error, count, axes, int(broken.lost)),
+    return ld.compare_each(
+        ld.Measurement(share, error, count, axes, int(broken.lost)),
         *laws,
         name=["broken tie", "broken tie against the whole one"],
         quantity="share that seems to know the tie",
@@ -260,8 +240,8 @@ def broken_tie(broken: xr.Dataset, table: xr.Dataset, paths: int) -> Comparisons
 
 def figure(table: xr.Dataset, flat: xr.Dataset) -> Figure:
     """n* against N and against N_eff, markers for runs and lines for the diffusion."""
-    drawn, ((left, right),) = new_figure(1, 2, width=9.0, height=4.8, sharey=True)
-    with figure_style():
+    drawn, ((left, right),) = drawing.new_figure(1, 2, width=9.0, height=4.8, sharey=True)
+    with drawing.figure_style():
         right.plot(
             flat.dimension, flat.samples, color="#AAAAAA", linewidth=2.5,
             label="isotropic, N = N_eff",
@@ -269,11 +249,11 @@ def figure(table: xr.Dataset, flat: xr.Dataset) -> Figure:
         for low, place in ((True, "low"), (False, "high")):
             for i, gamma in enumerate(np.unique(table.gamma)):
                 shown = table.isel(case=(table.gamma == gamma) & (table.low == low))
-                error, colour = shown.measured_error, series_style(i).colour
+                error, colour = shown.measured_error, drawing.series_style(i).colour
                 bars = shown.measured.values * np.stack([1 - np.exp(-error), np.exp(error) - 1])
                 label = f"γ = {gamma:g}, {place} modes" if len(shown.case) else None
                 for axes, sizes in ((left, shown.N), (right, shown.N_eff)):
-                    draw_simulation(
+                    drawing.draw_simulation(
                         axes, sizes, shown.measured, bars, index=i, filled=low,
                         label=label if axes is left else None,
                     )  # fmt: skip
@@ -285,5 +265,5 @@ def figure(table: xr.Dataset, flat: xr.Dataset) -> Figure:
         right.set_xticks([10, 20, 40, 80], ["10", "20", "40", "80"])
         left.minorticks_off()
         right.minorticks_off()
-    legend_below(drawn, columns=3)
+    drawing.legend_below(drawn, columns=3)
     return drawn

@@ -35,7 +35,7 @@ def test_updates_that_grow_as_a_square_have_the_exponent_two():
 
 def test_what_is_never_learned_counts_as_the_end_of_training():
     spectra = SharedSpectra((0.0,), [learned_at(10**6)], EFFECTIVE[:1], level=0.2)
-    np.testing.assert_array_equal(spectra.updates(), [[10_000, 10_000]])
+    np.testing.assert_allclose(spectra.updates(), [[10_000, 10_000]])
 
 
 def test_leading_dimension_of_a_known_spectrum():

@@ -81,14 +81,14 @@ TINY = Plan(
 def cues(images: ImageSet, plan: Plan) -> Figure:
     """Accuracy of networks on each cue."""
     sets = cue_sets(images, fraction=5 / 6, test_limit=plan.tested, key=KEY)
-    found = learn_cues(
+    learning = learn_cues(
         sets, plan.classifier, seeds=plan.seeds, batch=128, augment=flip_and_shift,
         steps=log_steps(plan.updates, points=14, first=8), key=jax.random.fold_in(KEY, 1),
     )  # fmt: skip
-    print("offered", found.offered, "used", found.used)
-    for name, accuracy in found.accuracy.items():
-        print(name, accuracy[:, -1], "accuracy 0.2 after", found.recovery(name, 0.2))
-    return found.plot()
+    print("offered", learning.offered, "used", learning.used)
+    for name, accuracy in learning.accuracy.items():
+        print(name, accuracy[:, -1], "accuracy 0.2 after", learning.recovery(name, 0.2))
+    return learning.plot()
 
 
 def losses(images: ImageSet, plan: Plan) -> Figure:
@@ -99,25 +99,28 @@ def losses(images: ImageSet, plan: Plan) -> Figure:
     train, test = gray[plan.tested :], gray[: plan.tested]
     gaussian = clones(test, key=jax.random.fold_in(KEY, 2))
     tests = {"images": test, "mean clone": gaussian.mean, "covariance clone": gaussian.covariance}
-    found = learn_denoiser(
+    learning = learn_denoiser(
         lambda rngs: plan.denoiser(rngs=rngs), train, tests, SCHEDULE, seeds=2, batch=64,
         steps=log_steps(plan.denoised, points=13, first=8), key=jax.random.fold_in(KEY, 3),
     )  # fmt: skip
     best = float(best_affine_loss(gaussian.spectrum, SCHEDULE).mean())
     figure, grid = new_figure(1, 1, width=7.0, height=4.6)
     axes = grid[0, 0]
-    for i, (name, loss) in enumerate(found.loss.items()):
-        seen = Measurement.from_replicas(loss, {"step": found.steps})
-        draw_simulation(axes, found.steps, seen.values, seen.standard_error, index=i, label=name)
-        draw_theory(axes, found.steps, seen.values, index=i)
+    for i, (name, loss) in enumerate(learning.loss.items()):
+        mean = Measurement.from_replicas(loss, {"step": learning.steps})
+        draw_simulation(axes, learning.steps, mean.values, mean.standard_error, index=i, label=name)
+        draw_theory(axes, learning.steps, mean.values, index=i)
         print(
             name,
-            [f"{step}: {value:.4f}" for step, value in zip(found.steps, seen.values, strict=True)],
+            [
+                f"{step}: {value:.4f}"
+                for step, value in zip(learning.steps, mean.values, strict=True)
+            ],
         )
     axes.axhline(best, color=GREY, linewidth=1.2, linestyle="--", label="best affine denoiser")
-    axes.set_xscale("symlog", linthresh=float(found.steps[1]))
+    axes.set_xscale("symlog", linthresh=float(learning.steps[1]))
     axes.set(yscale="log", xlabel="updates", ylabel="loss per pixel")
-    axes.set_xlim(0, 1.3 * found.steps[-1])
+    axes.set_xlim(0, 1.3 * learning.steps[-1])
     legend_below(figure)
     print("best affine denoiser", best)
     return figure

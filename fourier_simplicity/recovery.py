@@ -237,8 +237,8 @@ class TieOverlap:
         self.variances: tuple[tuple[float, ...], tuple[float, ...]] | None = None
         if inputs.spectrum is not None:
             blocks = [np.asarray(g.variances) for g in inputs.blocks(inputs.dimension)]
-            found = (signal, np.concatenate([np.zeros(0), *blocks]))
-            self.variances = tuple(tuple(v.tolist()) for v in found)  # type: ignore[assignment]
+            noise = np.concatenate([np.zeros(0), *blocks])
+            self.variances = tuple(signal.tolist()), tuple(noise.tolist())
         self.__qualname__ = f"TieOverlap{self.relation}"  # names it in checkpoints
         n = np.abs(self.relation)
         share = n[n > 0] / n.sum()

@@ -63,7 +63,7 @@ def detect(run: Run, law: Array) -> Evidence:
     n, axes = np.array(sizes)[:, None], {"N": np.array(sizes), "time": TIMES}
     draws = trained.auc.swapaxes(0, 1)
     bias = FINITE / n * np.abs(trained.theory - 0.5) + 1e-4
-    seen, unseen = ld.compare_each(
+    detected, at_chance = ld.compare_each(
         ld.Measurement.from_replicas(draws, axes),
         ld.Prediction(trained.theory, trained.error, bias, "2.5/N of AUC - 1/2", "diffusion"),
         ld.Prediction(np.full(bias.shape, 0.5), label="chance"),
@@ -88,14 +88,14 @@ def detect(run: Run, law: Array) -> Evidence:
         quantity="AUC - 1/2 over that at the tie",
     )
     panel = Panel(figure(sizes, trained, law), CAPTION)
-    return Evidence([seen, window], [unseen, sooner, later], {"detection": panel})
+    return Evidence([detected, window], [at_chance, sooner, later], {"detection": panel})
 
 
 @lru_cache(maxsize=8)
 def resting_auc(dimension: int) -> float:
     """AUC of a neuron that rests at the tie."""
-    rest = fs.resting_overlaps(INPUTS, "he4", RATE / dimension)
-    return float(fs.detection_auc(INPUTS, "he4", rest[None])[0])
+    overlaps = fs.resting_overlaps(INPUTS, "he4", RATE / dimension)
+    return float(fs.detection_auc(INPUTS, "he4", overlaps[None])[0])
 
 
 def train(dimension: int, replicas: int, paths: int, key: jax.Array) -> Trained:

@@ -136,8 +136,8 @@ def isotropic(dimension: int, key: jax.Array) -> dict[str, float]:
         step=STEP,
     )  # fmt: skip
     known = fs.TieOverlap(case.inputs).known(diffusion, SHARE)
-    found = fs.samples_to_share(samples, known, LEVEL, rng=np.random.default_rng(0))
-    return {"samples": found.value}
+    crossing = fs.samples_to_share(samples, known, LEVEL, rng=np.random.default_rng(0))
+    return {"samples": crossing.value}
 
 
 def isotropic_sizes(table: xr.Dataset, points: int) -> list[int]:

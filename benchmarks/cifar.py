@@ -19,18 +19,19 @@ import optax
 from matplotlib.figure import Figure
 
 from diffusion_theory.networks import UNet, best_affine_loss, clones, learn_denoiser
-from fourier_simplicity.claims.deep_networks import (
-    effective_dimension,
-    growth_exponents,
-    updates_to,
+from fourier_simplicity.networks import (
+    ConvNet,
+    cue_sets,
+    learn_cues,
+    learn_spectra,
+    resnet18,
+    sweep_sets,
 )
-from fourier_simplicity.networks import ConvNet, cue_sets, learn_cues, resnet18, sweep_sets
 from learning_dynamics.evidence.comparison import Measurement
 from learning_dynamics.evidence.drawing import GREY
 from learning_dynamics.evidence.figures import (
     draw_simulation,
     draw_theory,
-    figure_style,
     legend_below,
     new_figure,
     save_figure,
@@ -80,14 +81,14 @@ TINY = Plan(
 def cues(images: ImageSet, plan: Plan) -> Figure:
     """Accuracy of networks on each cue."""
     sets = cue_sets(images, fraction=5 / 6, test_limit=plan.tested, key=KEY)
-    found = learn_cues(
+    learning = learn_cues(
         sets, plan.classifier, seeds=plan.seeds, batch=128, augment=flip_and_shift,
         steps=log_steps(plan.updates, points=14, first=8), key=jax.random.fold_in(KEY, 1),
     )  # fmt: skip
-    print("offered", found.offered, "used", found.used)
-    for name, accuracy in found.accuracy.items():
-        print(name, accuracy[:, -1], "accuracy 0.2 after", found.recovery(name, 0.2))
-    return found.plot()
+    print("offered", learning.offered, "used", learning.used)
+    for name, accuracy in learning.accuracy.items():
+        print(name, accuracy[:, -1], "accuracy 0.2 after", learning.recovery(name, 0.2))
+    return learning.plot()
 
 
 def losses(images: ImageSet, plan: Plan) -> Figure:
@@ -98,25 +99,28 @@ def losses(images: ImageSet, plan: Plan) -> Figure:
     train, test = gray[plan.tested :], gray[: plan.tested]
     gaussian = clones(test, key=jax.random.fold_in(KEY, 2))
     tests = {"images": test, "mean clone": gaussian.mean, "covariance clone": gaussian.covariance}
-    found = learn_denoiser(
+    learning = learn_denoiser(
         lambda rngs: plan.denoiser(rngs=rngs), train, tests, SCHEDULE, seeds=2, batch=64,
         steps=log_steps(plan.denoised, points=13, first=8), key=jax.random.fold_in(KEY, 3),
     )  # fmt: skip
     best = float(best_affine_loss(gaussian.spectrum, SCHEDULE).mean())
     figure, grid = new_figure(1, 1, width=7.0, height=4.6)
     axes = grid[0, 0]
-    for i, (name, loss) in enumerate(found.loss.items()):
-        seen = Measurement.from_replicas(loss, {"step": found.steps})
-        draw_simulation(axes, found.steps, seen.values, seen.standard_error, index=i, label=name)
-        draw_theory(axes, found.steps, seen.values, index=i)
+    for i, (name, loss) in enumerate(learning.loss.items()):
+        mean = Measurement.from_replicas(loss, {"step": learning.steps})
+        draw_simulation(axes, learning.steps, mean.values, mean.standard_error, index=i, label=name)
+        draw_theory(axes, learning.steps, mean.values, index=i)
         print(
             name,
-            [f"{step}: {value:.4f}" for step, value in zip(found.steps, seen.values, strict=True)],
+            [
+                f"{step}: {value:.4f}"
+                for step, value in zip(learning.steps, mean.values, strict=True)
+            ],
         )
     axes.axhline(best, color=GREY, linewidth=1.2, linestyle="--", label="best affine denoiser")
-    axes.set_xscale("symlog", linthresh=float(found.steps[1]))
+    axes.set_xscale("symlog", linthresh=float(learning.steps[1]))
     axes.set(yscale="log", xlabel="updates", ylabel="loss per pixel")
-    axes.set_xlim(0, 1.3 * found.steps[-1])
+    axes.set_xlim(0, 1.3 * learning.steps[-1])
     legend_below(figure)
     print("best affine denoiser", best)
     return figure
@@ -124,46 +128,26 @@ def losses(images: ImageSet, plan: Plan) -> Figure:
 
 def spectra(images: ImageSet, plan: Plan) -> Figure:
     """Updates that phases alone need, against the effective dimension of a shared spectrum."""
-    all_sets = sweep_sets(
+    sets = sweep_sets(
         images, plan.exponents, fraction=5 / 6, test_limit=plan.tested, colour=False, key=KEY
     )
-    figure, grid = new_figure(1, 2, width=9.4, height=4.6)
-    left, right = grid[0]
-    dimensions, times = [], []
-    for i, (beta, sets) in enumerate(zip(plan.exponents, all_sets, strict=True)):
-        found = learn_cues(
-            sets, plan.convolutional, seeds=plan.seeds, batch=64, augment=shift, optimiser=ADAM,
-            steps=log_steps(plan.swept, points=14, first=16), key=jax.random.fold_in(KEY, 4),
-        )  # fmt: skip
-        seen = found.measurement(["phases"])
-        draw_simulation(
-            left,
-            found.steps,
-            seen.values[0],
-            seen.standard_error[0],
-            index=i,
-            label=f"β = {beta:g}",
-        )
-        draw_theory(left, found.steps, seen.values[0], index=i)
-        times.append(updates_to(found, LEVEL))
-        dimensions.append(effective_dimension(sets))
-        print(f"beta {beta:g}: N_eff {dimensions[-1]:.1f}, updates {times[-1]},",
-              f"accuracy {seen.values[0][-1]:.3f} +- {seen.standard_error[0][-1]:.3f}")  # fmt: skip
-    logs = np.log(np.array(times))
-    mean = np.exp(logs.mean(axis=1))
-    error = mean * logs.std(axis=1, ddof=1) / np.sqrt(logs.shape[1])
-    draw_simulation(right, np.array(dimensions), mean, error, index=4)
-    with figure_style():
-        left.axhline(0.1, color="black", linewidth=0.7)
-        left.set_xscale("symlog", linthresh=32)
-        left.set(xlabel="updates", ylabel="accuracy", xlim=(0, None))
-        right.set(
-            xscale="log", yscale="log", xlabel=r"effective dimension $N_{\mathrm{eff}}$",
-            ylabel="updates to the level",
-        )  # fmt: skip
-    slopes = growth_exponents(np.array(dimensions), np.array(times))
-    spread = slopes.std(ddof=1) / len(slopes) ** 0.5
-    print("exponent of updates in N_eff", slopes.mean(), "+-", spread)
+    learned = learn_spectra(
+        sets, plan.exponents, plan.convolutional, level=LEVEL, seeds=plan.seeds, batch=64,
+        augment=shift, optimiser=ADAM, steps=log_steps(plan.swept, points=14, first=16),
+        key=jax.random.fold_in(KEY, 4),
+    )  # fmt: skip
+    rows = zip(plan.exponents, learned.effective, learned.updates(), learned.runs, strict=True)
+    for beta, effective, updates, networks in rows:
+        last = networks.measurement(["phases"])
+        print(f"beta {beta:g}: N_eff {effective:.1f}, updates {updates},",
+              f"accuracy {last.values[0][-1]:.3f} +- {last.standard_error[0][-1]:.3f}")  # fmt: skip
+    growth = learned.growth()
+    print(
+        "exponent of updates in N_eff", growth.mean(), "+-", growth.std(ddof=1) / len(growth) ** 0.5
+    )
+    figure, ((left, right),) = new_figure(1, 2, width=9.4, height=4.6)
+    learned.draw_accuracy(left)
+    learned.draw_updates(right, index=4)
     legend_below(figure)
     return figure
 

@@ -1,6 +1,6 @@
 """Amplitudes before phases: learning dynamics seen in Fourier space."""
 
-from fourier_simplicity.detection import detection_auc, field_densities
+from fourier_simplicity.detection import detection_auc, field_densities, held_out_auc
 from fourier_simplicity.diffusion import neuron_diffusion
 from fourier_simplicity.inputs import FourierInputs, draw, draw_labelled
 from fourier_simplicity.learners import SingleNeuron, TwoLayer, activation_function
@@ -11,20 +11,29 @@ from fourier_simplicity.modes import (
     to_sites,
     wave_vectors,
 )
-from fourier_simplicity.moments import autocovariance, bispectrum, mode_moment, trispectrum
+from fourier_simplicity.moments import (
+    autocovariance,
+    bispectrum,
+    mode_moment,
+    site_moment,
+    trispectrum,
+)
+from fourier_simplicity.recovery import (
+    SamplesToShare,
+    TieOverlap,
+    largest_rate,
+    recovery_law,
+    recovery_shift,
+    resting_overlaps,
+    samples_to_share,
+)
 from fourier_simplicity.rungs import (
     BetweenClasses,
     ClassMeansDiffer,
     between_classes,
     offered_rungs,
 )
-from fourier_simplicity.simulation import (
-    TieOverlap,
-    even_start,
-    network_problem,
-    phase_problem,
-    recovery_law,
-)
+from fourier_simplicity.simulation import even_start, network_problem, phase_problem
 from fourier_simplicity.surrogates import (
     amplitude_only,
     class_mean_only,
@@ -51,6 +60,7 @@ __all__ = [
     "BetweenClasses",
     "ClassMeansDiffer",
     "FourierInputs",
+    "SamplesToShare",
     "SingleNeuron",
     "Template",
     "Tie",
@@ -73,6 +83,8 @@ __all__ = [
     "even_start",
     "field_densities",
     "harmonic",
+    "held_out_auc",
+    "largest_rate",
     "leading_form",
     "mean_amplitude",
     "mode_moment",
@@ -85,7 +97,11 @@ __all__ = [
     "power_law_spectrum",
     "quartet",
     "recovery_law",
+    "recovery_shift",
     "relations",
+    "resting_overlaps",
+    "samples_to_share",
+    "site_moment",
     "slope_moments",
     "spectrum_from_fields",
     "spectrum_sweep",

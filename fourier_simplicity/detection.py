@@ -13,16 +13,19 @@ densities p_+ and p_-, and AUC = P(sigma(u_+) > sigma(u_-)) + P(equal) / 2. Deri
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
+from scipy.stats import rankdata
 
-from fourier_simplicity.inputs import FourierInputs
-from fourier_simplicity.learners import Activation
+from fourier_simplicity.inputs import FourierInputs, draw
+from fourier_simplicity.learners import Activation, activation_function
 from fourier_simplicity.theory import HIGHEST, Relation, activation_values, relations
 from learning_dynamics.validation import finite_array, reject
 
-__all__ = ["detection_auc", "field_densities"]
+__all__ = ["detection_auc", "field_densities", "held_out_auc"]
 
 Array = NDArray[np.float64]
 REACH, POINTS = 9.0, 901  # fields looked at, in standard deviations
@@ -68,9 +71,9 @@ def field_densities(
     shares = (real.reshape(-1, inputs.directions)) * np.sqrt(
         np.asarray(inputs.signal_variances(), np.float64) / s
     )
-    rest = 1 - (shares**2).sum(axis=1)
-    if np.any(rest < -1e-4):
-        raise reject("overlaps", "take no more than the field variance", f"{1 - rest.min():.4g}")
+    untied = 1 - (shares**2).sum(axis=1)
+    if np.any(untied < -1e-4):
+        raise reject("overlaps", "take no more than the field variance", f"{1 - untied.min():.4g}")
     v = shares[:, ::2] + 1j * shares[:, 1::2]
     t = np.linspace(0, FASTEST, WAVES)
     u = np.linspace(-REACH, REACH, POINTS)
@@ -79,16 +82,16 @@ def field_densities(
     even, odd = step[:, None] * np.cos(t[:, None] * u), step[:, None] * np.sin(t[:, None] * u)
     held = relations(inputs, highest)
     noise = np.exp(-(u**2) / 2) / np.sqrt(2 * np.pi)
-    found = np.empty((len(v), POINTS))
+    structured = np.empty((len(v), POINTS))
     for first in range(0, len(v), BATCH):
         part = slice(first, first + BATCH)
-        wave = _wave(held, v[part], np.maximum(rest[part], 0), t)
-        found[part] = noise + wave.real @ even + wave.imag @ odd
-    return u, found.reshape(*lead, POINTS), noise
+        wave = _wave(held, v[part], np.maximum(untied[part], 0), t)
+        structured[part] = noise + wave.real @ even + wave.imag @ odd
+    return u, structured.reshape(*lead, POINTS), noise
 
 
 def _wave(
-    held: tuple[Relation, ...], v: NDArray[np.complex128], rest: Array, t: Array
+    held: tuple[Relation, ...], v: NDArray[np.complex128], untied: Array, t: Array
 ) -> NDArray[np.complex128]:
     """Difference between the characteristic functions of both classes, shape (samples, waves)."""
     b = np.sqrt(2) * np.abs(v)[:, :, None] * t  # a_j t
@@ -102,8 +105,8 @@ def _wave(
         phase = np.cos(np.angle(v) @ np.asarray(n, np.float64))
         term = np.prod([radial[abs(i)][:, j] for j, i in enumerate(n)], axis=0)
         total += 2 * 1j ** sum(map(abs, n)) * character * phase[:, None] * term
-    found: NDArray[np.complex128] = total * np.exp(-(t**2) * rest[:, None] / 2)
-    return found
+    total *= np.exp(-(t**2) * untied[:, None] / 2)
+    return total
 
 
 def detection_auc(
@@ -136,14 +139,55 @@ def detection_auc(
     lead = structured.shape[:-1]
     s = np.broadcast_to(finite_array("field_variance", field_variance), lead).reshape(-1)
     rows = structured.reshape(-1, u.size)
-    found = np.empty(len(rows))
+    auc = np.empty(len(rows))
     scales = np.ones(len(rows)) if normalised else np.sqrt(s)
     for scale in np.unique(scales):
-        own = scales == scale
+        scaled = scales == scale
         score = np.round(activation_values(activation, scale * u), 9)
         _, rank = np.unique(score, return_inverse=True)
         mass = np.bincount(rank, noise)
         below = np.cumsum(mass) - mass / 2
-        total = rows[own].sum(axis=1) * noise.sum()
-        found[own] = rows[own] @ below[rank] / total
-    return found.reshape(lead)
+        total = rows[scaled].sum(axis=1) * noise.sum()
+        auc[scaled] = rows[scaled] @ below[rank] / total
+    return auc.reshape(lead)
+
+
+def held_out_auc(
+    inputs: FourierInputs,
+    activation: Activation,
+    overlaps: ArrayLike,
+    *,
+    held_out: int,
+    key: jax.Array,
+) -> Array:
+    """The same, measured on fresh inputs of both classes, drawn anew for every neuron.
+
+    Args:
+        inputs: isotropic inputs with Rayleigh amplitudes.
+        activation: see `activation_function`.
+        overlaps: of neurons of norm one along training, shape (replicas, times, r).
+        held_out: inputs of each class, for each neuron.
+        key: typed random key.
+
+    Returns:
+        Shape (replicas, times).
+    """
+    signal = finite_array("overlaps", overlaps, ndim=3)
+    count, _, r = signal.shape
+    modes = inputs.tied()[0]
+    columns = np.stack([2 * modes, 2 * modes + 1], axis=-1).ravel()
+    other = np.sqrt(np.maximum(1 - (signal**2).sum(axis=-1), 0))  # of the field: untied modes
+    fields = []
+    for i, structured in enumerate((True, False)):
+        drawn = draw(
+            inputs, count * held_out, key=jax.random.fold_in(key, i), structured=structured,
+            space="modes",
+        )  # fmt: skip
+        tied = np.asarray(drawn, np.float64)[:, columns].reshape(count, held_out, r)
+        noise = np.asarray(
+            jax.random.normal(jax.random.fold_in(key, 10 + i), (count, held_out), np.float32)
+        )
+        fields.append(np.einsum("ctr,chr->cth", signal, tied) + other[..., None] * noise[:, None])
+    scores = activation_function(activation)(jnp.asarray(np.concatenate(fields, axis=-1)))
+    ranks = rankdata(np.asarray(scores), axis=-1)[..., :held_out].sum(axis=-1)
+    return np.asarray((ranks - held_out * (held_out + 1) / 2) / held_out**2)

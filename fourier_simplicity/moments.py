@@ -4,6 +4,7 @@ Fourier coefficients here are Z(k) = S^(-1/2) sum_t x(t) exp(-2 pi i k.t / side)
 E |Z(k)|^2 = lambda_k, Z(-k) = conj Z(k).
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from math import gamma, sqrt
@@ -12,9 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourier_simplicity.inputs import FourierInputs
-from fourier_simplicity.modes import canonical, fft_places, whole_vector, wrap
+from fourier_simplicity.modes import canonical, fft_places, wave_vectors, whole_vector, wrap
 
-__all__ = ["amplitude_moment", "autocovariance", "bispectrum", "mode_moment", "trispectrum"]
+__all__ = [
+    "amplitude_moment",
+    "autocovariance",
+    "bispectrum",
+    "mode_moment",
+    "site_moment",
+    "trispectrum",
+]
 
 Mode = int | tuple[int, ...]
 
@@ -65,6 +73,36 @@ def mode_moment(
         value *= tie.character(tie_powers)
         first += len(tie.modes)
     return complex(0.0 if any(powers.values()) else value)
+
+
+def site_moment(inputs: FourierInputs, lags: Sequence[Mode], *, structured: bool = True) -> float:
+    """E x(t) x(t + a) x(t + b) .., the same at every site t: correlations in space.
+
+        S^(-p/2) sum E Z(k_1) .. Z(k_p) exp(2 pi i sum_j k_j.a_j / side)
+
+    over all k_1 .. k_p, of either sign, that add up to zero. Their number grows like S^(p-1).
+
+    Args:
+        inputs: input model.
+        lags: a, b, .. in sites; 0 for a further power of x(t).
+        structured: which class.
+
+    Raises:
+        ValueError: on lags that are no whole vectors of the grid.
+    """
+    sides = np.array(inputs.shape)
+    shifts = np.array([0 * sides, *(whole_vector("lags", lag) for lag in lags)])
+    half = wave_vectors(inputs.shape)
+    every = np.concatenate([half, -half])
+    places = np.array(list(itertools.product(range(len(every)), repeat=len(shifts))))
+    vectors = every[places]  # (terms, factors, axes)
+    kept = vectors[np.all(vectors.sum(axis=1) % sides == 0, axis=1)]
+    waves = np.exp(2j * np.pi * np.sum(kept * shifts / sides, axis=(1, 2)))
+    total = sum(
+        (mode_moment(inputs, [tuple(k) for k in term], structured=structured) * wave).real
+        for term, wave in zip(kept.tolist(), waves, strict=True)
+    )
+    return float(total / np.prod(sides) ** (len(shifts) / 2))
 
 
 def bispectrum(inputs: FourierInputs, first: Mode, second: Mode) -> complex:

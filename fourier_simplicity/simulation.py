@@ -5,25 +5,18 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 import learning_dynamics as ld
 from fourier_simplicity.inputs import FourierInputs
 from fourier_simplicity.learners import Activation, SingleNeuron, TwoLayer
-from fourier_simplicity.theory import (
-    leading_form,
-    shortest_relations,
-    slope_moments,
-    visible_order,
-)
+from fourier_simplicity.theory import visible_order
 from learning_dynamics.pytrees import checked_if_concrete, is_traced
-from learning_dynamics.search.explosion_time import explosion_times
 from learning_dynamics.validation import reject
 
-__all__ = ["TieOverlap", "even_start", "network_problem", "phase_problem", "recovery_law"]
+__all__ = ["even_start", "network_problem", "phase_problem"]
 
 
 def phase_problem(
@@ -32,6 +25,7 @@ def phase_problem(
     *,
     learning_rate: Any,
     normalised: bool = False,
+    may_be_blind: bool = False,
 ) -> ld.Problem:
     """One neuron of norm one that learns the label by spherical online SGD, 1 - y sigma(w.x).
 
@@ -43,6 +37,7 @@ def phase_problem(
         activation: see `activation_function`.
         learning_rate: delta; of order 1 / N for quartets, N^(-1/2) for triads.
         normalised: whether the preactivation is divided by its standard deviation.
+        may_be_blind: whether an activation that sees no tie is meant, and needs no warning.
 
     Warns:
         UserWarning: if the activation is blind to every tie; it names the Hermite coefficients.
@@ -50,7 +45,8 @@ def phase_problem(
     Raises:
         ValueError: on an unknown activation or a rate that is not positive.
     """
-    _warn_if_blind(inputs, activation)
+    if not may_be_blind:
+        _warn_if_blind(inputs, activation)
     learner = SingleNeuron(activation, normalised)
     return ld.Problem(inputs, learner, learning_rate, update="spherical")
 
@@ -123,108 +119,3 @@ def even_start(inputs: FourierInputs, overlap: ArrayLike, dimension: int) -> ld.
     if is_traced(size):
         row, share = (jnp.asarray(array, size.dtype) for array in (row, share))
     return ld.Overlaps(size * row[None], (1 - size**2) * share[:, None, None], {})
-
-
-def recovery_law(
-    inputs: FourierInputs,
-    activation: Activation,
-    rate: float,
-    *,
-    key: jax.Array,
-    draws: int = 1024,
-    longest: float = 1e3,
-) -> NDArray[np.float64]:
-    """Draws of n* / N^(k-1), k = k* >= 3, from random starts: the limit law of the search phase.
-
-    Explosion times of d mu = -delta' grad L_k ds - (delta'^2 V / 2) mu ds + delta' S0^(1/2) dB with
-    L_k = `leading_form`, S0 = V 1, V = E sigma'(g)^2; learning rate delta' N^(-(k-2)/2).
-
-    Equation: :eq:`eq:phases-search`.
-
-    Args:
-        inputs: isotropic inputs with Rayleigh amplitudes.
-        activation: see `activation_function`.
-        rate: delta'.
-        key: typed random key.
-        draws: number of draws.
-        longest: times beyond this come as infinite.
-
-    Raises:
-        ValueError: on other inputs, or an activation that is blind to the ties.
-    """
-    if inputs.spectrum is not None or inputs.amplitudes != "rayleigh":
-        raise reject("inputs", "be isotropic with Rayleigh amplitudes", repr(inputs))
-    norm = slope_moments(activation)[0]
-    covariance = norm * np.eye(inputs.directions)
-    form = leading_form(inputs, activation)
-    return explosion_times(form, covariance, norm, rate, key=key, draws=draws, longest=longest)
-
-
-class TieOverlap:
-    """Re prod_j v_j^(n_j) of the shortest relation n, a quantity for `Stop`: what recovery means.
-
-    v_j = sqrt(lambda_j / s) m_j is the share of mode j in the field, s = w' Sigma w; for isotropic
-    inputs v = m. A threshold on |m| would be crossed by diffusion, since |m|^2 starts at r / N.
-
-    Attributes:
-        relation: n, on the tied modes; with several of that length the one that costs least.
-        largest: its largest value, prod_j (|n_j| / |n|)^(|n_j| / 2).
-
-    Raises:
-        ValueError: if no relation holds, or the amplitudes are deterministic.
-    """
-
-    def __init__(self, inputs: FourierInputs) -> None:
-        held = shortest_relations(inputs)
-        if not held:
-            raise reject("inputs.ties", "hold a relation", "none (or full jitter)")
-        if inputs.amplitudes != "rayleigh":
-            raise reject("inputs.amplitudes", "be 'rayleigh'", repr(inputs.amplitudes))
-        signal = np.asarray(inputs.signal_variances(), np.float64)
-        costs = [-float(np.abs(n) @ np.log(signal[::2])) for n, _ in held]
-        self.relation = held[int(np.argmin(costs))][0]
-        self.variances: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-        if inputs.spectrum is not None:
-            blocks = [np.asarray(g.variances) for g in inputs.blocks(inputs.dimension)]
-            found = (signal, np.concatenate([np.zeros(0), *blocks]))
-            self.variances = tuple(tuple(v.tolist()) for v in found)  # type: ignore[assignment]
-        self.__qualname__ = f"TieOverlap{self.relation}"  # names it in checkpoints
-        n = np.abs(self.relation)
-        share = n[n > 0] / n.sum()
-        self.largest = float(np.prod(share ** (n[n > 0] / 2)))
-
-    def __call__(self, overlaps: ld.Overlaps) -> jax.Array:
-        """Value for a single neuron."""
-        v = overlaps.signal[0]
-        if self.variances is not None:
-            signal, blocks = (jnp.asarray(a, v.dtype) for a in self.variances)
-            v = jnp.sqrt(signal) * v
-            noise = jnp.sum(blocks * overlaps.blocks[: blocks.size, 0, 0])
-            v = v / jnp.sqrt(jnp.sum(v * v) + noise)
-        value: jax.Array = self.product(v)
-        return value
-
-    def along(self, signal: NDArray[np.float64], field_variance: ArrayLike = 1.0) -> Any:
-        """Values along trajectories: overlaps m, shape (..., r), and s, shape (...)."""
-        v = np.asarray(signal) / np.sqrt(np.asarray(field_variance))[..., None]
-        if self.variances is not None:
-            v = v * np.sqrt(np.asarray(self.variances[0]))
-        return self.product(v)
-
-    def product(self, shares: Any) -> Any:
-        """Re prod_j v_j^(n_j) of shares (Re v_1, Im v_1, ..), shape (..., r)."""
-        real, imaginary = 1.0, 0.0
-        for j, n in enumerate(self.relation):
-            x, y = shares[..., 2 * j], shares[..., 2 * j + 1] * (1 if n > 0 else -1)
-            for _ in range(abs(n)):
-                real, imaginary = real * x - imaginary * y, real * y + imaginary * x
-        return real
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TieOverlap) and (self.relation, self.variances) == (
-            other.relation,
-            other.variances,
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.relation, self.variances))

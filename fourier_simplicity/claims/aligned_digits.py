@@ -3,21 +3,24 @@
 from functools import partial
 
 import jax
-import numpy as np
-import optax
 
-from fourier_simplicity.claims.learning import LEVEL, learn, log_ratio
-from fourier_simplicity.networks import CueLearning, TwoLayer, cue_sets
+import learning_dynamics as ld
+from fourier_simplicity import networks
+from fourier_simplicity.claims.learning import (
+    LEVEL,
+    ORDER,
+    at_chance,
+    comes_first,
+    learn,
+    order_of_cues,
+)
 from fourier_simplicity.networks.cues import MEAN_ONLY, PHASES_ALONE
-from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
-from learning_dynamics.evidence.drawing import legend_below, new_figure
+from learning_dynamics.evidence import drawing
 from learning_dynamics.images import load_bundled
-from learning_dynamics.report.claims import Panel, Run
+from learning_dynamics.report.claims import Evidence, Panel, Run
 from learning_dynamics.training import log_steps, shift
 
 AMPLITUDES, PHASES = "amplitude-only", "phase-only"
-NETWORK = partial(TwoLayer, hidden=256)
-FAST, SLOW = optax.adam(3e-3), optax.adam(1e-3)  # quick, full; one object each
 SHOWN = ("real", MEAN_ONLY, AMPLITUDES, PHASES, PHASES_ALONE)
 
 CAPTION = (
@@ -38,87 +41,54 @@ NOTES = (
 )
 
 
-def learned_digits(run: Run, key: jax.Array) -> tuple[CueLearning, CueLearning]:
+def digits_both_ways(run: Run, key: jax.Array) -> Evidence:
     """Networks on aligned and on shifted digits.
 
     Args:
         run: size and progress bar.
         key: typed random key.
     """
-    seeds, end = (8, 200) if run.quick else (16, 400)
-    digits = load_bundled("digits")
-
-    def learned(moved: bool) -> CueLearning:
-        keys = [jax.random.fold_in(key, 2 * seed + moved) for seed in range(seeds)]
-        return learn(
-            [cue_sets(digits, shifted=moved, tests=SHOWN, key=each) for each in keys],
-            NETWORK,
-            seeds=seeds,
-            steps=log_steps(end, points=10, first=2),
-            batch=128,
-            optimiser=FAST if run.quick else SLOW,
-            augment=shift if moved else None,
-            key=jax.random.fold_in(key, 1000 + moved),
-            tracker=run.tracker,
-        )
-
-    return learned(False), learned(True)
-
-
-def digits_both_ways(
-    aligned: CueLearning, shifted: CueLearning
-) -> tuple[list[Comparison], list[Comparison], Panel]:
-    """Comparisons that must pass, controls that must fail, and the figure.
-
-    Args:
-        aligned: networks on digits as they are.
-        shifted: networks on digits at random places.
-    """
-    first = [
+    aligned, shifted = (_learn(run, moved, key) for moved in (False, True))
+    near = partial(at_chance, within=LEVEL)
+    comparisons = [
         _order(aligned, MEAN_ONLY, AMPLITUDES, "aligned digits, mean before amplitudes"),
         _order(aligned, PHASES, AMPLITUDES, "aligned digits, phases before amplitudes"),
         _order(shifted, AMPLITUDES, PHASES, "shifted digits, amplitudes before phases"),
-        _near_chance(aligned, PHASES_ALONE, "aligned digits, phases without the mean at chance"),
-        _near_chance(shifted, PHASES, "shifted digits, phases at chance"),
-        _at_chance(shifted, MEAN_ONLY, "shifted digits, mean at chance"),
+        near(aligned, PHASES_ALONE, "aligned digits, phases without the mean at chance"),
+        near(shifted, PHASES, "shifted digits, phases at chance"),
+        at_chance(shifted, MEAN_ONLY, "shifted digits, mean at chance"),
     ]
     controls = [
         _order(aligned, AMPLITUDES, PHASES, "aligned digits, amplitudes before phases"),
         _order(shifted, PHASES, AMPLITUDES, "shifted digits, phases before amplitudes"),
-        _near_chance(aligned, PHASES, "aligned digits, phases at chance"),
-        _near_chance(shifted, AMPLITUDES, "shifted digits, amplitudes at chance"),
+        near(aligned, PHASES, "aligned digits, phases at chance"),
+        near(shifted, AMPLITUDES, "shifted digits, amplitudes at chance"),
     ]
-    figure, grid = new_figure(1, 2, width=9.4, height=4.9, sharey=True)
-    for axes, learning, name in zip(grid[0], (aligned, shifted), ("as they are", "shifted"),
-                                    strict=True):  # fmt: skip
+    figure, ((left, right),) = drawing.new_figure(1, 2, width=9.4, height=4.9, sharey=True)
+    for axes, learning, name in ((left, aligned, "as they are"), (right, shifted, "shifted")):
         learning.draw(axes)
         axes.set_title(f"digits {name}\n" + axes.get_title(loc="left"), loc="left", fontsize=9)
-    grid[0, 1].set_ylabel("")
-    legend_below(figure)
-    return first, controls, Panel(figure, CAPTION)
+    right.set_ylabel("")
+    drawing.legend_below(figure)
+    return Evidence(comparisons, controls, {"digits": Panel(figure, CAPTION)}, NOTES)
 
 
-def _order(learning: CueLearning, first: str, second: str, name: str) -> Comparison:
-    axis = {"order": np.array([f"{second} after {first}"])}
-    ratio = log_ratio(learning, first, second)[:, None]
-    measured = Measurement.from_replicas(ratio, axis, label="network")
-    most = float(np.log10(learning.steps[-1]))
-    predicted = Prediction.between([0.0], [most], label=f"{first} first")
-    return compare(measured, predicted, name=name, quantity="log10 of the ratio of steps")
+def _learn(run: Run, moved: bool, key: jax.Array) -> networks.CueLearning:
+    seeds, end = (8, 200) if run.quick else (16, 400)
+    digits = load_bundled("digits")
+    sets = [
+        networks.cue_sets(
+            digits, shifted=moved, tests=SHOWN, key=jax.random.fold_in(key, 2 * seed + moved)
+        )
+        for seed in range(seeds)
+    ]
+    return learn(
+        run, sets, log_steps(end, points=10, first=2), jax.random.fold_in(key, 1000 + moved),
+        augment=shift if moved else None,
+    )  # fmt: skip
 
 
-def _near_chance(learning: CueLearning, cue: str, name: str) -> Comparison:
-    around = np.full(learning.steps.size, learning.chance)
-    predicted = Prediction.between(around - LEVEL, around + LEVEL, label="chance")
-    return compare(_accuracy(learning, cue), predicted, name=name, quantity="accuracy")
-
-
-def _at_chance(learning: CueLearning, cue: str, name: str) -> Comparison:
-    predicted = Prediction(np.full(learning.steps.size, learning.chance), label="chance")
-    return compare(_accuracy(learning, cue), predicted, name=name, quantity="accuracy")
-
-
-def _accuracy(learning: CueLearning, cue: str) -> Measurement:
-    return Measurement.from_replicas(
-        learning.accuracy[cue], {"step": learning.steps}, label="network"
-    )
+def _order(learning: networks.CueLearning, first: str, second: str, name: str) -> ld.Comparison:
+    measured = order_of_cues(learning, first, second, f"{second} after {first}")
+    theory = comes_first(learning.steps[-1], f"{first} first")
+    return ld.compare(measured, theory, name=name, quantity=ORDER)

@@ -1,12 +1,9 @@
 """Part of `fourier/amplitudes-before-phases`: what the first layer learns, and when."""
 
-from functools import partial
-
-import numpy as np
-
-from fourier_simplicity.networks import FilterLearning
-from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
-from learning_dynamics.report.claims import Panel
+import learning_dynamics as ld
+from fourier_simplicity import networks
+from fourier_simplicity.claims.learning import AT_ONCE, ORDER, comes_first, order_of_steps
+from learning_dynamics.report.claims import Evidence, Panel
 
 FACTOR = 2.0  # between the two steps, at least: more than between neighbouring observations
 
@@ -30,38 +27,32 @@ NOTES = (
 
 
 def filters_first(
-    real: FilterLearning, white: FilterLearning
-) -> tuple[list[Comparison], list[Comparison], Panel]:
-    """Comparisons that must pass, controls that must fail, and the figure.
+    real: networks.FilterLearning | None, white: networks.FilterLearning | None
+) -> Evidence:
+    """The overlap with the principal subspace rises before the kurtosis departs.
 
     Args:
         real: filters of networks on patches.
         white: filters of networks on the same patches made white.
     """
-    axis = {"order": np.array(["kurtosis after overlap"])}
+    assert real is not None
+    assert white is not None
     on_real, on_white = (
-        Measurement.from_replicas(_ratio(each)[:, None], axis, label="network")
+        order_of_steps(
+            each.rise_of_overlap(), each.departure_of_kurtosis(), each.steps[-1],
+            "kurtosis after overlap",
+        )
         for each in (real, white)
-    )
-    make = partial(compare, quantity="log10 of the ratio of steps")
-    least, most = float(np.log10(FACTOR)), float(np.log10(real.steps[-1]))
-    first = Prediction.between([least], [most], label="principal subspace first")
-    at_once = Prediction([0.0], label="at the same step")
-    return (
-        [make(on_real, first, name="principal subspace before non-Gaussian directions")],
-        [
-            make(on_real, at_once, name="subspace and non-Gaussian directions at the same step"),
-            make(on_white, first, name="filters on white patches, order of the subspace"),
+    )  # fmt: skip
+    first = comes_first(real.steps[-1], "principal subspace first", FACTOR)
+    before, at_once = ld.compare_each(
+        on_real, first, AT_ONCE, quantity=ORDER,
+        name=[
+            "principal subspace before non-Gaussian directions",
+            "subspace and non-Gaussian directions at the same step",
         ],
-        Panel(real.plot(white, name="white patches"), CAPTION),
-    )
-
-
-def _ratio(filters: FilterLearning) -> np.ndarray:
-    """log10 of (step of the kurtosis / step of the overlap), both at most the end of training."""
-    end = float(filters.steps[-1])
-    late, early = (
-        np.clip(step, 1, end)
-        for step in (filters.departure_of_kurtosis(), filters.rise_of_overlap())
-    )
-    return np.asarray(np.log10(late / early))
+    )  # fmt: skip
+    name = "filters on white patches, order of the subspace"
+    without = ld.compare(on_white, first, name=name, quantity=ORDER)
+    panel = Panel(real.plot(white, name="white patches"), CAPTION)
+    return Evidence([before], [at_once, without], {"filters": panel}, NOTES)

@@ -1,43 +1,79 @@
-"""Training for claims, which measure class means themselves and need no warning of them."""
+"""What the claims on networks share: their training, the order of two steps, and chance."""
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
+import jax
 import numpy as np
-from numpy.typing import NDArray
+import optax
+from numpy.typing import ArrayLike
 
-from fourier_simplicity.networks import CueLearning, CueSets, learn_cues
+import learning_dynamics as ld
+from fourier_simplicity import networks
 from fourier_simplicity.rungs import ClassMeansDiffer
+from learning_dynamics.report.claims import Run
 
 LEVEL = 0.03  # accuracy above chance that counts as using a cue
+ORDER = "log10 of the ratio of steps"
+AT_ONCE = ld.Prediction([0.0], label="at the same step")
+NETWORK = partial(networks.TwoLayer, hidden=256)
+FAST, SLOW = optax.adam(3e-3), optax.adam(1e-3)  # quick, full; one object each
+T = TypeVar("T")
+
+
+def without_mean_warning(train: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """Train without the warning of class means, which the claims measure themselves."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClassMeansDiffer)
+        return train(*arguments, **options)
 
 
 def learn(
-    sets: CueSets | Sequence[CueSets], build: Callable[..., Any], **options: Any
-) -> CueLearning:
-    """Train as `learn_cues` without its warning of class means.
+    run: Run, sets: Sequence[networks.CueSets], steps: ArrayLike, key: jax.Array, **options: Any
+) -> networks.CueLearning:
+    """Two-layer networks along training, one for each set; further options of `learn_cues`."""
+    return without_mean_warning(
+        networks.learn_cues, sets, NETWORK, seeds=len(sets), steps=steps, batch=128,
+        optimiser=FAST if run.quick else SLOW, key=key, tracker=run.tracker, **options,
+    )  # fmt: skip
+
+
+def order_of_steps(first: ArrayLike, second: ArrayLike, end: float, name: str) -> ld.Measurement:
+    """log10 of (second step / first step), both at most the end of training.
 
     Args:
-        sets: as of `learn_cues`.
-        build: likewise.
-        options: likewise.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ClassMeansDiffer)
-        return learn_cues(sets, build, **options)
-
-
-def log_ratio(learning: CueLearning, first: str, second: str) -> NDArray[np.float64]:
-    """log10 of (step of the second cue / step of the first), both at most the end of training.
-
-    Args:
-        learning: networks along training.
-        first: test set, whose step is that after which its accuracy stays `LEVEL` above chance.
+        first: shape (seeds,), infinite where it never comes.
         second: likewise.
+        end: last step of training.
+        name: of the order.
     """
-    end = float(learning.steps[-1])
-    early, late = (
-        np.clip(learning.recovery(cue, learning.chance + LEVEL), 1, end) for cue in (first, second)
-    )
-    return np.asarray(np.log10(late / early))
+    early, late = (np.clip(step, 1, end) for step in (first, second))
+    ratio = np.log10(late / early)[:, None]
+    return ld.Measurement.from_replicas(ratio, {"order": [name]}, label="network")
+
+
+def order_of_cues(
+    learning: networks.CueLearning, first: str, second: str, name: str
+) -> ld.Measurement:
+    """The same of the steps from which on accuracies stay `LEVEL` above chance."""
+    early, late = (learning.recovery(cue, learning.chance + LEVEL) for cue in (first, second))
+    return order_of_steps(early, late, learning.steps[-1], name)
+
+
+def comes_first(end: float, label: str, factor: float = 1.0) -> ld.Prediction:
+    """Any order in which the second step comes later, by a factor at least."""
+    return ld.Prediction.between([np.log10(factor)], [np.log10(float(end))], label=label)
+
+
+def at_chance(
+    learning: networks.CueLearning, cue: str, name: str, within: float = 0.0
+) -> ld.Comparison:
+    """Accuracy on one test set beside that of guessing, at every step."""
+    draws, chance = learning.accuracy[cue], np.full(learning.steps.size, learning.chance)
+    theory = ld.Prediction(chance, label="chance")
+    if within:
+        theory = ld.Prediction.between(chance - within, chance + within, label="chance")
+    measured = ld.Measurement.from_replicas(draws, {"step": learning.steps}, label="network")
+    return ld.compare(measured, theory, name=name, quantity="accuracy")

@@ -4,88 +4,81 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 
+import fourier_simplicity as fs
 import learning_dynamics as ld
-from fourier_simplicity.inputs import FourierInputs
-from fourier_simplicity.simulation import TieOverlap, even_start, phase_problem
-from fourier_simplicity.ties import triad
-from learning_dynamics.evidence.comparison import Comparison
-from learning_dynamics.evidence.figures import (
-    draw_simulation,
-    draw_theory,
-    figure_style,
-    legend_below,
-    new_figure,
-)
-from learning_dynamics.report.claims import Run
+from learning_dynamics.evidence import drawing
+from learning_dynamics.report.claims import Evidence, Panel, Run
 
-__all__ = ["three_levels"]
-
-SITES, RATE, OVERLAP = 64, 0.03, 0.6
+INPUTS, RATE, OVERLAP = fs.FourierInputs(64, fs.triad(1, 2)), 0.03, 0.6
 TIMES = np.linspace(40.0, 280.0, 7)
+LABELS: dict[Literal["ambient", "overlaps"], str] = {
+    "ambient": "all weights",
+    "overlaps": "overlap chain",
+}
+
+CAPTION = (
+    "A neuron that starts with an overlap with a triad: all weights, the exact process of "
+    "the overlaps, and the limit equations with the allowed shift of order 1/N. The grey "
+    "line is the largest possible value; noise of the gradient keeps below it."
+)
 
 
-def three_levels(run: Run) -> tuple[list[Comparison], Comparison, Figure]:
+def three_levels(run: Run) -> Evidence:
     """All weights, the overlap chain and the limit from one start.
 
-    Returns:
-        Both simulations against the limit, the chain against the limit at another rate, and the
-        figure.
+    Args:
+        run: size, key and progress bar.
     """
-    size = 96 if run.quick else 256
-    inputs = FourierInputs(SITES, triad(1, 2))
-    watched = TieOverlap(inputs)
-    problem = phase_problem(inputs, "he3", learning_rate=RATE)
-    start = even_start(inputs, OVERLAP, size)
+    size, many, points = (96, 256, 2**12) if run.quick else (256, 2048, 2**14)
+    watched, problem = fs.TieOverlap(INPUTS), fs.phase_problem(INPUTS, "he3", learning_rate=RATE)
     common: dict[str, Any] = {
         "dimension": size,
         "times": TIMES,
-        "start": start,
+        "start": fs.even_start(INPUTS, OVERLAP, size),
         "observe": {"tie": watched},
     }
-    many = 256 if run.quick else 2048
-    counts: dict[Literal["ambient", "overlaps"], int] = {"ambient": many // 4, "overlaps": many}
-    trajectories = {
-        level: ld.simulate(
-            problem, replicas=count, level=level, key=jax.random.fold_in(run.key, 6000 + i),
-            **common,
+    weights, chain = (
+        ld.simulate(
+            problem, replicas=many // 4 if level == "ambient" else many, level=level,
+            key=jax.random.fold_in(run.key, 6000 + i), **common,
         )
-        for i, (level, count) in enumerate(run.track(list(counts.items()), "levels"))
-    }  # fmt: skip
-    shift = ld.fluctuations(problem, points=2**12 if run.quick else 2**14, **common)
+        for i, level in enumerate(run.track(LABELS, "levels"))
+    )  # fmt: skip
+    shift = ld.fluctuations(problem, points=points, **common)
     allowed = (1.5 * np.abs(shift.shift["tie"]) + shift.shift_error["tie"])[:, None] / size
     limit, slower = (
         ld.integrate(
-            phase_problem(inputs, "he3", learning_rate=rate),
-            points=points, tolerance=1e-5, **common,
+            fs.phase_problem(INPUTS, "he3", learning_rate=rate), points=points, tolerance=1e-5,
+            **common,
         ).prediction(["tie"]).with_bias(allowed, "1/N, from the fluctuations")
         for rate, points in ((RATE, 2**18), (RATE / 4, 2**15))
     )  # fmt: skip
-    weights, chain, control = (
+    of_weights, of_chain, control = (
         ld.compare(
             simulated, theory, quantities=["tie"], name=name, quantity="Re v₁ v₂ conj(v₃)"
         )
         for simulated, theory, name in (
-            (trajectories["ambient"], limit, "all weights and limit"),
-            (trajectories["overlaps"], limit, "overlap chain and limit"),
-            (trajectories["overlaps"], slower, "limit at a quarter of the learning rate"),
+            (weights, limit, "all weights and limit"),
+            (chain, limit, "overlap chain and limit"),
+            (chain, slower, "limit at a quarter of the learning rate"),
         )
     )  # fmt: skip
-    figure, grid = new_figure(1, 1, width=6.4, height=4.4)
+    figure, grid = drawing.new_figure(1, 1, width=6.4, height=4.4)
     axes = grid[0, 0]
-    with figure_style():
-        for i, (level, trajectory) in enumerate(trajectories.items()):
-            measured = trajectory.measurement(["tie"])
-            shifted = TIMES + 2.0 * (2 * i - 1)  # side by side
-            draw_simulation(
-                axes, shifted, measured.values[:, 0], measured.standard_error[:, 0], index=i
-            )
-            label = {"ambient": "all weights", "overlaps": "overlap chain"}[level]
-            axes.plot([], [], "os"[i], color=f"C{i}", label=label)
-        draw_theory(axes, TIMES, limit.values[:, 0], bias=chain.predicted.bias[:, 0], index=2)
-        axes.plot([], [], "-", color="#009E73", label="limit, allowed 1/N")
+    for i, (comparison, label) in enumerate(
+        zip((of_weights, of_chain), LABELS.values(), strict=True)
+    ):
+        measured = comparison.measured
+        shifted = TIMES + 2.0 * (2 * i - 1)  # side by side
+        values, errors = measured.values[:, 0], measured.standard_error[:, 0]
+        drawing.draw_simulation(axes, shifted, values, errors, index=i, label=label)
+    drawing.draw_theory(
+        axes, TIMES, limit.values[:, 0], bias=allowed[:, 0], index=2,
+        label="limit, allowed 1/N",
+    )  # fmt: skip
+    with drawing.figure_style():
         axes.axhline(watched.largest, color="#999999", linewidth=0.8)
         axes.set(xlabel="time n / N", ylabel="tie overlap Re v₁ v₂ conj(v₃)")
-    legend_below(figure)
-    return [weights, chain], control, figure
+    drawing.legend_below(figure)
+    return Evidence([of_weights, of_chain], [control], {"levels": Panel(figure, CAPTION)})

@@ -22,6 +22,11 @@ from fourier_simplicity.networks.second_order import (
     pairwise_accuracy,
     white_sets,
 )
+from fourier_simplicity.networks.shared_spectra import (
+    SharedSpectra,
+    leading_dimension,
+    learn_spectra,
+)
 
 __all__ = [
     "ConvNet",
@@ -29,6 +34,7 @@ __all__ = [
     "CueSets",
     "FilterLearning",
     "ResNet",
+    "SharedSpectra",
     "TwoLayer",
     "accuracy",
     "angular_covariance",
@@ -37,7 +43,9 @@ __all__ = [
     "excess_kurtosis",
     "follow_filters",
     "gaussian_clones",
+    "leading_dimension",
     "learn_cues",
+    "learn_spectra",
     "pairwise_accuracy",
     "principal_dimension",
     "resnet18",

@@ -303,7 +303,7 @@ def compare_each(
     measured: Measurement | Simulated,
     /,
     *predicted: Prediction | Predicted,
-    name: str = "",
+    name: str | Sequence[str] = "",
     quantity: str = "order parameters",
     quantities: Iterable[str] | None = None,
     false_alarm: float = 1e-3,
@@ -313,37 +313,41 @@ def compare_each(
     Args:
         measured: as in `compare`.
         predicted: as in `compare`, any number.
-        name: as in `compare`.
+        name: as in `compare`; one for all, or a list with one for each prediction.
         quantity: as in `compare`.
         quantities: as in `compare`.
         false_alarm: as in `compare`, for each of the predictions.
 
     Raises:
-        ValueError: as `compare`, or without a prediction.
+        ValueError: as `compare`, without a prediction, or with another number of names.
     """
     if not predicted:
         raise reject("predicted", "be given", "nothing")
     between("false_alarm", false_alarm, 0, 1)
-    seen, theories = _aligned(measured, predicted, quantities)
+    measurement, theories = _aligned(measured, predicted, quantities)
     for theory in theories:
-        if seen.values.shape != theory.values.shape:
+        if measurement.values.shape != theory.values.shape:
             raise reject(
-                "predicted", f"have shape {seen.values.shape}", f"shape {theory.values.shape}"
+                "predicted",
+                f"have shape {measurement.values.shape}",
+                f"shape {theory.values.shape}",
             )
-    if seen.values.size == 0:
+    if measurement.values.size == 0:
         raise reject("measured", "hold at least one point", "none")
-    title = name or seen.label
+    names = [name or measurement.label] * len(theories) if isinstance(name, str) else list(name)
+    if len(names) != len(theories):
+        raise reject("name", f"be one, or one for each of {len(theories)} predictions", names)
     return Comparisons(
         tuple(
             Comparison(
-                seen,
+                measurement,
                 theory,
                 title,
                 quantity,
                 false_alarm,
                 source if hasattr(source, "at") else None,
             )
-            for theory, source in zip(theories, predicted, strict=True)
+            for title, theory, source in zip(names, theories, predicted, strict=True)
         )
     )
 

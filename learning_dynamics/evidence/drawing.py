@@ -215,6 +215,7 @@ def draw_simulation(
     standard_error: ArrayLike | None,
     *,
     index: int = 0,
+    filled: bool = True,
     label: str | None = None,
 ) -> None:
     """Draw markers with bars of one standard error: a simulation.
@@ -223,8 +224,9 @@ def draw_simulation(
         axes: where to draw.
         x: shape (points,).
         values: shape (points,).
-        standard_error: shape (points,), or None for no bars.
+        standard_error: shape (points,), (2, points) for bars down and up, or None for no bars.
         index: number of the series, which chooses marker and colour.
+        filled: whether markers are filled.
         label: text for the legend.
     """
     style = series_style(index)
@@ -235,8 +237,9 @@ def draw_simulation(
             yerr=None if standard_error is None else real_array("standard_error", standard_error),
             fmt=style.marker,
             color=style.colour,
-            markeredgecolor="white",
-            markeredgewidth=0.6,
+            markerfacecolor=style.colour if filled else "white",
+            markeredgecolor="white" if filled else style.colour,
+            markeredgewidth=0.6 if filled else 1.0,
             elinewidth=1.1,
             capsize=2.5,
             zorder=3,

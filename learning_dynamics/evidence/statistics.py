@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from learning_dynamics.evidence.measurement import Measurement, Prediction
 from learning_dynamics.validation import increasing_integers, real_array, reject
 
-__all__ = ["binomial_error", "jackknife", "shares", "slopes", "slopes_of_law", "stack"]
+__all__ = [
+    "Slope",
+    "binomial_error",
+    "jackknife",
+    "log_slope",
+    "share_until",
+    "shares",
+    "slopes",
+    "slopes_of_law",
+    "stack",
+]
 
 Array = NDArray[np.float64]
 
@@ -130,3 +141,35 @@ def slopes_of_law(
     count = 1 if logs.size == 2 else logs.size  # two N have one slope
     law = Prediction(exponents[:count], label=label)
     return law.with_bias(np.abs(moved - exponents)[:count], order) if order else law
+
+
+class Slope(NamedTuple):
+    """Least-squares slope and its standard error."""
+
+    value: Array
+    error: Array
+
+
+def log_slope(sizes: ArrayLike, logs: ArrayLike, errors: ArrayLike = 0.0) -> Slope:
+    """Exponent of a power of N: least-squares slope of logarithms against log N.
+
+    Args:
+        sizes: N, or another positive size, shape (sizes,).
+        logs: shape (..., sizes).
+        errors: independent standard errors of the logarithms, broadcast against them.
+    """
+    x = np.log(real_array("sizes", sizes))
+    weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
+    error = np.sqrt(np.sum((weights * real_array("errors", errors)) ** 2, axis=-1))
+    return Slope(real_array("logs", logs) @ weights, np.asarray(error))
+
+
+def share_until(draws: ArrayLike, times: ArrayLike) -> Array:
+    """Share of the draws of a law that are at most a time: its distribution function.
+
+    Args:
+        draws: shape (draws,), infinite where an event did not happen.
+        times: any shape.
+    """
+    sorted_draws = np.sort(real_array("draws", draws))
+    return np.asarray(np.searchsorted(sorted_draws, times, side="right") / sorted_draws.size)

@@ -121,6 +121,15 @@ class Evidence:
             if not getattr(self, name):
                 raise reject(name, "hold at least one comparison", "none")
 
+    def __add__(self, other: "Evidence") -> "Evidence":
+        """Evidence of a claim that is tested in parts."""
+        return Evidence(
+            [*self.comparisons, *other.comparisons],
+            [*self.controls, *other.controls],
+            {**self.panels, **other.panels},
+            (*self.notes, *other.notes),
+        )
+
 
 @dataclass(frozen=True)
 class Claim:

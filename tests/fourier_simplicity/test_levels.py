@@ -21,7 +21,8 @@ from fourier_simplicity import (
     triad,
 )
 from fourier_simplicity.learners import ACTIVATIONS, SingleNeuron, activation_function
-from fourier_simplicity.simulation import TieOverlap, even_start, phase_problem, recovery_law
+from fourier_simplicity.recovery import TieOverlap, recovery_law
+from fourier_simplicity.simulation import even_start, phase_problem
 from fourier_simplicity.theory import leading_form
 
 MODELS = {

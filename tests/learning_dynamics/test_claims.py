@@ -149,6 +149,15 @@ def test_evidence_needs_comparisons_and_controls(name):
         Evidence(**(given | {name: []}))
 
 
+def test_evidence_of_parts_adds_up():
+    one = Evidence([comparison()], [comparison(9.0)], {"a": None}, ("first",))
+    two = Evidence([comparison(1.0)], [comparison(8.0)], {"b": None}, ("second",))
+    both = one + two
+    assert both.comparisons == [*one.comparisons, *two.comparisons]
+    assert both.controls == [*one.controls, *two.controls]
+    assert (list(both.panels), both.notes) == (["a", "b"], ("first", "second"))
+
+
 def test_panel_keeps_figure_and_caption():
     figure, _ = new_figure()
     assert claims.Panel(figure, "caption").caption == "caption"

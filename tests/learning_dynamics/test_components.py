@@ -95,5 +95,9 @@ def test_compare_returns_one_type():
     assert inspect.signature(ld.compare).return_annotation is ld.Comparison
     with pytest.raises(ValueError, match="`predicted` must be given"):
         ld.compare_each(seen)
+    named = ld.compare_each(seen, theory, theory, name=["right", "wrong"])
+    assert [comparison.name for comparison in named] == ["right", "wrong"]
+    with pytest.raises(ValueError, match="Argument `name` must be one, or one for each of 2"):
+        ld.compare_each(seen, theory, theory, name=["right"])
     with pytest.raises(TypeError):
         ld.compare(seen, theory, theory)

@@ -7,6 +7,8 @@ from learning_dynamics import Measurement, Prediction, compare
 from learning_dynamics.evidence.statistics import (
     binomial_error,
     jackknife,
+    log_slope,
+    share_until,
     shares,
     slopes,
     slopes_of_law,
@@ -45,6 +47,22 @@ def test_slopes_of_a_power_are_its_exponent():
     expected = np.abs(np.diff(np.log1p(2.5 / n)) / np.diff(np.log(n)))
     np.testing.assert_allclose(law.bias[1:], expected)
     assert slopes_of_law(n[:2], n[:2] ** 2.0).values.shape == (1,)  # one slope, once
+
+
+def test_slope_with_its_error():
+    n = np.array([10.0, 20.0, 80.0])
+    exact = np.stack([3 * np.log(n), np.log(5 * n**2)])
+    np.testing.assert_allclose(log_slope(n, exact).value, [3, 2])
+    errors = np.array([0.1, 0.3, 0.2])
+    drawn = log_slope(n, exact[0] + errors * RNG.normal(size=(20_000, 3)))
+    assert log_slope(n, exact, errors).error == pytest.approx(drawn.value.std(), rel=0.02)
+
+
+def test_share_until_is_the_distribution_function():
+    draws = np.array([3.0, 1.0, np.inf, 2.0])
+    np.testing.assert_array_equal(
+        share_until(draws, [[0.5, 1.0], [2.5, 9.0]]), [[0, 0.25], [0.5, 0.75]]
+    )
 
 
 def test_several_levels_scatter_less_than_one():

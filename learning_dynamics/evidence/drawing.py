@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics.evidence.measurement import Measurement
 from learning_dynamics.validation import one_of, positive_number, real_array
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "InlineFigure",
     "SeriesStyle",
     "Width",
+    "draw_curves",
+    "draw_measurement",
     "draw_simulation",
     "draw_theory",
     "figure_style",
@@ -249,6 +252,64 @@ def draw_theory(
             axes.fill_between(
                 x, values - bias, values + bias, color=colour, alpha=0.16, linewidth=0, zorder=1
             )
+
+
+def draw_measurement(
+    axes: Axes,
+    measured: Measurement,
+    x: ArrayLike | None = None,
+    *,
+    first: int = 0,
+    labels: Sequence[str | None] | None = None,
+) -> None:
+    """Draw markers with bars of one standard error for every series of a measurement.
+
+    Args:
+        axes: where to draw.
+        measured: with one coordinate, or with two, of which the first tells series apart.
+        x: where the points are, broadcasts against the values; the last coordinate by default.
+        first: number of the first series, see `draw_simulation`.
+        labels: texts for the legend, one for each series; by default the values of the first of
+            two coordinates, or the label of the measurement.
+    """
+    series, *along = measured.coordinates.values()
+    if labels is None:
+        labels = [str(value) for value in series] if along else [measured.label]
+    values = np.atleast_2d(measured.values)
+    errors = np.atleast_2d(measured.standard_error)
+    points = np.broadcast_to((along or [series])[0] if x is None else np.asarray(x), values.shape)
+    for i, label in enumerate(labels):
+        draw_simulation(axes, points[i], values[i], errors[i], index=first + i, label=label)
+
+
+def draw_curves(
+    axes: Axes,
+    x: ArrayLike,
+    curves: ArrayLike,
+    *,
+    bias: ArrayLike = 0.0,
+    first: int = 0,
+    label: str | None = None,
+    linestyle: str = "-",
+) -> None:
+    """Draw a line for every series of a theory, in the colours of `draw_measurement`.
+
+    Args:
+        axes: where to draw.
+        x: shape (points,).
+        curves: shape (series, points).
+        bias: allowed deviation, broadcasts against the curves.
+        first: number of the first series.
+        label: text for the legend, at the first line.
+        linestyle: as in matplotlib.
+    """
+    rows = np.atleast_2d(real_array("curves", curves))
+    allowed = np.broadcast_to(real_array("bias", bias), rows.shape)
+    for i, (row, size) in enumerate(zip(rows, allowed, strict=True)):
+        draw_theory(
+            axes, x, row, index=first + i, bias=size, label=None if i else label,
+            linestyle=linestyle,
+        )  # fmt: skip
 
 
 def legend_below(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.evidence.measurement import Measurement
@@ -29,6 +30,7 @@ __all__ = [
     "Width",
     "draw_curves",
     "draw_measurement",
+    "draw_panels",
     "draw_simulation",
     "draw_theory",
     "figure_style",
@@ -310,6 +312,51 @@ def draw_curves(
             axes, x, row, index=first + i, bias=size, label=None if i else label,
             linestyle=linestyle,
         )  # fmt: skip
+
+
+def draw_panels(
+    measured: Sequence[Measurement],
+    curves: Sequence[tuple[ArrayLike, ArrayLike]],
+    *,
+    x_label: str,
+    y_labels: Sequence[str],
+    titles: Sequence[str] = (),
+    labels: Sequence[str] | None = None,
+    ticks: Mapping[float, str] | None = None,
+    width: float = 9.0,
+    height: float = 4.4,
+) -> tuple[Figure, list[Axes]]:
+    """Draw several measurements side by side on logarithmic axes, each with the lines of a theory.
+
+    Args:
+        measured: one for each panel, with one or two coordinates, see `draw_measurement`.
+        curves: x, shape (points,), and values, shape (series, points), for each panel.
+        x_label: of all panels.
+        y_labels: of as many panels from the left as there are labels.
+        titles: of the panels.
+        labels: of the series, as of `draw_measurement`.
+        ticks: position along x -> its label.
+        width: inches.
+        height: inches.
+
+    Returns:
+        The figure, to be given its legend, and the axes of its panels.
+    """
+    figure, grid = new_figure(1, len(measured), width=width, height=height)
+    panels = list(grid[0])
+    with figure_style():
+        for axes, points, (x, rows) in zip(panels, measured, curves, strict=True):
+            draw_measurement(axes, points, labels=labels)
+            draw_curves(axes, x, rows)
+            axes.set(xscale="log", yscale="log", xlabel=x_label)
+            if ticks:
+                axes.set_xticks(list(ticks), list(ticks.values()))
+                axes.xaxis.set_minor_formatter(NullFormatter())
+        for axes, label in zip(panels, y_labels, strict=False):
+            axes.set_ylabel(label)
+        for axes, title in zip(panels, titles, strict=False):
+            axes.set_title(title)
+    return figure, panels
 
 
 def legend_below(

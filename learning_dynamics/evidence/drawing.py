@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.evidence.measurement import Measurement
+from learning_dynamics.evidence.measurement import Measurement, Prediction
 from learning_dynamics.validation import one_of, positive_number, real_array
 
 __all__ = [
@@ -316,7 +316,7 @@ def draw_curves(
 
 def draw_panels(
     measured: Sequence[Measurement],
-    curves: Sequence[tuple[ArrayLike, ArrayLike]],
+    laws: Sequence[tuple[ArrayLike, Prediction]],
     *,
     x_label: str,
     y_labels: Sequence[str],
@@ -330,7 +330,7 @@ def draw_panels(
 
     Args:
         measured: one for each panel, with one or two coordinates, see `draw_measurement`.
-        curves: x, shape (points,), and values, shape (series, points), for each panel.
+        laws: x, shape (points,), and prediction, shape (series, points), for each panel.
         x_label: of all panels.
         y_labels: of as many panels from the left as there are labels.
         titles: of the panels.
@@ -345,9 +345,9 @@ def draw_panels(
     figure, grid = new_figure(1, len(measured), width=width, height=height)
     panels = list(grid[0])
     with figure_style():
-        for axes, points, (x, rows) in zip(panels, measured, curves, strict=True):
+        for axes, points, (x, law) in zip(panels, measured, laws, strict=True):
             draw_measurement(axes, points, labels=labels)
-            draw_curves(axes, x, rows)
+            draw_curves(axes, x, law.values, bias=law.bias)
             axes.set(xscale="log", yscale="log", xlabel=x_label)
             if ticks:
                 axes.set_xticks(list(ticks), list(ticks.values()))

@@ -1,13 +1,15 @@
 """Measures of the sweeps over N: each draws its data sets and returns one number per replica."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics.evidence.measurement import Measurement
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.report.claims import Run
 from learning_dynamics.spectra import power_law
@@ -35,12 +37,12 @@ __all__ = [
     "generated_patches",
     "generated_recoveries",
     "losses",
+    "measurement",
     "overlaps",
     "patch_divergence",
     "pool",
     "recoveries",
     "reduced_recoveries",
-    "replicas_first",
     "sources",
 ]
 
@@ -65,9 +67,12 @@ def sources(run: Run, laws: dict[str, LatentLaw], first: int = 0) -> dict[str, S
     }
 
 
-def replicas_first(values: object) -> Array:
-    """Array with the replicas, the last axis of a sweep over cells, in front."""
-    return np.moveaxis(np.asarray(values, np.float64), -1, 0)
+def measurement(
+    cells: ArrayLike, coordinates: Mapping[str, ArrayLike], *, unit: ArrayLike = 1.0
+) -> Measurement:
+    """Mean over the replicas, the last axis of a sweep over cells, in units of `unit`."""
+    replicas = np.moveaxis(np.asarray(cells, np.float64), -1, 0)
+    return Measurement.from_replicas(replicas / np.asarray(unit), coordinates)
 
 
 def losses(

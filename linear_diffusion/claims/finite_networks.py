@@ -275,7 +275,7 @@ def losses_figure(cases: Trained) -> Figure:
     )  # fmt: skip
     ratios = fine / cases.spectrum.size
     figure, panels = draw_panels(
-        train, [(ratios, each.train.values) for each in theories], titles=cases.titles,
+        train, [(ratios, each.train) for each in theories], titles=cases.titles,
         x_label="N/d", y_labels=["loss / d"], width=4.4 * len(train), height=4.2,
         ticks={1 / 8: "1/8", 1 / 2: "1/2", 2: "2", 8: "8"},
     )  # fmt: skip
@@ -293,9 +293,10 @@ def gains_figure(cases: Trained) -> Figure:
     sizes = sorted({0, int(np.argmin(np.abs(cases.ratios - 0.5))), len(cases.ratios) - 1})
     axis = {"N_over_d": cases.ratios[sizes], "mode": MODES}
     gains = cases.curves.gains[:, :, sizes] / cases.best_gains()[:, None]
+    expected = cases.gains()
     measured = [Measurement.from_replicas(gains[:, i], axis) for i in range(gains.shape[1])]
     figure, panels = draw_panels(
-        measured, [(MODES, expected[sizes]) for expected in cases.gains().values],
+        measured, [(MODES, expected[i, sizes]) for i in range(len(measured))],
         labels=[f"N = {ratio:g} d" for ratio in cases.ratios[sizes]], titles=cases.titles,
         x_label="mode, by variance", y_labels=["gain / gain of the best linear denoiser"],
         width=4.4 * len(measured), height=4.2, ticks={k: f"{k}" for k in (1, 3, 10, 30)},

@@ -5,15 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from learning_dynamics.evidence.comparison import (
-    Comparisons,
-    Measurement,
-    Prediction,
-    compare_with_controls,
-)
+import learning_dynamics as ld
 from learning_dynamics.evidence.statistics import slopes_of_law
-from learning_dynamics.search.recovery_times import Recoveries
-from learning_dynamics.search.sample_complexity import fit_exponent
 
 __all__ = ["SOURCE", "compare_exponents", "compare_median"]
 
@@ -21,14 +14,14 @@ SOURCE = "Bardone, Merger and Goldt, arXiv 2603.12901; formulas derived here"
 
 
 def compare_exponents(
-    recoveries: Recoveries,
+    recoveries: ld.Recoveries,
     medians: ArrayLike,
     *,
     wrong: tuple[float, str],
     logarithm: bool = False,
     left_out: ArrayLike = 0.0,
     order: str = "",
-) -> tuple[Comparisons, str]:
+) -> tuple[ld.Comparisons, str]:
     """Overall and local exponents of n* in d beside those of a law and a wrong one, and in words.
 
     Args:
@@ -40,10 +33,10 @@ def compare_exponents(
         order: that bias as a formula.
     """
     d = recoveries.dimensions
-    fit = fit_exponent(d, recoveries.samples, logarithm=logarithm)
+    fit = ld.fit_exponent(d, recoveries.samples, logarithm=logarithm)
     scaled = np.asarray(medians) / (np.log(d) if logarithm else 1.0)
     law = slopes_of_law(d, scaled, left_out=left_out, order=order, label="law at the same d")
-    control = Prediction(np.full(law.values.shape, wrong[0]), label=wrong[1])
+    control = ld.Prediction(np.full(law.values.shape, wrong[0]), label=wrong[1])
     samples = "n* / log d" if logarithm else "n*"
     low, high = fit.interval
     local = zip(fit.local, law.values[1:], strict=False)  # two d have no local slopes of their own
@@ -53,16 +46,16 @@ def compare_exponents(
         f"the law at the same d gives {law.values[0]:.3f}; "
         "local slopes " + ", ".join(f"{slope:.2f} (law {exact:.2f})" for slope, exact in local)
     )
-    tests = compare_with_controls(
+    tests = ld.compare_with_controls(
         fit.measurement(), law, control, name="exponents", quantity=f"exponent of {samples} in d"
     )
     return tests, f"{words}."
 
 
-def compare_median(quantiles: Measurement, law: float, label: str) -> Comparisons:
+def compare_median(quantiles: ld.Measurement, law: float, label: str) -> ld.Comparisons:
     """Median at the largest d against the leading law, a tenth of it allowed."""
     place = int(np.flatnonzero(quantiles.coordinates["quantile"] == 0.5)[0])
     median = quantiles.select(quantile=place, dimension=slice(-1, None))
-    leading = Prediction([law], label=label).with_bias([law / 10], "10 %")
+    leading = ld.Prediction([law], label=label).with_bias([law / 10], "10 %")
     name, quantity = "median at the largest d", "samples to recovery"
-    return compare_with_controls(median, leading, name=name, quantity=quantity)
+    return ld.compare_with_controls(median, leading, name=name, quantity=quantity)

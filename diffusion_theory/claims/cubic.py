@@ -5,21 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+import learning_dynamics as ld
 from diffusion_theory import theory
 from diffusion_theory.claims.common import SOURCE, compare_exponents, compare_median
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.laws import ThreePoint
 from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.searches import CumulantSearch, simulate_search
-from learning_dynamics.evidence.comparison import Prediction, compare_with_controls
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.search.recovery_diffusion import RecoveryLaw, quantiles_of_laws
-from learning_dynamics.search.sample_complexity import (
-    collapse,
-    recovered_quantiles,
-    recovered_share,
-)
-from learning_dynamics.search.sample_figures import plot_collapse, plot_samples
 
 INPUTS = MixedCumulant(pair=ThreePoint(0.03))
 LEARNER, WRONG = TiedDenoiser("tanh", sign=1), TiedDenoiser("tanh", sign=-1)
@@ -49,23 +43,23 @@ def cumulant_is_cubic(run: Run) -> Evidence:
     recoveries = simulate_search(search, d, replicas=replicas, key=run.key, sweep=run.sweep)
     blind = simulate_search(repelled, BLIND, replicas=100, key=run.key, sweep=run.sweep)
     laws = [search.law_at(n) for n in d]
-    scaled = collapse(d, recoveries.samples, 3.0)
+    scaled = ld.collapse(d, recoveries.samples, 3.0)
     grid = limit.quantile([0.1, 0.25, 0.5, 0.75])
-    shares = compare_with_controls(
-        recovered_share(d, scaled, grid), _shares(laws, d, grid, "diffusion at finite d"),
+    shares = ld.compare_with_controls(
+        ld.recovered_share(d, scaled, grid), _shares(laws, d, grid, "diffusion at finite d"),
         name="distribution of n*/d³ at each d", quantity="share of runs recovered",
     )  # fmt: skip
     diffusion = quantiles_of_laws(laws, LEVELS, label="diffusion at each d").values
     exponents, words = compare_exponents(
         recoveries, diffusion[1], wrong=(1.0, "order of a covariance spike")
     )  # fmt: skip
-    quartiles = recovered_quantiles(d, recoveries.samples, LEVELS)
+    quartiles = ld.recovered_quantiles(d, recoveries.samples, LEVELS)
     prefactor = compare_median(
         quartiles, float(limit.quantile(0.5)) * d[-1] ** 3, "search-phase law"
     )
-    silent = compare_with_controls(
-        recovered_share(BLIND, collapse(BLIND, blind.samples, 3.0), [longest]),
-        Prediction([[0.0], [0.0]], label="never"),
+    silent = ld.compare_with_controls(
+        ld.recovered_share(BLIND, ld.collapse(BLIND, blind.samples, 3.0), [longest]),
+        ld.Prediction([[0.0], [0.0]], label="never"),
         _shares([search.law_at(n) for n in BLIND], BLIND, longest, "wrong sign against the law"),
         name="wrong sign", quantity="share recovered",
     )  # fmt: skip
@@ -78,13 +72,13 @@ def cumulant_is_cubic(run: Run) -> Evidence:
     curve = ("limit law", limit.times, limit.share)
     panels = {
         "samples": Panel(
-            plot_samples(quartiles, lines, x_label="dimension d"),
+            ld.plot_samples(quartiles, lines, x_label="dimension d"),
             "Quartiles of the number of samples until the overlap with v exceeds "
             f"{THRESHOLD:g}, random starts. Solid: one-dimensional diffusion at each d; dashed: "
             "its limit, of slope 3; dotted: a slope of 1 through the first median.",
         ),
         "collapse": Panel(
-            plot_collapse(d, scaled, [curve], x_label="n / d³", symbol="d"),
+            ld.plot_collapse(d, scaled, [curve], x_label="n / d³", symbol="d"),
             "Share of runs that have found v after n samples, against n/d³: one curve, that of the "
             "search phase, in which no d is left.",
         ),
@@ -106,11 +100,11 @@ def cumulant_is_cubic(run: Run) -> Evidence:
 
 def _shares(
     laws: Sequence[RecoveryLaw], d: ArrayLike, scaled_times: ArrayLike, label: str
-) -> Prediction:
+) -> ld.Prediction:
     """Shares recovered by the laws at each d, times over d^3."""
     n = np.array(d)[:, None]
     times = np.atleast_1d(scaled_times) * n**3
     shares = [law.probability(row) for law, row in zip(laws, times, strict=True)]
     errors = np.array([[law.error] for law in laws])
     bias = (RATE / n) ** 2 / 2 * np.ones(times.shape)
-    return Prediction(shares, errors, bias, r"$(\delta'/d)^2/2$", label)
+    return ld.Prediction(shares, errors, bias, r"$(\delta'/d)^2/2$", label)

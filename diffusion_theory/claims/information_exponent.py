@@ -14,12 +14,6 @@ from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.latents import Coupling
 from diffusion_theory.laws import ThreePoint, TwoPoint
 from diffusion_theory.learners import Target, TiedDenoiser
-from learning_dynamics.evidence.comparison import (
-    Comparisons,
-    Measurement,
-    Prediction,
-    compare_with_controls,
-)
 from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 
@@ -90,7 +84,7 @@ def _cases(run: Run) -> Iterator[tuple[str, MixedCumulant, TiedDenoiser]]:
             yield name, inputs, TiedDenoiser(activation, sign=sign, target=target)
 
 
-def _forces(run: Run) -> tuple[Comparisons, str]:
+def _forces(run: Run) -> tuple[ld.Comparisons, str]:
     """Forces along both spikes in every setting, and the verdicts of the exponent in words."""
     drifts, laws, flipped, verdicts = [], [], [], {}
     for i, (name, inputs, learner) in enumerate(run.track(list(_cases(run)), "drifts")):
@@ -100,16 +94,16 @@ def _forces(run: Run) -> tuple[Comparisons, str]:
         flipped.append(predicted_force(inputs, replace(learner, sign=-learner.sign), PLACES))
         exponents = theory.information_exponents(inputs, learner)
         verdicts[name] = ", ".join(f"{spike} {exponents[spike].verdict}" for spike in exponents)
-    measured = Measurement.from_replicas(
+    measured = ld.Measurement.from_replicas(
         np.stack(drifts, axis=2),
         {"direction": np.array(["u", "v"]), "setting": np.array(list(verdicts))},
         label="overlap chain, d = 1000",
     )
     law = stack(laws).T
-    wrong = Prediction(
+    wrong = ld.Prediction(
         stack(flipped).T.values, law.numerical_error, label="denoiser of the other sign"
     )  # fmt: skip
-    tests = compare_with_controls(
+    tests = ld.compare_with_controls(
         measured, law, wrong, name="force along each spike",
         quantity=r"force $-\partial L / \partial\alpha$",
     )  # fmt: skip
@@ -117,19 +111,19 @@ def _forces(run: Run) -> tuple[Comparisons, str]:
     return tests, f"Verdicts of the exponent: {words}."
 
 
-def _order(run: Run) -> Comparisons:
+def _order(run: Run) -> ld.Comparisons:
     """Force along v against the overlap with v."""
     inputs, learner = MixedCumulant(2.0), TiedDenoiser("tanh", sign=-1)
     overlaps = np.geomspace(0.35, 0.8, 6)
     starts = np.stack([np.zeros_like(overlaps), overlaps], axis=1)
     replicas, key = 1000 if run.quick else 20_000, jax.random.fold_in(run.key, 10**6)
-    measured = Measurement.from_replicas(
+    measured = ld.Measurement.from_replicas(
         measured_force(inputs, learner, starts, replicas, key), {"overlap": overlaps},
         label="overlap chain, d = 1000",
     )  # fmt: skip
     law = predicted_force(inputs, learner, starts)
     linear = law.values[-1] * overlaps / overlaps[-1]
-    return compare_with_controls(
-        measured, law, Prediction(linear, label="exponent of the other spike"),
+    return ld.compare_with_controls(
+        measured, law, ld.Prediction(linear, label="exponent of the other spike"),
         name="order along v", quantity=r"$-\partial L / \partial \alpha_v$",
     )  # fmt: skip

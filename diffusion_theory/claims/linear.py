@@ -11,18 +11,8 @@ from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.searches import CovarianceSearch, simulate_search
 from diffusion_theory.theory.escape import EscapeLaw
-from learning_dynamics.evidence.comparison import (
-    Comparison,
-    Comparisons,
-    Measurement,
-    Prediction,
-    compare_with_controls,
-)
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.search.recovery_diffusion import quantiles_of_laws
-from learning_dynamics.search.recovery_times import Recoveries
-from learning_dynamics.search.sample_complexity import recovered_quantiles
-from learning_dynamics.search.sample_figures import plot_collapse
 
 Array = NDArray[np.float64]
 LEARNER = TiedDenoiser("tanh", sign=-1)
@@ -56,7 +46,7 @@ def covariance_is_linear(run: Run) -> Evidence:
     d = recoveries.dimensions
     laws = [search.law_at(n) for n in d.tolist()]
     exact = quantiles_of_laws(laws, LEVELS, label="diffusion at each d").scaled(1 / d)
-    recovery = compare_with_controls(quartiles, exact, name="recovery of u", quantity=QUANTITY)
+    recovery = ld.compare_with_controls(quartiles, exact, name="recovery of u", quantity=QUANTITY)
     exponents, words = compare_exponents(
         recoveries, exact.values[1] * d, wrong=WRONG, logarithm=True
     )  # fmt: skip
@@ -94,7 +84,7 @@ def correlated_latents_are_linear(run: Run) -> Evidence:
     recoveries, quartiles = _recoveries(run, search)
     d = recoveries.dimensions
     law, without = _quartiles(search.law, d), _quartiles(u_alone.law, d, "uncorrelated latents")
-    recovery = compare_with_controls(
+    recovery = ld.compare_with_controls(
         quartiles, law, without, name="recovery of u with v", quantity=QUANTITY
     )  # fmt: skip
     medians = law[1]
@@ -127,7 +117,7 @@ def correlated_latents_are_linear(run: Run) -> Evidence:
     return Evidence.of(tests, panels, (*NOTES, words))
 
 
-def _recoveries(run: Run, search: CovarianceSearch) -> tuple[Recoveries, Measurement]:
+def _recoveries(run: Run, search: CovarianceSearch) -> tuple[ld.Recoveries, ld.Measurement]:
     """Numbers of samples to recovery, and the quartiles of n*/d."""
     dimensions = [128, 512, 4096] if run.quick else [128, 256, 512, 1024, 2048, 4096, 8192]
     replicas = 256 if run.quick else 2048
@@ -135,17 +125,17 @@ def _recoveries(run: Run, search: CovarianceSearch) -> tuple[Recoveries, Measure
         search, dimensions, replicas=replicas, key=run.key, sweep=run.sweep
     )  # fmt: skip
     scaled = recoveries.samples / recoveries.dimensions
-    return recoveries, recovered_quantiles(recoveries.dimensions, scaled, LEVELS)
+    return recoveries, ld.recovered_quantiles(recoveries.dimensions, scaled, LEVELS)
 
 
-def _quartiles(law: EscapeLaw, d: Array, label: str = "escape law") -> Prediction:
+def _quartiles(law: EscapeLaw, d: Array, label: str = "escape law") -> ld.Prediction:
     values = law.quantile(LEVELS[:, None], d)
-    return Prediction(values, 1e-4, 1 / (law.rate * np.sqrt(d)), BIAS, label)
+    return ld.Prediction(values, 1e-4, 1 / (law.rate * np.sqrt(d)), BIAS, label)
 
 
 def _along(
     run: Run, inputs: MixedCumulant, uncorrelated: MixedCumulant, end: float, name: str
-) -> Comparisons:
+) -> ld.Comparisons:
     """Both overlaps from alpha = (0.2, 0), beside the flow of the data and that of other data."""
     d, start = 2000, np.array([0.2, 0.0])
     trajectory = ld.simulate(
@@ -154,7 +144,7 @@ def _along(
         level="overlaps", key=jax.random.fold_in(run.key, len(name)),
         start=ld.order_parameters(start[None], [[1.0]]),
     )  # fmt: skip
-    measured = Measurement.from_replicas(
+    measured = ld.Measurement.from_replicas(
         trajectory.values["signal"][:, :, 0].swapaxes(1, 2),
         {"direction": np.array(["u", "v"]), "time": trajectory.times},
         label=f"overlap chain, d = {d}",
@@ -165,10 +155,10 @@ def _along(
         for label, data in labels.items()
     ]
     laws = [flow.with_bias(5 / d, "5/d").T for flow in flows]
-    return compare_with_controls(measured, *laws, name=f"overlaps, {name}", quantity="overlap")
+    return ld.compare_with_controls(measured, *laws, name=f"overlaps, {name}", quantity="overlap")
 
 
-def _quartiles_panel(comparison: Comparison, law: EscapeLaw, caption: str) -> Panel:
+def _quartiles_panel(comparison: ld.Comparison, law: EscapeLaw, caption: str) -> Panel:
     dimensions = comparison.measured.coordinates["dimension"]
     d = np.geomspace(float(dimensions[0]), float(dimensions[-1]), 60)
     figure = comparison.plot(
@@ -178,20 +168,20 @@ def _quartiles_panel(comparison: Comparison, law: EscapeLaw, caption: str) -> Pa
     return Panel(figure, caption)
 
 
-def _overlaps_panel(comparison: Comparison, caption: str) -> Panel:
+def _overlaps_panel(comparison: ld.Comparison, caption: str) -> Panel:
     figure = comparison.plot(
         x="time", series="direction", logx=False, logy=False, x_label=r"$n / d$"
     )  # fmt: skip
     return Panel(figure, caption)
 
 
-def _collapse_panel(recoveries: Recoveries, law: EscapeLaw) -> Panel:
+def _collapse_panel(recoveries: ld.Recoveries, law: EscapeLaw) -> Panel:
     """Shares recovered against n/d less the logarithm."""
     d = recoveries.dimensions.astype(np.float64)
     shifted = recoveries.samples / d - np.log(d / d[0]) / (2 * law.rate)
     levels = np.linspace(0.005, 0.95, 150)
     return Panel(
-        plot_collapse(
+        ld.plot_collapse(
             recoveries.dimensions,
             [np.sort(column) for column in shifted.T],
             [("escape law", law.quantile(levels, d[0]), levels)],

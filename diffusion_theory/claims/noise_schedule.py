@@ -12,8 +12,7 @@ from diffusion_theory import theory
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
 from learning_dynamics import schedules
-from learning_dynamics.evidence.comparison import Prediction, compare
-from learning_dynamics.evidence.figures import figure_style, new_figure, series_style
+from learning_dynamics.evidence import drawing
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 
 __all__ = ["noise_schedule"]
@@ -77,8 +76,8 @@ def noise_schedule(run: Run) -> Evidence:
     levels = best.numbers[f"protocol.{PATH}"]
     steady = best.constants[f"protocol.{PATH}"]
 
-    def predicted(value: float, label: str) -> Prediction:
-        return Prediction(np.array([[value]]), 1e-3 * value, label=label).with_bias(
+    def predicted(value: float, label: str) -> ld.Prediction:
+        return ld.Prediction(np.array([[value]]), 1e-3 * value, label=label).with_bias(
             1 / size, "1/d"
         )  # fmt: skip
 
@@ -95,10 +94,10 @@ def noise_schedule(run: Run) -> Evidence:
     ]
     quantity = "1 - overlap^2"
     comparisons = [
-        compare(grown, flows[0], name="error under the schedule", quantity=quantity),
-        compare(held, flows[1], name="error at the best constant level", quantity=quantity),
+        ld.compare(grown, flows[0], name="error under the schedule", quantity=quantity),
+        ld.compare(held, flows[1], name="error at the best constant level", quantity=quantity),
     ]
-    control = compare(grown, flows[1], name="schedule and constant level", quantity=quantity)
+    control = ld.compare(grown, flows[1], name="schedule and constant level", quantity=quantity)
     panels = {
         "levels": Panel(
             _figure(best, levels, steady),
@@ -120,10 +119,10 @@ def noise_schedule(run: Run) -> Evidence:
 
 def _figure(best: ld.Optimum, levels: Array, steady: float) -> Figure:
     times = np.linspace(0, END, 60)
-    with figure_style():
-        figure, axes = new_figure(1, 2)
+    with drawing.figure_style():
+        figure, axes = drawing.new_figure(1, 2)
         left, right = axes.ravel()
-        style = series_style(0)
+        style = drawing.series_style(0)
         left.plot(KNOTS, levels, style.marker, color=style.colour)
         left.plot(KNOTS, levels, color=style.colour, lw=0.5)
         left.axhline(steady, ls="--", color="0.5")

@@ -14,15 +14,7 @@ from diffusion_theory.clone_learning import CloneLearning, Parting, learn_with_c
 from diffusion_theory.clones import NAMES, best_loss, linear_optimum
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
-from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
-from learning_dynamics.evidence.drawing import (
-    draw_curves,
-    draw_measurement,
-    draw_theory,
-    figure_style,
-    legend_below,
-    new_figure,
-)
+from learning_dynamics.evidence import drawing
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 
 DIMENSION = 100
@@ -103,30 +95,30 @@ def mixed_cumulant_pairwise_first(run: Run) -> Evidence:
 
 def _at_parting(
     values: NDArray[np.float64], *, name: str, quantity: str, bias: float, order: str
-) -> Comparison:
+) -> ld.Comparison:
     """Zero up to the criterion, at the replicas' own parting."""
     axis = {"law": np.array(["data"])}
-    measured = Measurement.from_replicas(values[:, None], axis, label="networks")
-    zero = Prediction([0.0], 0.0, [bias], order, "no difference")
-    return compare(measured, zero, name=name, quantity=quantity)
+    measured = ld.Measurement.from_replicas(values[:, None], axis, label="networks")
+    zero = ld.Prediction([0.0], 0.0, [bias], order, "no difference")
+    return ld.compare(measured, zero, name=name, quantity=quantity)
 
 
 def _beyond_linear(
     learning: CloneLearning, best: float, gain: float, error: float, name: str
-) -> Comparison:
+) -> ld.Comparison:
     """Final loss in the half next to the best of the interval from best linear to best."""
     final = learning.losses["data"][:, -1:]
-    measured = Measurement.from_replicas(final, {"law": np.array([name])}, label="networks")
+    measured = ld.Measurement.from_replicas(final, {"law": np.array([name])}, label="networks")
     uncertain = error + float(learning.errors["data"][:, -1].max())
     quarter = (-gain - best) / 4
-    law = Prediction(
+    law = ld.Prediction(
         [best + quarter], [uncertain], [quarter], "half way from best linear to best",
         "beyond the best linear denoiser",
     )  # fmt: skip
-    return compare(measured, law, name=f"final loss, {name}", quantity="loss - best skip alone")
+    return ld.compare(measured, law, name=f"final loss, {name}", quantity="loss - best skip alone")
 
 
-def _levels(run: Run) -> tuple[Comparison, Comparison]:
+def _levels(run: Run) -> tuple[ld.Comparison, ld.Comparison]:
     """Ambient against overlap chain, chain against limit: one spherical neuron, u and v."""
     d, times = 400, np.linspace(0.5, 5.0, 10)
     problem = ld.Problem(INPUTS, TiedDenoiser("tanh", sign=-1), 0.4, update="spherical")
@@ -144,11 +136,11 @@ def _levels(run: Run) -> tuple[Comparison, Comparison]:
         for trajectory in (weights, chain)
     )
     return (
-        compare(
+        ld.compare(
             all_weights, chain.prediction(["signal"]).labelled("overlap chain"),
             name="all weights against overlap chain", quantity="overlap",
         ),
-        compare(
+        ld.compare(
             overlaps, limit.labelled("limit").with_bias(5 / d, "5/d"),
             name="overlap chain against limit", quantity="overlap",
         ),
@@ -158,15 +150,15 @@ def _levels(run: Run) -> tuple[Comparison, Comparison]:
 def _clones_figure(
     learning: CloneLearning, gain: float, best: float, partings: list[Parting]
 ) -> Figure:
-    figure, grid = new_figure(1, 1, width=6.6, height=5.0)
+    figure, grid = drawing.new_figure(1, 1, width=6.6, height=5.0)
     axes, ends = grid[0, 0], learning.samples[[0, -1]]
-    losses = Measurement.from_replicas(
+    losses = ld.Measurement.from_replicas(
         np.stack([learning.losses[name] / gain for name in NAMES], axis=1),
         {"law": np.array(NAMES), "samples": learning.samples},
     )
-    draw_measurement(axes, losses)
-    draw_curves(axes, learning.samples, losses.values)
-    with figure_style():
+    drawing.draw_measurement(axes, losses)
+    drawing.draw_curves(axes, learning.samples, losses.values)
+    with drawing.figure_style():
         axes.plot(ends, [-1, -1], "--", color="#444444", label="best linear denoiser (exact)")
         axes.plot(ends, [best / gain] * 2, "-", color="#444444", label="best denoiser")
         for parting in partings:
@@ -177,22 +169,22 @@ def _clones_figure(
             xscale="log", xlabel="samples n", ylim=(best / gain - 0.1, 2.0),
             ylabel="(loss - best skip) / gain of the best linear",
         )  # fmt: skip
-    legend_below(figure, columns=3)
+    drawing.legend_below(figure, columns=3)
     return figure
 
 
-def _levels_figure(weights: Comparison, chain: Comparison) -> Figure:
-    figure, grid = new_figure(1, 1, width=6.4, height=4.6)
+def _levels_figure(weights: ld.Comparison, chain: ld.Comparison) -> Figure:
+    figure, grid = drawing.new_figure(1, 1, width=6.4, height=4.6)
     axes, times = grid[0, 0], chain.measured.coordinates["time"]
     for i, spike in enumerate(("u", "v")):
         for j, measured in enumerate((weights.measured, chain.measured)):
             label = f"{spike}, {measured.label}"
             nudged = times + (0.04 if j else -0.04)
             overlap = measured.select(direction=i)
-            draw_measurement(axes, overlap, nudged, first=2 * i + j, labels=[label])
+            drawing.draw_measurement(axes, overlap, nudged, first=2 * i + j, labels=[label])
         law = chain.predicted.values[:, i]
-        draw_theory(axes, times, law, index=2 * i, label=f"{spike}, limit")
-    with figure_style():
+        drawing.draw_theory(axes, times, law, index=2 * i, label=f"{spike}, limit")
+    with drawing.figure_style():
         axes.set(xlabel="n / d", ylabel="overlap")
-    legend_below(figure, columns=2)
+    drawing.legend_below(figure, columns=2)
     return figure

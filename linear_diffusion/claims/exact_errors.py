@@ -5,12 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from learning_dynamics.evidence.comparison import (
-    Comparisons,
-    Measurement,
-    Prediction,
-    compare_with_controls,
-)
+import learning_dynamics as ld
 from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
@@ -83,7 +78,7 @@ NOTES = (
 
 def _kl(
     oversampling: Array, direction: theory.Direction, *, mean_known: bool = False
-) -> Prediction:
+) -> ld.Prediction:
     """Closed form at every dimension, shape (dimensions, oversampling)."""
     return stack(
         [
@@ -95,12 +90,12 @@ def _kl(
     )
 
 
-def _exact_kl(run: Run) -> list[Comparisons]:
+def _exact_kl(run: Run) -> list[ld.Comparisons]:
     axes = {"dimension": DIMENSIONS, "oversampling": OVERSAMPLING}
     fixed = {"replicas": 64 if run.quick else 512, "key": run.key}
     cells = run.sweep(exact_divergences, axes, fixed=fixed)
     return [
-        compare_with_controls(
+        ld.compare_with_controls(
             measurement(cells[direction], {"d": DIMENSIONS, "N_over_d": OVERSAMPLING}),
             _kl(OVERSAMPLING, direction),
             _kl(OVERSAMPLING, direction, mean_known=True).labelled(
@@ -113,7 +108,7 @@ def _exact_kl(run: Run) -> list[Comparisons]:
     ]
 
 
-def _generated_law(run: Run) -> Comparisons:
+def _generated_law(run: Run) -> ld.Comparisons:
     """Sample with both samplers from a denoiser trained on a few real patches."""
     schedule, ridge, samples = NoiseSchedule.linear(40, 5e-3, 0.2), 0.02, 60
     batches, count = (16, 512) if run.quick else (32, 4096)
@@ -136,7 +131,7 @@ def _generated_law(run: Run) -> Comparisons:
             for batch in run.track(range(batches), "sampling")
         ]
     names = np.array([sampler.upper() for sampler in samplers])
-    measured = Measurement.from_replicas(
+    measured = ld.Measurement.from_replicas(
         variances, {"sampler": names, "mode": 1 + np.arange(modes.size)}
     )
     kept = np.maximum(variance[modes], 0)
@@ -146,14 +141,14 @@ def _generated_law(run: Run) -> Comparisons:
             for sampler in samplers
         ]
     )
-    infinite = Prediction(np.stack([kept + ridge] * 2), label="infinitely many steps")
-    return compare_with_controls(
+    infinite = ld.Prediction(np.stack([kept + ridge] * 2), label="infinitely many steps")
+    return ld.compare_with_controls(
         measured, finite.labelled("finite number of steps"), infinite,
         name="finite-T sampler law on patches", quantity="generated variance",
     )  # fmt: skip
 
 
-def _losses(run: Run) -> dict[tuple[str, int], Comparisons]:
+def _losses(run: Run) -> dict[tuple[str, int], ld.Comparisons]:
     """Both losses at all noise levels, below and above N = d, by kind and N."""
     known = laws(run)
     cells = run.sweep(
@@ -166,9 +161,9 @@ def _losses(run: Run) -> dict[tuple[str, int], Comparisons]:
     axes = {"spectrum": np.array(SPECTRA), "noise_level": np.sqrt(1 - LEVELS)}
     spectra = [law.spectrum for law in known.values()]
 
-    def test(kind: str, title: str, at: int) -> Comparisons:
+    def test(kind: str, title: str, at: int) -> ld.Comparisons:
         N = SIZES[at]
-        return compare_with_controls(
+        return ld.compare_with_controls(
             measurement(cells[kind][:, at], axes),
             over_spectra(lambda s: getattr(theory.losses(s, N, RIDGE, LEVELS), kind), spectra, N),
             name=f"{title} loss, N/d = {N / 120:g}",

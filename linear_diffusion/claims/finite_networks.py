@@ -8,19 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from learning_dynamics.evidence.comparison import (
-    Comparisons,
-    Measurement,
-    Prediction,
-    compare_with_controls,
-)
-from learning_dynamics.evidence.drawing import (
-    GREY,
-    draw_curves,
-    draw_measurement,
-    draw_panels,
-    legend_below,
-)
+import learning_dynamics as ld
+from learning_dynamics.evidence import drawing
 from learning_dynamics.evidence.statistics import jackknife, stack
 from learning_dynamics.images import ImageSet
 from learning_dynamics.report.claims import Run
@@ -102,7 +91,7 @@ class Trained:
         level = share * self.levels[:, None]
         return np.asarray((1 - level) / (level * self.spectrum[MODES - 1] + 1 - level))
 
-    def gains(self, factor: int = 1) -> Prediction:
+    def gains(self, factor: int = 1) -> ld.Prediction:
         """Gains of the linear theory over the best ones, shape (cases, sizes, modes)."""
         expected = [
             theory.training_gains(
@@ -113,7 +102,7 @@ class Trained:
         scale = np.sqrt(1 - self.levels)[:, None] / self.best_gains()
         return stack([each[:, 0][:, MODES - 1] for each in expected]).scaled(scale[:, None])
 
-    def with_bias(self, law: Prediction, sizes: Array) -> Prediction:
+    def with_bias(self, law: ld.Prediction, sizes: Array) -> ld.Prediction:
         """Allow for the next order at finite size and for the end of training.
 
         The excess of a loss would be d over steps * BATCH, the number of draws of the noise, if all
@@ -147,28 +136,28 @@ def trained(run: Run, images: ImageSet | None) -> Trained:
     return Trained(patches.spectrum, ratios, steps, data, noise, together)
 
 
-def linear_losses(cases: Trained) -> Comparisons:
+def linear_losses(cases: Trained) -> ld.Comparisons:
     """Losses of the linear denoiser against N on Gaussian data."""
     kinds = np.array(["training loss", "test loss"])
-    measured = Measurement.from_replicas(
+    measured = ld.Measurement.from_replicas(
         cases.curves.linear_losses,
         {"data": cases.titles, "loss": kinds, "N_over_d": cases.ratios},
         label=NETWORKS[0],
     )
 
-    def law(factor: int) -> Prediction:
+    def law(factor: int) -> ld.Prediction:
         pairs = [stack([losses.train, losses.test]) for losses in cases.losses(factor)]
         return cases.with_bias(stack(pairs), cases.sizes)
 
-    return compare_with_controls(
+    return ld.compare_with_controls(
         measured, law(1), law(4).labelled("losses for four times the data"),
         name="losses of a linear network", quantity="loss / d",
     )  # fmt: skip
 
 
-def linear_gains(cases: Trained) -> Comparisons:
+def linear_gains(cases: Trained) -> ld.Comparisons:
     """Gains of the linear denoiser along the modes on Gaussian data."""
-    measured = Measurement.from_replicas(
+    measured = ld.Measurement.from_replicas(
         cases.curves.linear_gains / cases.best_gains()[:, None],
         {"data": cases.titles, "N_over_d": cases.ratios, "mode": MODES},
         label=NETWORKS[0],
@@ -176,13 +165,13 @@ def linear_gains(cases: Trained) -> Comparisons:
     law, control = (
         cases.with_bias(cases.gains(factor), cases.sizes[:, None]) for factor in (1, 4)
     )  # fmt: skip
-    return compare_with_controls(
+    return ld.compare_with_controls(
         measured, law, control.labelled("gains for four times the data"),
         name="gains of a linear network", quantity="gain / best linear gain",
     )  # fmt: skip
 
 
-def gap_onsets(cases: Trained) -> Comparisons:
+def gap_onsets(cases: Trained) -> ld.Comparisons:
     """Onset of the gap of the convolutional denoiser over that of the linear theory, log 2."""
     best = theory.bayes_loss(cases.spectrum, cases.levels).values
 
@@ -196,14 +185,14 @@ def gap_onsets(cases: Trained) -> Comparisons:
         losses = cases.losses(factor)
         return onset(np.array([each.test.values - each.train.values for each in losses]))
 
-    def claimed(factor: float, label: str) -> Prediction:
+    def claimed(factor: float, label: str) -> ld.Prediction:
         moved = of_theory(factor) - linear
-        return Prediction.between(moved + np.log(LEAST), moved, label=label)
+        return ld.Prediction.between(moved + np.log(LEAST), moved, label=label)
 
     linear = of_theory(1)
     gaps = np.diff(cases.curves.losses, axis=2)[:, :, 0]
     measured = jackknife(gaps, lambda mean: onset(mean) - linear, {"data": cases.titles})
-    return compare_with_controls(
+    return ld.compare_with_controls(
         measured,
         claimed(1, f"{LEAST:g} to 1 of theory"),
         claimed(4, "onset for four times the data"),
@@ -213,10 +202,10 @@ def gap_onsets(cases: Trained) -> Comparisons:
     )
 
 
-def gains_of_modes(cases: Trained) -> Comparisons:
+def gains_of_modes(cases: Trained) -> ld.Comparisons:
     """Mean Jacobian of the convolutional denoiser at the largest N on Gaussian data."""
     best = cases.best_gains()
-    measured = Measurement.from_replicas(
+    measured = ld.Measurement.from_replicas(
         cases.curves.gains[:, :, -1] / best,
         {"data": cases.titles, "mode": MODES},
         label=NETWORKS[1],
@@ -230,13 +219,13 @@ def gains_of_modes(cases: Trained) -> Comparisons:
         "white covariance": (1 - cases.levels)[:, None] / best,  # variance one in every direction
     }
     order = r"$\sqrt{(R - R^*) / c_k} / 2$"
-    return compare_with_controls(
-        measured, *(Prediction(law, 0.0, allowed, order, label) for label, law in laws.items()),
+    return ld.compare_with_controls(
+        measured, *(ld.Prediction(law, 0.0, allowed, order, label) for label, law in laws.items()),
         name="gains of a convolutional network", quantity="gain / best linear gain",
     )  # fmt: skip
 
 
-def beside_linear(cases: Trained) -> Comparisons:
+def beside_linear(cases: Trained) -> ld.Comparisons:
     """Test loss of the convolutional denoiser at the largest N, beside a linear one.
 
     On Gaussian data the best linear denoiser, on images the one trained on the same data set.
@@ -246,14 +235,16 @@ def beside_linear(cases: Trained) -> Comparisons:
     linear, convolutional = (
         losses[:, :, 1, -1] for losses in (cases.curves.linear_losses, cases.curves.losses)
     )
-    measured = Measurement.from_replicas(
+    measured = ld.Measurement.from_replicas(
         convolutional / np.where(gaussian, best, linear), {"data": cases.titles}, label=NETWORKS[1]
     )
 
-    def above(which: Array, label: str) -> Prediction:
-        return Prediction.between(np.where(which, 1.0, 0.5), np.where(which, 1.5, 1.0), label=label)
+    def above(which: Array, label: str) -> ld.Prediction:
+        return ld.Prediction.between(
+            np.where(which, 1.0, 0.5), np.where(which, 1.5, 1.0), label=label
+        )
 
-    return compare_with_controls(
+    return ld.compare_with_controls(
         measured,
         above(gaussian, "below on images alone"),
         above(np.ones_like(gaussian), "never below"),
@@ -270,21 +261,21 @@ def losses_figure(cases: Trained) -> Figure:
     both = np.stack([cases.curves.linear_losses, cases.curves.losses], axis=3)
     axis = {"network": np.array(NETWORKS), "N_over_d": cases.ratios}
     train, test = (
-        [Measurement.from_replicas(both[:, i, which], axis) for i in range(len(theories))]
+        [ld.Measurement.from_replicas(both[:, i, which], axis) for i in range(len(theories))]
         for which in (0, 1)
     )  # fmt: skip
     ratios = fine / cases.spectrum.size
-    figure, panels = draw_panels(
+    figure, panels = drawing.draw_panels(
         train, [(ratios, each.train) for each in theories], titles=cases.titles,
         x_label="N/d", y_labels=["loss / d"], width=4.4 * len(train), height=4.2,
         ticks={1 / 8: "1/8", 1 / 2: "1/2", 2: "2", 8: "8"},
     )  # fmt: skip
     for axes, measured, losses in zip(panels, test, theories, strict=True):
-        draw_measurement(axes, measured, labels=[None, None])
-        draw_curves(axes, ratios, losses.test.values)
-        axes.axhline(float(losses.bayes.values[0]), color=GREY, linestyle=":")
-        axes.axvline(1.0, color=GREY, linewidth=0.8, zorder=0)
-    legend_below(figure, title="lines: linear theory, dotted: best linear denoiser")
+        drawing.draw_measurement(axes, measured, labels=[None, None])
+        drawing.draw_curves(axes, ratios, losses.test.values)
+        axes.axhline(float(losses.bayes.values[0]), color=drawing.GREY, linestyle=":")
+        axes.axvline(1.0, color=drawing.GREY, linewidth=0.8, zorder=0)
+    drawing.legend_below(figure, title="lines: linear theory, dotted: best linear denoiser")
     return figure
 
 
@@ -294,14 +285,14 @@ def gains_figure(cases: Trained) -> Figure:
     axis = {"N_over_d": cases.ratios[sizes], "mode": MODES}
     gains = cases.curves.gains[:, :, sizes] / cases.best_gains()[:, None]
     expected = cases.gains()
-    measured = [Measurement.from_replicas(gains[:, i], axis) for i in range(gains.shape[1])]
-    figure, panels = draw_panels(
+    measured = [ld.Measurement.from_replicas(gains[:, i], axis) for i in range(gains.shape[1])]
+    figure, panels = drawing.draw_panels(
         measured, [(MODES, expected[i, sizes]) for i in range(len(measured))],
         labels=[f"N = {ratio:g} d" for ratio in cases.ratios[sizes]], titles=cases.titles,
         x_label="mode, by variance", y_labels=["gain / gain of the best linear denoiser"],
         width=4.4 * len(measured), height=4.2, ticks={k: f"{k}" for k in (1, 3, 10, 30)},
     )  # fmt: skip
     for axes in panels:
-        axes.axhline(1.0, color=GREY, linestyle=":")
-    legend_below(figure, title="markers: convolutional network, lines: linear theory")
+        axes.axhline(1.0, color=drawing.GREY, linestyle=":")
+    drawing.legend_below(figure, title="markers: convolutional network, lines: linear theory")
     return figure

@@ -5,19 +5,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from learning_dynamics.evidence.comparison import (
-    Comparison,
-    Comparisons,
-    Measurement,
-    Prediction,
-    compare_with_controls,
-)
-from learning_dynamics.evidence.drawing import (
-    draw_measurement,
-    figure_style,
-    legend_below,
-    new_figure,
-)
+import learning_dynamics as ld
+from learning_dynamics.evidence import drawing
 from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.spectra import power_law
@@ -61,18 +50,18 @@ def kl_linear(run: Run) -> Evidence:
         for direction in DIRECTIONS
     }
     slope = exact["reverse"].values[-1]
-    quadratic = Prediction(
+    quadratic = ld.Prediction(
         np.stack([slope * (RATIOS / RATIOS[-1]) ** 2] * len(LATENTS)), label="KL quadratic in d/N"
     )
     universal, tests = {}, []
     for direction in DIRECTIONS:
         quantity = f"{direction} KL / d (nats)"
-        universal[direction] = compare_with_controls(
+        universal[direction] = ld.compare_with_controls(
             by_law[direction], _with_kurtosis(exact[direction], direction),
             *([quadratic] if direction == "reverse" else []),
             name=f"{direction} KL, five data laws", quantity=quantity,
         )  # fmt: skip
-        same = compare_with_controls(
+        same = ld.compare_with_controls(
             by_spectrum[direction], stack([exact[direction]] * len(SPECTRA)),
             name=f"{direction} KL, five spectra", quantity=quantity,
         )  # fmt: skip
@@ -114,7 +103,7 @@ NOTES = (
 
 def _measure(
     run: Run, chosen: dict[str, LatentLaw], offset: int
-) -> dict[theory.Direction, Measurement]:
+) -> dict[theory.Direction, ld.Measurement]:
     """KL per dimension of several laws, by direction."""
     cells = run.sweep(
         divergences,
@@ -125,11 +114,11 @@ def _measure(
     return {direction: measurement(cells[direction], axes, unit=D) for direction in DIRECTIONS}
 
 
-def _with_kurtosis(exact: Prediction, direction: theory.Direction) -> Prediction:
+def _with_kurtosis(exact: ld.Prediction, direction: theory.Direction) -> ld.Prediction:
     """Exact for Gaussian data; the shift by the kurtosis is the first order in 1/d for others."""
     kurtosis = np.array([KURTOSIS[kind] - 3 for kind in LATENTS])[:, None]
     shift = theory.kurtosis_shift(D, SIZES, kurtosis, direction=direction).values / D
-    return Prediction(
+    return ld.Prediction(
         exact.values + shift,
         exact.numerical_error,
         np.where(kurtosis == 0, 0.0, 2 / D * exact.values),
@@ -138,7 +127,7 @@ def _with_kurtosis(exact: Prediction, direction: theory.Direction) -> Prediction
     )
 
 
-def _patches(run: Run) -> Comparisons:
+def _patches(run: Run) -> ld.Comparisons:
     """Real patches as data: the linear law with the slope of their own fourth moment."""
     ratios, d = np.array([0.003, 0.006, 0.012]), 63
     sizes = np.rint(d / ratios).astype(int)
@@ -148,7 +137,7 @@ def _patches(run: Run) -> Comparisons:
         {"equal_contrast": contrasts, "samples": sizes},
         fixed={"replicas": 16 if run.quick else 128, "key": run.key},
     )
-    lines: list[list[Prediction]] = []
+    lines: list[list[ld.Prediction]] = []
     for equal in contrasts.values():
         law = pool(8, 30_000, jax.random.fold_in(run.key, 40 + int(equal)), equal)
         # the next order of the expansion in d/N, which the heavy contrast multiplies too
@@ -161,26 +150,26 @@ def _patches(run: Run) -> Comparisons:
         lines.append([line.with_bias(excess * line.values, "next order in $d/N$") for line in each])
     law, universal = (stack(each) for each in zip(*lines, strict=True))
     axes = {"data": np.array(list(contrasts)), "d_over_N": ratios}
-    return compare_with_controls(
+    return ld.compare_with_controls(
         measurement(cells["value"], axes, unit=d),
         law.labelled("(E|y|⁴ + d)/(4N)"), universal.labelled("universal slope for real patches"),
         name="reverse KL of real patches", quantity="reverse KL / d (nats)",
     )  # fmt: skip
 
 
-def _universal_figure(comparisons: dict[theory.Direction, Comparison]) -> Figure:
-    figure, grid = new_figure(1, 2, width=9.0, height=4.4)
+def _universal_figure(comparisons: dict[theory.Direction, ld.Comparison]) -> Figure:
+    figure, grid = drawing.new_figure(1, 2, width=9.0, height=4.4)
     fine = np.geomspace(RATIOS[0], RATIOS[-1], 60)
     sizes = np.rint(D / fine).astype(int)
     nudged = RATIOS * (1 + 0.025 * np.arange(-2, 3)[:, None])  # the points lie on each other
     for axes, (direction, comparison) in zip(grid[0], comparisons.items(), strict=True):
-        draw_measurement(axes, comparison.measured, nudged)
+        drawing.draw_measurement(axes, comparison.measured, nudged)
         exact = theory.exact_kl(D, sizes, direction=direction).values / D
         # with a ridge too small to matter, since without one `kl` is the exact value
         equivalent = theory.kl(np.ones(D), sizes, 1e-6, direction=direction).values / D
         limit = theory.kl_proportional(fine, direction=direction).values
         slope = float(theory.kl_slope(np.ones(D), direction=direction).values)
-        with figure_style():
+        with drawing.figure_style():
             axes.plot(D / sizes, exact, color="black", linewidth=1.3, label="exact")
             axes.plot(
                 D / sizes, equivalent, "-.", color="#C0392B", label="deterministic equivalent"
@@ -190,5 +179,5 @@ def _universal_figure(comparisons: dict[theory.Direction, Comparison]) -> Figure
             axes.set(xscale="log", yscale="log", xlabel="d/N", ylabel=comparison.quantity)
             axes.set_xticks([0.05, 0.1, 0.2, 0.5], ["0.05", "0.1", "0.2", "0.5"])
             axes.xaxis.set_minor_formatter(NullFormatter())
-    legend_below(figure, columns=4)
+    drawing.legend_below(figure, columns=4)
     return figure

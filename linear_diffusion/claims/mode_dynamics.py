@@ -7,13 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+import learning_dynamics as ld
 from learning_dynamics.compilation import compiled
-from learning_dynamics.evidence.comparison import (
-    Comparisons,
-    Measurement,
-    Prediction,
-    compare_with_controls,
-)
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.spectra import power_law
@@ -91,7 +86,7 @@ NOTES = (
 )
 
 
-def _modes(tests: Comparisons) -> list[str]:
+def _modes(tests: ld.Comparisons) -> list[str]:
     return [f"mode {k}" for k in tests[0].measured.coordinates["mode"]]
 
 
@@ -100,7 +95,7 @@ def _rate(variance: Array) -> Array:
     return ALPHA_BAR * variance + 1 - ALPHA_BAR
 
 
-def _gains(run: Run) -> Comparisons:
+def _gains(run: Run) -> ld.Comparisons:
     """Gains over the final ones of unlimited data, along gradient descent at N = 2d."""
     law, shown, times = laws(run)["photographs"], [1, 3, 10, 30, 100], np.geomspace(0.02, 40, 16)
     at, d = np.array(shown) - 1, law.spectrum.size
@@ -109,21 +104,21 @@ def _gains(run: Run) -> Comparisons:
     modes = draw_modes(law, [samples], replicas=replicas, key=key)
     final = np.sqrt(1 - ALPHA_BAR) / _rate(law.spectrum[at])
     gains = population_gains(modes, ALPHA_BAR, times)[:, 0][..., at] / final
-    measured = Measurement.from_replicas(
+    measured = ld.Measurement.from_replicas(
         gains.swapaxes(1, 2), {"mode": shown, "tau": times}, label="gradient descent"
     )
     flow = theory.training_gains(law.spectrum, samples, 0.0, ALPHA_BAR, times)[:, at]
     together = 1 - np.exp(-_rate(law.spectrum.mean()) * times) * np.ones((at.size, 1))
-    return compare_with_controls(
+    return ld.compare_with_controls(
         measured,
         finite_size(flow.T.scaled(1 / final[:, None]), samples, d),
-        Prediction(together, label="all modes at the same rate"),
+        ld.Prediction(together, label="all modes at the same rate"),
         name="gain of single modes",
         quantity="gain / final gain",
     )
 
 
-def _sgd(run: Run) -> Comparisons:
+def _sgd(run: Run) -> ld.Comparisons:
     """Online SGD on fixed patches; the mean over runs is gradient descent on the same patches."""
     law = photograph_law(6, 20_000, key=jax.random.fold_in(run.key, 2))
     samples, rate, replicas = 100, 0.25, 64 if run.quick else 256
@@ -142,19 +137,19 @@ def _sgd(run: Run) -> Comparisons:
     gains = np.asarray(jax.lax.map(train, keys, batch_size=16))[:, :, at].swapaxes(1, 2)
     step = 2 * rate / law.spectrum.size
     final = (np.sqrt(1 - ALPHA_BAR) / _rate(law.spectrum[at]))[:, None]
-    measured = Measurement.from_replicas(
+    measured = ld.Measurement.from_replicas(
         gains / final, {"mode": shown, "tau": step * steps}, label="online SGD"
     )
     centred = np.asarray(data, np.float64) - np.asarray(data, np.float64).mean(axis=0)
     variance, vectors = np.linalg.eigh(centred.T @ centred / samples)
     overlap = (vectors.T @ law.basis[:, at]) ** 2
 
-    def descent(size: float, label: str) -> Prediction:
+    def descent(size: float, label: str) -> ld.Prediction:
         growth = theory.gain_growth(_rate(np.maximum(variance, 0)), size * steps[:, None], size)
         values = (np.sqrt(1 - ALPHA_BAR) * growth @ overlap).T / final
-        return Prediction(values, 1e-5, label=label)  # float32 accumulation over the steps
+        return ld.Prediction(values, 1e-5, label=label)  # float32 accumulation over the steps
 
-    return compare_with_controls(
+    return ld.compare_with_controls(
         measured,
         descent(step, "gradient descent"),
         descent(step / 2, "SGD at half the learning rate"),
@@ -163,7 +158,7 @@ def _sgd(run: Run) -> Comparisons:
     )
 
 
-def _rates(run: Run) -> Comparisons:
+def _rates(run: Run) -> ld.Comparisons:
     """Half-learning times, read off simulated curves with plenty of data."""
     d, at = 120, np.array([1, 2, 4, 8, 15, 30, 60, 120]) - 1
     spectra, replicas = [power_law(d, k) for k in (1.0, 2.0)], 12 if run.quick else 64
@@ -177,20 +172,21 @@ def _rates(run: Run) -> Comparisons:
     variances = np.concatenate([spectrum[at] for spectrum in spectra])
     order = np.argsort(variances)
     variance = variances[order]
-    measured = Measurement.from_replicas(
+    measured = ld.Measurement.from_replicas(
         np.concatenate(halves, axis=1)[:, order], {"variance": variance}
     )
-    half, accuracy = np.log(2) / _rate(variance), 1e-4  # linear interpolation between 400 times
-    return compare_with_controls(
+    half, noiseless = np.log(2) / _rate(variance), np.log(2) / (ALPHA_BAR * variance)
+    accuracy = 1e-4  # linear interpolation between 400 times
+    return ld.compare_with_controls(
         measured,
-        Prediction(half, accuracy, half / 100, "$d/N$, relative", "log 2 / rate"),
-        Prediction(np.log(2) / (ALPHA_BAR * variance), accuracy, label="rates without the noise"),
+        ld.Prediction(half, accuracy, half / 100, "$d/N$, relative", "log 2 / rate"),
+        ld.Prediction(noiseless, accuracy, label="rates without the noise"),
         name="half-learning time of modes",
         quantity=r"half-learning time $\tau_{1/2}$",
     )
 
 
-def _divergence(run: Run) -> tuple[Comparisons, tuple[Array, Array]]:
+def _divergence(run: Run) -> tuple[ld.Comparisons, tuple[Array, Array]]:
     """KL along training at N = d/2, and the theory at many times."""
     known, samples, divergences = laws(run), 60, []
     for i, law in enumerate(run.track(list(known.values()), "KL along training")):
@@ -199,18 +195,18 @@ def _divergence(run: Run) -> tuple[Comparisons, tuple[Array, Array]]:
         variance, share = trained_variance(modes, SCHEDULE, TIMES, ridge=RIDGE)
         kl = kl_of_modes(modes, variance, direction="forward", mean_share=share)
         divergences.append(kl[:, 0])
-    measured = Measurement.from_replicas(
+    measured = ld.Measurement.from_replicas(
         np.stack(divergences, axis=1), {"spectrum": np.array(SPECTRA), "tau": TIMES}
     )
 
-    def law_at(times: Array) -> Prediction:
+    def law_at(times: Array) -> ld.Prediction:
         return over_spectra(
             lambda s: theory.training_kl(s, samples, RIDGE, SCHEDULE, times, direction="forward"),
             [law.spectrum for law in known.values()], samples,
         )  # fmt: skip
 
     fine = np.geomspace(TIMES[0], TIMES[-1], 60)
-    tests = compare_with_controls(
+    tests = ld.compare_with_controls(
         measured, law_at(TIMES), name="KL along training", quantity="forward KL (nats)"
     )
     return tests, (fine, law_at(fine).values)

@@ -8,13 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from learning_dynamics.evidence.comparison import (
-    Comparison,
-    Comparisons,
-    Measurement,
-    Prediction,
-    compare_with_controls,
-)
+import learning_dynamics as ld
 from learning_dynamics.evidence.statistics import jackknife, stack
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.spectra import power_law
@@ -109,10 +103,10 @@ class Remedy:
     optimum: str
     optimum_label: str
     simulate: Callable[[SampleModes, Array], Array]
-    law: Callable[[Array, Array], Prediction]
-    best: Callable[[Array, int], Prediction]
+    law: Callable[[Array, Array], ld.Prediction]
+    best: Callable[[Array, int], ld.Prediction]
 
-    def tests(self, drawn: list[SampleModes]) -> tuple[Comparisons, Comparisons]:
+    def tests(self, drawn: list[SampleModes]) -> tuple[ld.Comparisons, ld.Comparisons]:
         """The error against the number, and where it is least, with twice the data as a control."""
         spectra = [modes.spectrum for modes in drawn]
         right, wrong = (
@@ -122,7 +116,7 @@ class Remedy:
         near = [self.simulate(m, b * np.exp(logs)) for m, b in zip(drawn, best, strict=True)]
         errors = [self.simulate(modes, self.values) for modes in drawn]
         spectrum = {"spectrum": np.array(SPECTRA)}
-        measured = Measurement.from_replicas(
+        measured = ld.Measurement.from_replicas(
             np.stack(errors, axis=1), {**spectrum, self.axis: self.values}
         )
         law = over_spectra(lambda s: self.law(s, self.values), spectra, SAMPLES)
@@ -135,13 +129,13 @@ class Remedy:
             for each, label in ((right, "predicted"), (wrong, f"{self.optimum} for twice the data"))
         )
         return (
-            compare_with_controls(measured, law, name=self.error, quantity=self.error_label),
-            compare_with_controls(
+            ld.compare_with_controls(measured, law, name=self.error, quantity=self.error_label),
+            ld.compare_with_controls(
                 places, predicted, control, name=self.optimum, quantity=self.optimum_label
             ),
         )
 
-    def figure(self, comparison: Comparison, drawn: list[SampleModes], *, logy: bool) -> Figure:
+    def figure(self, comparison: ld.Comparison, drawn: list[SampleModes], *, logy: bool) -> Figure:
         """The error against the number, with the theory at many values."""
         fine = np.geomspace(self.values[0], self.values[-1], 100)
         curves = np.stack([self.law(modes.spectrum, fine).values for modes in drawn])
@@ -179,7 +173,7 @@ STOPPING = Remedy(
 )
 
 
-def _hierarchy(run: Run) -> Comparisons:
+def _hierarchy(run: Run) -> ld.Comparisons:
     """Test loss without a remedy over that of the best linear denoiser."""
     exponents, sizes = np.array([0.0, 0.5, 1.0, 1.5, 2.0]), np.array([30, 60])
     spectra = {f"{k:g}": power_law(D, float(k)) for k in exponents}
@@ -193,7 +187,7 @@ def _hierarchy(run: Run) -> Comparisons:
     law = over_spectra(
         lambda s: theory.losses(s, sizes, 0.0, ALPHA_BAR).test, spectra.values(), sizes
     )
-    return compare_with_controls(
+    return ld.compare_with_controls(
         measurement(cells["test"][:, :, 0], {"exponent": exponents, "N": sizes}, unit=best),
         law.scaled(1 / best), name="hierarchical covariances", quantity="test loss / optimum",
     )  # fmt: skip

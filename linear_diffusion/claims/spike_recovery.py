@@ -6,18 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from learning_dynamics.evidence.comparison import (
-    Comparison,
-    Comparisons,
-    Prediction,
-    compare_with_controls,
-)
-from learning_dynamics.evidence.drawing import (
-    draw_curves,
-    draw_panels,
-    legend_below,
-    series_style,
-)
+import learning_dynamics as ld
+from learning_dynamics.evidence import drawing
 from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from linear_diffusion import theory
@@ -61,7 +51,7 @@ def spike_recovery(run: Run) -> Evidence:
         fixed={"replicas": 48 if run.quick else 256, "time": TIME},
     )
     axes = {"law": np.array(list(laws)), "N_over_d": RATIOS}
-    recovered = compare_with_controls(
+    recovered = ld.compare_with_controls(
         measurement(cells["overlap"], axes),
         _overlaps(spectra, sizes),
         _overlaps(spectra, sizes, 0.9).labelled("a spike of 0.9 times the strength"),
@@ -69,7 +59,7 @@ def spike_recovery(run: Run) -> Evidence:
         name="overlap of the generated law",
         quantity=OVERLAP,
     )
-    converged = compare_with_controls(
+    converged = ld.compare_with_controls(
         measurement(cells["divergence"], axes, unit=d),
         _divergences(spectra, sizes),
         _divergences(spectra, sizes + sizes // 20).labelled("KL for 5 % more data"),
@@ -120,20 +110,20 @@ def _spectrum(name: str, d: int) -> Array:
     return np.append(SPIKES[name], bulk)
 
 
-def _overlaps(spectra: Sequence[Array], sizes: Array, share: float = 1.0) -> Prediction:
+def _overlaps(spectra: Sequence[Array], sizes: Array, share: float = 1.0) -> ld.Prediction:
     """Overlaps with spikes whose excess variance is a share of the true one."""
     spikes = [1 + share * (s[0] - 1) for s in spectra]
     pairs = zip(spectra, spikes, strict=True)
     return stack([theory.spike_recovery(s[1:], spike, sizes).overlap for s, spike in pairs])
 
 
-def _no_threshold(spectra: Sequence[Array], sizes: Array) -> Prediction:
+def _no_threshold(spectra: Sequence[Array], sizes: Array) -> ld.Prediction:
     """First order in 1/N of the eigenvector's error, l s_i / (N (l - s_i)^2) in each direction."""
     lost = [np.sum(s[0] * s[1:] / (s[0] - s[1:]) ** 2) for s in spectra]
-    return Prediction(1 / (1 + np.divide.outer(lost, sizes)), label="no threshold")
+    return ld.Prediction(1 / (1 + np.divide.outer(lost, sizes)), label="no threshold")
 
 
-def _divergences(spectra: Sequence[Array], sizes: Array) -> Prediction:
+def _divergences(spectra: Sequence[Array], sizes: Array) -> ld.Prediction:
     """Reverse KL per dimension at the end of training."""
     return over_spectra(
         lambda s: theory.training_kl(s, sizes, 0.0, SCHEDULE, [TIME], direction="reverse")[:, 0],
@@ -141,7 +131,7 @@ def _divergences(spectra: Sequence[Array], sizes: Array) -> Prediction:
     ).scaled(1 / spectra[0].size)  # fmt: skip
 
 
-def _sharpness(run: Run) -> Comparisons:
+def _sharpness(run: Run) -> ld.Comparisons:
     """Overlaps in three dimensions against the law with and without the rounding at finite d."""
     ratios, dimensions, spike = 2.0 ** np.arange(-2, 3), np.array([64, 512, 4096]), 2.0
     cells = run.sweep(
@@ -153,7 +143,7 @@ def _sharpness(run: Run) -> Comparisons:
         theory.spike_recovery(np.ones(d - 1), spike, np.rint(ratios * d).astype(int))
         for d in dimensions
     ]
-    return compare_with_controls(
+    return ld.compare_with_controls(
         measurement(cells["value"], {"dimension": dimensions, "N_over_d": ratios}),
         stack([law.overlap for law in laws]),
         stack([law.limit for law in laws]).labelled("no rounding at finite d"),
@@ -162,7 +152,7 @@ def _sharpness(run: Run) -> Comparisons:
     )
 
 
-def _generated(run: Run) -> Comparisons:
+def _generated(run: Run) -> ld.Comparisons:
     """Leading direction of generated samples, with and without a ridge."""
     d, spike, ridges = 64, 1 + np.sqrt(2), np.array([0.0, 2.0])
     ratios = np.array([1.0, 2.0, 5.0, 10.0])
@@ -179,7 +169,7 @@ def _generated(run: Run) -> Comparisons:
     ]
     whole = theory.spike_recovery(np.ones(d - 1), spike, sizes).overlap
     models = np.array(["no ridge", "ridge c = 2"])
-    return compare_with_controls(
+    return ld.compare_with_controls(
         measurement(cells["value"], {"model": models, "N_over_d": ratios}),
         stack(laws),
         stack([whole] * 2).labelled("the law in place of samples"),
@@ -189,7 +179,7 @@ def _generated(run: Run) -> Comparisons:
     )
 
 
-def _figure(comparisons: list[Comparison], spectra: list[Array]) -> Figure:
+def _figure(comparisons: list[ld.Comparison], spectra: list[Array]) -> Figure:
     d = spectra[0].size
     fine, coarse = (
         np.unique(np.rint(np.geomspace(RATIOS[0], RATIOS[-1], points) * d).astype(int))
@@ -197,17 +187,18 @@ def _figure(comparisons: list[Comparison], spectra: list[Array]) -> Figure:
     )
     limits = stack([theory.spike_recovery(s[1:], s[0], fine).limit for s in spectra]).values
     laws = [(fine / d, _overlaps(spectra, fine)), (coarse / d, _divergences(spectra, coarse))]
-    figure, panels = draw_panels(
+    figure, panels = drawing.draw_panels(
         [comparison.measured for comparison in comparisons], laws, x_label="N/d",
         y_labels=[comparison.quantity for comparison in comparisons],
         ticks={0.3: "0.3", 1: "1", 3: "3", 10: "10"},
     )  # fmt: skip
-    draw_curves(panels[0], fine / d, limits, linestyle=":")
+    drawing.draw_curves(panels[0], fine / d, limits, linestyle=":")
     panels[0].set_yscale("linear")
     for axes in panels:
         for i, s in enumerate(spectra):
             threshold = float(theory.spike_threshold(s[1:], s[0]).values) / d
-            colour = series_style(i).colour
+            colour = drawing.series_style(i).colour
             axes.axvline(threshold, color=colour, linewidth=0.8, alpha=0.6, zorder=0)
-    legend_below(figure, columns=3, title="markers: simulation, lines: theory, dotted: d = ∞")
+    legend = "markers: simulation, lines: theory, dotted: d = ∞"
+    drawing.legend_below(figure, columns=3, title=legend)
     return figure

@@ -7,20 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from learning_dynamics.evidence.comparison import (
-    Comparison,
-    Comparisons,
-    Prediction,
-    compare_with_controls,
-)
-from learning_dynamics.evidence.drawing import (
-    draw_curves,
-    draw_measurement,
-    draw_panels,
-    figure_style,
-    legend_below,
-    new_figure,
-)
+import learning_dynamics as ld
+from learning_dynamics.evidence import drawing
 from learning_dynamics.evidence.figures import image_grid
 from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
@@ -64,11 +52,11 @@ def transition(run: Run) -> Evidence:
     axes = {"spectrum": np.array(SPECTRA), "N_over_d": RATIOS}
     measured = {kind: measurement(cells[kind][:, :, 0], axes) for kind in ("train", "test")}
     bayes = stack([theory.bayes_loss(s, np.full(SIZES.size, ALPHA_BAR)) for s in spectra])
-    training = compare_with_controls(
+    training = ld.compare_with_controls(
         measured["train"], _loss("train", spectra, SIZES),
         name="training loss", quantity="training loss / d",
     )  # fmt: skip
-    test = compare_with_controls(
+    test = ld.compare_with_controls(
         measured["test"], _loss("test", spectra, SIZES),
         _loss("test", spectra, SIZES, 2).labelled("a transition at d/2"),
         bayes.labelled("no gap at any N"),
@@ -120,14 +108,14 @@ NOTES = (
 )
 
 
-def _loss(kind: str, spectra: Sequence[Array], sizes: Array, factor: int = 1) -> Prediction:
+def _loss(kind: str, spectra: Sequence[Array], sizes: Array, factor: int = 1) -> ld.Prediction:
     """Training or test loss of models with `factor` times the data, shape (spectra, sizes)."""
     return over_spectra(
         lambda s: getattr(theory.losses(s, factor * sizes, 0.0, ALPHA_BAR), kind), spectra, sizes
     )
 
 
-def _similarity(run: Run) -> Comparisons:
+def _similarity(run: Run) -> ld.Comparisons:
     """Cosine between the samples of two models from the same noise."""
     chosen = {name: law for name, law in laws(run).items() if name != "k = 3"}
     ratios, sizes = RATIOS[::2], SIZES[::2]
@@ -141,7 +129,7 @@ def _similarity(run: Run) -> Comparisons:
         over_spectra(lambda s, f=factor: theory.similarity(s, f * sizes, RIDGE), spectra, sizes)
         for factor in (1, 2)
     )
-    return compare_with_controls(
+    return ld.compare_with_controls(
         measurement(cells["value"], {"spectrum": np.array(list(chosen)), "N_over_d": ratios}),
         law, control.labelled("similarity with twice the data"),
         name="similarity of two models", quantity="cosine of two models' samples",
@@ -149,16 +137,17 @@ def _similarity(run: Run) -> Comparisons:
 
 
 def _losses_figure(
-    comparisons: list[Comparison], ratios: Array, lines: list[Prediction], bayes: Array
+    comparisons: list[ld.Comparison], ratios: Array, lines: list[ld.Prediction], bayes: Array
 ) -> Figure:
-    figure, panels = draw_panels(
+    figure, panels = drawing.draw_panels(
         [each.measured for each in comparisons], [(ratios, line) for line in lines], x_label="N/d",
         y_labels=[each.quantity for each in comparisons],
     )  # fmt: skip
     for axes in panels:
-        draw_curves(axes, RATIOS, bayes, linestyle=":")
+        drawing.draw_curves(axes, RATIOS, bayes, linestyle=":")
         axes.axvline(1.0, color="#999999", linewidth=0.8, zorder=0)
-    legend_below(figure, columns=5, title="markers: simulation, lines: theory, dotted: N = ∞")
+    legend = "markers: simulation, lines: theory, dotted: N = ∞"
+    drawing.legend_below(figure, columns=5, title=legend)
     return figure
 
 
@@ -180,11 +169,11 @@ def _patches(run: Run) -> tuple[Figure, Figure]:
         [cells["training_cosine"].values, cells["fresh_cosine"].values],
         {"set": np.array(["training set", "fresh set of equal size"]), "N_over_d": ratios},
     )
-    figure, grid = new_figure(1, 1, width=6.0, height=4.0)
-    draw_measurement(grid[0, 0], cosines)
-    draw_curves(grid[0, 0], ratios, cosines.values, linestyle=":")
-    with figure_style():
+    figure, grid = drawing.new_figure(1, 1, width=6.0, height=4.0)
+    drawing.draw_measurement(grid[0, 0], cosines)
+    drawing.draw_curves(grid[0, 0], ratios, cosines.values, linestyle=":")
+    with drawing.figure_style():
         grid[0, 0].set(xscale="log", xlabel="N/d", ylabel="largest cosine of a generated patch")
-    legend_below(figure, columns=2)
+    drawing.legend_below(figure, columns=2)
     images = [from_coordinates(coordinates) for coordinates in rows.values()]
     return image_grid(images, list(rows), scale="image"), figure

@@ -25,11 +25,11 @@ class Parting(NamedTuple):
     """Observation from which on each replica's losses on data and clone differ.
 
     Attributes:
-        index: of the observation, -1 if the losses do not part, shape (replicas,).
+        place: index of the observation, -1 if the losses do not part, shape (replicas,).
         samples: seen by then, infinite if they do not, shape (replicas,).
     """
 
-    index: NDArray[np.int64]
+    place: NDArray[np.int64]
     samples: Array
 
     def at(self, curves: Array) -> Array:
@@ -38,7 +38,7 @@ class Parting(NamedTuple):
         Args:
             curves: shape (replicas, times).
         """
-        return np.where(self.index >= 0, curves[np.arange(self.index.size), self.index], np.nan)
+        return np.where(self.place >= 0, curves[np.arange(self.place.size), self.place], np.nan)
 
     def __str__(self) -> str:
         if not np.all(np.isfinite(self.samples)):
@@ -72,8 +72,8 @@ class CloneLearning(NamedTuple):
         """First observation from which on the gap of a clone stays above `least`."""
         far = self.gap(clone) > least
         stays = np.logical_and.accumulate(far[:, ::-1], axis=1)[:, ::-1]
-        index = np.where(stays.any(axis=1), stays.argmax(axis=1), -1)
-        return Parting(index, np.where(index >= 0, self.samples[index], np.inf))
+        place = np.where(stays.any(axis=1), stays.argmax(axis=1), -1)
+        return Parting(place, np.where(place >= 0, self.samples[place], np.inf))
 
 
 def learn_with_clones(

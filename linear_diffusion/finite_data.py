@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
 from learning_dynamics.tracking import Tracker
-from learning_dynamics.validation import increasing_integers, positive_integer
+from learning_dynamics.validation import increasing_integers, integers, positive_integer
 from linear_diffusion.data import DataLaw, draw
 from linear_diffusion.networks import TrainingSet, affine_loss, learn_denoisers
 from linear_diffusion.simulation import draw_modes, losses_of_modes, population_gains
@@ -47,7 +46,7 @@ def learn_over_sizes(
     samples: ArrayLike,
     alpha_bar: float,
     *,
-    modes: Sequence[int],
+    modes: ArrayLike,
     draws: int,
     steps: int,
     key: jax.Array,
@@ -75,7 +74,7 @@ def learn_over_sizes(
         tracker: progress bar.
     """
     sizes, count = increasing_integers("samples", samples), positive_integer("draws", draws)
-    shown, most = np.asarray(modes), int(sizes[-1])
+    shown, most = integers("modes", modes, least=0), int(sizes[-1])
     data_key, train_key = (jax.random.fold_in(key, i) for i in range(2))
     sets = []
     with jax.enable_x64(True):

@@ -82,7 +82,7 @@ def correlated_latents_are_linear(run: Run) -> Evidence:
         CovarianceSearch(data, LEARNER, RATE, THRESHOLD) for data in (inputs, uncorrelated)
     )  # fmt: skip
     recoveries, quartiles = _recoveries(run, search)
-    d = recoveries.dimensions
+    d = recoveries.dimensions.astype(np.float64)
     law, without = _quartiles(search.law, d), _quartiles(u_alone.law, d, "uncorrelated latents")
     recovery = ld.compare_with_controls(
         quartiles, law, without, name="recovery of u with v", quantity=QUANTITY

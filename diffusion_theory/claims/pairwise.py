@@ -162,7 +162,7 @@ def _clones_figure(
         axes.plot(ends, [-1, -1], "--", color="#444444", label="best linear denoiser (exact)")
         axes.plot(ends, [best / gain] * 2, "-", color="#444444", label="best denoiser")
         for parting in partings:
-            if np.all(parting.index >= 0):
+            if np.all(parting.place >= 0):
                 mean = np.exp(np.log(parting.samples).mean())
                 axes.axvline(mean, linestyle=":", color="#888888")
         axes.set(

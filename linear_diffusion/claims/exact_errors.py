@@ -10,13 +10,7 @@ from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from linear_diffusion import theory
-from linear_diffusion.claims.cells import (
-    DIRECTIONS,
-    exact_divergences,
-    losses,
-    measurement,
-    sources,
-)
+from linear_diffusion.claims import cells
 from linear_diffusion.claims.common import SOURCE, SPECTRA, laws, over_spectra
 from linear_diffusion.data import draw_moments
 from linear_diffusion.learners import optimum
@@ -93,10 +87,10 @@ def _kl(
 def _exact_kl(run: Run) -> list[ld.Comparisons]:
     axes = {"dimension": DIMENSIONS, "oversampling": OVERSAMPLING}
     fixed = {"replicas": 64 if run.quick else 512, "key": run.key}
-    cells = run.sweep(exact_divergences, axes, fixed=fixed)
+    table = run.sweep(cells.exact_divergences, axes, fixed=fixed)
     return [
         ld.compare_with_controls(
-            measurement(cells[direction], {"d": DIMENSIONS, "N_over_d": OVERSAMPLING}),
+            cells.measurement(table[direction], {"d": DIMENSIONS, "N_over_d": OVERSAMPLING}),
             _kl(OVERSAMPLING, direction),
             _kl(OVERSAMPLING, direction, mean_known=True).labelled(
                 f"{direction} KL without the error of the mean"
@@ -104,7 +98,7 @@ def _exact_kl(run: Run) -> list[ld.Comparisons]:
             name=f"exact {direction} KL",
             quantity="KL (nats)",
         )
-        for direction in DIRECTIONS
+        for direction in cells.DIRECTIONS
     ]
 
 
@@ -151,9 +145,9 @@ def _generated_law(run: Run) -> ld.Comparisons:
 def _losses(run: Run) -> dict[tuple[str, int], ld.Comparisons]:
     """Both losses at all noise levels, below and above N = d, by kind and N."""
     known = laws(run)
-    cells = run.sweep(
-        losses,
-        {"source": sources(run, known, 10), "samples": SIZES},
+    table = run.sweep(
+        cells.losses,
+        {"source": cells.sources(run, known, 10), "samples": SIZES},
         fixed={
             "replicas": 32 if run.quick else 256, "ridge": RIDGE, "levels": tuple(LEVELS.tolist()),
         },
@@ -164,7 +158,7 @@ def _losses(run: Run) -> dict[tuple[str, int], ld.Comparisons]:
     def test(kind: str, title: str, at: int) -> ld.Comparisons:
         N = SIZES[at]
         return ld.compare_with_controls(
-            measurement(cells[kind][:, at], axes),
+            cells.measurement(table[kind][:, at], axes),
             over_spectra(lambda s: getattr(theory.losses(s, N, RIDGE, LEVELS), kind), spectra, N),
             name=f"{title} loss, N/d = {N / 120:g}",
             quantity="loss / d",

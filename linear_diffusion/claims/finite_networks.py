@@ -6,7 +6,7 @@ from itertools import product
 import jax
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 import learning_dynamics as ld
 from learning_dynamics.evidence import drawing
@@ -18,21 +18,6 @@ from linear_diffusion.claims.common import finite_size
 from linear_diffusion.data import DataLaw, LatentLaw
 from linear_diffusion.finite_data import FiniteDataCurves, learn_over_sizes
 from linear_diffusion.patches import photograph_law
-
-__all__ = [
-    "GAUSSIAN",
-    "LEAST",
-    "SIZE",
-    "Trained",
-    "beside_linear",
-    "gains_figure",
-    "gains_of_modes",
-    "gap_onsets",
-    "linear_gains",
-    "linear_losses",
-    "losses_figure",
-    "trained",
-]
 
 Array = NDArray[np.float64]
 SIZE, POOL, BATCH = 8, 20_000, 16
@@ -102,7 +87,7 @@ class Trained:
         scale = np.sqrt(1 - self.levels)[:, None] / self.best_gains()
         return stack([each[:, 0][:, MODES - 1] for each in expected]).scaled(scale[:, None])
 
-    def with_bias(self, law: ld.Prediction, sizes: Array) -> ld.Prediction:
+    def with_bias(self, law: ld.Prediction, sizes: ArrayLike) -> ld.Prediction:
         """Allow for the next order at finite size and for the end of training.
 
         The excess of a loss would be d over steps * BATCH, the number of draws of the noise, if all
@@ -119,7 +104,7 @@ def trained(run: Run, images: ImageSet | None) -> Trained:
     patches = photograph_law(SIZE, POOL, key=key, equal_contrast=True, images=images)
     gaussian = LatentLaw(patches.spectrum, basis=patches.basis)
     laws: dict[str, DataLaw] = {GAUSSIAN: gaussian, IMAGES: patches}
-    ratios = np.array([1 / 8, 1 / 2, 2, 8]) if run.quick else 2.0 ** np.arange(-3, 4)
+    ratios = 2.0 ** (np.array([-3, -1, 1, 3]) if run.quick else np.arange(-3, 4))
     levels, draws, steps = ((0.8,), 5, 500) if run.quick else ((0.5, 0.8, 0.95), 20, 4000)
     cases = list(product(levels, laws))
     sizes = np.rint(ratios * patches.spectrum.size).astype(int)
@@ -266,7 +251,7 @@ def losses_figure(cases: Trained) -> Figure:
     )  # fmt: skip
     ratios = fine / cases.spectrum.size
     figure, panels = drawing.draw_panels(
-        train, [(ratios, each.train) for each in theories], titles=cases.titles,
+        train, [(ratios, each.train) for each in theories], titles=cases.titles.tolist(),
         x_label="N/d", y_labels=["loss / d"], width=4.4 * len(train), height=4.2,
         ticks={1 / 8: "1/8", 1 / 2: "1/2", 2: "2", 8: "8"},
     )  # fmt: skip
@@ -288,7 +273,7 @@ def gains_figure(cases: Trained) -> Figure:
     measured = [ld.Measurement.from_replicas(gains[:, i], axis) for i in range(gains.shape[1])]
     figure, panels = drawing.draw_panels(
         measured, [(MODES, expected[i, sizes]) for i in range(len(measured))],
-        labels=[f"N = {ratio:g} d" for ratio in cases.ratios[sizes]], titles=cases.titles,
+        labels=[f"N = {ratio:g} d" for ratio in cases.ratios[sizes]], titles=cases.titles.tolist(),
         x_label="mode, by variance", y_labels=["gain / gain of the best linear denoiser"],
         width=4.4 * len(measured), height=4.2, ticks={k: f"{k}" for k in (1, 3, 10, 30)},
     )  # fmt: skip

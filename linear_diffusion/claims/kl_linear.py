@@ -11,14 +11,7 @@ from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.spectra import power_law
 from linear_diffusion import theory
-from linear_diffusion.claims.cells import (
-    DIRECTIONS,
-    divergences,
-    measurement,
-    patch_divergence,
-    pool,
-    sources,
-)
+from linear_diffusion.claims import cells
 from linear_diffusion.claims.common import PATCH, SOURCE, SPECTRA, laws
 from linear_diffusion.data import KURTOSIS, LATENTS, LatentLaw
 
@@ -47,14 +40,14 @@ def kl_linear(run: Run) -> Evidence:
     by_law, by_spectrum = _measure(run, latent, 0), _measure(run, laws(run), 20)
     exact = {
         direction: theory.exact_kl(D, SIZES, direction=direction).scaled(1 / D)
-        for direction in DIRECTIONS
+        for direction in cells.DIRECTIONS
     }
     slope = exact["reverse"].values[-1]
     quadratic = ld.Prediction(
         np.stack([slope * (RATIOS / RATIOS[-1]) ** 2] * len(LATENTS)), label="KL quadratic in d/N"
     )
     universal, tests = {}, []
-    for direction in DIRECTIONS:
+    for direction in cells.DIRECTIONS:
         quantity = f"{direction} KL / d (nats)"
         universal[direction] = ld.compare_with_controls(
             by_law[direction], _with_kurtosis(exact[direction], direction),
@@ -105,13 +98,16 @@ def _measure(
     run: Run, chosen: dict[str, LatentLaw], offset: int
 ) -> dict[theory.Direction, ld.Measurement]:
     """KL per dimension of several laws, by direction."""
-    cells = run.sweep(
-        divergences,
-        {"source": sources(run, chosen, offset), "samples": SIZES},
+    table = run.sweep(
+        cells.divergences,
+        {"source": cells.sources(run, chosen, offset), "samples": SIZES},
         fixed={"replicas": 24 if run.quick else 256},
     )
     axes = {"law": np.array(list(chosen)), "d_over_N": RATIOS}
-    return {direction: measurement(cells[direction], axes, unit=D) for direction in DIRECTIONS}
+    return {
+        direction: cells.measurement(table[direction], axes, unit=D)
+        for direction in cells.DIRECTIONS
+    }
 
 
 def _with_kurtosis(exact: ld.Prediction, direction: theory.Direction) -> ld.Prediction:
@@ -132,14 +128,14 @@ def _patches(run: Run) -> ld.Comparisons:
     ratios, d = np.array([0.003, 0.006, 0.012]), 63
     sizes = np.rint(d / ratios).astype(int)
     contrasts = {"patches": False, "patches of equal contrast": True}
-    cells = run.sweep(
-        patch_divergence,
+    table = run.sweep(
+        cells.patch_divergence,
         {"equal_contrast": contrasts, "samples": sizes},
         fixed={"replicas": 16 if run.quick else 128, "key": run.key},
     )
     lines: list[list[ld.Prediction]] = []
     for equal in contrasts.values():
-        law = pool(8, 30_000, jax.random.fold_in(run.key, 40 + int(equal)), equal)
+        law = cells.pool(8, 30_000, jax.random.fold_in(run.key, 40 + int(equal)), equal)
         # the next order of the expansion in d/N, which the heavy contrast multiplies too
         excess = 2 * law.fourth_moment / (d * (d + 2)) * ratios
         slopes = (
@@ -148,11 +144,12 @@ def _patches(run: Run) -> ld.Comparisons:
         )
         each = [slope.scaled(1 / (sizes * d)) for slope in slopes]
         lines.append([line.with_bias(excess * line.values, "next order in $d/N$") for line in each])
-    law, universal = (stack(each) for each in zip(*lines, strict=True))
+    own_slope, universal = (stack(each) for each in zip(*lines, strict=True))
     axes = {"data": np.array(list(contrasts)), "d_over_N": ratios}
     return ld.compare_with_controls(
-        measurement(cells["value"], axes, unit=d),
-        law.labelled("(E|y|⁴ + d)/(4N)"), universal.labelled("universal slope for real patches"),
+        cells.measurement(table["value"], axes, unit=d),
+        own_slope.labelled("(E|y|⁴ + d)/(4N)"),
+        universal.labelled("universal slope for real patches"),
         name="reverse KL of real patches", quantity="reverse KL / d (nats)",
     )  # fmt: skip
 

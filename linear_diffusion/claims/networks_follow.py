@@ -2,20 +2,8 @@
 
 from learning_dynamics.images import ImageSet
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
+from linear_diffusion.claims import finite_networks as networks
 from linear_diffusion.claims.common import SOURCE
-from linear_diffusion.claims.finite_networks import (
-    GAUSSIAN,
-    LEAST,
-    SIZE,
-    beside_linear,
-    gains_figure,
-    gains_of_modes,
-    gap_onsets,
-    linear_gains,
-    linear_losses,
-    losses_figure,
-    trained,
-)
 
 
 @claim(
@@ -40,12 +28,12 @@ def follow(run: Run, images: ImageSet | None = None) -> Evidence:
         run: size and key.
         images: by default the bundled photographs.
     """
-    every = trained(run, images)
-    gaussian = every.select(every.data == GAUSSIAN)
-    onsets = gap_onsets(every)
+    every = networks.trained(run, images)
+    gaussian = every.select(every.data == networks.GAUSSIAN)
+    onsets = networks.gap_onsets(every)
     panels = {
         "losses": Panel(
-            losses_figure(every),
+            networks.losses_figure(every),
             "Training loss (lower) and test loss (upper) of both denoisers against the number of "
             "samples; lines: linear theory for the same covariance, dotted: the best linear "
             "denoiser. The linear denoiser is claimed to lie on the lines on Gaussian data. The "
@@ -53,7 +41,7 @@ def follow(run: Run, images: ImageSet | None = None) -> Evidence:
             "below the linear ones.",
         ),
         "gains": Panel(
-            gains_figure(every),
+            networks.gains_figure(every),
             "Mean Jacobian of the convolutional denoiser along the eigenvectors of the covariance, "
             "over the gain of the best linear denoiser. Lines: expected gains of the linear "
             "denoiser for the same number of samples. With plenty of Gaussian data they agree; "
@@ -67,20 +55,20 @@ def follow(run: Run, images: ImageSet | None = None) -> Evidence:
             "linear theory.",
         ),
     }
-    linear = [linear_losses(gaussian), linear_gains(gaussian)]
-    convolutional = [onsets, gains_of_modes(gaussian), beside_linear(every)]
+    linear = [networks.linear_losses(gaussian), networks.linear_gains(gaussian)]
+    convolutional = [onsets, networks.gains_of_modes(gaussian), networks.beside_linear(every)]
     return Evidence.of([*linear, *convolutional], panels, NOTES)
 
 
 NOTES = (
-    f"Patches of {SIZE} x {SIZE} pixels of equal contrast without their mean, d = 63. Gaussian "
-    "data with their covariance are the case in which the linear theory is exact and the best "
-    "denoiser is linear. Both denoisers see the same minibatches and noise (Adam).",
+    f"Patches of {networks.SIZE} x {networks.SIZE} pixels of equal contrast without their mean, "
+    "d = 63. Gaussian data with their covariance are the case in which the linear theory is exact "
+    "and the best denoiser is linear. Both denoisers see the same minibatches and noise (Adam).",
     "Claimed for the linear denoiser: losses and gains. Its scatter over data sets is reduced by "
     "the exact optimum on the same data sets, whose mean is taken over more of them. The excess "
     "that a finite number of updates leaves is allowed as 5 d / (updates x batch).",
-    f"Claimed for the convolutional one: the gap opens at {LEAST:g} to 1 times the number of "
-    "samples of the linear theory (weights are shared between places, so that fewer samples "
+    f"Claimed for the convolutional one: the gap opens at {networks.LEAST:g} to 1 times the number "
+    "of samples of the linear theory (weights are shared between places, so that fewer samples "
     "do); on Gaussian data at N = 8 d its mean Jacobian is diagonal with the linear gains up to "
     "sqrt((R - R*) / c_k) / 2, a quarter of an equal share of its excess loss R - R* in mode k, "
     "whose noisy variance is c_k: what the loss hardly sees, the leading directions, is learned "

@@ -13,7 +13,7 @@ from learning_dynamics.evidence.statistics import jackknife, stack
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.spectra import power_law
 from linear_diffusion import theory
-from linear_diffusion.claims.cells import losses, measurement, sources
+from linear_diffusion.claims import cells
 from linear_diffusion.claims.common import SOURCE, SPECTRA, laws, over_spectra
 from linear_diffusion.data import LatentLaw
 from linear_diffusion.measures import place_of_minimum
@@ -178,9 +178,9 @@ def _hierarchy(run: Run) -> ld.Comparisons:
     exponents, sizes = np.array([0.0, 0.5, 1.0, 1.5, 2.0]), np.array([30, 60])
     spectra = {f"{k:g}": power_law(D, float(k)) for k in exponents}
     data = {name: LatentLaw(spectrum) for name, spectrum in spectra.items()}
-    cells = run.sweep(
-        losses,
-        {"source": sources(run, data, 50), "samples": sizes},
+    table = run.sweep(
+        cells.losses,
+        {"source": cells.sources(run, data, 50), "samples": sizes},
         fixed={"replicas": 24 if run.quick else 256, "ridge": 0.0, "levels": (ALPHA_BAR,)},
     )
     best = np.array([theory.bayes_loss(s, ALPHA_BAR).values for s in spectra.values()])[:, None]
@@ -188,6 +188,6 @@ def _hierarchy(run: Run) -> ld.Comparisons:
         lambda s: theory.losses(s, sizes, 0.0, ALPHA_BAR).test, spectra.values(), sizes
     )
     return ld.compare_with_controls(
-        measurement(cells["test"][:, :, 0], {"exponent": exponents, "N": sizes}, unit=best),
+        cells.measurement(table["test"][:, :, 0], {"exponent": exponents, "N": sizes}, unit=best),
         law.scaled(1 / best), name="hierarchical covariances", quantity="test loss / optimum",
     )  # fmt: skip

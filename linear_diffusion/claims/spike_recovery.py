@@ -11,14 +11,7 @@ from learning_dynamics.evidence import drawing
 from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from linear_diffusion import theory
-from linear_diffusion.claims.cells import (
-    SCHEDULE,
-    generated_recoveries,
-    measurement,
-    recoveries,
-    reduced_recoveries,
-    sources,
-)
+from linear_diffusion.claims import cells
 from linear_diffusion.claims.common import SOURCE, over_spectra
 from linear_diffusion.data import LatentLaw
 
@@ -45,14 +38,14 @@ def spike_recovery(run: Run) -> Evidence:
     sizes = np.rint(RATIOS * d).astype(int)
     laws = {name: LatentLaw(_spectrum(name, d)) for name in SPIKES}
     spectra = [law.spectrum for law in laws.values()]
-    cells = run.sweep(
-        recoveries,
-        {"source": sources(run, laws), "samples": sizes},
+    table = run.sweep(
+        cells.recoveries,
+        {"source": cells.sources(run, laws), "samples": sizes},
         fixed={"replicas": 48 if run.quick else 256, "time": TIME},
     )
     axes = {"law": np.array(list(laws)), "N_over_d": RATIOS}
     recovered = ld.compare_with_controls(
-        measurement(cells["overlap"], axes),
+        cells.measurement(table["overlap"], axes),
         _overlaps(spectra, sizes),
         _overlaps(spectra, sizes, 0.9).labelled("a spike of 0.9 times the strength"),
         _no_threshold(spectra, sizes),
@@ -60,7 +53,7 @@ def spike_recovery(run: Run) -> Evidence:
         quantity=OVERLAP,
     )
     converged = ld.compare_with_controls(
-        measurement(cells["divergence"], axes, unit=d),
+        cells.measurement(table["divergence"], axes, unit=d),
         _divergences(spectra, sizes),
         _divergences(spectra, sizes + sizes // 20).labelled("KL for 5 % more data"),
         name="KL",
@@ -126,7 +119,9 @@ def _no_threshold(spectra: Sequence[Array], sizes: Array) -> ld.Prediction:
 def _divergences(spectra: Sequence[Array], sizes: Array) -> ld.Prediction:
     """Reverse KL per dimension at the end of training."""
     return over_spectra(
-        lambda s: theory.training_kl(s, sizes, 0.0, SCHEDULE, [TIME], direction="reverse")[:, 0],
+        lambda s: theory.training_kl(
+            s, sizes, 0.0, cells.SCHEDULE, [TIME], direction="reverse"
+        )[:, 0],
         spectra, sizes,
     ).scaled(1 / spectra[0].size)  # fmt: skip
 
@@ -134,8 +129,8 @@ def _divergences(spectra: Sequence[Array], sizes: Array) -> ld.Prediction:
 def _sharpness(run: Run) -> ld.Comparisons:
     """Overlaps in three dimensions against the law with and without the rounding at finite d."""
     ratios, dimensions, spike = 2.0 ** np.arange(-2, 3), np.array([64, 512, 4096]), 2.0
-    cells = run.sweep(
-        reduced_recoveries,
+    table = run.sweep(
+        cells.reduced_recoveries,
         {"dimension": dimensions, "ratio": ratios},
         fixed={"spike": spike, "replicas": 128 if run.quick else 2048, "key": run.key},
     )
@@ -144,7 +139,7 @@ def _sharpness(run: Run) -> ld.Comparisons:
         for d in dimensions
     ]
     return ld.compare_with_controls(
-        measurement(cells["value"], {"dimension": dimensions, "N_over_d": ratios}),
+        cells.measurement(table["value"], {"dimension": dimensions, "N_over_d": ratios}),
         stack([law.overlap for law in laws]),
         stack([law.limit for law in laws]).labelled("no rounding at finite d"),
         name="sharpness in the dimension",
@@ -157,20 +152,20 @@ def _generated(run: Run) -> ld.Comparisons:
     d, spike, ridges = 64, 1 + np.sqrt(2), np.array([0.0, 2.0])
     ratios = np.array([1.0, 2.0, 5.0, 10.0])
     sizes = np.rint(ratios * d).astype(int)
-    source = sources(run, {"spike": LatentLaw(np.append(spike, np.ones(d - 1)))}, 50)
-    cells = run.sweep(
-        generated_recoveries,
+    source = cells.sources(run, {"spike": LatentLaw(np.append(spike, np.ones(d - 1)))}, 50)
+    table = run.sweep(
+        cells.generated_recoveries,
         {"ridge": ridges, "samples": sizes},
         fixed={"source": source["spike"], "replicas": 48 if run.quick else 512, "count": 4 * d},
     )
     laws = [
-        theory.generated_spike_recovery(d, spike, sizes, 4 * d, SCHEDULE, ridge=ridge).overlap
+        theory.generated_spike_recovery(d, spike, sizes, 4 * d, cells.SCHEDULE, ridge=ridge).overlap
         for ridge in ridges
     ]
     whole = theory.spike_recovery(np.ones(d - 1), spike, sizes).overlap
     models = np.array(["no ridge", "ridge c = 2"])
     return ld.compare_with_controls(
-        measurement(cells["value"], {"model": models, "N_over_d": ratios}),
+        cells.measurement(table["value"], {"model": models, "N_over_d": ratios}),
         stack(laws),
         stack([whole] * 2).labelled("the law in place of samples"),
         stack(laws[:1] * 2).labelled("a ridge without effect"),

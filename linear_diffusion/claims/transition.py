@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 import learning_dynamics as ld
 from learning_dynamics.evidence import drawing
@@ -13,14 +13,7 @@ from learning_dynamics.evidence.figures import image_grid
 from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from linear_diffusion import theory
-from linear_diffusion.claims.cells import (
-    generated_patches,
-    losses,
-    measurement,
-    overlaps,
-    pool,
-    sources,
-)
+from linear_diffusion.claims import cells
 from linear_diffusion.claims.common import PATCH, SOURCE, SPECTRA, laws, over_spectra
 from linear_diffusion.data import draw
 from linear_diffusion.patches import from_coordinates
@@ -44,13 +37,13 @@ def transition(run: Run) -> Evidence:
     """Losses over two decades of N/d, similarity of two models, and generated patches."""
     known = laws(run)
     spectra = [law.spectrum for law in known.values()]
-    cells = run.sweep(
-        losses,
-        {"source": sources(run, known), "samples": SIZES},
+    table = run.sweep(
+        cells.losses,
+        {"source": cells.sources(run, known), "samples": SIZES},
         fixed={"replicas": 24 if run.quick else 256, "ridge": 0.0, "levels": (ALPHA_BAR,)},
     )
     axes = {"spectrum": np.array(SPECTRA), "N_over_d": RATIOS}
-    measured = {kind: measurement(cells[kind][:, :, 0], axes) for kind in ("train", "test")}
+    measured = {kind: cells.measurement(table[kind][:, :, 0], axes) for kind in ("train", "test")}
     bayes = stack([theory.bayes_loss(s, np.full(SIZES.size, ALPHA_BAR)) for s in spectra])
     training = ld.compare_with_controls(
         measured["train"], _loss("train", spectra, SIZES),
@@ -119,19 +112,21 @@ def _similarity(run: Run) -> ld.Comparisons:
     """Cosine between the samples of two models from the same noise."""
     chosen = {name: law for name, law in laws(run).items() if name != "k = 3"}
     ratios, sizes = RATIOS[::2], SIZES[::2]
-    cells = run.sweep(
-        overlaps,
-        {"source": sources(run, chosen, 100), "samples": sizes},
+    table = run.sweep(
+        cells.overlaps,
+        {"source": cells.sources(run, chosen, 100), "samples": sizes},
         fixed={"replicas": 12 if run.quick else 96, "ridge": RIDGE},
     )
     spectra = [law.spectrum for law in chosen.values()]
-    law, control = (
-        over_spectra(lambda s, f=factor: theory.similarity(s, f * sizes, RIDGE), spectra, sizes)
-        for factor in (1, 2)
-    )
+
+    def law(factor: int) -> ld.Prediction:
+        return over_spectra(
+            lambda s: theory.similarity(s, factor * sizes, RIDGE), spectra, sizes
+        )  # fmt: skip
+
     return ld.compare_with_controls(
-        measurement(cells["value"], {"spectrum": np.array(list(chosen)), "N_over_d": ratios}),
-        law, control.labelled("similarity with twice the data"),
+        cells.measurement(table["value"], {"spectrum": np.array(list(chosen)), "N_over_d": ratios}),
+        law(1), law(2).labelled("similarity with twice the data"),
         name="similarity of two models", quantity="cosine of two models' samples",
     )  # fmt: skip
 
@@ -155,18 +150,18 @@ def _patches(run: Run) -> tuple[Figure, Figure]:
     """Generated patches, and their cosines to the nearest of two sets of patches."""
     shown = 14
     ratios = np.array([0.1, 0.3, 1.0, 3.0, 10.0] if run.quick else [0.1, 0.2, 0.5, 1, 2, 5, 10])
-    cells = run.sweep(
-        generated_patches,
+    table = run.sweep(
+        cells.generated_patches,
         {"ratio": ratios},
         fixed={"pixels": PATCH, "count": 128, "shown": shown, "key": run.key},
     )
     fresh_key = jax.random.split(jax.random.fold_in(run.key, 301), 3)[1]
-    patches = pool(PATCH, 20_000, jax.random.fold_in(run.key, 300))
-    rows = {"photographs": draw(patches, shown, key=fresh_key)}
+    patches = cells.pool(PATCH, 20_000, jax.random.fold_in(run.key, 300))
+    rows: dict[str, ArrayLike] = {"photographs": draw(patches, shown, key=fresh_key)}
     for ratio in (ratios[0], 1.0, ratios[-1]):
-        rows[f"generated, N = {ratio:g} d"] = cells["patches"].sel(ratio=ratio).values
-    cosines = measurement(
-        [cells["training_cosine"].values, cells["fresh_cosine"].values],
+        rows[f"generated, N = {ratio:g} d"] = table["patches"].sel(ratio=ratio).values
+    cosines = cells.measurement(
+        [table["training_cosine"].values, table["fresh_cosine"].values],
         {"set": np.array(["training set", "fresh set of equal size"]), "N_over_d": ratios},
     )
     figure, grid = drawing.new_figure(1, 1, width=6.0, height=4.0)

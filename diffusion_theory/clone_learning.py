@@ -14,11 +14,12 @@ from diffusion_theory.clones import clone_losses
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
 from learning_dynamics import short_text
-from learning_dynamics.validation import increasing_integers
+from learning_dynamics.validation import increasing_integers, reject
 
 __all__ = ["CloneLearning", "Parting", "learn_with_clones"]
 
 Array = NDArray[np.float64]
+WARM_UP = 50  # updates of a growing rate
 
 
 class Parting(NamedTuple):
@@ -99,9 +100,14 @@ def learn_with_clones(
         replicas: independent networks.
         key: typed random key.
         batch: samples per update.
-        rate: largest change of a weight per update.
+        rate: largest change of a weight per update, after 50 updates of a growing one.
+
+    Raises:
+        ValueError: if training ends with the updates of a growing rate.
     """
     at = increasing_integers("updates", updates)
+    if at[-1] <= WARM_UP:
+        raise reject("updates", f"end after {WARM_UP}", at.tolist())
     learner = TiedDenoiser(
         "tanh", sign=np.where(np.arange(neurons) < neurons // 2, -1.0, 1.0), neurons=neurons,
         learn_skip=True, skip=float(inputs.noise_level.noise),
@@ -110,7 +116,7 @@ def learn_with_clones(
     problem = ld.Problem(
         inputs, learner, unit, parameter_rates={"skip": unit}, batch=batch, initial_norm=0.5
     )
-    schedule = optax.warmup_cosine_decay_schedule(0.0, rate, 50, int(at[-1]))
+    schedule = optax.warmup_cosine_decay_schedule(0.0, rate, WARM_UP, int(at[-1]))
     trajectory = ld.simulate(
         problem, dimension=dimension, times=at / dimension, replicas=replicas, key=key,
         optimiser=optax.adam(schedule),

@@ -104,7 +104,7 @@ def trained(run: Run, images: ImageSet | None) -> Trained:
     patches = photograph_law(SIZE, POOL, key=key, equal_contrast=True, images=images)
     gaussian = LatentLaw(patches.spectrum, basis=patches.basis)
     laws: dict[str, DataLaw] = {GAUSSIAN: gaussian, IMAGES: patches}
-    ratios = 2.0 ** (np.array([-3, -1, 1, 3]) if run.quick else np.arange(-3, 4))
+    ratios = 2.0 ** np.array([-3, -1, 1, 3] if run.quick else range(-3, 4), np.float64)
     levels, draws, steps = ((0.8,), 5, 500) if run.quick else ((0.5, 0.8, 0.95), 20, 4000)
     cases = list(product(levels, laws))
     sizes = np.rint(ratios * patches.spectrum.size).astype(int)

@@ -46,21 +46,16 @@ def mixed_cumulant_pairwise_first(run: Run) -> Evidence:
         for i, (data, seen) in enumerate(run.track(laws, "training"))
     )  # fmt: skip
     mean, covariance = (on_data.parting(clone, APART * gain) for clone in NAMES[1:])
-    relative = partial(
-        _at_parting, bias=APART, order="0.2, the criterion",
-        quantity="difference / gain of the best linear denoiser",
-    )  # fmt: skip
-    order = relative(
-        mean.at(on_data.gap("covariance clone") / gain),
-        name="covariance clone when the mean clone is left",
+    gaps = {clone: on_data.gap(clone) / gain for clone in NAMES[1:]}
+    order = _at_parting(
+        mean.at(gaps["covariance clone"]), "covariance clone when the mean clone is left"
     )
-    swapped = relative(
-        covariance.at(on_data.gap("mean clone") / gain),
-        name="mean clone when the covariance clone is left",
+    swapped = _at_parting(
+        covariance.at(gaps["mean clone"]), "mean clone when the covariance clone is left"
     )
-    reached = relative(
+    reached = _at_parting(
         covariance.at((on_data.losses["data"] + gain) / gain),
-        name="excess over the best linear denoiser then",
+        "excess over the best linear denoiser then",
     )
     beats = _beyond_linear(on_data, best, gain, error, "trained on data")
     never = _beyond_linear(on_clone, best, gain, error, "trained on the clone")
@@ -93,13 +88,12 @@ def mixed_cumulant_pairwise_first(run: Run) -> Evidence:
     return Evidence([order, reached, beats, weights, chain], [never, swapped], panels, notes)
 
 
-def _at_parting(
-    values: NDArray[np.float64], *, name: str, quantity: str, bias: float, order: str
-) -> ld.Comparison:
+def _at_parting(values: NDArray[np.float64], name: str) -> ld.Comparison:
     """Zero up to the criterion, at the replicas' own parting."""
     axis = {"law": np.array(["data"])}
     measured = ld.Measurement.from_replicas(values[:, None], axis, label="networks")
-    zero = ld.Prediction([0.0], 0.0, [bias], order, "no difference")
+    zero = ld.Prediction([0.0], 0.0, [APART], "0.2, the criterion", "no difference")
+    quantity = "difference / gain of the best linear denoiser"
     return ld.compare(measured, zero, name=name, quantity=quantity)
 
 

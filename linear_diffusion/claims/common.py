@@ -60,4 +60,4 @@ def over_spectra(
         spectra: stacked along a new first axis.
         samples: N.
     """
-    return stack([finite_size(law(spectrum), samples, spectrum.size) for spectrum in spectra])
+    return stack(finite_size(law(spectrum), samples, spectrum.size) for spectrum in spectra)

@@ -75,12 +75,10 @@ def _kl(
 ) -> ld.Prediction:
     """Closed form at every dimension, shape (dimensions, oversampling)."""
     return stack(
-        [
-            theory.exact_kl(
-                d, np.rint(oversampling * d).astype(int), direction=direction, mean_known=mean_known
-            )
-            for d in DIMENSIONS.tolist()
-        ]
+        theory.exact_kl(
+            d, np.rint(oversampling * d).astype(int), direction=direction, mean_known=mean_known
+        )
+        for d in DIMENSIONS.tolist()
     )
 
 
@@ -130,10 +128,8 @@ def _generated_law(run: Run) -> ld.Comparisons:
     )
     kept = np.maximum(variance[modes], 0)
     finite = stack(
-        [
-            theory.generated_variance(kept, schedule, ridge=ridge, sampler=sampler)
-            for sampler in samplers
-        ]
+        theory.generated_variance(kept, schedule, ridge=ridge, sampler=sampler)
+        for sampler in samplers
     )
     infinite = ld.Prediction(np.stack([kept + ridge] * 2), label="infinitely many steps")
     return ld.compare_with_controls(
@@ -155,7 +151,7 @@ def _losses(run: Run) -> dict[tuple[str, int], ld.Comparisons]:
     axes = {"spectrum": np.array(SPECTRA), "noise_level": np.sqrt(1 - LEVELS)}
     spectra = [law.spectrum for law in known.values()]
 
-    def test(kind: str, title: str, at: int) -> ld.Comparisons:
+    def compared(kind: str, title: str, at: int) -> ld.Comparisons:
         N = SIZES[at]
         return ld.compare_with_controls(
             cells.measurement(table[kind][:, at], axes),
@@ -164,9 +160,8 @@ def _losses(run: Run) -> dict[tuple[str, int], ld.Comparisons]:
             quantity="loss / d",
         )
 
-    kinds = {"train": "training", "test": "test"}
     return {
-        (kind, N): test(kind, title, at)
+        (kind, N): compared(kind, title, at)
         for at, N in enumerate(SIZES)
-        for kind, title in kinds.items()
+        for kind, title in (("train", "training"), ("test", "test"))
     }

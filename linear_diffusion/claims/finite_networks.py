@@ -85,7 +85,7 @@ class Trained:
             for level in self.levels  # late: every direction has learned all it will
         ]
         scale = np.sqrt(1 - self.levels)[:, None] / self.best_gains()
-        return stack([each[:, 0][:, MODES - 1] for each in expected]).scaled(scale[:, None])
+        return stack(each[:, 0][:, MODES - 1] for each in expected).scaled(scale[:, None])
 
     def with_bias(self, law: ld.Prediction, sizes: ArrayLike) -> ld.Prediction:
         """Allow for the next order at finite size and for the end of training.

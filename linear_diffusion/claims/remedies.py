@@ -110,7 +110,7 @@ class Remedy:
         """The error against the number, and where it is least, with twice the data as a control."""
         spectra = [modes.spectrum for modes in drawn]
         right, wrong = (
-            stack([self.best(s, samples) for s in spectra]) for samples in (SAMPLES, 2 * SAMPLES)
+            stack(self.best(s, samples) for s in spectra) for samples in (SAMPLES, 2 * SAMPLES)
         )  # fmt: skip
         best, logs = right.values, np.linspace(-0.8, 0.8, 81)  # of the distance to the optimum
         near = [self.simulate(m, b * np.exp(logs)) for m, b in zip(drawn, best, strict=True)]

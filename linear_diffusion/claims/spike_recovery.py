@@ -107,7 +107,7 @@ def _overlaps(spectra: Sequence[Array], sizes: Array, share: float = 1.0) -> ld.
     """Overlaps with spikes whose excess variance is a share of the true one."""
     spikes = [1 + share * (s[0] - 1) for s in spectra]
     pairs = zip(spectra, spikes, strict=True)
-    return stack([theory.spike_recovery(s[1:], spike, sizes).overlap for s, spike in pairs])
+    return stack(theory.spike_recovery(s[1:], spike, sizes).overlap for s, spike in pairs)
 
 
 def _no_threshold(spectra: Sequence[Array], sizes: Array) -> ld.Prediction:
@@ -140,8 +140,8 @@ def _sharpness(run: Run) -> ld.Comparisons:
     ]
     return ld.compare_with_controls(
         cells.measurement(table["value"], {"dimension": dimensions, "N_over_d": ratios}),
-        stack([law.overlap for law in laws]),
-        stack([law.limit for law in laws]).labelled("no rounding at finite d"),
+        stack(law.overlap for law in laws),
+        stack(law.limit for law in laws).labelled("no rounding at finite d"),
         name="sharpness in the dimension",
         quantity=OVERLAP,
     )
@@ -180,7 +180,7 @@ def _figure(comparisons: list[ld.Comparison], spectra: list[Array]) -> Figure:
         np.unique(np.rint(np.geomspace(RATIOS[0], RATIOS[-1], points) * d).astype(int))
         for points in (90, 14)
     )
-    limits = stack([theory.spike_recovery(s[1:], s[0], fine).limit for s in spectra]).values
+    limits = stack(theory.spike_recovery(s[1:], s[0], fine).limit for s in spectra).values
     laws = [(fine / d, _overlaps(spectra, fine)), (coarse / d, _divergences(spectra, coarse))]
     figure, panels = drawing.draw_panels(
         [comparison.measured for comparison in comparisons], laws, x_label="N/d",

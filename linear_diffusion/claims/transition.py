@@ -44,7 +44,7 @@ def transition(run: Run) -> Evidence:
     )
     axes = {"spectrum": np.array(SPECTRA), "N_over_d": RATIOS}
     measured = {kind: cells.measurement(table[kind][:, :, 0], axes) for kind in ("train", "test")}
-    bayes = stack([theory.bayes_loss(s, np.full(SIZES.size, ALPHA_BAR)) for s in spectra])
+    bayes = stack(theory.bayes_loss(s, np.full(SIZES.size, ALPHA_BAR)) for s in spectra)
     training = ld.compare_with_controls(
         measured["train"], _loss("train", spectra, SIZES),
         name="training loss", quantity="training loss / d",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         Prediction,
         compare,
         compare_each,
+        compare_with_controls,
     )
     from learning_dynamics.inspection.inspect import Inspection, inspect
     from learning_dynamics.limit.accuracy import InaccurateError
@@ -70,6 +71,7 @@ _HOMES = {
         "Prediction",
         "compare",
         "compare_each",
+        "compare_with_controls",
     ),
     "inspection.inspect": ("Inspection", "inspect"),
     "protocols.optimise": ("optimise",),
@@ -149,6 +151,7 @@ __all__ = [
     "common_starts",
     "compare",
     "compare_each",
+    "compare_with_controls",
     "configuration",
     "expected_loss",
     "fit_exponent",

@@ -45,6 +45,7 @@ __all__ = [
     "SampleModes",
     "draw_modes",
     "kl_of_modes",
+    "learning_times",
     "losses_of_modes",
     "population_gains",
     "root_overlap",
@@ -254,6 +255,35 @@ def population_gains(
     rate = level * (modes.variance[:, :, None, :] + c) + 1 - level
     w = np.sqrt(1 - level) * gain_growth(rate, tau)
     return np.einsum("rsti,rsik->rstk", w, modes.overlap**2)
+
+
+def learning_times(
+    modes: SampleModes,
+    alpha_bar: float,
+    times: ArrayLike,
+    *,
+    directions: ArrayLike,
+    share: float = 0.5,
+) -> Array:
+    """Time tau at which the gain along a direction has reached a share of its final value.
+
+    Args:
+        modes: from `draw_modes`.
+        alpha_bar: noise level in (0, 1).
+        times: tau, increasing, shape (times,); the gain is interpolated linearly between them.
+        directions: indices of eigenvectors of the population covariance, shape (shown,).
+        share: of the final gain.
+
+    Returns:
+        Shape (replicas, sizes, shown).
+    """
+    tau, shown = real_array("times", times), np.asarray(directions)
+    level = between("share", share, 0, 1)
+    final = population_gains(modes, alpha_bar, [np.inf])[..., shown]
+    shares = population_gains(modes, alpha_bar, tau)[..., shown] / final
+    curves = np.moveaxis(shares, 2, -1)
+    reached = [np.interp(level, curve, tau) for curve in curves.reshape(-1, tau.size)]
+    return np.array(reached).reshape(curves.shape[:-1])
 
 
 def root_overlap(first: SampleModes, second: SampleModes, *, ridge: float = 0.0) -> Array:

@@ -12,8 +12,7 @@ from diffusion_theory import theory
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
 from learning_dynamics import schedules
-from learning_dynamics.evidence.comparison import Prediction, compare
-from learning_dynamics.evidence.figures import figure_style, new_figure, series_style
+from learning_dynamics.evidence import drawing
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 
 __all__ = ["noise_schedule"]
@@ -77,11 +76,6 @@ def noise_schedule(run: Run) -> Evidence:
     levels = best.numbers[f"protocol.{PATH}"]
     steady = best.constants[f"protocol.{PATH}"]
 
-    def predicted(value: float, label: str) -> Prediction:
-        return Prediction(np.array([[value]]), 1e-3 * value, label=label).with_bias(
-            1 / size, "1/d"
-        )  # fmt: skip
-
     grown, held = (
         best.simulate(
             dimension=size, replicas=replicas, key=jax.random.fold_in(run.key, constant),
@@ -89,16 +83,17 @@ def noise_schedule(run: Run) -> Evidence:
         ).measurement(["objective"])
         for constant in (False, True)
     )  # fmt: skip
-    flows = [
-        predicted(flow_error(levels), "two-overlap flow"),
-        predicted(flow_error(np.full(KNOTS.size, steady)), "two-overlap flow, best constant level"),
-    ]
+    errors = flow_error(levels), flow_error(np.full(KNOTS.size, steady))
+    law, constant = (ld.Prediction([[e]], 1e-3 * e, 1 / size, "1/d") for e in errors)
     quantity = "1 - overlap^2"
-    comparisons = [
-        compare(grown, flows[0], name="error under the schedule", quantity=quantity),
-        compare(held, flows[1], name="error at the best constant level", quantity=quantity),
-    ]
-    control = compare(grown, flows[1], name="schedule and constant level", quantity=quantity)
+    schedule = ld.compare_with_controls(
+        grown, law.labelled("two-overlap flow"), constant.labelled("schedule and constant level"),
+        name="error under the schedule", quantity=quantity,
+    )  # fmt: skip
+    level = ld.compare_with_controls(
+        held, constant.labelled("two-overlap flow, best constant level"),
+        name="error at the best constant level", quantity=quantity,
+    )  # fmt: skip
     panels = {
         "levels": Panel(
             _figure(best, levels, steady),
@@ -115,15 +110,15 @@ def noise_schedule(run: Run) -> Evidence:
         "two-overlap flow of the package, in steps of second order. Allowed bias 1/d.",
         "Control: the value of the best constant level against the simulation of the schedule.",
     )
-    return Evidence(comparisons, [control], panels, notes)
+    return Evidence.of([schedule, level], panels, notes)
 
 
 def _figure(best: ld.Optimum, levels: Array, steady: float) -> Figure:
     times = np.linspace(0, END, 60)
-    with figure_style():
-        figure, axes = new_figure(1, 2)
+    with drawing.figure_style():
+        figure, axes = drawing.new_figure(1, 2)
         left, right = axes.ravel()
-        style = series_style(0)
+        style = drawing.series_style(0)
         left.plot(KNOTS, levels, style.marker, color=style.colour)
         left.plot(KNOTS, levels, color=style.colour, lw=0.5)
         left.axhline(steady, ls="--", color="0.5")

@@ -1,7 +1,7 @@
 """Simulation beside theory: values, errors, residuals and a verdict that can fail."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
@@ -26,6 +26,7 @@ __all__ = [
     "Verdict",
     "compare",
     "compare_each",
+    "compare_with_controls",
 ]
 
 Verdict = Literal["pass", "fail"]
@@ -350,6 +351,36 @@ def compare_each(
             for title, theory, source in zip(names, theories, predicted, strict=True)
         )
     )
+
+
+def compare_with_controls(
+    measured: Measurement | Simulated,
+    law: Prediction | Predicted,
+    /,
+    *wrong: Prediction | Predicted,
+    name: str = "",
+    quantity: str = "order parameters",
+    quantities: Iterable[str] | None = None,
+) -> Comparisons:
+    """Compare a measurement with a law, and with wrong theories that must fail.
+
+    Args:
+        measured: as in `compare`.
+        law: what is claimed.
+        wrong: the controls; each comparison has the label of its wrong theory as its name.
+        name: of the comparison with the law.
+        quantity: as in `compare`.
+        quantities: as in `compare`.
+
+    Returns:
+        The comparison with the law, then the controls in their order: what `Evidence.of` takes.
+
+    Raises:
+        ValueError: as `compare`.
+    """
+    tests = compare_each(measured, law, *wrong, name=name, quantity=quantity, quantities=quantities)
+    controls = (replace(test, name=test.predicted.label) for test in tests[1:])
+    return Comparisons((tests[0], *controls))
 
 
 def _aligned(

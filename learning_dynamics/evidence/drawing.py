@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics.evidence.measurement import Measurement, Prediction
 from learning_dynamics.validation import one_of, positive_number, real_array
 
 __all__ = [
@@ -27,6 +29,9 @@ __all__ = [
     "InlineFigure",
     "SeriesStyle",
     "Width",
+    "draw_curves",
+    "draw_measurement",
+    "draw_panels",
     "draw_simulation",
     "draw_theory",
     "figure_style",
@@ -278,6 +283,109 @@ def draw_theory(
             axes.fill_between(
                 x, values - bias, values + bias, color=colour, alpha=0.16, linewidth=0, zorder=1
             )
+
+
+def draw_measurement(
+    axes: Axes,
+    measured: Measurement,
+    x: ArrayLike | None = None,
+    *,
+    first: int = 0,
+    labels: Sequence[str | None] | None = None,
+) -> None:
+    """Draw markers with bars of one standard error for every series of a measurement.
+
+    Args:
+        axes: where to draw.
+        measured: with one coordinate, or with two, of which the first tells series apart.
+        x: where the points are, broadcasts against the values; the last coordinate by default.
+        first: number of the first series, see `draw_simulation`.
+        labels: texts for the legend, one for each series; by default the values of the first of
+            two coordinates, or the label of the measurement.
+    """
+    series, *along = measured.coordinates.values()
+    if labels is None:
+        labels = [str(value) for value in series] if along else [measured.label]
+    values = np.atleast_2d(measured.values)
+    errors = np.atleast_2d(measured.standard_error)
+    points = np.broadcast_to((along or [series])[0] if x is None else np.asarray(x), values.shape)
+    for i, label in enumerate(labels):
+        draw_simulation(axes, points[i], values[i], errors[i], index=first + i, label=label)
+
+
+def draw_curves(
+    axes: Axes,
+    x: ArrayLike,
+    curves: ArrayLike,
+    *,
+    bias: ArrayLike = 0.0,
+    first: int = 0,
+    label: str | None = None,
+    linestyle: str = "-",
+) -> None:
+    """Draw a line for every series of a theory, in the colours of `draw_measurement`.
+
+    Args:
+        axes: where to draw.
+        x: shape (points,).
+        curves: shape (series, points).
+        bias: allowed deviation, broadcasts against the curves.
+        first: number of the first series.
+        label: text for the legend, at the first line.
+        linestyle: as in matplotlib.
+    """
+    rows = np.atleast_2d(real_array("curves", curves))
+    allowed = np.broadcast_to(real_array("bias", bias), rows.shape)
+    for i, (row, size) in enumerate(zip(rows, allowed, strict=True)):
+        draw_theory(
+            axes, x, row, index=first + i, bias=size, label=None if i else label,
+            linestyle=linestyle,
+        )  # fmt: skip
+
+
+def draw_panels(
+    measured: Sequence[Measurement],
+    laws: Sequence[tuple[ArrayLike, Prediction]],
+    *,
+    x_label: str,
+    y_labels: Sequence[str],
+    titles: Sequence[str] = (),
+    labels: Sequence[str] | None = None,
+    ticks: Mapping[float, str] | None = None,
+    width: float = 9.0,
+    height: float = 4.4,
+) -> tuple[Figure, list[Axes]]:
+    """Draw several measurements side by side on logarithmic axes, each with the lines of a theory.
+
+    Args:
+        measured: one for each panel, with one or two coordinates, see `draw_measurement`.
+        laws: x, shape (points,), and prediction, shape (series, points), for each panel.
+        x_label: of all panels.
+        y_labels: of as many panels from the left as there are labels.
+        titles: of the panels.
+        labels: of the series, as of `draw_measurement`.
+        ticks: position along x -> its label.
+        width: inches.
+        height: inches.
+
+    Returns:
+        The figure, to be given its legend, and the axes of its panels.
+    """
+    figure, grid = new_figure(1, len(measured), width=width, height=height)
+    panels = list(grid[0])
+    with figure_style():
+        for axes, points, (x, law) in zip(panels, measured, laws, strict=True):
+            draw_measurement(axes, points, labels=labels)
+            draw_curves(axes, x, law.values, bias=law.bias)
+            axes.set(xscale="log", yscale="log", xlabel=x_label)
+            if ticks:
+                axes.set_xticks(list(ticks), list(ticks.values()))
+                axes.xaxis.set_minor_formatter(NullFormatter())
+        for axes, label in zip(panels, y_labels, strict=False):
+            axes.set_ylabel(label)
+        for axes, title in zip(panels, titles, strict=False):
+            axes.set_title(title)
+    return figure, panels
 
 
 def legend_below(

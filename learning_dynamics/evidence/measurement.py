@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from learning_dynamics import short_text
-from learning_dynamics.validation import integers, non_negative, real_array, reject, unit_roundoff
+from learning_dynamics.validation import (
+    integers,
+    non_negative,
+    one_of,
+    real_array,
+    reject,
+    unit_roundoff,
+)
 
 __all__ = ["Measurement", "Prediction"]
 
@@ -100,6 +107,16 @@ class Prediction:
             values=self.values * scale,
             numerical_error=self.numerical_error * scale,
             bias=self.bias * scale,
+        )
+
+    @property
+    def T(self) -> Prediction:  # noqa: N802
+        """The prediction with its axes in reverse order."""
+        return replace(
+            self,
+            values=self.values.T,
+            numerical_error=self.numerical_error.T,
+            bias=self.bias.T,
         )
 
     def labelled(self, label: str) -> Prediction:
@@ -232,6 +249,32 @@ class Measurement:
         rounding = rounding * np.max(np.abs(clean), axis=0)
         lost = draws.shape[0] - kept
         return cls(mean, error, draws.shape[0], axes, lost, label, dict(attributes or {}), rounding)
+
+    def select(self, **places: int | slice) -> Measurement:
+        """Part of the measurement.
+
+        Args:
+            places: axis name -> index along it; a number takes the axis away, a slice keeps it.
+
+        Raises:
+            ValueError: on an unknown axis.
+        """
+        for name in places:
+            one_of("places", name, tuple(self.coordinates))
+        index = tuple(places.get(name, slice(None)) for name in self.coordinates)
+        kept = {
+            name: axis[place]
+            for (name, axis), place in zip(self.coordinates.items(), index, strict=True)
+            if isinstance(place, slice)
+        }
+        return replace(
+            self,
+            values=self.values[index],
+            standard_error=self.standard_error[index],
+            coordinates=kept,
+            lost=self.lost[index],
+            rounding=self.rounding[index],
+        )
 
     __repr__ = short_text.represent
 

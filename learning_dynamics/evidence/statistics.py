@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -65,13 +65,14 @@ def shares(
     return Measurement(share, error, len(truth), coordinates, lost, label)
 
 
-def stack(predictions: Sequence[Prediction]) -> Prediction:
+def stack(predictions: Iterable[Prediction]) -> Prediction:
     """Stack predictions of equal shape along a new leading axis; label and order of the first."""
-    first = predictions[0]
+    first, *others = predictions
+    each = [first, *others]
     return Prediction(
-        np.stack([p.values for p in predictions]),
-        np.stack([p.numerical_error for p in predictions]),
-        np.stack([p.bias for p in predictions]),
+        np.stack([p.values for p in each]),
+        np.stack([p.numerical_error for p in each]),
+        np.stack([p.bias for p in each]),
         first.bias_order,
         first.label,
     )

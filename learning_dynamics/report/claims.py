@@ -130,6 +130,23 @@ class Evidence:
             (*self.notes, *other.notes),
         )
 
+    @classmethod
+    def of(
+        cls,
+        tests: Sequence[Sequence[Comparison]],
+        panels: Mapping[str, Panel],
+        notes: Sequence[str] = (),
+    ) -> "Evidence":
+        """Collect tests, each a comparison that must pass and its controls.
+
+        Args:
+            tests: as `learning_dynamics.evidence.comparison.compare_with_controls` returns them.
+            panels: as above.
+            notes: as above.
+        """
+        controls = [control for test in tests for control in test[1:]]
+        return cls([test[0] for test in tests], controls, panels, notes)
+
 
 @dataclass(frozen=True)
 class Claim:

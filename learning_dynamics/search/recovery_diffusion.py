@@ -1,6 +1,6 @@
 """First time of a one-dimensional diffusion at a threshold on either side, by Fokker-Planck."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,9 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 from scipy.integrate import solve_ivp
 
+from learning_dynamics.evidence.measurement import Prediction
 from learning_dynamics.validation import finite_array, positive_number, real_array, reject
 
-__all__ = ["RecoveryLaw", "diffusion_law"]
+__all__ = ["RecoveryLaw", "diffusion_law", "quantiles_of_laws"]
 
 Array = NDArray[np.float64]
 _CELLS = 1000
@@ -41,6 +42,24 @@ class RecoveryLaw:
             raise reject("level", "lie strictly between 0 and 1", p.tolist())
         times = np.interp(p, self.share, self.times)
         return np.where(p > self.share[-1], np.inf, times)
+
+
+def quantiles_of_laws(
+    laws: Sequence[RecoveryLaw], levels: ArrayLike, *, label: str = "diffusion at each N"
+) -> Prediction:
+    """Quantiles of the laws at several N, with the error that their shares leave, (levels, sizes).
+
+    Args:
+        laws: one for each N.
+        levels: of the quantiles, shape (levels,).
+        label: name for legends and tables.
+    """
+    marks = finite_array("levels", levels, ndim=1)
+    values = np.array([law.quantile(marks) for law in laws]).T
+    late = np.array([law.quantile(np.minimum(marks + law.error, 1 - 1e-12)) for law in laws]).T
+    with np.errstate(invalid="ignore"):  # infinite beyond the grid of a law
+        error = np.where(np.isfinite(values), late - values, np.inf)
+    return Prediction(values, error, label=label)
 
 
 Coefficient = Callable[[Array], Array]

@@ -1,22 +1,25 @@
 """Measures of the sweeps over N: each draws its data sets and returns one number per replica."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics.evidence.measurement import Measurement
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.report.claims import Run
 from learning_dynamics.spectra import power_law
-from linear_diffusion.data import EmpiricalLaw, LatentLaw, draw, draw_moments
+from linear_diffusion.data import DataLaw, EmpiricalLaw, LatentLaw, draw, draw_moments
 from linear_diffusion.learners import optimum
 from linear_diffusion.measures import nearest_neighbours
 from linear_diffusion.patches import photograph_law
 from linear_diffusion.sampling import generate
 from linear_diffusion.simulation import (
+    SampleModes,
     draw_modes,
     kl_of_modes,
     losses_of_modes,
@@ -25,24 +28,6 @@ from linear_diffusion.simulation import (
 )
 from linear_diffusion.spiked import draw_spike_overlaps
 from linear_diffusion.theory import Direction
-
-__all__ = [
-    "DIRECTIONS",
-    "SCHEDULE",
-    "Source",
-    "divergences",
-    "exact_divergences",
-    "generated_patches",
-    "generated_recoveries",
-    "losses",
-    "overlaps",
-    "patch_divergence",
-    "pool",
-    "recoveries",
-    "reduced_recoveries",
-    "replicas_first",
-    "sources",
-]
 
 Array = NDArray[np.float64]
 DIRECTIONS: tuple[Direction, ...] = ("forward", "reverse")
@@ -53,8 +38,12 @@ SCHEDULE = NoiseSchedule.linear(40, 2e-3, 0.25)  # of the models whose spike is 
 class Source:
     """A law with the key from which its data sets are drawn."""
 
-    law: LatentLaw
+    law: DataLaw
     key: jax.Array
+
+    def modes(self, samples: int, replicas: int) -> SampleModes:
+        """Data sets of one size."""
+        return draw_modes(self.law, [samples], replicas=replicas, key=self.key)
 
 
 def sources(run: Run, laws: dict[str, LatentLaw], first: int = 0) -> dict[str, Source]:
@@ -65,16 +54,19 @@ def sources(run: Run, laws: dict[str, LatentLaw], first: int = 0) -> dict[str, S
     }
 
 
-def replicas_first(values: object) -> Array:
-    """Array with the replicas, the last axis of a sweep over cells, in front."""
-    return np.moveaxis(np.asarray(values, np.float64), -1, 0)
+def measurement(
+    cells: ArrayLike, coordinates: Mapping[str, ArrayLike], *, unit: ArrayLike = 1.0
+) -> Measurement:
+    """Mean over the replicas, the last axis of a sweep over cells, in units of `unit`."""
+    replicas = np.moveaxis(np.asarray(cells, np.float64), -1, 0)
+    return Measurement.from_replicas(replicas / np.asarray(unit), coordinates)
 
 
 def losses(
     source: Source, samples: int, replicas: int, ridge: float, levels: tuple[float, ...]
 ) -> dict[str, Array]:
     """Training and test loss per dimension, shape (noise levels, replicas)."""
-    modes = draw_modes(source.law, [samples], replicas=replicas, key=source.key)
+    modes = source.modes(samples, replicas)
     train, test = losses_of_modes(modes, ridge, np.array(levels))
     return {"train": train[:, 0].T, "test": test[:, 0].T}
 
@@ -82,12 +74,7 @@ def losses(
 def overlaps(source: Source, samples: int, replicas: int, ridge: float) -> Array:
     """Overlap of two models trained on disjoint samples, shape (replicas,)."""
     first, second = (
-        draw_modes(
-            source.law,
-            [samples],
-            replicas=replicas,
-            key=jax.random.fold_in(source.key, half),
-        )
+        Source(source.law, jax.random.fold_in(source.key, half)).modes(samples, replicas)
         for half in (0, 1)
     )
     return root_overlap(first, second, ridge=ridge)[:, 0]
@@ -95,7 +82,7 @@ def overlaps(source: Source, samples: int, replicas: int, ridge: float) -> Array
 
 def divergences(source: Source, samples: int, replicas: int) -> dict[str, Array]:
     """KL in both directions without ridge, shape (replicas,)."""
-    modes = draw_modes(source.law, [samples], replicas=replicas, key=source.key)
+    modes = source.modes(samples, replicas)
     return {
         direction: kl_of_modes(modes, modes.variance, direction=direction)[:, 0]
         for direction in DIRECTIONS
@@ -126,9 +113,8 @@ def patch_divergence(equal_contrast: bool, samples: int, replicas: int, key: jax
     """Reverse KL with photograph patches of 8 x 8 pixels as data, shape (replicas,)."""
     offset = int(equal_contrast)
     law = pool(8, 30_000, jax.random.fold_in(key, 40 + offset), equal_contrast)
-    run = jax.random.fold_in(key, 42 + offset)
-    modes = draw_modes(law, [samples], replicas=replicas, key=run)
-    return kl_of_modes(modes, modes.variance, direction="reverse")[:, 0]
+    source = Source(law, jax.random.fold_in(key, 42 + offset))
+    return divergences(source, samples, replicas)["reverse"]
 
 
 def generated_patches(
@@ -163,7 +149,7 @@ def recoveries(source: Source, samples: int, replicas: int, time: float) -> dict
     The squared overlap of the leading direction of the generated law with the leading direction of
     the data, and the reverse KL.
     """
-    modes = draw_modes(source.law, [samples], replicas=replicas, key=source.key)
+    modes = source.modes(samples, replicas)
     variance, share = trained_variance(modes, SCHEDULE, [time])
     leading = variance[:, 0, 0].argmax(axis=-1)
     kl = kl_of_modes(modes, variance, direction="reverse", mean_share=share)

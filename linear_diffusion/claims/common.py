@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.evidence.comparison import Prediction
+from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.report.claims import Run
 from learning_dynamics.spectra import power_law
 from linear_diffusion.data import LatentLaw
@@ -16,29 +19,22 @@ __all__ = [
     "PATCH",
     "SOURCE",
     "SPECTRA",
-    "Dense",
     "finite_size",
-    "image_spectrum",
     "laws",
+    "over_spectra",
 ]
 
 Array = NDArray[np.float64]
-Dense = tuple[Array, Array]  # a theory curve to draw: x, and values (series, x)
 SOURCE = "Merger and Goldt, arXiv 2505.24769; formulas derived here"
 EXPONENTS = (0, 1, 2, 3)
 PATCH = 11  # pixels; d = 120, beside the synthetic d = 120
 SPECTRA = (*(f"k = {k}" for k in EXPONENTS), "photographs")
 
 
-def image_spectrum(run: Run) -> Array:
-    """Covariance spectrum of photograph patches, d = PATCH^2 - 1, trace d."""
-    return photograph_law(PATCH, 20_000, key=jax.random.fold_in(run.key, 77)).spectrum
-
-
 def laws(run: Run) -> dict[str, LatentLaw]:
     """Gaussian data with power-law spectra and with the covariance of real patches."""
-    d = PATCH**2 - 1
-    spectra = [power_law(d, k) for k in EXPONENTS] + [image_spectrum(run)]
+    patches = photograph_law(PATCH, 20_000, key=jax.random.fold_in(run.key, 77))
+    spectra = [*(power_law(PATCH**2 - 1, k) for k in EXPONENTS), patches.spectrum]
     return {name: LatentLaw(s) for name, s in zip(SPECTRA, spectra, strict=True)}
 
 
@@ -52,3 +48,16 @@ def finite_size(prediction: Prediction, samples: ArrayLike, dimension: int) -> P
     return prediction.with_bias(
         10 / least**2 * np.abs(prediction.values), r"$10 / \min(N, d)^2$, relative"
     )
+
+
+def over_spectra(
+    law: Callable[[Array], Prediction], spectra: Iterable[Array], samples: ArrayLike
+) -> Prediction:
+    """A law for each of several spectra, with the allowance of `finite_size`.
+
+    Args:
+        law: spectrum, shape (d,) -> prediction, whose shape that of `samples` broadcasts to.
+        spectra: stacked along a new first axis.
+        samples: N.
+    """
+    return stack(finite_size(law(spectrum), samples, spectrum.size) for spectrum in spectra)

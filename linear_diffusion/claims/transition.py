@@ -1,34 +1,27 @@
 """`linear/transition-at-dimension`: from memorisation to generalisation at N = d."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
-from learning_dynamics.evidence.figures import (
-    draw_simulation,
-    draw_theory,
-    figure_style,
-    image_grid,
-    legend_below,
-    new_figure,
-)
+import learning_dynamics as ld
+from learning_dynamics.evidence import drawing
+from learning_dynamics.evidence.figures import image_grid
 from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from linear_diffusion import theory
-from linear_diffusion.claims.cells import (
-    generated_patches,
-    losses,
-    overlaps,
-    pool,
-    replicas_first,
-    sources,
-)
-from linear_diffusion.claims.common import PATCH, SOURCE, SPECTRA, Dense, finite_size, laws
+from linear_diffusion.claims import cells
+from linear_diffusion.claims.common import PATCH, SOURCE, SPECTRA, laws, over_spectra
 from linear_diffusion.data import draw
 from linear_diffusion.patches import from_coordinates
 
-ALPHA_BAR = 0.99
+Array = NDArray[np.float64]
+ALPHA_BAR, RIDGE, D = 0.99, 1e-3, PATCH**2 - 1
+RATIOS = np.array([0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.5, 5.0, 10.0])  # N/d
+SIZES = np.rint(RATIOS * D).astype(int)
 
 
 @claim(
@@ -42,60 +35,46 @@ ALPHA_BAR = 0.99
 )
 def transition(run: Run) -> Evidence:
     """Losses over two decades of N/d, similarity of two models, and generated patches."""
-    d = PATCH**2 - 1
-    ratios = np.array([0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.5, 5.0, 10.0])
-    sizes = np.rint(ratios * d).astype(int)
-    replicas = 24 if run.quick else 256
     known = laws(run)
     spectra = [law.spectrum for law in known.values()]
-    cells = run.sweep(
-        losses,
-        {"source": sources(run, known), "samples": sizes},
-        fixed={"replicas": replicas, "ridge": 0.0, "levels": (ALPHA_BAR,)},
+    table = run.sweep(
+        cells.losses,
+        {"source": cells.sources(run, known), "samples": SIZES},
+        fixed={"replicas": 24 if run.quick else 256, "ridge": 0.0, "levels": (ALPHA_BAR,)},
     )
-    coordinates = {"spectrum": np.array(SPECTRA), "N_over_d": ratios}
-    expected = [theory.losses(s, sizes, 0.0, ALPHA_BAR) for s in spectra]
-    comparisons, measured = [], []
-    for which, kind in enumerate(("training", "test")):
-        measured.append(
-            Measurement.from_replicas(
-                replicas_first(cells["train" if which == 0 else "test"][:, :, 0]), coordinates
-            )
-        )
-        predicted = stack([finite_size(e[which], sizes, d) for e in expected])
-        comparisons.append(
-            compare(measured[which], predicted, name=f"{kind} loss", quantity=f"{kind} loss / d")
-        )
-    similar, similar_control = _similarity(run, sizes, ratios)
-    shifted = stack(
-        [finite_size(theory.losses(s, 2 * sizes, 0.0, ALPHA_BAR).test, sizes, d) for s in spectra]
-    ).labelled("transition at N = d/2")
-    no_gap = stack([e.bayes for e in expected]).labelled("no gap")
-    controls = [
-        compare(measured[1], shifted, name="a transition at d/2", quantity="test loss / d"),
-        compare(measured[1], no_gap, name="no gap at any N", quantity="test loss / d"),
-        similar_control,
-    ]
+    axes = {"spectrum": np.array(SPECTRA), "N_over_d": RATIOS}
+    measured = {kind: cells.measurement(table[kind][:, :, 0], axes) for kind in ("train", "test")}
+    bayes = stack(theory.bayes_loss(s, np.full(SIZES.size, ALPHA_BAR)) for s in spectra)
+    training = ld.compare_with_controls(
+        measured["train"], _loss("train", spectra, SIZES),
+        name="training loss", quantity="training loss / d",
+    )  # fmt: skip
+    test = ld.compare_with_controls(
+        measured["test"], _loss("test", spectra, SIZES),
+        _loss("test", spectra, SIZES, 2).labelled("a transition at d/2"),
+        bayes.labelled("no gap at any N"),
+        name="test loss", quantity="test loss / d",
+    )  # fmt: skip
+    similar = _similarity(run)
     patches, cosines = _patches(run)
-    fine = np.unique(np.rint(np.geomspace(sizes[0], sizes[-1], 80)).astype(int))
-    curves = [theory.losses(s, fine, 0.0, ALPHA_BAR) for s in spectra]
-    dense = (fine / d, np.stack([c.test.values for c in curves]))
-    dense_train = (fine / d, np.stack([c.train.values for c in curves]))
+    fine = np.unique(np.rint(np.geomspace(SIZES[0], SIZES[-1], 80)).astype(int))
+    lines = [_loss(kind, spectra, fine).with_bias(0.0, "") for kind in ("train", "test")]
     panels = {
         "losses": Panel(
-            _losses_figure(comparisons, [dense_train, dense], [e.bayes for e in expected]),
+            _losses_figure([training[0], test[0]], fine / D, lines, bayes.values),
             "Training and test loss at low noise. Above N = d they meet on the loss of the best "
             "linear denoiser (dotted); below, the training loss falls as N/d and the gap opens, "
             "most for flat spectra.",
         ),
         "test-loss": Panel(
-            comparisons[1].plot(
-                x="N_over_d", x_label="N/d", series="spectrum", logx=True, logy=True, fine=dense
+            test[0].plot(
+                x="N_over_d", x_label="N/d", series="spectrum", logx=True, logy=True,
+                fine=(fine / D, lines[1].values),
             ),
             "Test loss with its residuals.",
         ),
         "similarity": Panel(
-            similar.plot(x="N_over_d", x_label="N/d", series="spectrum", logx=True, logy=False),
+            similar[0].plot(x="N_over_d", x_label="N/d", series="spectrum", logx=True, logy=False),
             "Cosine between what two models trained on disjoint samples make of the same noise: "
             "each generates its own samples' span below N = d, both the same distribution above.",
         ),
@@ -109,8 +88,8 @@ def transition(run: Run) -> Evidence:
             "Largest cosine of a generated patch to its training set and to a fresh set of equal "
             "size: they part where the model generates from the span of what it has seen.",
         ),
-    }
-    return Evidence([*comparisons, similar], controls, panels, NOTES)
+    }  # fmt: skip
+    return Evidence.of([training, test, similar], panels, NOTES)
 
 
 NOTES = (
@@ -122,80 +101,74 @@ NOTES = (
 )
 
 
-def _similarity(run: Run, sizes: np.ndarray, ratios: np.ndarray) -> tuple[Comparison, Comparison]:
-    replicas, ridge = (12 if run.quick else 96), 1e-3
-    every = slice(None, None, 2)
+def _loss(kind: str, spectra: Sequence[Array], sizes: Array, factor: int = 1) -> ld.Prediction:
+    """Training or test loss of models with `factor` times the data, shape (spectra, sizes)."""
+    return over_spectra(
+        lambda s: getattr(theory.losses(s, factor * sizes, 0.0, ALPHA_BAR), kind), spectra, sizes
+    )
+
+
+def _similarity(run: Run) -> ld.Comparisons:
+    """Cosine between the samples of two models from the same noise."""
     chosen = {name: law for name, law in laws(run).items() if name != "k = 3"}
-    cells = run.sweep(
-        overlaps,
-        {"source": sources(run, chosen, 100), "samples": sizes[every]},
-        fixed={"replicas": replicas, "ridge": ridge},
+    ratios, sizes = RATIOS[::2], SIZES[::2]
+    table = run.sweep(
+        cells.overlaps,
+        {"source": cells.sources(run, chosen, 100), "samples": sizes},
+        fixed={"replicas": 12 if run.quick else 96, "ridge": RIDGE},
     )
-    predictions, controls = (
-        [
-            finite_size(
-                theory.similarity(law.spectrum, factor * sizes[every], ridge),
-                sizes[every],
-                law.spectrum.size,
-            )
-            for law in chosen.values()
-        ]
-        for factor in (1, 2)
-    )
-    measured = Measurement.from_replicas(
-        replicas_first(cells["value"]),
-        {"spectrum": np.array(list(chosen)), "N_over_d": ratios[every]},
-    )
-    quantity = "cosine of two models' samples"
-    return (
-        compare(measured, stack(predictions), name="similarity of two models", quantity=quantity),
-        compare(
-            measured, stack(controls), name="similarity with twice the data", quantity=quantity
-        ),
-    )
+    spectra = [law.spectrum for law in chosen.values()]
+
+    def law(factor: int) -> ld.Prediction:
+        return over_spectra(
+            lambda s: theory.similarity(s, factor * sizes, RIDGE), spectra, sizes
+        )  # fmt: skip
+
+    return ld.compare_with_controls(
+        cells.measurement(table["value"], {"spectrum": np.array(list(chosen)), "N_over_d": ratios}),
+        law(1), law(2).labelled("similarity with twice the data"),
+        name="similarity of two models", quantity="cosine of two models' samples",
+    )  # fmt: skip
 
 
 def _losses_figure(
-    comparisons: list[Comparison], curves: list[Dense], bayes: list[Prediction]
+    comparisons: list[ld.Comparison], ratios: Array, lines: list[ld.Prediction], bayes: Array
 ) -> Figure:
-    figure, grid = new_figure(1, 2, width=9.0, height=4.4)
-    for axes, comparison, (fine, values) in zip(grid[0], comparisons, curves, strict=True):
-        m = comparison.measured
-        ratios = m.coordinates["N_over_d"]
-        with figure_style():
-            for i, name in enumerate(SPECTRA):
-                draw_simulation(axes, ratios, m.values[i], m.standard_error[i], index=i, label=name)
-                draw_theory(axes, fine, values[i], index=i)
-                draw_theory(axes, ratios, bayes[i].values, index=i, linestyle=":")
-            axes.axvline(1.0, color="#999999", linewidth=0.8, zorder=0)
-            axes.set(xscale="log", yscale="log", xlabel="N/d", ylabel=comparison.quantity)
-    legend_below(figure, columns=5, title="markers: simulation, lines: theory, dotted: N = ∞")
+    figure, panels = drawing.draw_panels(
+        [each.measured for each in comparisons], [(ratios, line) for line in lines], x_label="N/d",
+        y_labels=[each.quantity for each in comparisons],
+    )  # fmt: skip
+    for axes in panels:
+        drawing.draw_curves(axes, RATIOS, bayes, linestyle=":")
+        axes.axvline(1.0, color="#999999", linewidth=0.8, zorder=0)
+    legend = "markers: simulation, lines: theory, dotted: N = ∞"
+    drawing.legend_below(figure, columns=5, title=legend)
     return figure
 
 
 def _patches(run: Run) -> tuple[Figure, Figure]:
-    shown, count = 14, 128
+    """Generated patches, and their cosines to the nearest of two sets of patches."""
+    shown = 14
     ratios = np.array([0.1, 0.3, 1.0, 3.0, 10.0] if run.quick else [0.1, 0.2, 0.5, 1, 2, 5, 10])
-    cells = run.sweep(
-        generated_patches,
+    table = run.sweep(
+        cells.generated_patches,
         {"ratio": ratios},
-        fixed={"pixels": PATCH, "count": count, "shown": shown, "key": run.key},
+        fixed={"pixels": PATCH, "count": 128, "shown": shown, "key": run.key},
     )
-    law = pool(PATCH, 20_000, jax.random.fold_in(run.key, 300))
     fresh_key = jax.random.split(jax.random.fold_in(run.key, 301), 3)[1]
-    rows = [from_coordinates(draw(law, shown, key=fresh_key))]
-    labels = ["photographs"]
+    patches = cells.pool(PATCH, 20_000, jax.random.fold_in(run.key, 300))
+    rows: dict[str, ArrayLike] = {"photographs": draw(patches, shown, key=fresh_key)}
     for ratio in (ratios[0], 1.0, ratios[-1]):
-        rows.append(from_coordinates(cells["patches"].sel(ratio=ratio).values))
-        labels.append(f"generated, N = {ratio:g} d")
-    cosines = np.stack([cells["training_cosine"].values, cells["fresh_cosine"].values])
-    means, errors = cosines.mean(axis=-1), cosines.std(axis=-1, ddof=1) / np.sqrt(count)
-    figure, grid = new_figure(1, 1, width=6.0, height=4.0)
-    axes = grid[0, 0]
-    with figure_style():
-        for j, label in enumerate(("training set", "fresh set of equal size")):
-            draw_simulation(axes, ratios, means[j], errors[j], index=j, label=label)
-            draw_theory(axes, ratios, means[j], index=j, linestyle=":")
-        axes.set(xscale="log", xlabel="N/d", ylabel="largest cosine of a generated patch")
-    legend_below(figure, columns=2)
-    return image_grid(rows, labels, scale="image"), figure
+        rows[f"generated, N = {ratio:g} d"] = table["patches"].sel(ratio=ratio).values
+    cosines = cells.measurement(
+        [table["training_cosine"].values, table["fresh_cosine"].values],
+        {"set": np.array(["training set", "fresh set of equal size"]), "N_over_d": ratios},
+    )
+    figure, grid = drawing.new_figure(1, 1, width=6.0, height=4.0)
+    drawing.draw_measurement(grid[0, 0], cosines)
+    drawing.draw_curves(grid[0, 0], ratios, cosines.values, linestyle=":")
+    with drawing.figure_style():
+        grid[0, 0].set(xscale="log", xlabel="N/d", ylabel="largest cosine of a generated patch")
+    drawing.legend_below(figure, columns=2)
+    images = [from_coordinates(coordinates) for coordinates in rows.values()]
+    return image_grid(images, list(rows), scale="image"), figure

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from diffusion_theory import MixedCumulant, TiedDenoiser
-from diffusion_theory.claims.common import measured_force, predicted_force
 from diffusion_theory.claims.information_exponent import PAIRS, PLACES, QUICK
+from diffusion_theory.forces import measured_force, predicted_force
 from diffusion_theory.theory import information_exponents, loss_terms
 
 
@@ -16,7 +16,7 @@ def test_predicted_force_is_the_gradient_of_the_loss():
     for i, alpha in enumerate(PLACES):
         gradient = loss_terms(inputs, learner, alpha).gradient[i]
         assert found.values[i] == pytest.approx(-gradient, rel=0.05, abs=2e-3)
-        assert found.error[i] < 1e-3 * abs(gradient) + 1e-6
+        assert found.numerical_error[i] < 1e-3 * abs(gradient) + 1e-6
 
 
 @pytest.mark.slow
@@ -24,7 +24,7 @@ def test_measured_force_has_the_predicted_mean():
     inputs, learner = MixedCumulant(2.0), TiedDenoiser("tanh", sign=-1)
     seen = measured_force(inputs, learner, PLACES, 200, jax.random.key(2))
     found = predicted_force(inputs, learner, PLACES)
-    error = np.hypot(seen.std(axis=0, ddof=1) / np.sqrt(200), found.error)
+    error = np.hypot(seen.std(axis=0, ddof=1) / np.sqrt(200), found.numerical_error)
     assert np.all(np.abs(seen.mean(axis=0) - found.values) < 4 * error + found.bias)
 
 

@@ -15,6 +15,7 @@ from diffusion_theory import (
     TwoPoint,
 )
 from diffusion_theory.latents import latent_pair
+from diffusion_theory.searches import CovarianceSearch, CumulantSearch, simulate_search
 from diffusion_theory.theory import (
     contrast,
     escape_law,
@@ -24,7 +25,11 @@ from diffusion_theory.theory import (
     recovery_law,
 )
 from learning_dynamics.search.crossing import overshoot, sustained_delay
-from learning_dynamics.search.recovery_diffusion import diffusion_law
+from learning_dynamics.search.recovery_diffusion import (
+    RecoveryLaw,
+    diffusion_law,
+    quantiles_of_laws,
+)
 from learning_dynamics.search.recovery_times import recovery_times
 from tests.diffusion_theory.witness import draw_pair, noisy_samples
 
@@ -252,3 +257,26 @@ def test_the_law_of_a_step_that_is_not_small(sustained, key):
     share = (seen.samples[:, 0][:, None] <= grid).mean(axis=0)
     error = np.sqrt(share * (1 - share) / 4096)
     assert np.all(np.abs(share - law.probability(grid)) < 4 * error + law.error + 0.01)
+
+
+def test_quantiles_of_laws_carry_the_error_of_their_shares():
+    """Two laws with a constant density: an error of the share is one of the quantile over it."""
+    times = np.linspace(0, 1, 11)
+    laws = [RecoveryLaw(times * end, 0.8 * times, 0.01) for end in (1.0, 10.0)]
+    found = quantiles_of_laws(laws, [0.2, 0.4])
+    np.testing.assert_allclose(found.values, [[0.25, 2.5], [0.5, 5.0]])
+    np.testing.assert_allclose(found.numerical_error, [[0.0125, 0.125], [0.0125, 0.125]])
+    assert np.all(np.isinf(quantiles_of_laws(laws, [0.9]).values))
+
+
+@SLOW
+def test_searches_follow_runs_until_their_law_has_them_recovered(key):
+    covariance = CovarianceSearch(MixedCumulant(4.0, None), TiedDenoiser(sign=-1), 0.4, 0.4)
+    cumulant = CumulantSearch(HEAVY, TiedDenoiser(), 3.0, 0.6, 0.5)
+    assert covariance.law_at(128).probability(covariance.longest(128)) > 0.9
+    assert covariance.stop(500).sustained == 10
+    assert cumulant.longest(16) == 0.5 * 16**3
+    assert float(cumulant.problem(16).learning_rate) == 3.0 / 16
+    found = simulate_search(covariance, [64], replicas=8, key=key)
+    assert found.samples.shape == (8, 1)
+    assert np.all(np.isfinite(found.samples) <= (found.samples <= found.followed))

@@ -18,6 +18,7 @@ from diffusion_theory import (
     linear_optimum,
     mean_clone,
 )
+from diffusion_theory.clone_learning import CloneLearning, Parting, learn_with_clones
 from diffusion_theory.latents import latent_pair
 from learning_dynamics.model.overlaps import State, overlaps_of
 from tests.diffusion_theory.witness import draw_pair, noisy_samples
@@ -185,3 +186,31 @@ def test_mean_clone_has_mean_and_average_variance():
 def test_bad_input_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_losses_part_where_their_gap_stays_wide():
+    gap = np.array([[0.0, 1.0, 0.0, 1.0, 1.0], [1.0] * 5, [1.0, 1.0, 1.0, 1.0, 0.0]])
+    losses = {"data": np.ones((3, 5)), "mean clone": 1 + gap}
+    learning = CloneLearning(np.array([1.0, 10.0, 100.0, 1000.0, 1e4]), losses, losses)
+    parting = learning.parting("mean clone", 0.5)
+    np.testing.assert_array_equal(parting.place, [3, 0, -1])
+    np.testing.assert_array_equal(parting.samples, [1000.0, 1.0, np.inf])
+    np.testing.assert_array_equal(parting.at(gap * [1, 2, 3, 4, 5]), [4.0, 1.0, np.nan])
+    assert str(parting) == "no"
+    assert str(Parting(parting.place[:2], np.array([100.0, 100.0]))) == "100 (factor 1.00)"
+
+
+@pytest.mark.slow
+def test_training_ends_with_the_losses_of_its_last_observation():
+    def learn(updates):
+        return learn_with_clones(
+            MixedCumulant(4.0, pair="sign"), neurons=2, dimension=16, updates=updates, replicas=2,
+            batch=4, key=jax.random.key(0),
+        )  # fmt: skip
+
+    with pytest.raises(ValueError, match="updates"):
+        learn([10, 50])
+    learning = learn([10, 60])
+    np.testing.assert_array_equal(learning.samples, [40.0, 240.0])
+    assert {loss.shape for loss in learning.losses.values()} == {(2, 2)}
+    assert all(np.all(np.isfinite(loss)) for loss in learning.losses.values())

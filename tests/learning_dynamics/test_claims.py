@@ -158,6 +158,13 @@ def test_evidence_of_parts_adds_up():
     assert (list(both.panels), both.notes) == (["a", "b"], ("first", "second"))
 
 
+def test_evidence_of_tests_takes_the_first_of_each_as_what_must_pass():
+    a, b, c, d = (comparison() for _ in range(4))
+    evidence = Evidence.of([[a, b], [c], [d]], {}, ["note"])
+    assert (evidence.comparisons, evidence.controls) == ([a, c, d], [b])
+    assert evidence.notes == ["note"]
+
+
 def test_panel_keeps_figure_and_caption():
     figure, _ = new_figure()
     assert claims.Panel(figure, "caption").caption == "caption"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from learning_dynamics import Comparison, Measurement, Prediction, compare
+from learning_dynamics import Comparison, Measurement, Prediction, compare, compare_with_controls
 
 TRUTH = np.array([[1.0, 2.0, 4.0], [3.0, 5.0, 9.0]])
 COORDINATES = {"dimension": [16, 32], "samples": [8, 16, 32]}
@@ -249,3 +249,32 @@ def test_a_weak_pass_says_so_and_why():
     assert "weak, because of the allowed bias" in repr(wide)
     zero = compare(measured, Prediction(np.zeros(4), label="zero"))
     assert "no relative error" in repr(zero)
+
+
+def test_controls_have_the_names_of_their_theories():
+    shifted, halved = (
+        Prediction(v, label=n) for v, n in ((TRUTH + 0.2, "more"), (TRUTH / 2, "half"))
+    )
+    tests = compare_with_controls(measure(), theory(), shifted, halved, name="loss", quantity="q")
+    assert [test.name for test in tests] == ["loss", "more", "half"]
+    assert [test.verdict for test in tests] == ["pass", "fail", "fail"]
+    assert {test.quantity for test in tests} == {"q"}
+
+
+def test_selected_part_of_a_measurement_keeps_values_and_errors():
+    measured = measure()
+    part = measured.select(dimension=1, samples=slice(-2, None))
+    assert list(part.coordinates) == ["samples"]
+    np.testing.assert_array_equal(part.coordinates["samples"], [16, 32])
+    np.testing.assert_array_equal(part.values, measured.values[1, -2:])
+    np.testing.assert_array_equal(part.standard_error, measured.standard_error[1, -2:])
+    np.testing.assert_array_equal(part.rounding, measured.rounding[1, -2:])
+    with pytest.raises(ValueError, match="places"):
+        measured.select(nothing=0)
+
+
+def test_axes_of_a_prediction_in_reverse_order():
+    law = Prediction(TRUTH, 0.1 * TRUTH, 0.2 * TRUTH, "1/N", "law")
+    for name in ("values", "numerical_error", "bias"):
+        np.testing.assert_array_equal(getattr(law.T, name), getattr(law, name).T)
+    assert (law.T.bias_order, law.T.label) == ("1/N", "law")

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from learning_dynamics import Measurement, Prediction, compare
+from learning_dynamics.evidence.drawing import draw_panels
 from learning_dynamics.evidence.figures import (
     draw_simulation,
     draw_theory,
@@ -210,6 +211,27 @@ def test_custom_panels(tmp_path):
     rendered(figure, tmp_path)
     assert len(legend_texts(figure)) == 4
     np.testing.assert_array_equal(axes[0, 0].lines[-1].get_xdata(), N)
+
+
+def test_panels_of_series_have_markers_and_lines_of_one_colour(tmp_path):
+    panel = stacked(bias=0.1)
+    figure, panels = draw_panels(
+        [panel.measured] * 2, [(N, panel.predicted), (2 * N, panel.predicted)], x_label="samples",
+        y_labels=["distance"], titles=["a", "b"], ticks={64: "64", 512: "512"},
+    )  # fmt: skip
+    legend_below(figure)
+    rendered(figure, tmp_path)
+    assert legend_texts(figure) == ["8", "16"]
+    assert [axes.get_title() for axes in panels] == ["a", "b"]
+    assert [axes.get_ylabel() for axes in panels] == ["distance", ""]
+    for axes, x in zip(panels, (N, 2 * N), strict=True):
+        lines = [line for line in axes.lines if line.get_linestyle() == "-"]
+        markers = [container.lines[0] for container in axes.containers]
+        np.testing.assert_array_equal(lines[0].get_xdata(), x)
+        assert [to_hex(line.get_color()) for line in lines] == [
+            to_hex(marker.get_color()) for marker in markers
+        ]
+        assert len(axes.collections) >= 2  # bands of the allowed bias
 
 
 def test_image_rows(tmp_path):

@@ -22,6 +22,7 @@ from linear_diffusion import (
     root_overlap,
     trained_variance,
 )
+from linear_diffusion.simulation import SampleModes, learning_times
 
 D = 5
 SIZES = [3, 12]
@@ -235,3 +236,16 @@ def test_root_overlap_through_matrix_roots(modes):
         powers[:, r, i] = [np.sum(root**2) for root in roots]
     np.testing.assert_allclose(found, products / powers.mean(axis=(0, 1)), rtol=1e-10)
     np.testing.assert_allclose(root_overlap(modes, modes).mean(axis=0), 1, rtol=1e-12)
+
+
+def test_learning_times_of_known_modes_are_logarithms_over_their_rates():
+    """With the eigenvectors of the population, mode k is half learned after log 2 / rate."""
+    s, level = power_law(D, 1.0), 0.7
+    exact = SampleModes(
+        np.array([1.0]), s, s[None, None], np.zeros((1, 1, D)), np.eye(D)[None, None]
+    )
+    times = np.geomspace(1e-3, 50, 4000)
+    for share in (0.5, 0.9):
+        found = learning_times(exact, level, times, directions=[0, 2], share=share)
+        expected = -np.log(1 - share) / (level * s[[0, 2]] + 1 - level)
+        np.testing.assert_allclose(found, expected[None, None], rtol=1e-5)

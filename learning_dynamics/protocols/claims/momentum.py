@@ -10,7 +10,6 @@ import numpy as np
 from jax.scipy.special import erf
 
 import learning_dynamics as ld
-from learning_dynamics.evidence.comparison import Measurement, Prediction, compare
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 
 MOMENTUM, RATE = 0.8, 0.2
@@ -77,36 +76,28 @@ def momentum_is_a_larger_rate(run: Run) -> Evidence:
     names = ["signal", "norms"]
     measured = trajectory.measurement(names)
 
-    def limit(problem: ld.Problem, label: str) -> Prediction:
+    def limit(problem: ld.Problem, label: str) -> ld.Prediction:
         predicted = ld.integrate(problem, times=times, start=start, points=2**11).prediction(names)
-        return Prediction(predicted.values, predicted.numerical_error, label=label)
+        return ld.Prediction(predicted.values, predicted.numerical_error, label=label)
 
     larger_rate = limit(problem, "limit at rate eta / (1 - beta)")
     allowed = 2 / DIMENSION / (1 - MOMENTUM) * np.ones(larger_rate.values.shape)
     slow = replace(problem, momentum=0.0)  # numbers, so that all three limits are one program
     quiet = replace(problem, momentum=0.0, learning_rate=RATE / (1 - MOMENTUM), batch=5)
-    overlaps = compare(
-        measured,
-        larger_rate.with_bias(allowed, BIAS),
-        name="soft committee",
-        quantity="order parameters",
-    )
-    controls = [
-        compare(measured, limit(control, label), name=label, quantity="order parameters")
-        for control, label in (
-            (slow, "no larger rate"),
-            (quiet, "a larger rate in the drift alone"),
-        )
-    ]
-    exact, forgotten = _linear_regression(run)
+    overlaps = ld.compare_with_controls(
+        measured, larger_rate.with_bias(allowed, BIAS),
+        limit(slow, "no larger rate"), limit(quiet, "a larger rate in the drift alone"),
+        name="soft committee", quantity="order parameters",
+    )  # fmt: skip
+    exact = _linear_regression(run)
     panels = {
         "overlaps": Panel(
-            overlaps.plot(x="time", series="quantity", logx=True),
+            overlaps[0].plot(x="time", series="quantity", logx=True),
             f"Order parameters of a soft committee trained with momentum {MOMENTUM:g} at "
             f"N = {DIMENSION}; lines: the limit at the rate eta / (1 - beta).",
         ),
         "linear-regression": Panel(
-            exact.plot(x="update", logx=True, logy=True),
+            exact[0].plot(x="update", logx=True, logy=True),
             f"Error of linear regression at N = {SMALL} with momentum {MOMENTUM:g}; line: the "
             "exact recursion of the second moments of weights and velocity.",
         ),
@@ -118,10 +109,10 @@ def momentum_is_a_larger_rate(run: Run) -> Evidence:
         "Controls: the rate eta; the rate eta / (1 - beta) with the noise of a batch of "
         "1 / (1 - beta); for linear regression, plain SGD at the larger rate and the same N.",
     )
-    return Evidence([overlaps, exact], [*controls, forgotten], panels, notes)
+    return Evidence.of([overlaps, exact], panels, notes)
 
 
-def _linear_regression(run: Run) -> tuple[ld.Comparison, ld.Comparison]:
+def _linear_regression(run: Run) -> ld.Comparisons:
     """E |u - e|^2 at small N against the exact recursion, and against plain SGD's.
 
     The sum u of two linear students at half the rate is one at the whole rate, whose teacher e is
@@ -133,27 +124,29 @@ def _linear_regression(run: Run) -> tuple[ld.Comparison, ld.Comparison]:
     start = ld.order_parameters(np.zeros((2, 2)), 0.5 * np.eye(2))
     errors: list[Any] = []
     for i in range(12 if run.quick else 60):
-        seen = ld.simulate(
+        values = ld.simulate(
             problem, dimension=SMALL, times=UPDATES / SMALL, replicas=REPLICAS[not run.quick],
             key=jax.random.fold_in(run.key, i), level="overlaps", start=start,
         ).values  # fmt: skip
-        errors.append(np.sum(seen["norms"] - 2 * seen["signal"], axis=(-2, -1)) + 2)
+        errors.append(np.sum(values["norms"] - 2 * values["signal"], axis=(-2, -1)) + 2)
     label = f"overlap chain, N = {SMALL}"
-    measured = Measurement.from_replicas(np.concatenate(errors), {"update": UPDATES}, label=label)
+    measured = ld.Measurement.from_replicas(
+        np.concatenate(errors), {"update": UPDATES}, label=label
+    )
 
-    def exact(rate: float, memory: float, label: str) -> Prediction:
+    def exact(rate: float, memory: float, label: str) -> ld.Prediction:
         errors = [
             second_moment(rate, NOISE, memory, dimension=SMALL, start=3.0, updates=n)
             for n in UPDATES.tolist()
         ]
-        return Prediction(errors, label=label)
+        return ld.Prediction(errors, label=label)
 
-    recursion = exact(RATE, MOMENTUM, "exact recursion")
-    memoryless = exact(RATE / (1 - MOMENTUM), 0.0, "SGD at the larger rate")
-    quantity = r"$E|u - e|^2$"
-    return (
-        compare(measured, recursion, name="linear regression at small N", quantity=quantity),
-        compare(measured, memoryless, name="no memory at small N", quantity=quantity),
+    return ld.compare_with_controls(
+        measured,
+        exact(RATE, MOMENTUM, "exact recursion"),
+        exact(RATE / (1 - MOMENTUM), 0.0, "no memory at small N"),
+        name="linear regression at small N",
+        quantity=r"$E|u - e|^2$",
     )
 
 

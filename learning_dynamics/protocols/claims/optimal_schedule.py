@@ -13,7 +13,6 @@ from scipy.optimize import minimize_scalar
 
 import learning_dynamics as ld
 from learning_dynamics import schedules
-from learning_dynamics.evidence.comparison import Comparison, Prediction, compare
 from learning_dynamics.evidence.figures import figure_style, new_figure, series_style
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 
@@ -142,18 +141,17 @@ def optimal_schedule(run: Run) -> Evidence:
         lambda rate: 1 - line_path(lambda *_: rate, last)[-1] ** 2,
         bounds=(0.05, 2.0), method="bounded",
     ).fun  # fmt: skip
-    comparisons, controls = [], []
-    regressed = _simulated(line, False, run, 0)
-    closed = _prediction(run, least, "best rate at every overlap")
-    comparisons.append(compare(regressed, closed, name="regression: error", quantity="1 - m²"))
-    fixed = _prediction(run, steady, "best constant rate")
-    controls.append(compare(regressed, fixed, name="regression: constant", quantity="1 - m²"))
-    kept, failing = _both(square, "phase retrieval", "1 - m²", run, 1)
+    regression = ld.compare_with_controls(
+        _simulated(line, False, run, 0),
+        _prediction(run, least, "best rate at every overlap"),
+        _prediction(run, steady, "regression: constant"),
+        name="regression: error", quantity="1 - m²",
+    )  # fmt: skip
+    tests = [regression, *_tests(square, "phase retrieval", "1 - m²", run, 1)]
     optima = {"regression": line, "phase retrieval": square}
     if not run.quick:
         optima["soft committee"] = committee = _committee()
-        more, other = _both(committee, "soft committee", "generalisation error", run, 3)
-        kept, failing = [*kept, *more], [*failing, *other]
+        tests += _tests(committee, "soft committee", "generalisation error", run, 3)
     panels = {
         "rates": Panel(
             _figure(line, square),
@@ -169,7 +167,7 @@ def optimal_schedule(run: Run) -> Evidence:
         for name, each in optima.items()
     )
     notes = (*NOTES, f"Error that the schedule spares the best constant rate: {spared}.")
-    return Evidence([*comparisons, *kept], [*controls, *failing], panels, notes)
+    return Evidence.of(tests, panels, notes)
 
 
 NOTES = (
@@ -187,21 +185,22 @@ def _size(run: Run) -> tuple[int, int]:
     return (500, 256) if run.quick else (2000, 1024)
 
 
-def _both(
+def _tests(
     optimum: ld.Optimum, name: str, quantity: str, run: Run, index: int
-) -> tuple[list[Comparison], list[Comparison]]:
-    """Simulations of the schedule and of the constant beside the limit; and one beside the other's.
-
-    The latter must fail.
-    """
+) -> list[ld.Comparisons]:
+    """Simulations of the schedule, with the best constant as a control, and of the constant."""
     scheduled, fixed = (_simulated(optimum, c, run, index + c) for c in (False, True))
     law = _prediction(run, optimum.value, "limit under the schedule")
     constant = _prediction(run, optimum.constant_value, "limit under the best constant rate")
-    kept = [
-        compare(scheduled, law, name=f"{name}: under the schedule", quantity=quantity),
-        compare(fixed, constant, name=f"{name}: under the best constant", quantity=quantity),
-    ]
-    return kept, [compare(scheduled, constant, name=f"{name}: constant rate", quantity=quantity)]
+    return [
+        ld.compare_with_controls(
+            scheduled, law, constant.labelled(f"{name}: constant rate"),
+            name=f"{name}: under the schedule", quantity=quantity,
+        ),
+        ld.compare_with_controls(
+            fixed, constant, name=f"{name}: under the best constant", quantity=quantity
+        ),
+    ]  # fmt: skip
 
 
 def _committee() -> ld.Optimum:
@@ -224,9 +223,9 @@ def _simulated(optimum: ld.Optimum, constant: bool, run: Run, index: int) -> ld.
     return replicates.measurement(["objective"])
 
 
-def _prediction(run: Run, value: float | None, label: str) -> Prediction:
+def _prediction(run: Run, value: float | None, label: str) -> ld.Prediction:
     values = np.array([[np.nan if value is None else value]])
-    return Prediction(values, 0.0, label=label).with_bias(0.5 / _size(run)[0], "0.5/N")
+    return ld.Prediction(values, 0.0, 0.5 / _size(run)[0], "0.5/N", label)
 
 
 def _figure(line: ld.Optimum, square: ld.Optimum) -> Figure:

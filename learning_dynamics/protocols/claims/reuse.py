@@ -6,23 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
 import learning_dynamics as ld
-from learning_dynamics.evidence.comparison import Prediction, compare
 from learning_dynamics.evidence.statistics import slopes_of_law
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.search.overlap_diffusion import overlap_law
-from learning_dynamics.search.recovery_diffusion import RecoveryLaw
-from learning_dynamics.search.recovery_times import recovery_times
-from learning_dynamics.search.sample_complexity import (
-    fit_exponent,
-    recovered_quantiles,
-    recovered_share,
-)
-from learning_dynamics.search.sample_figures import plot_samples
+from learning_dynamics.search.recovery_diffusion import RecoveryLaw, quantiles_of_laws
 
-Array = NDArray[np.float64]
 ONCE, TWICE = 1.2, 0.3  # delta' online, and the learning rate with reuse
 THRESHOLD = 0.5
 BIAS = "$6/N$"  # relative, of the drift of order 1/N that the law leaves out
@@ -106,42 +96,44 @@ def reuse_lowers_the_exponent(run: Run) -> Evidence:
     options: dict[str, Any] = {"replicas": 120, "stop": _stop, "key": run.key}
     if not run.quick:  # cells of a second are not worth keeping
         options |= {"replicas": 600, "sweep": run.sweep}
-    twice = recovery_times(reused, dimensions=LARGE, longest=_linearly, **options)
-    once = recovery_times(online, dimensions=SMALL, longest=_cubically, **options)
+    twice = ld.recovery_times(reused, dimensions=LARGE, longest=_linearly, **options)
+    once = ld.recovery_times(online, dimensions=SMALL, longest=_cubically, **options)
     laws = [_law(reused(n), n, _linearly(n)) for n in LARGE]
     slow = [_law(online(n), n, _cubically(n)) for n in SMALL]
     single = ld.Problem(CubicTeacher(), SineStudent(), TWICE, update="spherical")
     lost = _law(single, LARGE[-1], _linearly(LARGE[-1]))
-    shown = [("two steps", twice, laws), ("one step", once, slow)]
-    comparisons, controls, words, panels = [], [], [], {}
-    for (name, recoveries, law), exponent in zip(shown, (2.0, 1.0), strict=True):
+    tests, words, panels = [], [], {}
+    for name, recoveries, protocol, other in (
+        ("two steps", twice, laws, 2.0), ("one step", once, slow, 1.0),
+    ):  # fmt: skip
         sizes = recoveries.dimensions.astype(np.float64)
-        fit = fit_exponent(sizes, recoveries.samples)
-        quantity = "exponent of n* in N"
-        medians = [float(x.quantile(0.5)) for x in law]
-        slopes = slopes_of_law(sizes, medians, left_out=6 / sizes, order=BIAS)
-        measured = fit.measurement()
-        comparisons.append(compare(measured, slopes, name=f"exponents, {name}", quantity=quantity))
-        other = Prediction(np.full(slopes.values.shape, exponent), label=f"exponent {exponent:g}")
-        reason = f"exponent of the other protocol, {name}"
-        controls.append(compare(measured, other, name=reason, quantity=quantity))
-        quantiles = recovered_quantiles(sizes, recoveries.samples, LEVELS)
-        comparisons.append(
-            compare(quantiles, _quantiles(law, sizes), name=f"quartiles, {name}", quantity="n*")
+        times = quantiles_of_laws(protocol, LEVELS).values
+        fit = ld.fit_exponent(sizes, recoveries.samples)
+        law = slopes_of_law(sizes, times[1], left_out=6 / sizes, order=BIAS)
+        wrong = np.full(law.values.shape, other)
+        exponents = ld.compare_with_controls(
+            fit.measurement(), law,
+            ld.Prediction(wrong, label=f"exponent of the other protocol, {name}"),
+            name=f"exponents, {name}", quantity="exponent of n* in N",
+        )  # fmt: skip
+        quantiles = ld.recovered_quantiles(sizes, recoveries.samples, LEVELS)
+        expected = ld.Prediction(times, 0.0, 6 * times / sizes, BIAS, "diffusion at each N")
+        quartiles = ld.compare_with_controls(
+            quantiles, expected, name=f"quartiles, {name}", quantity="n*"
         )
-        lines = [("diffusion at each N", sizes, np.array([x.quantile(LEVELS) for x in law]).T)]
+        tests += [exponents, quartiles]
         panels[name.replace(" ", "-")] = Panel(
-            plot_samples(quantiles, lines),
+            ld.plot_samples(quantiles, [(expected.label, sizes, times)]),
             f"Quartiles of the number of samples until |m| exceeds {THRESHOLD:g}, {name} with each "
             "sample. Lines: one-dimensional diffusion at each N, no free constants.",
         )
         words.append(f"{name}: fitted exponent {fit.exponent:.2f}")
-    early = recovered_share(LARGE[-1:], [twice.samples[:, -1]], MOMENTS * LARGE[-1])
-    shares = lost.probability(MOMENTS * LARGE[-1])
-    online_law = Prediction(shares[None], label="one step at the same rate")
-    controls.append(
-        compare(early, online_law, name="reuse changes nothing", quantity="share recovered")
-    )
+    moments = MOMENTS * LARGE[-1]
+    unchanged = ld.compare(
+        ld.recovered_share(LARGE[-1:], [twice.samples[:, -1]], moments),
+        ld.Prediction(lost.probability(moments)[None], label="one step at the same rate"),
+        name="reuse changes nothing", quantity="share recovered",
+    )  # fmt: skip
     if not run.quick:
         steps = ld.information_exponent(reused(1), highest=1, points=2**13)
         words.append(
@@ -155,7 +147,8 @@ def reuse_lowers_the_exponent(run: Run) -> Evidence:
         "Laws: time at which a diffusion of |m| from a random start reaches the threshold, drift "
         f"and noise from the limit at each m. Allowed bias {BIAS} of n*.",
     )
-    return Evidence(comparisons, controls, panels, notes)
+    controls = [control for test in tests for control in test[1:]]
+    return Evidence([test[0] for test in tests], [*controls, unchanged], panels, notes)
 
 
 def _law(problem: ld.Problem, dimension: int, longest: float) -> RecoveryLaw:
@@ -163,8 +156,3 @@ def _law(problem: ld.Problem, dimension: int, longest: float) -> RecoveryLaw:
     points = 2**10 if problem.repeats == 1 else 2**12  # of two steps it takes more
     law = overlap_law(problem, dimension, THRESHOLD, longest / dimension, points=points)
     return RecoveryLaw(law.times * dimension, law.share, law.error)
-
-
-def _quantiles(laws: list[RecoveryLaw], sizes: Array) -> Prediction:
-    values = np.array([law.quantile(LEVELS) for law in laws]).T
-    return Prediction(values, label="diffusion at each N").with_bias(6 * values / sizes, BIAS)

@@ -1,0 +1,118 @@
+"""A linear and a convolutional denoiser trained on finite data sets of several sizes."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from learning_dynamics import short_text
+from learning_dynamics.tracking import Tracker
+from learning_dynamics.validation import increasing_integers, integers, positive_integer
+from linear_diffusion.data import DataLaw, draw
+from linear_diffusion.networks import TrainingSet, affine_loss, learn_denoisers
+from linear_diffusion.simulation import draw_modes, losses_of_modes, population_gains
+
+__all__ = ["FiniteDataCurves", "learn_over_sizes"]
+
+Array = NDArray[np.float64]
+TESTS = 504  # fresh rows of each data set
+
+
+class FiniteDataCurves(NamedTuple):
+    """Losses and gains of both denoisers at the end of training.
+
+    Attributes:
+        linear_losses: training and test loss of the linear denoiser, shape (draws, 2, sizes).
+        losses: of the convolutional denoiser, likewise.
+        linear_gains: of the linear denoiser along the modes, shape (draws, sizes, modes).
+        gains: of the convolutional denoiser, likewise: its mean Jacobian.
+    """
+
+    linear_losses: Array
+    losses: Array
+    linear_gains: Array
+    gains: Array
+
+    def __repr__(self) -> str:
+        return short_text.represent(self)
+
+
+def learn_over_sizes(
+    law: DataLaw,
+    samples: ArrayLike,
+    alpha_bar: float,
+    *,
+    modes: ArrayLike,
+    draws: int,
+    steps: int,
+    key: jax.Array,
+    batch: int = 16,
+    averaged: int = 0,
+    tracker: Tracker | None = None,
+) -> FiniteDataCurves:
+    """Train both denoisers on data sets of every size, side by side.
+
+    Losses of the linear denoiser are exact. Those of the convolutional one are measured on the same
+    rows and noise, as differences. With `averaged`, the scatter of the linear denoiser over data
+    sets is reduced by its exact optimum on the same ones, replaced by its mean over more of them:
+    for laws whose first `draws` data sets are those of `draw_modes`, such as Gaussian data.
+
+    Args:
+        law: data law.
+        samples: N, increasing, shape (sizes,).
+        alpha_bar: noise level in (0, 1).
+        modes: indices of the eigenvectors of the covariance along which gains are measured.
+        draws: data sets of every size.
+        steps: updates.
+        key: typed random key.
+        batch: rows per update.
+        averaged: data sets of the exact optimum, a multiple of `draws`; zero for none.
+        tracker: progress bar.
+    """
+    sizes, count = increasing_integers("samples", samples), positive_integer("draws", draws)
+    shown, most = integers("modes", modes, least=0), int(sizes[-1])
+    data_key, train_key = (jax.random.fold_in(key, i) for i in range(2))
+    sets = []
+    with jax.enable_x64(True):
+        for replica, N in product(range(count), sizes.tolist()):
+            # rows of one key begin with those of `draw_modes`, whatever their number
+            chosen = jax.random.fold_in(jax.random.fold_in(data_key, replica), N)
+            rows = np.asarray(draw(law, most + TESTS, key=chosen, dtype=np.float64))
+            sets.append(TrainingSet(rows[:N], rows[most:], alpha_bar))
+    learned = learn_denoisers(
+        sets, law.basis[:, shown], steps=steps, batch=batch, key=train_key, tracker=tracker
+    )
+    covariance = law.basis * law.spectrum @ law.basis.T
+    exact = []
+    for W, b, each in zip(learned.weights, learned.bias, sets, strict=True):
+        rows = np.asarray(each.rows)
+        sampled = rows.mean(axis=0), np.cov(rows, rowvar=False, bias=True)
+        moments = (sampled, (law.mean, covariance))
+        exact.append([affine_loss(W, b, alpha_bar, *each) for each in moments])
+
+    def by_size(array: ArrayLike) -> Array:
+        values = np.asarray(array)
+        return values.reshape(count, sizes.size, *values.shape[1:])
+
+    losses = by_size(exact).swapaxes(1, 2)
+    measured = by_size(np.stack([learned.train, learned.test], axis=1)).swapaxes(1, 2)
+    convolutional = losses + measured[..., 1] - measured[..., 0]
+    along = np.einsum("ik,sij,jk->sk", law.basis, learned.weights, law.basis)
+    gains = by_size(along)[..., shown]
+    if averaged:
+        optima = draw_modes(law, sizes, replicas=averaged, key=data_key)
+        optimal = np.sqrt(1 - alpha_bar) * population_gains(optima, alpha_bar, [np.inf])
+        losses = _averaged(losses, np.stack(losses_of_modes(optima, 0.0, alpha_bar), axis=1))
+        gains = _averaged(gains, optimal[:, :, 0, shown])
+    return FiniteDataCurves(losses, convolutional, gains, by_size(learned.gain))
+
+
+def _averaged(trained: Array, optimal: Array) -> Array:
+    """Control variate: the optimum on the same data set, replaced by its mean over many."""
+    draws = len(trained)
+    means = optimal.reshape(-1, draws, *optimal.shape[1:]).mean(axis=0)
+    return np.asarray(trained - optimal[:draws] + means)

@@ -77,9 +77,9 @@ RUNS = {
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in ("committee", "stop") else pytest.param(name, marks=pytest.mark.slow)
-             for name in RUNS]
-)  # fmt: skip
+    "name",
+    [name if name == "stop" else pytest.param(name, marks=pytest.mark.slow) for name in RUNS],
+)
 def test_runs_in_a_kernel_are_those_without(name, monkeypatch):
     """Odd numbers of updates between observations; the same random numbers, other roundings."""
     problem, options = RUNS[name]

@@ -114,6 +114,7 @@ class SharedSpectra:
                 xscale="log", yscale="log", xlabel=r"effective dimension $N_{\mathrm{eff}}$",
                 ylabel="updates to the level",
             )  # fmt: skip
+            axes.tick_params(which="minor", labelsize=7)  # 2, 3, 4 times ten to the one
 
 
 def learn_spectra(

@@ -7,9 +7,10 @@ PIP := $(BIN)/python -m pip $(PIP_INSTALL)
 # uv needs a tenth of pip's time; pip steps in where uv does not run or does not see its settings.
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt \
 	--editable $(1) || $(PIP) --editable $(1)
-# Bytecode by all cores, without tests and without packages that a report does not import.
+# Bytecode by all cores, without tests and without large packages that are hardly imported.
+NOT_COMPILED := tests?|dask|debugpy|distributed|fontTools|jedi|mypyc?|networkx|pip|pygments
 BYTECODE := $(BIN)/python -m compileall -qq -j 0 -x \
-	'[/\\](tests?|fontTools|networkx|pip|pygments|setuptools|sklearn)[/\\]' $(VENV)/lib || true
+	'[/\\]($(NOT_COMPILED)|setuptools|sklearn)[/\\]' $(VENV)/lib || true
 SIZE ?= quick
 WORKERS ?= -n auto --maxprocesses 8 --dist worksteal
 OUT ?= report

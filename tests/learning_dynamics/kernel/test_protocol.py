@@ -131,7 +131,7 @@ def constant_pair(**options):
     [
         pytest.param("ambient", {"batch": 2}, {"samples": 5}, marks=pytest.mark.slow),
         pytest.param("ambient", {"repeats": 2}, {}, marks=pytest.mark.slow),
-        ("overlaps", {"momentum": 0.5}, {}),
+        pytest.param("overlaps", {"momentum": 0.5}, {}, marks=pytest.mark.slow),
     ],
 )
 def test_a_protocol_that_never_changes_is_the_number_itself(level, options, run):

@@ -9,6 +9,7 @@ import optax
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+import learning_dynamics as ld
 from diffusion_theory.claims.common import SOURCE as PAPER
 from diffusion_theory.networks import (
     DenoiserLearning,
@@ -21,15 +22,7 @@ from diffusion_theory.networks import (
     learn_denoiser,
     photograph_patches,
 )
-from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
-from learning_dynamics.evidence.drawing import GREY
-from learning_dynamics.evidence.figures import (
-    draw_simulation,
-    draw_theory,
-    figure_style,
-    legend_below,
-    new_figure,
-)
+from learning_dynamics.evidence import drawing
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.training import log_steps, recovery_steps
@@ -83,9 +76,6 @@ def images_pairwise_first(run: Run) -> Evidence:
     cloned = learn(
         copies.covariance, steps=steps[1::2], seeds=copied, key=jax.random.fold_in(run.key, 4)
     )
-    order, together = _order(real)
-    below, beyond = _beside_optimum(real, float(best.mean()))
-    never = _never_below(cloned, float(best.mean()))
     samples = _samples(run, real)
     panels = {
         "losses": Panel(
@@ -109,7 +99,24 @@ def images_pairwise_first(run: Run) -> Evidence:
             "and of the fourth cumulant summed over pairs of pixels (1 for Gaussian patches).",
         ),
     }
-    return Evidence([order, below, never], [together, beyond], panels, NOTES)
+    excess, of_clone = (
+        _excess(learning, name, best) for learning, name in ((real, SETS[0]), (cloned, SETS[2]))
+    )
+    below, above = (
+        ld.Prediction.between([low], [high], label=label)
+        for low, high, label in (
+            (-1.0, 0.0, "below"), (0.0, 10.0, "photographs, never below"),
+        )
+    )  # fmt: skip
+    quantity = "loss / best affine loss - 1"
+    beyond = ld.compare_with_controls(
+        excess, below, above, name="photographs, below the best affine denoiser", quantity=quantity
+    )
+    never = ld.compare(
+        of_clone, above.labelled("not below"), name="covariance clone, never below",
+        quantity=quantity,
+    )  # fmt: skip
+    return Evidence.of([_order(real), beyond, [never]], panels, NOTES)
 
 
 NOTES = (
@@ -133,44 +140,24 @@ def clone_steps(learning: DenoiserLearning, name: str) -> Array:
     return recovery_steps(learning.steps, np.abs(learning.loss[name] / real - 1), APART)
 
 
-def _order(real: DenoiserLearning) -> tuple[Comparison, Comparison]:
+def _order(real: DenoiserLearning) -> ld.Comparisons:
+    """Logarithm of the ratio of the steps at which the two clones part from photographs."""
     end = float(real.steps[-1])
     first, second = (np.clip(clone_steps(real, name), 1, end) for name in SETS[1:])
     axis = {"order": np.array(["covariance clone after mean clone"])}
-    ratio = np.log10(second / first)
-    ratios = Measurement.from_replicas(ratio[:, None], axis, label="network")
-    make = partial(compare, ratios, quantity="log10 of the ratio of parting steps")
-    most = Prediction.between([0.0], [np.log10(end)], label="mean first")
-    same = Prediction([0.0], label="at once")
-    return make(most, name="mean clone parts first"), make(same, name="clones part at once")
-
-
-def _beside_optimum(real: DenoiserLearning, best: float) -> tuple[Comparison, Comparison]:
-    """Excess over the best affine denoiser on photographs at the end of training."""
-    excess = real.loss[SETS[0]][:, -1:] / best - 1
-    axis = {"step": real.steps[-1:]}
-    excesses = Measurement.from_replicas(excess, axis, label="on photographs")
-    make = partial(compare, excesses, quantity="loss / best affine loss - 1")
-    below = Prediction.between([-1.0], [0.0], label="below")
-    above = Prediction.between([0.0], [10.0], label="not below")
-    return (
-        make(below, name="photographs, below the best affine denoiser"),
-        make(above, name="photographs, never below"),
+    return ld.compare_with_controls(
+        ld.Measurement.from_replicas(np.log10(second / first)[:, None], axis, label="network"),
+        ld.Prediction.between([0.0], [np.log10(end)], label="mean first"),
+        ld.Prediction([0.0], label="clones part at once"),
+        name="mean clone parts first",
+        quantity="log10 of the ratio of parting steps",
     )
 
 
-def _never_below(cloned: DenoiserLearning, best: float) -> Comparison:
-    """A network trained on Gaussian images stays above the optimum, on Gaussian images."""
-    excess = cloned.loss[SETS[2]][:, -1:] / best - 1
-    axis = {"step": cloned.steps[-1:]}
-    excesses = Measurement.from_replicas(excess, axis, label="on covariance clone")
-    above = Prediction.between([0.0], [10.0], label="not below")
-    return compare(
-        excesses,
-        above,
-        name="covariance clone, never below",
-        quantity="loss / best affine loss - 1",
-    )
+def _excess(learning: DenoiserLearning, name: str, best: Array) -> ld.Measurement:
+    """Final loss on a test set over that of the best affine denoiser, less one."""
+    excess = learning.loss[name][:, -1:] / float(best.mean()) - 1
+    return ld.Measurement.from_replicas(excess, {"step": learning.steps[-1:]}, label=f"on {name}")
 
 
 def _samples(run: Run, real: DenoiserLearning) -> dict[int, list[Array]]:
@@ -191,29 +178,27 @@ def _samples(run: Run, real: DenoiserLearning) -> dict[int, list[Array]]:
 
 
 def _losses(learning: DenoiserLearning, best: Array) -> Figure:
-    figure, grid = new_figure(1, 2, width=8.6, height=3.9)
+    """Losses on the three sets along training, over all noise levels and at fixed ones."""
     panels = [("all noise levels", learning.loss, float(best.mean()))]
     for i, t in enumerate(learning.fixed):
         at = {name: loss[:, :, i] for name, loss in learning.at_level.items()}
         panels.append((f"ᾱ = {SCHEDULE.alpha_bar[t]:.2f}", at, float(best[t])))
-    for axes, (title, losses, line) in zip(grid.ravel(), panels, strict=True):
-        for i, name in enumerate(SETS):
-            curve = Measurement.from_replicas(losses[name], {"step": learning.steps})
-            draw_simulation(
-                axes, learning.steps, curve.values, curve.standard_error, index=i, label=name
-            )
-            draw_theory(axes, learning.steps, curve.values, index=i)
-        with figure_style():
+    figure, grid = drawing.new_figure(1, len(panels), width=8.6, height=3.9)
+    for axes, (title, losses, line) in zip(grid[0], panels, strict=True):
+        drawn = np.stack([losses[name] for name in SETS], axis=1)
+        curves = ld.Measurement.from_replicas(drawn, {"set": SETS, "step": learning.steps})
+        drawing.draw_measurement(axes, curves)
+        drawing.draw_curves(axes, learning.steps, curves.values)
+        with drawing.figure_style():
             axes.axhline(
-                line, color=GREY, linewidth=1.2, linestyle="--", label="best affine denoiser"
-            )
+                line, color=drawing.GREY, linewidth=1.2, linestyle="--",
+                label="best affine denoiser",
+            )  # fmt: skip
             axes.set_title(title)
             axes.set_xscale("symlog", linthresh=float(learning.steps[1]))
-            axes.set_xlim(0, 1.3 * learning.steps[-1])
-            axes.set_yscale("log")
-        axes.set_xlabel("updates")
+            axes.set(xlim=(0, 1.3 * learning.steps[-1]), yscale="log", xlabel="updates")
     grid[0, 0].set_ylabel("loss per pixel")
-    legend_below(figure, columns=4)
+    drawing.legend_below(figure, columns=4)
     return figure
 
 
@@ -222,7 +207,7 @@ def _sheet(samples: dict[int, list[Array]], test: Array, steps: Array) -> Figure
     columns = 12
     rows = {f"{steps[at]} updates": patches[0] for at, patches in samples.items()}
     rows["photographs"] = test
-    figure, grid = new_figure(len(rows), columns, width=8.6, height=0.78 * len(rows))
+    figure, grid = drawing.new_figure(len(rows), columns, width=8.6, height=0.78 * len(rows))
     for line, (name, images) in zip(grid, rows.items(), strict=True):
         for axes, image in zip(line, images[:columns], strict=True):
             width = 2.5 * max(float(np.std(image)), 1e-6)
@@ -233,18 +218,17 @@ def _sheet(samples: dict[int, list[Array]], test: Array, steps: Array) -> Figure
 
 
 def _distances(samples: dict[int, list[Array]], train: Array, steps: Array) -> Figure:
-    figure, grid = new_figure(1, 1, width=6.4, height=4.2)
-    axes = grid[0, 0]
-    at = np.array([steps[i] for i in samples])
-    for i, (name, distance) in enumerate(
-        (("covariance", covariance_distance), ("fourth cumulant", cumulant_distance))
-    ):
-        draws = np.array(
-            [[distance(x, train) for x in of_seeds] for of_seeds in samples.values()]
-        ).T
-        curve = Measurement.from_replicas(draws, {"step": at})
-        draw_simulation(axes, at, curve.values, curve.standard_error, index=i, label=name)
-        draw_theory(axes, at, curve.values, index=i)
+    """Distances of generated patches from the data, mean and error over networks."""
+    distances = {"covariance": covariance_distance, "fourth cumulant": cumulant_distance}
+    draws = [
+        [[of(patches, train) for of in distances.values()] for patches in of_seeds]
+        for of_seeds in samples.values()
+    ]
+    axis = {"distance": np.array(list(distances)), "step": np.array([steps[i] for i in samples])}
+    curves = ld.Measurement.from_replicas(np.array(draws).transpose(1, 2, 0), axis)
+    figure, ((axes,),) = drawing.new_figure(1, 1, width=6.4, height=4.2)
+    drawing.draw_measurement(axes, curves)
+    drawing.draw_curves(axes, axis["step"], curves.values)
     axes.set(xscale="log", yscale="log", xlabel="updates", ylabel="relative distance to data")
-    legend_below(figure)
+    drawing.legend_below(figure)
     return figure

@@ -12,8 +12,24 @@ __all__ = ["solve"]
 
 _lock = threading.Lock()
 _solving = 0  # how many solutions are being traced
-_check: Any = None  # the library's check meanwhile
-_thread = threading.local()  # `bare`: whether this thread traces a solver, and no field
+_check: Any = eqxi.error_if  # the library's check meanwhile
+
+
+class _Thread(threading.local):
+    """State of a thread.
+
+    What is reached by name from here is the same before the first solution and after it. Otherwise
+    it would be taken for an edit of the code, and all programs would be compiled anew.
+
+    Attributes:
+        bare: whether the thread traces a solver, and no field.
+    """
+
+    def __init__(self) -> None:
+        self.bare = False
+
+
+_thread = _Thread()
 
 
 def solve(field: Callable[[Any, Any, Any], Any], **options: Any) -> Any:
@@ -60,8 +76,7 @@ def _replaced() -> Iterator[None]:
 
 @contextmanager
 def _checks(*, bare: bool) -> Iterator[None]:
-    before = getattr(_thread, "bare", False)
-    _thread.bare = bare
+    before, _thread.bare = _thread.bare, bare
     try:
         yield
     finally:
@@ -69,4 +84,4 @@ def _checks(*, bare: bool) -> Iterator[None]:
 
 
 def _error_if(x: Any, *given: Any, **options: Any) -> Any:
-    return x if getattr(_thread, "bare", False) else _check(x, *given, **options)
+    return x if _thread.bare else _check(x, *given, **options)

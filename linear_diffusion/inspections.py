@@ -75,9 +75,10 @@ def finite_samples(samples: Samples, key: jax.Array) -> Findings:
     if not subsample.claimed:
         reason = (
             "the theory is that of data whose whitened rows have nearly equal norms, such as "
-            "Gaussian data or independent coordinates of any law. Here the contrast of whole rows "
-            f"fluctuates: in the {d} leading directions E|y|⁴ / (d (d + 2)) − 1 with its error is "
-            f"{subsample.contrast:.2g}, and the limit of the claim is {UNIVERSAL:g}."
+            "Gaussian data or independent coordinates of any law. These rows are not shown to be "
+            f"of this kind: in the {d} leading directions E|y|⁴ / (d (d + 2)) − 1 may be as large "
+            f"as {subsample.contrast:.2g}, its size plus its standard error. The theory is claimed "
+            f"up to {UNIVERSAL:g}."
         )
         return Findings(numbers, (), [(each, reason) for each in compared], panels, (), notes)
     return Findings(numbers, compared, (), panels, (), notes)

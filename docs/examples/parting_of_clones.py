@@ -1,4 +1,4 @@
-"""When does a network leave the mean clone, and when the covariance clone, of its data?"""
+"""When do the losses of a network on data and on its two Gaussian clones part?"""
 
 # %%
 import jax

@@ -16,10 +16,10 @@ print(f"information exponent {found.order}, {found.verdict}")
 
 # %% The law for N to infinity, and 400 runs of the exact process at each of two sizes
 law = ld.search_law(problem, key=jax.random.key(0), threshold=0.4)
+stop = ld.Stop(lambda overlaps: abs(overlaps.signal[0, 0]), 0.4)  # a new function would compile
 figure, axes = new_figure(width=5.4, height=3.8)
 share = np.linspace(0.02, 0.98, 25)
 for i, N in enumerate((300, 3000)):
-    stop = ld.Stop(lambda overlaps: abs(overlaps.signal[0, 0]), 0.4)
     recovery = law.updates(N)
     seen = ld.simulate(
         problem, dimension=N, times=[recovery.max() / N], replicas=400, level="overlaps", stop=stop,

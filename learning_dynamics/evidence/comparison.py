@@ -367,7 +367,8 @@ def compare_with_controls(
     Args:
         measured: as in `compare`.
         law: what is claimed.
-        wrong: the controls; each comparison has the label of its wrong theory as its name.
+        wrong: the controls; each comparison has the label of its wrong theory as its name, with a
+            number where the law or another control has the same label.
         name: of the comparison with the law.
         quantity: as in `compare`.
         quantities: as in `compare`.
@@ -379,7 +380,11 @@ def compare_with_controls(
         ValueError: as `compare`.
     """
     tests = compare_each(measured, law, *wrong, name=name, quantity=quantity, quantities=quantities)
-    controls = (replace(test, name=test.predicted.label) for test in tests[1:])
+    labels = [test.predicted.label for test in tests]
+    controls = (
+        replace(test, name=label if labels.count(label) == 1 else f"{label}, control {number}")
+        for number, (test, label) in enumerate(zip(tests[1:], labels[1:], strict=True), start=1)
+    )
     return Comparisons((tests[0], *controls))
 
 

@@ -195,6 +195,8 @@ class Trajectory:
             rows["stopped"] = f"{int(np.sum(stopped >= 0))} of {replicas}, {diverged} diverged"
         precision, seconds = (self.attributes.get(n) for n in ("precision", "wall_seconds"))
         rows["took"] = f"{seconds:.3g} s" if isinstance(seconds, float) else ""
+        if isinstance(start := self.attributes.get("compile_seconds"), float):
+            rows["took"] += f", {start:.3g} s of them before the first update (compilation)"
         headline = f"{self.level}, N = {self.dimension}, {replicas} replicas"
         headline = f"{headline}, a batch of {batch}" if batch else headline
         return f"{headline}, {precision}" if precision else headline, rows

@@ -251,7 +251,7 @@ def load_claims() -> dict[str, Claim]:
 
 
 def run_claim(
-    claim: Claim,
+    claim: Claim | Callable[[Run], Evidence],
     *,
     size: Size = "quick",
     seed: int = 0,
@@ -261,7 +261,7 @@ def run_claim(
     """Run one claim; errors propagate.
 
     Args:
-        claim: one of `load_claims()`.
+        claim: one of `load_claims()`, or a function decorated with `claim`.
         size: "quick" or "full".
         seed: seed of the claim's random key.
         tracker: progress bar, called as `tracker(iterable, description)`.
@@ -269,10 +269,15 @@ def run_claim(
             the outcome count cells that were found there with what they had taken.
 
     Raises:
-        ValueError: on an unknown size.
+        ValueError: on an unknown size, or what is no claim.
         TypeError: if the claim returns no evidence.
     """
     one_of("size", size, ("quick", "full"))
+    if not isinstance(claim, Claim):
+        named = [each for each in _registry.values() if each.test is claim]
+        if not named:
+            raise reject("claim", "be a claim or a function decorated with `claim`", repr(claim))
+        claim = named[0]
     start = time.perf_counter()
     # Claims draw independently of each other, whichever of them are run.
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(claim.id.encode()))

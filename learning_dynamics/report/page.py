@@ -63,7 +63,11 @@ def select_claims(patterns: Sequence[str]) -> list[Claim]:
         if not fits:
             listed = "".join(f"\n  {id}" for id in known) or " (none)"
             lost = "".join(f"\nnot loaded: {each.name}, {each.reason}" for each in broken)
-            raise ValueError(f"unknown claim {pattern!r}; the known claims are:{listed}{lost}")
+            raise ValueError(
+                f"unknown claim {pattern!r}; one of your own is known where its module is "
+                "imported, and to the command by an entry point of the group "
+                f"learning_dynamics.claims; the known claims are:{listed}{lost}"
+            )
         chosen |= fits
     return [known[id] for id in known if id in chosen or not patterns]
 

@@ -134,7 +134,8 @@ def _invariance(images: Array, blocks: list[slice]) -> tuple[Number, Panel]:
         "the mean grey level; 0 for stationary fields",
     )
     caption = (
-        "Mean and variance of each pixel. Both are flat for images whose law does not change under "
+        "Mean and variance of each pixel, from the least (black) to the largest (white). Both are "
+        "the same everywhere, up to chance, for images whose law does not change under "
         "translations; aligned objects show their class means here."
     )
     return number, Panel(_maps(mean, variance), caption)
@@ -147,6 +148,7 @@ def _maps(mean: Array, variance: Array) -> Figure:
             grid[0], (mean, variance), ("mean", "variance"), strict=True
         ):
             axes.imshow(pixels, cmap="gray", interpolation="nearest")
+            title = f"{title}, {pixels.min():.2g} to {pixels.max():.2g}"
             axes.set(xticks=[], yticks=[], title=title)
             axes.spines[:].set_visible(False)
     return figure

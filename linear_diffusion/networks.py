@@ -19,12 +19,20 @@ import numpy as np
 import optax
 from flax import nnx
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from learning_dynamics import random, short_text
 from learning_dynamics.noise_schedule import NoiseLevels, noise_levels
 from learning_dynamics.pytrees import configuration, static
 from learning_dynamics.training import Convolution, train
-from learning_dynamics.validation import between, finite_array, positive_integer, reject
+from learning_dynamics.validation import (
+    between,
+    finite_array,
+    positive_integer,
+    positive_number,
+    reject,
+    spectrum_array,
+)
 from linear_diffusion.patches import from_coordinates, side_of
 
 __all__ = [
@@ -35,6 +43,7 @@ __all__ = [
     "TrainingSet",
     "affine_loss",
     "learn_denoisers",
+    "minibatch_excess",
 ]
 
 Array = NDArray[np.float64]
@@ -273,6 +282,55 @@ def learn_denoisers(
     )  # fmt: skip
     ends = {name: np.asarray(values[:, 0], np.float64) for name, values in run.values.items()}
     return Learned(**ends)
+
+
+def minibatch_excess(
+    spectrum: ArrayLike,
+    loss: ArrayLike,
+    alpha_bar: float,
+    *,
+    steps: int,
+    batch: int = 16,
+    learning_rate: float = 0.012,
+) -> NDArray[np.float64]:
+    """Relative excess loss that the noise of minibatches leaves in a trained linear denoiser.
+
+    Adam divides the gradient of W_ij by its noise, (4 R c / batch)^(1/2), with R the loss per
+    output and c the variance per input. With the rate eta (s / steps)^2, s updates before the end,
+    the weights along an eigenvector of the inputs relax at the rate kappa_k (s / steps)^2,
+    kappa_k = eta c_k (batch / R c)^(1/2), and their noise is that of the last
+    (steps^2 / kappa_k)^(1/3) updates:
+
+        excess / R = (I / 2) (eta / steps^2)^(1/3) batch^(-5/6) (R c)^(-1/6) sum_k c_k^(1/3),
+        I = (2 / 3) (3 / 2)^(5/3) Gamma(5/3),   c_k = alpha_bar lambda_k / (1 - alpha_bar) + 1
+
+    for updates so small that Adam's averages do not matter, and inputs of equal variance. Derived
+    here.
+
+    Args:
+        spectrum: lambda_k of the data, shape (d,).
+        loss: R, the loss per direction at which the training ends, any shape.
+        alpha_bar: noise level in (0, 1).
+        steps: as in `learn_denoisers`.
+        batch: likewise.
+        learning_rate: likewise; that of W is RATE times as large.
+
+    Returns:
+        Excess over R, shape of `loss`.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    level = between("alpha_bar", alpha_bar, 0, 1)
+    c = level / (1 - level) * spectrum_array("spectrum", spectrum) + 1
+    R = finite_array("loss", loss)
+    if np.any(R <= 0):
+        raise reject("loss", "be positive", R.tolist())
+    rate = RATE * positive_number("learning_rate", learning_rate)
+    integral = 2 / 3 * 1.5 ** (5 / 3) * special.gamma(5 / 3)
+    scale = (rate / positive_integer("steps", steps) ** 2) ** (1 / 3)
+    scale *= positive_integer("batch", batch) ** (-5 / 6)
+    return np.asarray(integral / 2 * scale * (R * c.mean()) ** (-1 / 6) * np.sum(np.cbrt(c)))
 
 
 def affine_loss(

@@ -17,6 +17,7 @@ from linear_diffusion import theory
 from linear_diffusion.claims.common import finite_size
 from linear_diffusion.data import DataLaw, LatentLaw
 from linear_diffusion.finite_data import FiniteDataCurves, learn_over_sizes
+from linear_diffusion.networks import minibatch_excess
 from linear_diffusion.patches import photograph_law
 
 Array = NDArray[np.float64]
@@ -88,14 +89,15 @@ class Trained:
         return stack(each[:, 0][:, MODES - 1] for each in expected).scaled(scale[:, None])
 
     def with_bias(self, law: ld.Prediction, sizes: ArrayLike) -> ld.Prediction:
-        """Allow for the next order at finite size and for the end of training.
-
-        The excess of a loss would be d over steps * BATCH, the number of draws of the noise, if all
-        draws counted alike. The last ones count most.
-        """
-        noise = 5 * self.spectrum.size / (self.steps * BATCH) * np.abs(law.values)
+        """Allow for the next order at finite size and for the noise of the last minibatches."""
+        best = theory.bayes_loss(self.spectrum, self.levels).values
+        excess = [
+            minibatch_excess(self.spectrum, loss, level, steps=self.steps, batch=BATCH)
+            for loss, level in zip(best, self.levels, strict=True)
+        ]
+        noise = 1.25 * np.array(excess)[:, None, None] * np.abs(law.values)
         bias = finite_size(law, sizes, self.spectrum.size).bias + noise
-        return law.with_bias(bias, r"$10 / \min(N, d)^2 + 5 d / $(updates x batch)")
+        return law.with_bias(bias, r"$10 / \min(N, d)^2$ + 5/4 of the noise of minibatches")
 
 
 def trained(run: Run, images: ImageSet | None) -> Trained:
@@ -181,7 +183,7 @@ def gap_onsets(cases: Trained) -> ld.Comparisons:
         measured,
         claimed(1, f"{LEAST:g} to 1 of theory"),
         claimed(4, "onset for four times the data"),
-        claimed(1 / 3, "onset for a third of the data"),
+        claimed(1 / 4, "onset for a quarter of the data"),
         name="onset of the gap",
         quantity="log of the onset in N over that of the theory",
     )
@@ -197,13 +199,13 @@ def gains_of_modes(cases: Trained) -> ld.Comparisons:
     )
     test = cases.curves.losses[:, :, 1, -1].mean(axis=0)
     excess = np.maximum(test - theory.bayes_loss(cases.spectrum, cases.levels).values, 0.0)
-    allowed = np.sqrt(excess[:, None] / best) / 2  # the variance of y along a mode is 1 / gain
+    allowed = np.sqrt(excess[:, None] / best)  # the variance of y along a mode is 1 / gain
     laws = {
         "best linear denoiser": np.ones(best.shape),
         "half the signal": cases.best_gains(0.5) / best,
         "white covariance": (1 - cases.levels)[:, None] / best,  # variance one in every direction
     }
-    order = r"$\sqrt{(R - R^*) / c_k} / 2$"
+    order = r"$\sqrt{(R - R^*) / c_k}$"
     return ld.compare_with_controls(
         measured, *(ld.Prediction(law, 0.0, allowed, order, label) for label, law in laws.items()),
         name="gains of a convolutional network", quantity="gain / best linear gain",

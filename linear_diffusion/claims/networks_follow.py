@@ -66,13 +66,13 @@ NOTES = (
     "and the best denoiser is linear. Both denoisers see the same minibatches and noise (Adam).",
     "Claimed for the linear denoiser: losses and gains. Its scatter over data sets is reduced by "
     "the exact optimum on the same data sets, whose mean is taken over more of them. The excess "
-    "that a finite number of updates leaves is allowed as 5 d / (updates x batch).",
+    "that the last minibatches leave is allowed as 5/4 of what `minibatch_excess` predicts.",
     f"Claimed for the convolutional one: the gap opens at {networks.LEAST:g} to 1 times the number "
     "of samples of the linear theory (weights are shared between places, so that fewer samples "
     "do); on Gaussian data at N = 8 d its mean Jacobian is diagonal with the linear gains up to "
-    "sqrt((R - R*) / c_k) / 2, a quarter of an equal share of its excess loss R - R* in mode k, "
-    "whose noisy variance is c_k: what the loss hardly sees, the leading directions, is learned "
-    "least exactly. Elsewhere gains are shown and not claimed.",
+    "sqrt((R - R*) / c_k), an equal share of its excess loss R - R* in mode k, whose noisy "
+    "variance is c_k: what the loss hardly sees, the leading directions, is learned least exactly. "
+    "Elsewhere gains are shown and not claimed.",
     "No denoiser has a test loss below that of the best linear one on Gaussian data, whatever N. "
     "On images the best denoiser is not linear: at N = 8 d the convolutional denoiser must lie "
     "below the linear one that was trained on the same data sets.",

@@ -9,11 +9,13 @@ from flax import nnx
 from learning_dynamics.images import ImageSet
 from linear_diffusion import LatentLaw, denoiser_losses, draw, optimum, photograph_law, theory
 from linear_diffusion.networks import (
+    RATE,
     ConvDenoiser,
     LinearDenoiser,
     TrainingSet,
     affine_loss,
     learn_denoisers,
+    minibatch_excess,
 )
 from linear_diffusion.patches import from_coordinates
 
@@ -119,3 +121,37 @@ def test_an_odd_patch_and_a_single_layer_are_refused():
         ConvDenoiser(7, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="layers"):
         ConvDenoiser(8, layers=1, rngs=nnx.Rngs(0))
+
+
+def test_noise_of_minibatches_leaves_the_excess_of_an_adam_in_numpy():
+    """Fresh Gaussian data of equal variance per coordinate; W alone, from its optimum."""
+    d, batch, steps, rate, runs = 16, 8, 1500, 0.004, 24
+    rng = np.random.default_rng(3)
+    spectrum = np.geomspace(6.0, 0.05, d)
+    spectrum *= d / spectrum.sum()
+    basis = np.cos(np.pi * np.outer(np.arange(d) + 0.5, np.arange(d)) / d)  # nearly equal squares
+    basis /= np.linalg.norm(basis, axis=0)
+    noisy = LEVEL / (1 - LEVEL) * (basis * spectrum) @ basis.T + np.eye(d)
+    root, best = np.linalg.cholesky(noisy), np.linalg.inv(noisy)
+    W = np.repeat(best[None], runs, axis=0)
+    first, second = np.zeros_like(W), np.zeros_like(W)
+    for step in range(steps):
+        inputs = rng.normal(size=(runs, batch, d)) @ root.T
+        # the part of the noise that the best denoiser does not find is independent of the input
+        rest = rng.normal(size=(runs, batch, d)) @ np.linalg.cholesky(np.eye(d) - best).T
+        error = inputs @ (W - best).swapaxes(1, 2) - rest
+        gradient = 2 * error.swapaxes(1, 2) @ inputs / batch
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        unbiased = first / (1 - 0.9 ** (step + 1)), second / (1 - 0.999 ** (step + 1))
+        W -= rate * (1 - step / steps) ** 2 * unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8)
+    loss = np.mean(1 - np.diag(best))
+    excess = np.einsum("rij,jk,rik->r", W - best, noisy, W - best) / d / loss
+    options = {"steps": steps, "batch": batch, "learning_rate": rate / RATE}
+    theory = minibatch_excess(spectrum, loss, LEVEL, **options)
+    error = excess.std(ddof=1) / runs**0.5
+    print(excess.mean(), error, float(theory))
+    assert abs(excess.mean() - theory) < 5 * error + 0.1 * theory  # coordinates are not quite equal
+    later = minibatch_excess(spectrum, loss, LEVEL, **options | {"steps": 2 * steps})
+    assert excess.mean() - later > 5 * error  # control
+    assert later == pytest.approx(theory / 2 ** (2 / 3))

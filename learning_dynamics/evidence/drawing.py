@@ -123,7 +123,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """
     path = Path(path)
     with figure_style():
-        if path.suffix == ".svg":
+        if path.suffix.lower() == ".svg":
             _save_svg(figure, path)
         else:
             figure.savefig(path)
@@ -143,6 +143,7 @@ def _save_svg(figure: Figure, path: Path) -> None:
         if layout is not None:
             layout.execute(figure)
             figure.set_layout_engine("none")
+            figure.dpi = STYLE["savefig.dpi"]  # of images: working out a layout leaves 72
         svg.print_svg(path, metadata={"Date": None})
     finally:
         if layout is not None:

@@ -186,7 +186,16 @@ def _without_layout():
     return figure
 
 
-@pytest.mark.parametrize("make", [lambda: plot_comparison(flat()), _without_layout])
+def _images_in_subfigures():
+    figure = mpl.figure.Figure(layout="constrained")
+    for part in figure.subfigures(1, 2):
+        part.subplots().imshow(np.eye(3))
+    return figure
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: plot_comparison(flat()), _without_layout, _images_in_subfigures]
+)
 def test_svg_is_the_one_of_matplotlib_and_the_figure_stays_as_it_was(make, tmp_path):
     figure = make()
     before = figure.canvas, figure.get_layout_engine(), figure.dpi, figure.get_facecolor()

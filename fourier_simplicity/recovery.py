@@ -173,7 +173,7 @@ def resting_overlaps(inputs: FourierInputs, activation: Activation, rate: float)
         ValueError: unless the rate is below `largest_rate`, or if k* < 3.
     """
     k, direction, largest = _rest(inputs, activation)
-    if not 0 < rate < largest:
+    if positive_number("rate", rate) >= largest:
         raise reject("rate", f"be positive and below {largest:.4g}", rate)
     peak = np.sqrt((k - 2) / k)
     height = rate / largest * peak ** (k - 2) * (1 - peak**2)

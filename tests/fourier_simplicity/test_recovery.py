@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
@@ -99,3 +100,18 @@ def test_a_problem_that_is_blind_on_purpose_gives_no_warning():
     assert isinstance(problem, ld.Problem)
     with pytest.warns(UserWarning, match="blind"):
         phase_problem(FourierInputs(18, harmonic(1)), "erf", learning_rate=0.1)
+
+
+@pytest.mark.parametrize(
+    ("argument", "changed"),
+    [
+        ("overlaps", {"overlaps": np.zeros((2, 3, 5))}),
+        ("overlaps", {"overlaps": np.ones((2, 3, 6))}),
+        ("held_out", {"held_out": 2.5}),
+        ("key", {"key": 3}),
+    ],
+)
+def test_overlaps_that_no_neuron_has_are_refused_by_name(argument, changed):
+    given = {"overlaps": np.zeros((2, 3, 6)), "held_out": 4, "key": jax.random.key(0)}
+    with pytest.raises(ValueError, match=f"Argument `{argument}"):
+        held_out_auc(FourierInputs(18, triad(1, 2)), "he3", **(given | changed))

@@ -92,7 +92,7 @@ def site_moment(inputs: FourierInputs, lags: Sequence[Mode], *, structured: bool
         ValueError: on lags that are no whole vectors of the grid.
     """
     sides = np.array(inputs.shape)
-    if not isinstance(lags, Sequence | np.ndarray) or isinstance(lags, str):
+    if not np.iterable(lags):
         raise reject("lags", "be a list of lags", repr(lags))
     vectors = [whole_vector("lags", lag) for lag in lags]
     if any(len(vector) != sides.size for vector in vectors):

@@ -6,7 +6,9 @@ PIP_INSTALL := --disable-pip-version-check install --quiet --no-compile --constr
 PIP := $(BIN)/python -m pip $(PIP_INSTALL)
 # uv needs a tenth of pip's time; pip steps in where uv does not run or does not see its settings.
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt \
-	--editable $(1) || $(PIP) --editable $(1)
+	--editable $(1) || { $(WITH_PIP) && $(PIP) --editable $(1); }
+# An environment whose making was killed has neither.
+WITH_PIP := { $(BIN)/python -c 'import pip' 2>/dev/null || $(BIN)/python -m ensurepip; }
 # Bytecode by all cores, without tests and without large packages that are hardly imported.
 NOT_COMPILED := tests?|dask|debugpy|distributed|fontTools|jedi|mypyc?|networkx|pip|pygments
 BYTECODE := $(BIN)/python -m compileall -qq -j 0 -x \

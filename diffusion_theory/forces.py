@@ -11,6 +11,7 @@ from diffusion_theory import theory
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
 from learning_dynamics.evidence.measurement import Prediction
+from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = ["measured_force", "predicted_force"]
 
@@ -25,6 +26,16 @@ def _contraction(inputs: MixedCumulant, learner: TiedDenoiser, alpha: Array) -> 
     """
     shrink = RATE**2 / 2 * theory.gradient_norm(inputs, learner, alpha) * TIME
     return np.asarray(-np.expm1(-shrink) * alpha / (RATE * TIME))
+
+
+def _starts(inputs: MixedCumulant, starts: ArrayLike) -> Array:
+    """Overlaps of which one at most is not zero, shape (starts, r)."""
+    alpha = finite_array("starts", starts, ndim=2)
+    if alpha.shape[1] != inputs.directions:
+        raise reject("starts", f"have shape (starts, {inputs.directions})", f"shape {alpha.shape}")
+    if np.any(np.count_nonzero(alpha, axis=1) > 1) or np.any(np.abs(alpha) >= 1):
+        raise reject("starts", "be zero but for one overlap between -1 and 1", alpha)
+    return alpha
 
 
 def measured_force(
@@ -50,8 +61,11 @@ def measured_force(
 
     Returns:
         Shape (replicas, starts).
+
+    Raises:
+        ValueError: on other starts, or as `simulate`.
     """
-    alpha = np.asarray(starts, np.float64)
+    alpha, replicas = _starts(inputs, starts), positive_integer("replicas", replicas)
     count = alpha.shape[0]
     signal = np.tile(alpha, (replicas, 1))[:, None]  # (replicas * starts, 1, r)
     problem = ld.Problem(inputs, learner, RATE, update="spherical")
@@ -100,8 +114,11 @@ def predicted_force(inputs: MixedCumulant, learner: TiedDenoiser, starts: ArrayL
         inputs: the model.
         learner: a denoiser with one neuron.
         starts: overlaps, all but one zero, shape (starts, r).
+
+    Raises:
+        ValueError: on other starts.
     """
-    alpha = np.asarray(starts, np.float64)
+    alpha = _starts(inputs, starts)
     drift, error, bias = (np.empty_like(alpha) for _ in range(3))
     for i, start in enumerate(alpha):
         ahead, coarse = _step(inputs, learner, start)

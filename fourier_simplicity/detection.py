@@ -23,7 +23,8 @@ from scipy.stats import rankdata
 from fourier_simplicity.inputs import FourierInputs, draw
 from fourier_simplicity.learners import Activation, activation_function
 from fourier_simplicity.theory import HIGHEST, Relation, activation_values, relations
-from learning_dynamics.validation import finite_array, reject
+from learning_dynamics.random import check_key
+from learning_dynamics.validation import finite_array, positive_integer, reject
 
 __all__ = ["detection_auc", "field_densities", "held_out_auc"]
 
@@ -171,9 +172,19 @@ def held_out_auc(
 
     Returns:
         Shape (replicas, times).
+
+    Raises:
+        ValueError: on overlaps of another shape or of norm above one, no inputs, or no typed key.
     """
+    check_key(key)
+    held_out = positive_integer("held_out", held_out)
     signal = finite_array("overlaps", overlaps, ndim=3)
     count, _, r = signal.shape
+    if r != inputs.directions or not count:
+        demand = f"have shape (replicas, times, {inputs.directions})"
+        raise reject("overlaps", demand, f"shape {signal.shape}")
+    if (largest := np.max((signal**2).sum(axis=-1), initial=0.0)) > 1 + 1e-4:
+        raise reject("overlaps", "be those of neurons of norm one", f"|m|^2 = {largest:.4g}")
     modes = inputs.tied()[0]
     columns = np.stack([2 * modes, 2 * modes + 1], axis=-1).ravel()
     other = np.sqrt(np.maximum(1 - (signal**2).sum(axis=-1), 0))  # of the field: untied modes

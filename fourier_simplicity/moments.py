@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fourier_simplicity.inputs import FourierInputs
 from fourier_simplicity.modes import canonical, fft_places, wave_vectors, whole_vector, wrap
+from learning_dynamics.validation import reject
 
 __all__ = [
     "amplitude_moment",
@@ -91,12 +92,17 @@ def site_moment(inputs: FourierInputs, lags: Sequence[Mode], *, structured: bool
         ValueError: on lags that are no whole vectors of the grid.
     """
     sides = np.array(inputs.shape)
-    shifts = np.array([0 * sides, *(whole_vector("lags", lag) for lag in lags)])
+    if not np.iterable(lags):
+        raise reject("lags", "be a list of lags", repr(lags))
+    vectors = [whole_vector("lags", lag) for lag in lags]
+    if any(len(vector) != sides.size for vector in vectors):
+        raise reject("lags", f"be vectors of {sides.size} whole numbers", list(lags))
+    shifts = np.array([0 * sides, *vectors])
     half = wave_vectors(inputs.shape)
     every = np.concatenate([half, -half])
     places = np.array(list(itertools.product(range(len(every)), repeat=len(shifts))))
-    vectors = every[places]  # (terms, factors, axes)
-    kept = vectors[np.all(vectors.sum(axis=1) % sides == 0, axis=1)]
+    chosen = every[places]  # (terms, factors, axes)
+    kept = chosen[np.all(chosen.sum(axis=1) % sides == 0, axis=1)]
     waves = np.exp(2j * np.pi * np.sum(kept * shifts / sides, axis=(1, 2)))
     total = sum(
         (mode_moment(inputs, [tuple(k) for k in term], structured=structured) * wave).real

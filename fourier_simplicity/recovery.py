@@ -15,7 +15,13 @@ from fourier_simplicity.inputs import FourierInputs
 from fourier_simplicity.learners import Activation
 from fourier_simplicity.theory import leading_form, shortest_relations, slope_moments
 from learning_dynamics.search.explosion_time import explosion_times
-from learning_dynamics.validation import reject
+from learning_dynamics.validation import (
+    between,
+    finite_array,
+    positive_integer,
+    positive_number,
+    reject,
+)
 
 __all__ = [
     "SamplesToShare",
@@ -85,8 +91,14 @@ def recovery_shift(
         rate: delta'.
         dimension: N.
         share: of the largest tie overlap that counts as recovery, below one.
+
+    Raises:
+        ValueError: if k* < 3, or rate, dimension or share make no sense.
     """
-    form = leading_form(inputs, activation)
+    positive_number("rate", rate)
+    positive_integer("dimension", dimension)
+    between("share", share, 0, 1)
+    form = _searched(inputs, activation)
     k = form.order
     c = -rate * k * form.lowest()[0]
     b = rate**2 * slope_moments(activation)[0] / 2
@@ -107,8 +119,16 @@ class _Rest(NamedTuple):
     largest: float
 
 
-def _rest(inputs: FourierInputs, activation: Activation) -> _Rest:
+def _searched(inputs: FourierInputs, activation: Activation) -> Any:
+    """The leading form of a tie that is searched for, k >= 3."""
     form = leading_form(inputs, activation)
+    if form.order < 3:
+        raise reject("inputs", "hold a tie of order k* >= 3", f"one of order {form.order}")
+    return form
+
+
+def _rest(inputs: FourierInputs, activation: Activation) -> _Rest:
+    form = _searched(inputs, activation)
     k = form.order
     lowest, where = form.lowest()
     most = ((k - 2) / k) ** ((k - 2) / 2) * 2 / k
@@ -132,6 +152,9 @@ def largest_rate(inputs: FourierInputs, activation: Activation) -> float:
     Args:
         inputs: isotropic inputs with Rayleigh amplitudes.
         activation: see `activation_function`.
+
+    Raises:
+        ValueError: if k* < 3.
     """
     return _rest(inputs, activation).largest
 
@@ -147,10 +170,10 @@ def resting_overlaps(inputs: FourierInputs, activation: Activation, rate: float)
         rate: delta.
 
     Raises:
-        ValueError: unless the rate is below `largest_rate`.
+        ValueError: unless the rate is below `largest_rate`, or if k* < 3.
     """
     k, direction, largest = _rest(inputs, activation)
-    if not 0 < rate < largest:
+    if positive_number("rate", rate) >= largest:
         raise reject("rate", f"be positive and below {largest:.4g}", rate)
     peak = np.sqrt((k - 2) / k)
     height = rate / largest * peak ** (k - 2) * (1 - peak**2)
@@ -187,9 +210,20 @@ def samples_to_share(
         known: as of `TieOverlap.known`, shape (replicas, times).
         level: share of the neurons.
         rng: of the bootstrap over replicas.
-        resamples: of the bootstrap.
+        resamples: of the bootstrap, at least one.
+
+    Raises:
+        ValueError: unless samples are positive and increase, shapes fit and 0 < `level` <= 1.
     """
-    logs = np.log(np.asarray(samples, np.float64))
+    n, known = finite_array("samples", samples, ndim=1), np.asarray(known)
+    if not n.size or n[0] <= 0 or np.any(np.diff(n) <= 0):
+        raise reject("samples", "be positive and increasing", n)
+    if known.dtype != bool or known.ndim != 2 or known.shape[1] != n.size or not len(known):
+        got = f"{known.dtype} of shape {known.shape}"
+        raise reject("known", f"be truth values of shape (replicas, {n.size})", got)
+    if not 0 < level <= 1:
+        raise reject("level", "be above zero and at most one", level)
+    resamples, logs = positive_integer("resamples", resamples), np.log(n)
 
     def crossing(shares: Array) -> float:
         highest = np.maximum.accumulate(shares)

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
+from learning_dynamics.random import check_key
 from learning_dynamics.tracking import Tracker
-from learning_dynamics.validation import increasing_integers, integers, positive_integer
+from learning_dynamics.validation import increasing_integers, integers, positive_integer, reject
 from linear_diffusion.data import DataLaw, draw
 from linear_diffusion.networks import TrainingSet, affine_loss, learn_denoisers
 from linear_diffusion.simulation import draw_modes, losses_of_modes, population_gains
@@ -72,9 +73,18 @@ def learn_over_sizes(
         batch: rows per update.
         averaged: data sets of the exact optimum, a multiple of `draws`; zero for none.
         tracker: progress bar.
+
+    Raises:
+        ValueError: on modes that are none, `averaged` that is no multiple of `draws`, or as
+            `learn_denoisers`.
     """
     sizes, count = increasing_integers("samples", samples), positive_integer("draws", draws)
     shown, most = integers("modes", modes, least=0), int(sizes[-1])
+    if np.max(shown, initial=0) >= law.spectrum.size:
+        raise reject("modes", f"be below {law.spectrum.size}", shown)
+    if averaged < 0 or averaged % count:
+        raise reject("averaged", f"be a multiple of {count} draws, or zero", averaged)
+    check_key(key)
     data_key, train_key = (jax.random.fold_in(key, i) for i in range(2))
     sets = []
     with jax.enable_x64(True):

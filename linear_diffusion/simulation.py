@@ -25,6 +25,7 @@ from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.validation import (
     between,
     fractions,
+    increasing_times,
     integers,
     non_negative,
     one_of,
@@ -275,14 +276,19 @@ def learning_times(
         share: of the final gain.
 
     Returns:
-        Shape (replicas, sizes, shown).
+        Shape (replicas, sizes, shown); infinite where the share is not reached by the last time.
+
+    Raises:
+        ValueError: unless times increase and directions are those of eigenvectors.
     """
-    tau, shown = real_array("times", times), np.asarray(directions)
+    tau, shown = increasing_times(times), integers("directions", directions, least=0)
+    if np.max(shown, initial=0) >= (d := modes.spectrum.size):
+        raise reject("directions", f"be below {d}", shown)
     level = between("share", share, 0, 1)
     final = population_gains(modes, alpha_bar, [np.inf])[..., shown]
     shares = population_gains(modes, alpha_bar, tau)[..., shown] / final
     curves = np.moveaxis(shares, 2, -1)
-    reached = [np.interp(level, curve, tau) for curve in curves.reshape(-1, tau.size)]
+    reached = [np.interp(level, curve, tau, right=np.inf) for curve in curves.reshape(-1, tau.size)]
     return np.array(reached).reshape(curves.shape[:-1])
 
 

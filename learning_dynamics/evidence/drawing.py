@@ -20,7 +20,7 @@ from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.evidence.measurement import Measurement, Prediction
-from learning_dynamics.validation import one_of, positive_number, real_array
+from learning_dynamics.validation import one_of, positive_number, real_array, reject
 
 __all__ = [
     "GREY",
@@ -123,7 +123,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """
     path = Path(path)
     with figure_style():
-        if path.suffix == ".svg":
+        if path.suffix.lower() == ".svg":
             _save_svg(figure, path)
         else:
             figure.savefig(path)
@@ -143,6 +143,7 @@ def _save_svg(figure: Figure, path: Path) -> None:
         if layout is not None:
             layout.execute(figure)
             figure.set_layout_engine("none")
+            figure.dpi = STYLE["savefig.dpi"]  # of images: working out a layout leaves 72
         svg.print_svg(path, metadata={"Date": None})
     finally:
         if layout is not None:
@@ -302,13 +303,20 @@ def draw_measurement(
         first: number of the first series, see `draw_simulation`.
         labels: texts for the legend, one for each series; by default the values of the first of
             two coordinates, or the label of the measurement.
+
+    Raises:
+        ValueError: with another number of coordinates or of labels, or where shapes do not fit.
     """
+    if len(measured.coordinates) not in (1, 2):
+        raise reject("measured", "have one or two coordinates", list(measured.coordinates))
     series, *along = measured.coordinates.values()
     if labels is None:
         labels = [str(value) for value in series] if along else [measured.label]
     values = np.atleast_2d(measured.values)
+    if len(labels) != len(values):
+        raise reject("labels", f"be one for each of {len(values)} series", list(labels))
     errors = np.atleast_2d(measured.standard_error)
-    points = np.broadcast_to((along or [series])[0] if x is None else np.asarray(x), values.shape)
+    points = _fitting("x", (along or [series])[0] if x is None else np.asarray(x), values.shape)
     for i, label in enumerate(labels):
         draw_simulation(axes, points[i], values[i], errors[i], index=first + i, label=label)
 
@@ -333,14 +341,28 @@ def draw_curves(
         first: number of the first series.
         label: text for the legend, at the first line.
         linestyle: as in matplotlib.
+
+    Raises:
+        ValueError: where shapes do not fit.
     """
     rows = np.atleast_2d(real_array("curves", curves))
-    allowed = np.broadcast_to(real_array("bias", bias), rows.shape)
+    if rows.ndim != 2:
+        raise reject("curves", "have shape (series, points)", f"shape {rows.shape}")
+    points = _fitting("x", np.asarray(x), rows.shape[1:])
+    allowed = _fitting("bias", real_array("bias", bias), rows.shape)
     for i, (row, size) in enumerate(zip(rows, allowed, strict=True)):
         draw_theory(
-            axes, x, row, index=first + i, bias=size, label=None if i else label,
+            axes, points, row, index=first + i, bias=size, label=None if i else label,
             linestyle=linestyle,
         )  # fmt: skip
+
+
+def _fitting(argument: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """An array broadcast to a shape."""
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError as error:
+        raise reject(argument, f"fit shape {shape}", f"shape {array.shape}") from error
 
 
 def draw_panels(
@@ -370,7 +392,18 @@ def draw_panels(
 
     Returns:
         The figure, to be given its legend, and the axes of its panels.
+
+    Raises:
+        ValueError: without a measurement, with another number of laws, or more labels or titles
+            than panels, and as `draw_measurement` and `draw_curves`.
     """
+    if not measured:
+        raise reject("measured", "hold at least one measurement", "none")
+    if len(laws) != len(measured):
+        raise reject("laws", f"be one for each of {len(measured)} panels", len(laws))
+    for name, texts in (("y_labels", y_labels), ("titles", titles)):
+        if isinstance(texts, str) or len(texts) > len(measured):
+            raise reject(name, f"be a list of at most {len(measured)} texts", repr(texts))
     figure, grid = new_figure(1, len(measured), width=width, height=height)
     panels = list(grid[0])
     with figure_style():

@@ -257,10 +257,16 @@ class Measurement:
             places: axis name -> index along it; a number takes the axis away, a slice keeps it.
 
         Raises:
-            ValueError: on an unknown axis.
+            ValueError: on an unknown axis, an index beyond its end, or one that is neither a whole
+                number nor a slice.
         """
-        for name in places:
-            one_of("places", name, tuple(self.coordinates))
+        for name, place in places.items():
+            length = len(self.coordinates[one_of("places", name, tuple(self.coordinates))])
+            if not isinstance(place, slice):
+                if isinstance(place, bool) or not isinstance(place, int | np.integer):
+                    raise reject(f"places[{name!r}]", "be a whole number or a slice", repr(place))
+                if not -length <= place < length:
+                    raise reject(f"places[{name!r}]", f"be an index below {length}", place)
         index = tuple(places.get(name, slice(None)) for name in self.coordinates)
         kept = {
             name: axis[place]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.evidence.measurement import Measurement, Prediction
-from learning_dynamics.validation import increasing_integers, real_array, reject
+from learning_dynamics.validation import finite_array, increasing_integers, real_array, reject
 
 __all__ = [
     "Slope",
@@ -66,9 +66,16 @@ def shares(
 
 
 def stack(predictions: Iterable[Prediction]) -> Prediction:
-    """Stack predictions of equal shape along a new leading axis; label and order of the first."""
-    first, *others = predictions
-    each = [first, *others]
+    """Stack predictions of equal shape along a new leading axis; label and order of the first.
+
+    Raises:
+        ValueError: without a prediction, or if their shapes differ.
+    """
+    each = list(predictions)
+    shapes = [p.values.shape for p in each]
+    if len(set(shapes)) != 1:
+        raise reject("predictions", "be some of equal shape", shapes)
+    first = each[0]
     return Prediction(
         np.stack([p.values for p in each]),
         np.stack([p.numerical_error for p in each]),
@@ -158,11 +165,19 @@ def log_slope(sizes: ArrayLike, logs: ArrayLike, errors: ArrayLike = 0.0) -> Slo
         sizes: N, or another positive size, shape (sizes,).
         logs: shape (..., sizes).
         errors: independent standard errors of the logarithms, broadcast against them.
+
+    Raises:
+        ValueError: unless sizes are positive and not all equal, and shapes fit.
     """
-    x = np.log(real_array("sizes", sizes))
+    N = finite_array("sizes", sizes, ndim=1)
+    if N.size < 2 or not N.min() > 0 or N.min() == N.max():
+        raise reject("sizes", "be positive and not all equal", N)
+    values, x = real_array("logs", logs), np.log(N)
+    if values.shape[-1:] != x.shape:
+        raise reject("logs", f"have {x.size} values along the last axis", f"shape {values.shape}")
     weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
     error = np.sqrt(np.sum((weights * real_array("errors", errors)) ** 2, axis=-1))
-    return Slope(real_array("logs", logs) @ weights, np.asarray(error))
+    return Slope(values @ weights, np.asarray(error))
 
 
 def share_until(draws: ArrayLike, times: ArrayLike) -> Array:
@@ -171,6 +186,14 @@ def share_until(draws: ArrayLike, times: ArrayLike) -> Array:
     Args:
         draws: shape (draws,), infinite where an event did not happen.
         times: any shape.
+
+    Raises:
+        ValueError: on no draws, other shapes, or a value that is no number.
     """
-    sorted_draws = np.sort(real_array("draws", draws))
-    return np.asarray(np.searchsorted(sorted_draws, times, side="right") / sorted_draws.size)
+    sorted_draws, until = np.sort(real_array("draws", draws)), real_array("times", times)
+    if sorted_draws.ndim != 1 or not sorted_draws.size:
+        raise reject("draws", "have shape (draws,)", f"shape {sorted_draws.shape}")
+    for name, values in (("draws", sorted_draws), ("times", until)):
+        if np.any(np.isnan(values)):
+            raise reject(name, "hold no NaN", values)
+    return np.asarray(np.searchsorted(sorted_draws, until, side="right") / sorted_draws.size)

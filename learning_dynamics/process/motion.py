@@ -28,9 +28,6 @@ __all__ = ["Motion", "Particle", "motion_of", "replica_keys", "split"]
 MOST_ON_HOST = 2**20  # replicas whose keys are worked out without a compiled program
 
 
-MOST_ON_HOST = 2**20  # replicas whose keys are worked out without a compiled program
-
-
 class Particle(NamedTuple):
     """One replica.
 

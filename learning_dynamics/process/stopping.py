@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from learning_dynamics.model.overlaps import Overlaps, State, overlaps_of
-from learning_dynamics.pytrees import checked_if_concrete, configuration, static
+from learning_dynamics.pytrees import checked_if_concrete, configuration, is_traced, static
 from learning_dynamics.validation import positive_integer, reject
 
 __all__ = ["Stop", "Watch", "start_watch", "watch"]
@@ -24,11 +24,11 @@ class Stop:
 
     Attributes:
         quantity: scalar function of `Overlaps`.
-        threshold: value to reach.
-        sustained: number of consecutive updates.
+        threshold: value to reach, a scalar; it may be traced.
+        sustained: number of consecutive updates, a positive scalar; it may be traced.
 
     Raises:
-        ValueError: if the threshold is no finite number or `sustained` no positive one.
+        ValueError: if the threshold is no finite number or `sustained` no positive whole one.
     """
 
     quantity: Callable[[Overlaps], jax.Array] = static()
@@ -36,11 +36,29 @@ class Stop:
     sustained: int = 1
 
     def __post_init__(self) -> None:
-        checked_if_concrete("threshold", self.threshold, ndim=0)
-        if positive_integer("sustained", self.sustained) >= 2**31:
-            raise reject("sustained", "be below the 2^31 updates of a run", self.sustained)
+        threshold = checked_if_concrete("threshold", self.threshold, ndim=0)
+        if not is_traced(threshold):  # whatever its type was: one program, one checkpoint
+            object.__setattr__(self, "threshold", float(threshold))
+        object.__setattr__(self, "sustained", _whole(self.sustained))
         if not callable(self.quantity):
             raise reject("quantity", "be a function of Overlaps", repr(self.quantity))
+
+
+def _whole(sustained: Any) -> Any:
+    """A number of updates; a traced one has no value yet, and must have the right type.
+
+    Raises:
+        ValueError: if it is no whole number.
+    """
+    if not is_traced(sustained):
+        count = positive_integer("sustained", sustained)
+        if count >= 2**31:
+            raise reject("sustained", "be below the 2^31 updates of a run", count)
+        return count
+    if sustained.shape or not jnp.issubdtype(sustained.dtype, jnp.integer):
+        got = f"{sustained.dtype} of shape {sustained.shape}"
+        raise reject("sustained", "be a single whole number", got)
+    return sustained
 
 
 class Watch(NamedTuple):
@@ -81,10 +99,14 @@ def check_stop(stop: Any, sample: Overlaps) -> None:
     """Check the type of a stop condition and the shape of its quantity.
 
     Raises:
-        ValueError: if it is no `Stop`, or its quantity no floating-point scalar.
+        ValueError: if it is no `Stop`, its numbers are a batch, or its quantity no floating-point
+            scalar.
     """
     if not isinstance(stop, Stop):
         raise reject("stop", "be a Stop", repr(stop))
+    for name in ("threshold", "sustained"):  # JAX rebuilds a batch without a check
+        if shape := np.shape(getattr(stop, name)):
+            raise reject(f"stop.{name}", "be a single number", f"shape {shape}")
     shape = jax.eval_shape(stop.quantity, sample)
     if getattr(shape, "shape", None) != () or not jnp.issubdtype(shape.dtype, jnp.floating):
         raise reject("stop.quantity", "return a floating-point scalar", shape)

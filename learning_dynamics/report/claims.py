@@ -122,7 +122,15 @@ class Evidence:
                 raise reject(name, "hold at least one comparison", "none")
 
     def __add__(self, other: "Evidence") -> "Evidence":
-        """Evidence of a claim that is tested in parts."""
+        """Evidence of a claim that is tested in parts.
+
+        Raises:
+            ValueError: if two panels have the same name.
+        """
+        if not isinstance(other, Evidence):
+            return NotImplemented
+        if twice := sorted(self.panels.keys() & other.panels.keys()):
+            raise reject("panels", "have names of their own in each part", twice)
         return Evidence(
             [*self.comparisons, *other.comparisons],
             [*self.controls, *other.controls],
@@ -143,7 +151,14 @@ class Evidence:
             tests: as `learning_dynamics.evidence.comparison.compare_with_controls` returns them.
             panels: as above.
             notes: as above.
+
+        Raises:
+            ValueError: on a test without a comparison, or one that is no sequence of comparisons.
         """
+        for test in tests:
+            if not isinstance(test, Sequence) or not test:
+                demand = "hold sequences of a comparison and its controls"
+                raise reject("tests", demand, repr(test))
         controls = [control for test in tests for control in test[1:]]
         return cls([test[0] for test in tests], controls, panels, notes)
 

@@ -43,3 +43,14 @@ def test_forces_of_the_claim_have_the_signs_of_the_exponents():
                     assert abs(value) < 1e-6
                 elif found.order is not None and found.order % 2 == 0:
                     assert (value > 0) == (found.verdict == "attractive")
+
+
+@pytest.mark.parametrize("starts", [[0.1, 0.2], [[0.1, 0.2]], [[1.0, 0.0]], [[0.1, 0.0, 0.0]]])
+def test_starts_with_more_than_one_overlap_are_refused(starts):
+    inputs = MixedCumulant(2.0)
+    for call in (
+        lambda: predicted_force(inputs, None, starts),
+        lambda: measured_force(inputs, None, starts, 3, jax.random.key(0)),
+    ):
+        with pytest.raises(ValueError, match="Argument `starts"):
+            call()

@@ -152,6 +152,12 @@ def test_correlations_in_space_are_those_of_theory_at_every_site(inputs, lags, k
     assert site_moment(inputs, [lag]) == pytest.approx(autocovariance(inputs)[lag])
 
 
+@pytest.mark.parametrize("lags", [3, "ab", [(1, 2)], [1.5], [np.nan]])
+def test_lags_off_the_grid_are_refused(lags):
+    with pytest.raises(ValueError, match="Argument `lags"):
+        site_moment(FourierInputs(8, triad(1, 2)), lags)
+
+
 def test_a_relation_that_does_not_conserve_wave_vectors_breaks_the_invariance():
     """The control of the test above: k = 1, 2, 4 tied like a triad."""
     samples = 2 * SAMPLES

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
@@ -48,6 +49,25 @@ def test_samples_to_a_share_that_is_never_reached_or_at_once():
     assert always == pytest.approx((1.0, 0.0))
 
 
+@pytest.mark.parametrize(
+    ("argument", "changed"),
+    [
+        ("samples", {"samples": [0.0, 10.0, 100.0]}),
+        ("samples", {"samples": [10.0, 1.0, 100.0]}),
+        ("known", {"known": np.ones((8, 2), bool)}),
+        ("known", {"known": np.ones((8, 3))}),
+        ("known", {"known": np.ones((0, 3), bool)}),
+        ("level", {"level": np.nan}),
+        ("level", {"level": 1.5}),
+        ("resamples", {"resamples": 0}),
+    ],
+)
+def test_shares_that_make_no_sense_are_refused_by_name(argument, changed):
+    given = {"samples": [1.0, 10.0, 100.0], "known": np.ones((8, 3), bool), "level": 0.5}
+    with pytest.raises(ValueError, match=f"Argument `{argument}"):
+        samples_to_share(**(given | changed), rng=RNG)
+
+
 def test_who_knows_the_tie_is_read_off_noise_blocks_or_the_field_variance():
     watched = TieOverlap(POWER)
     signal = RNG.normal(size=(20, 5, 1, 6))
@@ -80,3 +100,18 @@ def test_a_problem_that_is_blind_on_purpose_gives_no_warning():
     assert isinstance(problem, ld.Problem)
     with pytest.warns(UserWarning, match="blind"):
         phase_problem(FourierInputs(18, harmonic(1)), "erf", learning_rate=0.1)
+
+
+@pytest.mark.parametrize(
+    ("argument", "changed"),
+    [
+        ("overlaps", {"overlaps": np.zeros((2, 3, 5))}),
+        ("overlaps", {"overlaps": np.ones((2, 3, 6))}),
+        ("held_out", {"held_out": 2.5}),
+        ("key", {"key": 3}),
+    ],
+)
+def test_overlaps_that_no_neuron_has_are_refused_by_name(argument, changed):
+    given = {"overlaps": np.zeros((2, 3, 6)), "held_out": 4, "key": jax.random.key(0)}
+    with pytest.raises(ValueError, match=f"Argument `{argument}"):
+        held_out_auc(FourierInputs(18, triad(1, 2)), "he3", **(given | changed))

@@ -156,6 +156,11 @@ def test_evidence_of_parts_adds_up():
     assert both.comparisons == [*one.comparisons, *two.comparisons]
     assert both.controls == [*one.controls, *two.controls]
     assert (list(both.panels), both.notes) == (["a", "b"], ("first", "second"))
+    with pytest.raises(ValueError, match="Argument `panels"):
+        _ = one + one
+    for tests in ([[]], [comparison()]):
+        with pytest.raises(ValueError, match="Argument `tests"):
+            Evidence.of(tests, {})
 
 
 def test_evidence_of_tests_takes_the_first_of_each_as_what_must_pass():

@@ -271,6 +271,9 @@ def test_selected_part_of_a_measurement_keeps_values_and_errors():
     np.testing.assert_array_equal(part.rounding, measured.rounding[1, -2:])
     with pytest.raises(ValueError, match="places"):
         measured.select(nothing=0)
+    for place in (7, 1.5, [0], True, None):
+        with pytest.raises(ValueError, match="places\\['dimension'\\]"):
+            measured.select(dimension=place)
 
 
 def test_axes_of_a_prediction_in_reverse_order():

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from learning_dynamics import Measurement, Prediction, compare
-from learning_dynamics.evidence.drawing import draw_panels
+from learning_dynamics.evidence.drawing import draw_curves, draw_measurement, draw_panels
 from learning_dynamics.evidence.figures import (
     draw_simulation,
     draw_theory,
@@ -186,7 +186,16 @@ def _without_layout():
     return figure
 
 
-@pytest.mark.parametrize("make", [lambda: plot_comparison(flat()), _without_layout])
+def _images_in_subfigures():
+    figure = mpl.figure.Figure(layout="constrained")
+    for part in figure.subfigures(1, 2):
+        part.subplots().imshow(np.eye(3))
+    return figure
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: plot_comparison(flat()), _without_layout, _images_in_subfigures]
+)
 def test_svg_is_the_one_of_matplotlib_and_the_figure_stays_as_it_was(make, tmp_path):
     figure = make()
     before = figure.canvas, figure.get_layout_engine(), figure.dpi, figure.get_facecolor()
@@ -269,3 +278,23 @@ def test_image_rows(tmp_path):
 def test_bad_input_names_the_argument(make, argument):
     with pytest.raises(ValueError, match=f"Argument `{argument}` must"):
         make()
+
+
+def test_panels_that_do_not_fit_are_refused_by_name():
+    measured = Measurement(np.ones((2, 3)), np.ones((2, 3)), 5, {"a": [0, 1], "b": [1, 2, 3]})
+    law, x = Prediction(np.ones((2, 3))), [1, 2, 3]
+    axes = new_figure()[1][0, 0]
+    labels = {"x_label": "x", "y_labels": ["y"]}
+    for argument, call in (
+        ("measured", lambda: draw_panels([], [], **labels)),
+        ("laws", lambda: draw_panels([measured], [], **labels)),
+        ("titles", lambda: draw_panels([measured], [(x, law)], titles="ab", **labels)),
+        ("measured", lambda: draw_measurement(axes, Measurement(1.0, 0.1, 5, {}))),
+        ("labels", lambda: draw_measurement(axes, measured, labels=["one"])),
+        ("x", lambda: draw_measurement(axes, measured, [1, 2])),
+        ("x", lambda: draw_curves(axes, [1, 2], law.values)),
+        ("bias", lambda: draw_curves(axes, x, law.values, bias=[1, 2])),
+        ("curves", lambda: draw_curves(axes, x, np.ones((2, 2, 3)))),
+    ):
+        with pytest.raises(ValueError, match=f"Argument `{argument}"):
+            call()

@@ -122,3 +122,21 @@ def test_a_theory_wrong_by_what_is_caught_fails_and_by_less_passes(sign):
         # the simulation on the right theory, the theory wrong by that much
         wrong = Prediction(law * (1 + sign * factor * least), 0.05, right.bias, "1/N")
         assert compare(seen, wrong, name="n", quantity="q").verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("argument", "call"),
+    [
+        ("sizes", lambda: log_slope([0, 1], [1.0, 2.0])),
+        ("sizes", lambda: log_slope([2, 2], [1.0, 2.0])),
+        ("logs", lambda: log_slope([1, 2, 3], [1.0, 2.0])),
+        ("draws", lambda: share_until([1.0, np.nan], 1.0)),
+        ("draws", lambda: share_until([], 1.0)),
+        ("times", lambda: share_until([1.0, 2.0], [np.nan])),
+        ("predictions", lambda: stack([])),
+        ("predictions", lambda: stack([Prediction(1.0), Prediction([1.0])])),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(argument, call):
+    with pytest.raises(ValueError, match=f"Argument `{argument}`"):
+        call()

@@ -249,3 +249,9 @@ def test_learning_times_of_known_modes_are_logarithms_over_their_rates():
         found = learning_times(exact, level, times, directions=[0, 2], share=share)
         expected = -np.log(1 - share) / (level * s[[0, 2]] + 1 - level)
         np.testing.assert_allclose(found, expected[None, None], rtol=1e-5)
+    early = learning_times(exact, level, times[times < 0.1], directions=[0, 2])
+    assert np.all(np.isinf(early))
+    for argument, ill in (("times", {"times": times[::-1]}), ("directions", {"directions": [D]})):
+        given = {"times": times, "directions": [0]} | ill
+        with pytest.raises(ValueError, match=f"Argument `{argument}"):
+            learning_times(exact, level, given.pop("times"), **given)

@@ -118,6 +118,8 @@ def test_numbers_beyond_the_bounds_are_refused(argument):
 def test_other_numbers_beyond_the_bounds_are_refused():
     with pytest.raises(ValueError, match="Argument `sustained"):
         ld.Stop(lambda o: o.signal[0, 0], 0.5, sustained=2**31)
+    with pytest.raises(ValueError, match="Argument `sustained"):
+        jax.jit(lambda count: ld.Stop(lambda o: o.signal[0, 0], 0.5, count).sustained)(1.5)
     inputs, learner = Teacher(np.ones(1)), Committee(1)
     with pytest.raises(ValueError, match="Argument `parameter_orders"):
         ld.Problem(inputs, learner, 0.5, parameter_rates={"v": 1}, parameter_orders={"v": 3})

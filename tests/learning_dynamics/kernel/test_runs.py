@@ -257,6 +257,42 @@ def test_callable_objects_name_a_run(tmp_path):
         run(times=[0.5], stop=ld.Stop(Reaches(0), 0.8), checkpoint=path)
 
 
+def _first(overlaps):
+    return overlaps.signal[0, 0]
+
+
+def test_stop_conditions_of_any_type_of_number_are_one():
+    """Types of numbers change neither program nor checkpoint; whole ones may be large."""
+    plain = ld.Stop(_first, 1.0, 2)
+    for threshold in (1, np.int64(1), np.float64(1.0), jnp.float32(1.0), np.array(1.0)):
+        other = ld.Stop(_first, threshold, sustained=np.int64(2))
+        assert [type(n) for n in jax.tree.leaves(other)] == [float, int]
+        digests = {fingerprint("run.npz", None, stop=stop).digest for stop in (plain, other)}
+        assert len(digests) == 1
+    edited = np.array(1.0)
+    stop = ld.Stop(_first, edited)
+    edited[...] = 0.0
+    assert stop.threshold == 1.0
+    assert np.all(run(times=[0.1], stop=ld.Stop(_first, 2**40)).stopped == -1)
+
+
+def test_a_batch_of_stop_conditions_is_refused_outside_vmap():
+    batch = jax.tree.map(lambda number: np.array([number, number]), ld.Stop(_first, 0.5))
+    with pytest.raises(ValueError, match=r"`stop.threshold` must be a single number"):
+        run(times=[0.1], stop=batch)
+
+
+@pytest.mark.slow
+def test_a_batch_of_stop_conditions_is_the_loop():
+    thresholds, counts = jnp.array([0.3, 0.5]), jnp.array([1, 3])
+    together = jax.vmap(lambda *numbers: run(stop=ld.Stop(_first, *numbers)).stopped)
+    single = [
+        run(stop=ld.Stop(_first, threshold, count)).stopped
+        for threshold, count in zip(thresholds, counts, strict=True)
+    ]
+    np.testing.assert_array_equal(together(thresholds, counts), single)
+
+
 def _along(direction, overlaps):
     return overlaps.signal[0, direction]
 

@@ -118,12 +118,11 @@ def slopes(dimensions: ArrayLike, logs: ArrayLike) -> Array:
     Returns:
         Shape (..., sizes): the overall slope and sizes - 1 local ones.
     """
-    x = np.log(increasing_integers("dimensions", dimensions).astype(np.float64))
+    sizes = increasing_integers("dimensions", dimensions).astype(np.float64)
     values = np.asarray(logs, np.float64)
-    weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
     with np.errstate(invalid="ignore"):  # infinite where too few runs recovered
-        local = np.diff(values, axis=-1) / np.diff(x)
-        return np.concatenate([(values @ weights)[..., None], local], axis=-1)
+        local = np.diff(values, axis=-1) / np.diff(np.log(sizes))
+        return np.concatenate([log_slope(sizes, values).value[..., None], local], axis=-1)
 
 
 def slopes_of_law(

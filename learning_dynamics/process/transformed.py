@@ -38,7 +38,7 @@ def is_transformed(
     functions = [*observe.values()] if isinstance(observe, Mapping) else []
     functions += [getattr(optimiser, name, None) for name in ("init", "update")]
     if isinstance(stop, Stop):
-        functions += [stop.quantity]
+        functions.append(stop.quantity)
     return is_traced((problem, start, key, stop)) or any(_holds_tracer(f, set()) for f in functions)
 
 

@@ -1,0 +1,60 @@
+"""Overlaps of one spherical neuron with the spikes along training, at two levels of description."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import jax
+from numpy.typing import ArrayLike
+
+import learning_dynamics as ld
+from diffusion_theory.inputs import MixedCumulant
+from diffusion_theory.learners import TiedDenoiser
+
+__all__ = ["overlaps_along"]
+
+LEVELS = {"ambient": "all weights", "overlaps": "overlap chain"}
+
+
+def overlaps_along(
+    inputs: MixedCumulant,
+    learner: TiedDenoiser,
+    learning_rate: float,
+    start: ArrayLike,
+    times: ArrayLike,
+    *,
+    dimension: int,
+    replicas: int,
+    level: Literal["ambient", "overlaps"] = "overlaps",
+    key: jax.Array,
+) -> ld.Measurement:
+    """Overlaps that `theory.overlap_flow` predicts, simulated by spherical online SGD.
+
+    Args:
+        inputs: the model.
+        learner: a denoiser with one neuron.
+        learning_rate: delta.
+        start: overlaps at time zero, shape (r,).
+        times: tau = n / d, increasing.
+        dimension: d.
+        replicas: independent runs.
+        level: all weights ("ambient"), or the chain of the overlaps, exact in law.
+        key: typed random key.
+
+    Returns:
+        Coordinates (time, direction), the directions named as those of the model.
+
+    Raises:
+        ValueError: as `simulate`.
+    """
+    trajectory = ld.simulate(
+        ld.Problem(inputs, learner, learning_rate, update="spherical"), dimension=dimension,
+        times=times, replicas=replicas, level=level, key=key,
+        start=ld.order_parameters([start], [[1.0]]),
+    )  # fmt: skip
+    return replace(
+        trajectory.measurement(["signal"]),
+        coordinates={"time": trajectory.times, "direction": list(inputs.names)},
+        label=f"{LEVELS[level]}, d = {dimension}",
+    )

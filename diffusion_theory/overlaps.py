@@ -36,7 +36,7 @@ def overlaps_along(
         learner: a denoiser with one neuron.
         learning_rate: delta.
         start: overlaps at time zero, shape (r,).
-        times: tau = n / d, increasing.
+        times: tau = n / d, increasing, taken at whole updates.
         dimension: d.
         replicas: independent runs.
         level: all weights ("ambient"), or the chain of the overlaps, exact in law.

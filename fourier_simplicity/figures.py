@@ -9,25 +9,35 @@ from matplotlib.figure import Figure
 from fourier_simplicity.inputs import FourierInputs, draw
 from learning_dynamics.evidence import drawing
 from learning_dynamics.evidence.figures import image_grid
+from learning_dynamics.validation import positive_integer, reject
 
 __all__ = ["plot_inputs"]
 
 KINDS = {"structured": "#C0392B", "noise": "#777777"}
 
 
-def plot_inputs(inputs: FourierInputs, *, count: int = 3, key: jax.Array) -> Figure:
+def plot_inputs(
+    inputs: FourierInputs, *, count: int = 3, drawn: int | None = None, key: jax.Array
+) -> Figure:
     """Samples of both classes: on a ring a column of lines for each, on a torus a row of images.
 
     Args:
         inputs: input model. Both classes are drawn with the same amplitudes and untied phases.
         count: samples of each class.
+        drawn: samples to draw, of which the first are shown: as many as were drawn before of such
+            inputs need no new program. By default `count`.
         key: typed random key.
 
     Raises:
-        ValueError: as `draw`.
+        ValueError: if fewer are drawn than shown, or as `draw`.
     """
+    shown = positive_integer("count", count)
+    total = shown if drawn is None else positive_integer("drawn", drawn)
+    if total < shown:
+        raise reject("drawn", f"be {shown} at least", drawn)
     fields = [
-        np.asarray(draw(inputs, count, key=key, structured=kind == "structured")) for kind in KINDS
+        np.asarray(draw(inputs, total, key=key, structured=kind == "structured"))[:shown]
+        for kind in KINDS
     ]
     if len(inputs.shape) == 2:
         return image_grid(fields, list(KINDS), scale="image")

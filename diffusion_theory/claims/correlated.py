@@ -83,11 +83,11 @@ def correlated_latents_are_linear(run: Run) -> Evidence:
 
 def _flow(run: Run, inputs: MixedCumulant, end: float, name: str) -> ld.Comparisons:
     """Both overlaps from alpha = (0.2, 0), beside the flow of the data and that of other data."""
-    times = np.linspace(1, end, 6)
     measured = overlaps_along(
-        inputs, LEARNER, RATE, START, times, dimension=DIMENSION,
+        inputs, LEARNER, RATE, START, np.linspace(1, end, 6), dimension=DIMENSION,
         replicas=128 if run.quick else 1024, key=jax.random.fold_in(run.key, len(name)),
     )  # fmt: skip
+    times = measured.coordinates["time"]  # of whole updates
     law, without = (
         theory.overlap_flow(data, LEARNER, RATE, START, times).with_bias(5 / DIMENSION, "5/d")
         for data in (inputs, UNCORRELATED)

@@ -45,7 +45,8 @@ def generated(
     return {
         "samples": Panel(
             sheet,
-            "Patches that one network generates, from the same noise at every step of training.",
+            "Patches that one network generates, from the same noise at every step of training; "
+            "each in its own range of grey.",
         ),
         "distances": Panel(
             distances,

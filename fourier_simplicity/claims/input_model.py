@@ -45,7 +45,7 @@ def input_model(run: Run) -> Evidence:
     covariance, moments = _covariance(run, samples), _moments(run, samples)
     panels = {
         "examples-ring": Panel(
-            fs.plot_inputs(PULSE, key=jax.random.fold_in(run.key, 200)),
+            fs.plot_inputs(PULSE, drawn=samples, key=jax.random.fold_in(run.key, 200)),
             "Inputs of both classes on a ring of 64 sites: equal spectrum (power 1/k) and equal "
             "amplitudes; the structured class ties the phases of modes 1 to 16 to one random "
             "place, where a pulse appears.",

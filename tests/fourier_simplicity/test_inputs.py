@@ -188,6 +188,8 @@ def test_products_of_fields_are_those_of_their_sums(key):
 def test_inputs_of_both_classes_are_drawn(name, panels, key):
     figure = plot_inputs(MODELS[name], count=2, key=key)
     assert len(figure.axes) == panels
+    with pytest.raises(ValueError, match="`drawn`"):
+        plot_inputs(MODELS[name], count=2, drawn=1, key=key)
 
 
 @pytest.mark.parametrize("lags", [3, "ab", [(1, 2)], [1.5], [np.nan]])

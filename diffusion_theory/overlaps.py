@@ -6,15 +6,18 @@ from dataclasses import replace
 from typing import Literal
 
 import jax
+import numpy as np
 from numpy.typing import ArrayLike
 
 import learning_dynamics as ld
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
+from learning_dynamics.validation import finite_array
 
-__all__ = ["overlaps_along"]
+__all__ = ["Level", "overlaps_along"]
 
-LEVELS = {"ambient": "all weights", "overlaps": "overlap chain"}
+Level = Literal["ambient", "overlaps"]
+LEVELS: dict[Level, str] = {"ambient": "all weights", "overlaps": "overlap chain"}
 
 
 def overlaps_along(
@@ -26,7 +29,7 @@ def overlaps_along(
     *,
     dimension: int,
     replicas: int,
-    level: Literal["ambient", "overlaps"] = "overlaps",
+    level: Level = "overlaps",
     key: jax.Array,
 ) -> ld.Measurement:
     """Overlaps that `theory.overlap_flow` predicts, simulated by spherical online SGD.
@@ -48,13 +51,14 @@ def overlaps_along(
     Raises:
         ValueError: as `simulate`.
     """
+    alpha = finite_array("start", start, ndim=1)
     trajectory = ld.simulate(
         ld.Problem(inputs, learner, learning_rate, update="spherical"), dimension=dimension,
         times=times, replicas=replicas, level=level, key=key,
-        start=ld.order_parameters([start], [[1.0]]),
+        start=ld.order_parameters(alpha[None], [[1.0]]),
     )  # fmt: skip
     return replace(
         trajectory.measurement(["signal"]),
-        coordinates={"time": trajectory.times, "direction": list(inputs.names)},
+        coordinates={"time": trajectory.times, "direction": np.array(inputs.names)},
         label=f"{LEVELS[level]}, d = {dimension}",
     )

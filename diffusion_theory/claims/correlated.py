@@ -1,5 +1,7 @@
 """`diffusion/correlated-latents-are-linear`: the cumulant spike comes with the covariance."""
 
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -59,7 +61,13 @@ def correlated_latents_are_linear(run: Run) -> Evidence:
     median = compare_median(quartiles, float(medians.values[-1]), "escape law")
     correlation = _flow(run, CORRELATED, 4 / search.law.rate, "correlation")
     dependence = _flow(run, DEPENDENT, 16.0, "dependence")
-    along = {"x": "time", "series": "direction", "logx": False, "logy": False, "x_label": "$n / d$"}
+    along: dict[str, Any] = {
+        "x": "time",
+        "series": "direction",
+        "logx": False,
+        "logy": False,
+        "x_label": "$n / d$",
+    }
     panels = {
         "recovery": Panel(
             search.plot_quantiles(recovery[0]),

@@ -9,11 +9,13 @@ import learning_dynamics as ld
 from diffusion_theory import theory
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
-from diffusion_theory.overlaps import overlaps_along
+from diffusion_theory.overlaps import Level, overlaps_along
 from learning_dynamics.evidence.levels import plot_levels
 from learning_dynamics.report.claims import Evidence, Panel, Run
 
 LEARNER, RATE = TiedDenoiser("tanh", sign=-1), 0.4
+QUICK: dict[Level, int] = {"ambient": 48, "overlaps": 512}  # replicas
+FULL: dict[Level, int] = {"ambient": 400, "overlaps": 4000}
 DIMENSION, START, TIMES = 400, [0.2, 0.1], np.linspace(0.5, 5.0, 10)
 CAPTION = (
     "Overlaps of one neuron with u and v: simulation of all weights, overlap chain and the "
@@ -33,9 +35,7 @@ def three_levels(run: Run, inputs: MixedCumulant) -> Evidence:
             inputs, LEARNER, RATE, START, TIMES, dimension=DIMENSION, replicas=replicas,
             level=level, key=jax.random.fold_in(run.key, 100 + replicas),
         )
-        for level, replicas in (
-            ("ambient", 48 if run.quick else 400), ("overlaps", 512 if run.quick else 4000),
-        )
+        for level, replicas in (QUICK if run.quick else FULL).items()
     )  # fmt: skip
     limit = ld.integrate(
         ld.Problem(inputs, LEARNER, RATE, update="spherical"), times=TIMES, points=2**13,

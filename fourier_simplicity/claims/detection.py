@@ -56,7 +56,8 @@ def detect(run: Run, law: Array) -> Evidence:
     draws, theory, error, known, expected = (
         np.asarray(table[name]) for name in fs.DetectionAlong._fields
     )
-    n, axes, draws = np.array(sizes)[:, None], {"N": sizes, "time": TIMES}, draws.swapaxes(0, 1)
+    axes, draws = {"N": np.array(sizes), "time": TIMES}, draws.swapaxes(0, 1)
+    n = axes["N"][:, None]
     auc = ld.Measurement.from_replicas(draws, axes)
     bias = FINITE / n * np.abs(theory - 0.5) + 1e-4
     exact = ld.Prediction(theory, error, bias, "2.5/N of AUC - 1/2", "diffusion")

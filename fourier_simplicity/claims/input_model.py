@@ -1,6 +1,7 @@
 """`fourier/input-model`: amplitudes and phases of the inputs are controlled separately."""
 
 import itertools
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,9 +12,9 @@ from fourier_simplicity.claims.correlations import every_site, jitter
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 
 SOURCE = "Ricci, Merger and Goldt, arXiv 2605.16913 (abstract); model and moments derived here"
-RING, LAGS = 64, np.array([0, 1, 2, 4, 8, 16])
+RING, LAGS = 64, [0, 1, 2, 4, 8, 16]
 SPECTRUM = fs.power_law_spectrum(RING, 1.0)
-FIXED = {"spectrum": SPECTRUM, "amplitudes": "deterministic"}
+FIXED: dict[str, Any] = {"spectrum": SPECTRUM, "amplitudes": "deterministic"}
 PULSE = fs.FourierInputs(RING, fs.Template(16), **FIXED)
 MODELS = {  # with the wave vectors whose product the tie makes visible
     "triad, Rayleigh": (fs.FourierInputs(RING, fs.triad(1, 2), SPECTRUM), (1, 2, -3)),

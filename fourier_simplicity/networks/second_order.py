@@ -122,10 +122,10 @@ def _fitted(rule: str, rows: Array, labels: NDArray[Any]) -> Callable[[Array], N
 
     if rule == "linear":
         fit = discriminant_analysis.LinearDiscriminantAnalysis()
-        return fit.fit(rows, labels).predict  # type: ignore[no-any-return]
+        return fit.fit(rows, labels).predict
     if rule == "quadratic":
         fit = discriminant_analysis.QuadraticDiscriminantAnalysis(reg_param=1e-4)
-        return fit.fit(rows, labels).predict  # type: ignore[no-any-return]
+        return fit.fit(rows, labels).predict
     classes = np.unique(labels)
     shapes = [angular_covariance(rows[labels == c]) for c in classes]
 

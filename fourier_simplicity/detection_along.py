@@ -77,11 +77,11 @@ def detect_along(
 
     Source: derived here.
     """
-    count, needed = positive_integer("paths", paths), max(replicas, scored)
-    if count < needed:
-        raise reject("paths", f"be as many as replicas and scored ones, {needed}", count)
+    count, runs = positive_integer("paths", paths), positive_integer("replicas", replicas)
     if positive_integer("scored", scored) < 2:
         raise reject("scored", "be two at least", scored)
+    if count < max(runs, scored):
+        raise reject("paths", f"be as many as replicas and scored ones, {max(runs, scored)}", count)
     between("share", share, 0, 1)
     watched = TieOverlap(inputs)
     problem = phase_problem(inputs, activation, learning_rate=learning_rate)
@@ -89,9 +89,9 @@ def detect_along(
         problem, dimension=dimension, times=times, paths=count, key=key, step=step
     )
     simulated = ld.simulate(
-        problem, dimension=dimension, times=times, replicas=replicas, level="overlaps",
+        problem, dimension=dimension, times=times, replicas=runs, level="overlaps",
         key=jax.random.fold_in(key, 1),
-        start=jax.tree.map(lambda a: a[:replicas], diffusion.start),
+        start=jax.tree.map(lambda a: a[:runs], diffusion.start),
     )  # fmt: skip
     signal, of_paths = (each.values["signal"][:, :, 0] for each in (simulated, diffusion))
     exact = detection_auc(inputs, activation, of_paths[:scored])

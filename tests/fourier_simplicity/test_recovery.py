@@ -98,14 +98,14 @@ def test_measured_auc_is_that_of_theory(key):
 def test_detection_along_training_is_that_of_the_diffusion(key):
     n, inputs = 12, FourierInputs(18, harmonic(1))
     found = detect_along(
-        inputs, "he4", 0.4 / n, np.array([0.02, 2.5]) * n**2, dimension=n, replicas=96, paths=192,
+        inputs, "he4", 0.4 / n, np.array([0.02, 15.0]) * n**2, dimension=n, replicas=192, paths=192,
         key=key,
     )  # fmt: skip
-    error = np.hypot(found.auc.std(axis=0, ddof=1) / np.sqrt(96), found.error)
+    error = np.hypot(found.auc.std(axis=0, ddof=1) / np.sqrt(192), found.error)
     bias = 2.5 / n * np.abs(found.theory - 0.5)
     assert np.all(np.abs(found.auc.mean(axis=0) - found.theory) < 5 * error + bias)
     assert found.theory[1] - 0.5 > 5 * error[1]
-    spread = np.sqrt(found.expected * (1 - found.expected) * (1 / 96 + 1 / 192))
+    spread = np.sqrt(found.expected * (1 - found.expected) * 2 / 192)
     assert np.all(np.abs(found.known - found.expected) < 5 * spread + 2.5 / n * found.expected)
     assert found.expected[1] > 0.2
 

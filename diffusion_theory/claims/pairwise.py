@@ -66,7 +66,8 @@ def mixed_cumulant_pairwise_first(run: Run) -> Evidence:
         "cosine schedule; latents nu = sign(lambda): uncorrelated ones take of order d³ samples. "
         "Losses are population losses from the order parameters, by quadrature.",
         "The final loss must lie more than half way from the best linear denoiser to the best one. "
-        "Controls: networks trained on the covariance clone do not; the clones in the other order.",
+        "Controls: networks trained on the covariance clone do not; the clones in the other order; "
+        "the overlaps as if the latents were uncorrelated.",
     )
     learned = Evidence([order, reached, beats], [never, swapped], panels, notes)
     return learned + three_levels(run, INPUTS)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 import optax
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 import learning_dynamics as ld
@@ -14,7 +16,8 @@ from diffusion_theory.clones import clone_losses
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
 from learning_dynamics import short_text
-from learning_dynamics.validation import increasing_integers, reject
+from learning_dynamics.evidence import drawing
+from learning_dynamics.validation import increasing_integers, positive_number, reject
 
 __all__ = ["CloneLearning", "Parting", "learn_with_clones"]
 
@@ -75,6 +78,39 @@ class CloneLearning(NamedTuple):
         stays = np.logical_and.accumulate(far[:, ::-1], axis=1)[:, ::-1]
         place = np.where(stays.any(axis=1), stays.argmax(axis=1), -1)
         return Parting(place, np.where(place >= 0, self.samples[place], np.inf))
+
+    def plot(self, gain: float, best: float, partings: Sequence[Parting] = ()) -> Figure:
+        """Losses on data and clones against samples, in units of a gain.
+
+        Args:
+            gain: what the best linear denoiser gains over the best skip alone.
+            best: loss of the best denoiser, less that of the best skip.
+            partings: a dotted line at the geometric mean of each that all replicas reach.
+
+        Raises:
+            ValueError: with fewer than two replicas, or on a gain that is not positive.
+        """
+        unit = positive_number("gain", gain)
+        losses = ld.Measurement.from_replicas(
+            np.stack(list(self.losses.values()), axis=1) / unit,
+            {"law": list(self.losses), "samples": self.samples},
+        )
+        figure, ((axes,),) = drawing.new_figure(1, 1, width=6.6, height=5.0)
+        drawing.draw_measurement(axes, losses, joined=True)
+        ends, colour = self.samples[[0, -1]], drawing.series_style(4).colour
+        with drawing.figure_style():
+            axes.plot(ends, [-1, -1], "--", color=colour, label="best linear denoiser (exact)")
+            axes.plot(ends, [best / unit] * 2, "-", color=colour, label="best denoiser")
+            for parting in partings:
+                if np.all(np.isfinite(parting.samples)):
+                    mean = np.exp(np.log(parting.samples).mean())
+                    axes.axvline(mean, linestyle=":", color=drawing.GREY)
+            axes.set(
+                xscale="log", xlabel="samples n", ylim=(best / unit - 0.1, 2.0),
+                ylabel="(loss - best skip) / gain of the best linear",
+            )  # fmt: skip
+        drawing.legend_below(figure, columns=3)
+        return figure
 
 
 def learn_with_clones(

@@ -22,8 +22,9 @@ from diffusion_theory.theory.escape import EscapeLaw
 from learning_dynamics.search.recovery_diffusion import RecoveryLaw
 from learning_dynamics.search.recovery_times import Recoveries, recovery_times
 
-if TYPE_CHECKING:  # imported where it is used
+if TYPE_CHECKING:  # imported where they are used
     import xarray as xr
+    from matplotlib.figure import Figure
 
 __all__ = ["CovarianceSearch", "CumulantSearch", "simulate_search"]
 
@@ -94,6 +95,34 @@ class CovarianceSearch:
 
     def _lasting(self, dimension: int) -> int:
         return max(1, dimension // 50)
+
+    def plot_quantiles(self, comparison: ld.Comparison) -> Figure:
+        """Quantiles of n* / d against d, with the line of the escape law.
+
+        Args:
+            comparison: of measured quantiles, coordinates (quantile, dimension).
+        """
+        levels, d = (comparison.measured.coordinates[name] for name in ("quantile", "dimension"))
+        fine = np.geomspace(float(d[0]), float(d[-1]), 60)
+        return comparison.plot(
+            x="dimension", series="quantile", logx=True, logy=False, x_label="dimension d",
+            fine=(fine, self.law.quantiles(levels, fine).values),
+        )  # fmt: skip
+
+    def plot_collapse(self, recoveries: Recoveries) -> Figure:
+        """Shares recovered against n/d less log(d / d_0) / 2g: one curve, the escape law's.
+
+        Args:
+            recoveries: measured n*; d_0 is the smallest d.
+        """
+        d = recoveries.dimensions.astype(np.float64)
+        shifted = recoveries.samples / d - np.log(d / d[0]) / (2 * self.law.rate)
+        levels = np.linspace(0.005, 0.95, 150)
+        return ld.plot_collapse(
+            recoveries.dimensions, [np.sort(column) for column in shifted.T],
+            [("escape law", self.law.quantile(levels, d[0]), levels)],
+            x_label=f"n / d - log(d / {d[0]:g}) / (2 g)", symbol="d", logx=False,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Amplitudes before phases: learning dynamics seen in Fourier space."""
 
 from fourier_simplicity.detection import detection_auc, field_densities, held_out_auc
+from fourier_simplicity.detection_along import DetectionAlong, detect_along
 from fourier_simplicity.diffusion import neuron_diffusion
+from fourier_simplicity.figures import plot_inputs
 from fourier_simplicity.inputs import FourierInputs, draw, draw_labelled
 from fourier_simplicity.learners import SingleNeuron, TwoLayer, activation_function
 from fourier_simplicity.modes import (
@@ -33,6 +35,7 @@ from fourier_simplicity.rungs import (
     between_classes,
     offered_rungs,
 )
+from fourier_simplicity.sampled_moments import lagged_products, mode_products, site_products
 from fourier_simplicity.simulation import even_start, network_problem, phase_problem
 from fourier_simplicity.surrogates import (
     amplitude_only,
@@ -59,6 +62,7 @@ from fourier_simplicity.ties import Template, Tie, harmonic, quartet, triad
 __all__ = [
     "BetweenClasses",
     "ClassMeansDiffer",
+    "DetectionAlong",
     "FourierInputs",
     "SamplesToShare",
     "SingleNeuron",
@@ -76,6 +80,7 @@ __all__ = [
     "class_mean_only",
     "class_mean_removed",
     "correlation",
+    "detect_along",
     "detection_auc",
     "draw",
     "draw_labelled",
@@ -84,16 +89,19 @@ __all__ = [
     "field_densities",
     "harmonic",
     "held_out_auc",
+    "lagged_products",
     "largest_rate",
     "leading_form",
     "mean_amplitude",
     "mode_moment",
+    "mode_products",
     "network_problem",
     "neuron_diffusion",
     "offered_rungs",
     "periodic_component",
     "phase_only",
     "phase_problem",
+    "plot_inputs",
     "power_law_spectrum",
     "quartet",
     "recovery_law",
@@ -102,6 +110,7 @@ __all__ = [
     "resting_overlaps",
     "samples_to_share",
     "site_moment",
+    "site_products",
     "slope_moments",
     "spectrum_from_fields",
     "spectrum_sweep",

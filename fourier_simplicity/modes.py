@@ -12,6 +12,7 @@ coordinates of x along the orthonormal vectors sqrt(2/S) cos(2 pi k.t / side) an
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +33,7 @@ __all__ = [
     "wave_number",
     "wave_vectors",
     "whole_vector",
+    "whole_vectors",
     "wrap",
 ]
 
@@ -101,6 +103,20 @@ def whole_vector(argument: str, value: ArrayLike) -> NDArray[np.int64]:
     if k.ndim != 1:
         raise reject(argument, "be whole numbers or tuples of them", repr(value))
     return k
+
+
+def whole_vectors(argument: str, values: Any, axes: int) -> list[WaveVector]:
+    """Several wave vectors or lags of a grid with so many axes.
+
+    Raises:
+        ValueError: if they are no list of whole vectors of the grid.
+    """
+    if not np.iterable(values):
+        raise reject(argument, "be a list of vectors", repr(values))
+    vectors = [tuple(whole_vector(argument, value).tolist()) for value in values]
+    if any(len(vector) != axes for vector in vectors):
+        raise reject(argument, f"be vectors of {axes} whole numbers", list(values))
+    return vectors
 
 
 def canonical(

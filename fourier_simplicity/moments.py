@@ -13,8 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourier_simplicity.inputs import FourierInputs
-from fourier_simplicity.modes import canonical, fft_places, wave_vectors, whole_vector, wrap
-from learning_dynamics.validation import reject
+from fourier_simplicity.modes import (
+    canonical,
+    fft_places,
+    wave_vectors,
+    whole_vector,
+    whole_vectors,
+    wrap,
+)
 
 __all__ = [
     "amplitude_moment",
@@ -92,12 +98,7 @@ def site_moment(inputs: FourierInputs, lags: Sequence[Mode], *, structured: bool
         ValueError: on lags that are no whole vectors of the grid.
     """
     sides = np.array(inputs.shape)
-    if not np.iterable(lags):
-        raise reject("lags", "be a list of lags", repr(lags))
-    vectors = [whole_vector("lags", lag) for lag in lags]
-    if any(len(vector) != sides.size for vector in vectors):
-        raise reject("lags", f"be vectors of {sides.size} whole numbers", list(lags))
-    shifts = np.array([0 * sides, *vectors])
+    shifts = np.array([0 * sides, *whole_vectors("lags", lags, sides.size)])
     half = wave_vectors(inputs.shape)
     every = np.concatenate([half, -half])
     places = np.array(list(itertools.product(range(len(every)), repeat=len(shifts))))

@@ -6,12 +6,21 @@ here.
 """
 
 from diffusion_theory.claims import (
+    correlated,
+    covariance,
     cubic,
     images,
     information_exponent,
-    linear,
     noise_schedule,
     pairwise,
 )
 
-__all__ = ["cubic", "images", "information_exponent", "linear", "noise_schedule", "pairwise"]
+__all__ = [
+    "correlated",
+    "covariance",
+    "cubic",
+    "images",
+    "information_exponent",
+    "noise_schedule",
+    "pairwise",
+]

@@ -4,8 +4,14 @@ from diffusion_theory.networks.distances import (
     contracted_cumulant,
     covariance_distance,
     cumulant_distance,
+    distances_along,
 )
-from diffusion_theory.networks.learning import DenoiserLearning, draw_along, learn_denoiser
+from diffusion_theory.networks.learning import (
+    DenoiserLearning,
+    draw_along,
+    draw_sheets,
+    learn_denoiser,
+)
 from diffusion_theory.networks.photographs import (
     Clones,
     best_affine_loss,
@@ -27,8 +33,10 @@ __all__ = [
     "contracted_cumulant",
     "covariance_distance",
     "cumulant_distance",
+    "distances_along",
     "draw_along",
     "draw_images",
+    "draw_sheets",
     "learn_denoiser",
     "noise_loss",
     "photograph_patches",

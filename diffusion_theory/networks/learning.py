@@ -12,19 +12,30 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from diffusion_theory.networks.unet import draw_images, noise_loss
 from learning_dynamics import short_text
+from learning_dynamics.evidence import drawing
+from learning_dynamics.evidence.measurement import Measurement
 from learning_dynamics.identity.session import notice_edits
 from learning_dynamics.noise_schedule import NoiseLevels, NoiseSchedule, noise_levels
 from learning_dynamics.pytrees import configuration, static
+from learning_dynamics.random import check_key
 from learning_dynamics.saved_results import saved_as
-from learning_dynamics.training import Minibatches, Training, log_steps, train
+from learning_dynamics.tracking import track
+from learning_dynamics.training import Minibatches, Training, log_steps, recovery_steps, train
 from learning_dynamics.training.batches import Augmentation
-from learning_dynamics.validation import channels_last, finite_array, integers, reject
+from learning_dynamics.validation import (
+    channels_last,
+    finite_array,
+    integers,
+    positive_integer,
+    reject,
+)
 
-__all__ = ["DenoiserLearning", "draw_along", "learn_denoiser"]
+__all__ = ["DenoiserLearning", "draw_along", "draw_sheets", "learn_denoiser"]
 
 Array = NDArray[Any]
 ROWS = 50  # test images at once: their features stay in the cache
@@ -89,6 +100,70 @@ class DenoiserLearning:
             "fixed levels": ", ".join(map(str, self.fixed)),
             "took": f"{self.training.seconds:.3g} s",
         }
+
+    def parting(self, name: str, reference: str, apart: float) -> NDArray[np.float64]:
+        """Step from which on two losses differ by more than a share of the second, shape (seeds,).
+
+        As `learning_dynamics.training.recovery_steps` of |loss[name] / loss[reference] - 1|: while
+        they agree, the network uses nothing by which the two sets differ.
+
+        Args:
+            name: test set.
+            reference: another one.
+            apart: share that counts as parted.
+        """
+        ratio = self.loss[name] / self.loss[reference]
+        return recovery_steps(self.steps, np.abs(ratio - 1), apart)
+
+    def excess(self, name: str, best: ArrayLike) -> Measurement:
+        """Relative excess of a loss over that of a reference denoiser, coordinate step.
+
+            loss[name] / mean_t L_t - 1,   negative where the network beats the reference
+
+        Args:
+            name: test set.
+            best: L_t of the reference at each noise level, such as `best_affine_loss`, shape (T,).
+
+        Raises:
+            ValueError: with fewer than two seeds.
+        """
+        mean = float(finite_array("best", best, ndim=1).mean())
+        draws = self.loss[name] / mean - 1
+        return Measurement.from_replicas(draws, {"step": self.steps}, label=f"on {name}")
+
+    def plot(self, schedule: NoiseSchedule, best: ArrayLike) -> Figure:
+        """Losses on all test sets against step, over all noise levels and at the fixed ones.
+
+        Args:
+            schedule: of the training.
+            best: L_t of a reference denoiser, a dashed line, as in `excess`.
+
+        Raises:
+            ValueError: with fewer than two seeds, or another number of levels in `best`.
+        """
+        reference = finite_array("best", best, ndim=1)
+        if reference.size != schedule.steps:
+            demand = f"have one loss for each of {schedule.steps} levels"
+            raise reject("best", demand, f"shape {reference.shape}")
+        panels = [("all noise levels", self.loss, float(reference.mean()))]
+        for i, t in enumerate(self.fixed):
+            at = {name: loss[:, :, i] for name, loss in self.at_level.items()}
+            panels.append((f"ᾱ = {schedule.alpha_bar[t]:.2f}", at, float(reference[t])))
+        figure, grid = drawing.new_figure(1, len(panels), width=4.3 * len(panels), height=3.9)
+        for axes, (title, losses, line) in zip(grid[0], panels, strict=True):
+            curves = Measurement.from_replicas(
+                np.stack(list(losses.values()), axis=1), {"set": list(losses), "step": self.steps}
+            )
+            drawing.draw_measurement(axes, curves, joined=True)
+            with drawing.figure_style():
+                style = {"color": drawing.GREY, "linewidth": 1.2, "linestyle": "--"}
+                axes.axhline(line, label="best affine denoiser", **style)
+                axes.set_title(title)
+                axes.set_xscale("symlog", linthresh=float(self.steps[self.steps > 0].min()))
+                axes.set(xlim=(0, 1.3 * self.steps[-1]), yscale="log", xlabel="updates")
+        grid[0, 0].set_ylabel("loss per pixel")
+        drawing.legend_below(figure, columns=4)
+        return figure
 
 
 def _observe(network: Any, tests: _Tests, key: jax.Array) -> dict[str, jax.Array]:
@@ -261,3 +336,47 @@ def draw_along(
         key,
     )
     return np.asarray(drawn)
+
+
+def draw_sheets(
+    learning: DenoiserLearning,
+    schedule: NoiseSchedule,
+    shape: tuple[int, ...],
+    *,
+    observations: ArrayLike,
+    seeds: int = 2,
+    key: jax.Array,
+) -> Array:
+    """Images that networks generate along training, from the same noise at every observation.
+
+    Args:
+        learning: of `learn_denoiser`.
+        schedule: the schedule it was trained with.
+        shape: (count, height, width[, channels]) of one sheet.
+        observations: indices into `learning.steps`.
+        seeds: the first so many networks, each with a noise of its own.
+        key: typed random key.
+
+    Returns:
+        Shape (observations, seeds, count, height, width[, channels]).
+
+    Raises:
+        ValueError: if there are fewer networks or observations.
+    """
+    check_key(key)
+    networks, steps = learning.parameters.shape[:2]
+    count = positive_integer("seeds", seeds)
+    at = integers("observations", observations, least=0).ravel()
+    if count > networks:
+        raise reject("seeds", f"be at most the number of networks, {networks}", count)
+    if not at.size or at.max() >= steps:
+        raise reject("observations", f"be indices below {steps}, one at least", at)
+    keys = [jax.random.fold_in(key, seed) for seed in range(count)]
+    sheets = [
+        [
+            draw_along(learning, schedule, shape, observation=place, seed=seed, key=own)
+            for seed, own in enumerate(keys)
+        ]
+        for place in track(at.tolist(), "samples")
+    ]
+    return np.array(sheets)

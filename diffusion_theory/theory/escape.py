@@ -16,11 +16,13 @@ from diffusion_theory.theory.exponent import growth, signal_form
 from diffusion_theory.theory.flow import overlap_velocity
 from diffusion_theory.theory.loss import gradient_norm
 from learning_dynamics import short_text
+from learning_dynamics.evidence.measurement import Prediction
 from learning_dynamics.validation import between, finite_array, reject
 
 __all__ = ["EscapeLaw", "escape_law", "gradient_covariance"]
 
 Array = NDArray[np.float64]
+BIAS = r"$1 / (g \sqrt{d})$"  # of quantiles of n* / d
 
 
 def gradient_covariance(inputs: MixedCumulant, learner: TiedDenoiser) -> Array:
@@ -77,6 +79,26 @@ class EscapeLaw(NamedTuple):
         size = self.deviation * special.ndtri(1 - p / 2)  # early escapes start far out
         d = finite_array("dimension", dimension)
         return np.asarray(np.log(d) / (2 * self.rate) - np.log(size) / self.rate + self.constant)
+
+    def quantiles(
+        self, levels: ArrayLike, dimensions: ArrayLike, *, label: str = "escape law"
+    ) -> Prediction:
+        """Quantiles of n* / d beside runs at finite d, shape (levels, dimensions).
+
+        Allowed bias 1 / (g sqrt(d)): a relative error d^(-1/2) of the scaled start.
+
+        Args:
+            levels: of the quantiles, shape (levels,).
+            dimensions: d, shape (dimensions,).
+            label: name for legends and tables.
+
+        Raises:
+            ValueError: on levels outside (0, 1), or arrays of another rank.
+        """
+        p = finite_array("levels", levels, ndim=1)
+        d = finite_array("dimensions", dimensions, ndim=1)
+        values = self.quantile(p[:, None], d)
+        return Prediction(values, 1e-4, 1 / (self.rate * np.sqrt(d)), BIAS, label)
 
 
 def escape_law(

@@ -10,7 +10,6 @@ from fourier_simplicity.claims.learning import (
     LEVEL,
     ORDER,
     at_chance,
-    comes_first,
     learn,
     order_of_cues,
 )
@@ -18,7 +17,7 @@ from fourier_simplicity.networks.cues import MEAN_ONLY, PHASES_ALONE
 from learning_dynamics.evidence import drawing
 from learning_dynamics.images import load_bundled
 from learning_dynamics.report.claims import Evidence, Panel, Run
-from learning_dynamics.training import log_steps, shift
+from learning_dynamics.training import comes_first, log_steps, shift
 
 AMPLITUDES, PHASES = "amplitude-only", "phase-only"
 SHOWN = ("real", MEAN_ONLY, AMPLITUDES, PHASES, PHASES_ALONE)

@@ -1,7 +1,6 @@
 """`fourier/amplitudes-before-phases`: networks on images use amplitudes before phases."""
 
 import jax
-import numpy as np
 
 import learning_dynamics as ld
 from fourier_simplicity import networks
@@ -13,14 +12,14 @@ from fourier_simplicity.claims.learning import (
     LEVEL,
     ORDER,
     at_chance,
-    comes_first,
     learn,
     order_of_cues,
 )
 from fourier_simplicity.networks.cues import CONFLICT_AMPLITUDES, CONFLICT_PHASES
+from fourier_simplicity.rungs import BetweenClasses
 from learning_dynamics.images import load_bundled
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
-from learning_dynamics.training import log_steps
+from learning_dynamics.training import comes_first, log_steps
 
 SOURCE = PAPER.split(";")[0] + "; the task and its controls were built here"
 PATCH, STRIDE = 8, 3
@@ -42,25 +41,36 @@ SHOWN = ("real", *CUES, CONFLICT_AMPLITUDES, CONFLICT_PHASES)
 def amplitudes_first(run: Run) -> Evidence:
     """Accuracy on real, amplitude-only, phase-only and conflicting images, and filters."""
     seeds, end = (8, 3000) if run.quick else (16, 40_000)
-    sets = [
+    sets, equal_sets = (
         [_patches(run, seed, equal) for seed in run.track(range(seeds), "surrogates")]
         for equal in (False, True)
-    ]
-    white_patches = [
-        networks.white_sets(each) for each in run.track(sets[0][:WHITE_SEEDS], "white patches")
-    ]
-    steps = [log_steps(end, points=14, first=2)] * 2 + [log_steps(end // 10, points=10, first=2)]
+    )
+    bare = [networks.white_sets(each) for each in run.track(sets[:WHITE_SEEDS], "white patches")]
+    long, short = log_steps(end, points=14, first=2), log_steps(end // 10, points=10, first=2)
+    dimension = networks.principal_dimension(sets[0])
     real, equal, white = (
-        learn(
-            run, each, at, jax.random.fold_in(run.key, 1000 + number),
-            subspace=networks.principal_dimension(sets[0][0]),
-        )
-        for number, (each, at) in enumerate(zip([*sets, white_patches], steps, strict=True))
+        learn(run, each, steps, jax.random.fold_in(run.key, 1000 + number), subspace=dimension)
+        for number, (each, steps) in enumerate(((sets, long), (equal_sets, long), (bare, short)))
+    )
+    first = comes_first(real.steps[-1], "amplitudes first")
+    in_order, without = (
+        order_of_cues(each, *CUES, "phases after amplitudes") for each in (real, equal)
+    )
+    order = ld.compare_with_controls(
+        in_order, first, AT_ONCE.labelled("both cues at the same step"),
+        name="amplitudes before phases", quantity=ORDER,
     )  # fmt: skip
-    rules = networks.pairwise_accuracy(sets[0][0])
-    order, together, without = _orders(real, equal)
+    as_equal = ld.compare(
+        without, first, name="order without class-specific amplitudes", quantity=ORDER
+    )
     blind = at_chance(equal, "amplitude-only", "amplitude-only images of equal spectra")
-    beyond, bounded = _beyond_pairs(real, sets[0])
+    beyond = ld.compare_with_controls(
+        networks.gain_over_pairs(real.accuracy["real"][:, -1], sets),
+        ld.Prediction.between([0.0], [1.0], label="beyond pairs"),
+        ld.Prediction([0.0], label="no better than pairs"),
+        name="beyond pairwise statistics", quantity="gain in accuracy",
+    )  # fmt: skip
+    rules = networks.pairwise_accuracy(sets[0])
     panels = {
         "cues": Panel(
             real.plot(lines={f"{rule} rule, real": told["real"] for rule, told in rules.items()}),
@@ -75,17 +85,8 @@ def amplitudes_first(run: Run) -> Evidence:
             "amplitude-only images stay at chance, and phases are learned late.",
         ),
     }
-    mean = real.offered["mean"]
-    share = (
-        f"Class means of the patches carry {100 * mean.share:.2g} +- {100 * mean.error:.1g} % of "
-        "their variance: stationary textures have none, but unit norm brings in third moments."
-    )
-    textures = Evidence(
-        [order, blind, beyond],
-        [together, without, bounded],
-        panels,
-        (*_notes(rules), share),
-    )
+    tests = [[*order, as_equal], [blind], beyond]
+    textures = Evidence.of(tests, panels, _notes(rules, real.offered["mean"]))
     digits = digits_both_ways(run, jax.random.fold_in(run.key, 1003))
     return textures + digits + filters_first(real.filters, white.filters)
 
@@ -98,7 +99,7 @@ def _patches(run: Run, seed: int, equal: bool) -> networks.CueSets:
     )  # fmt: skip
 
 
-def _notes(rules: dict[str, dict[str, float]]) -> tuple[str, ...]:
+def _notes(rules: dict[str, dict[str, float]], mean: BetweenClasses) -> tuple[str, ...]:
     table = "; ".join(
         f"{rule} {told['real']:.2f}, {told['amplitude-only']:.2f}, {told['phase-only']:.2f}"
         for rule, told in rules.items()
@@ -116,33 +117,6 @@ def _notes(rules: dict[str, dict[str, float]]) -> tuple[str, ...]:
         "same step on; the order without class-specific amplitudes, where steps that are never "
         "reached count as the end of training; a network that is no better than pairwise "
         "statistics.",
-    )
-
-
-def _orders(real: networks.CueLearning, equal: networks.CueLearning) -> list[ld.Comparison]:
-    """Phases after amplitudes; at the same step; without class-specific amplitudes."""
-    end = real.steps[-1]
-    measured, without = (
-        order_of_cues(each, *CUES, "phases after amplitudes") for each in (real, equal)
-    )
-    first = comes_first(end, "amplitudes first")
-    names = ["amplitudes before phases", "both cues at the same step"]
-    return [
-        *ld.compare_each(measured, first, AT_ONCE, name=names, quantity=ORDER),
-        ld.compare(without, first, name="order without class-specific amplitudes", quantity=ORDER),
-    ]
-
-
-def _beyond_pairs(real: networks.CueLearning, sets: list[networks.CueSets]) -> ld.Comparisons:
-    """At the end the network is better on real patches than the best rule for Gaussian ones."""
-    best = np.array([networks.pairwise_accuracy(each)["angular Gaussian"]["real"] for each in sets])
-    gain = (real.accuracy["real"][:, -1] - best)[:, None]
-    return ld.compare_each(
-        ld.Measurement.from_replicas(
-            gain, {"rule": ["network - angular Gaussian"]}, label="end of training"
-        ),
-        ld.Prediction.between([0.0], [1.0], label="beyond pairs"),
-        ld.Prediction([0.0], label="pairs"),
-        name=["beyond pairwise statistics", "no better than pairs"],
-        quantity="gain in accuracy",
+        f"Class means of the patches carry {100 * mean.share:.2g} +- {100 * mean.error:.1g} % of "
+        "their variance: stationary textures have none, but unit norm brings in third moments.",
     )

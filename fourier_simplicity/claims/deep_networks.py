@@ -6,13 +6,11 @@ from typing import Any
 
 import jax
 import optax
-from matplotlib.figure import Figure
 
 import learning_dynamics as ld
 from fourier_simplicity import networks
 from fourier_simplicity.claims.amplitudes_first import SOURCE
 from fourier_simplicity.claims.learning import without_mean_warning
-from learning_dynamics.evidence import drawing
 from learning_dynamics.images import load_bundled
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.training import log_steps, shift
@@ -23,6 +21,11 @@ SLOW_SGD, SLOW_FAST, SLOW_ADAM = optax.sgd(0.1), optax.sgd(0.2), optax.adam(3e-3
 TWO, WIDE = partial(networks.TwoLayer, hidden=256), partial(networks.TwoLayer, hidden=512)
 CONV = partial(networks.ConvNet, widths=(16, 32))
 BETAS, THREE, ENDS = (0.0, 0.5, 1.0, 1.5), (0.0, 0.75, 1.5), (0.0, 1.5)
+GROWS = ld.Prediction.between([0.0], [3.0], label="order of N_eff")
+WRONG = (
+    ld.Prediction([0.0], label="no influence of the spectrum"),
+    ld.Prediction.between([-3.0], [0.0], label="opposite order"),
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Case:
             networks.learn_spectra, sets, self.exponents, self.build, level=self.level,
             seeds=self.seeds, batch=self.batch, optimiser=self.optimiser,
             augment=shift if digits else None, steps=log_steps(self.end, points=14, first=16),
-            key=jax.random.fold_in(run.key, 100 + number), tracker=run.tracker,
+            key=jax.random.fold_in(run.key, 100 + number),
         )  # fmt: skip
 
 
@@ -86,34 +89,24 @@ FULL = (
 )
 def deep_networks(run: Run) -> Evidence:
     """Updates to a level of accuracy against the exponent of the shared spectrum."""
-    comparisons, controls, learned = [], [], {}
-    for number, case in enumerate(QUICK if run.quick else FULL):
-        name = f"{case.network}, {case.images}"
-        learned[name] = case.learn(run, number)
-        growth = learned[name].growth()[:, None]
-        right, *wrong = ld.compare_each(
-            ld.Measurement.from_replicas(growth, {"network": [name]}, label=name),
-            ld.Prediction.between([0.0], [3.0], label="order of N_eff"),
-            ld.Prediction([0.0], label="no influence"),
-            ld.Prediction.between([-3.0], [0.0], label="opposite order"),
-            name=[
-                f"{name}, order of N_eff",
-                f"{name}, no influence of the spectrum",
-                f"{name}, opposite order",
-            ],
-            quantity="exponent of updates in N_eff",
+    cases = {f"{case.network}, {case.images}": case for case in (QUICK if run.quick else FULL)}
+    learned = {name: case.learn(run, i) for i, (name, case) in enumerate(cases.items())}
+    tests = [
+        ld.compare_with_controls(
+            spectra.exponent(name), GROWS, *(w.labelled(f"{name}, {w.label}") for w in WRONG),
+            name=f"{name}, {GROWS.label}", quantity="exponent of updates in N_eff",
         )
-        comparisons.append(right)
-        controls += wrong
+        for name, spectra in learned.items()
+    ]  # fmt: skip
     panel = Panel(
-        _figure(learned),
+        networks.plot_spectra(learned),
         "Left: accuracy of the two-layer network on digits whose amplitudes were replaced by "
         "|k|^-β, the same for all classes, and that are shifted at random. Right: updates "
         "until the accuracy stays above chance by about 0.1 (convolutional: 0.2, textures: "
         "0.04), against the effective dimension of the images (triangles: not all of the level "
         "reached in training).",
     )
-    return Evidence(comparisons, controls, {"sweep": panel}, NOTES)
+    return Evidence.of(tests, {"sweep": panel}, NOTES)
 
 
 NOTES = (
@@ -131,12 +124,3 @@ NOTES = (
     "spectrum is smaller. On patches of textures a small convolutional network showed no such "
     "order when this was tried.",
 )
-
-
-def _figure(learned: dict[str, networks.SharedSpectra]) -> Figure:
-    figure, ((left, right),) = drawing.new_figure(1, 2, width=9.4, height=4.6)
-    next(iter(learned.values())).draw_accuracy(left)
-    for i, (name, spectra) in enumerate(learned.items()):
-        spectra.draw_updates(right, index=4 + i, label=name)
-    drawing.legend_below(figure, columns=6)
-    return figure

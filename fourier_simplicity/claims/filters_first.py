@@ -2,8 +2,9 @@
 
 import learning_dynamics as ld
 from fourier_simplicity import networks
-from fourier_simplicity.claims.learning import AT_ONCE, ORDER, comes_first, order_of_steps
+from fourier_simplicity.claims.learning import AT_ONCE, ORDER
 from learning_dynamics.report.claims import Evidence, Panel
+from learning_dynamics.training import comes_first, order_of_steps
 
 FACTOR = 2.0  # between the two steps, at least: more than between neighbouring observations
 

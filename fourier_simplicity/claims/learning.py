@@ -14,6 +14,7 @@ import learning_dynamics as ld
 from fourier_simplicity import networks
 from fourier_simplicity.rungs import ClassMeansDiffer
 from learning_dynamics.report.claims import Run
+from learning_dynamics.training import order_of_steps
 
 LEVEL = 0.03  # accuracy above chance that counts as using a cue
 ORDER = "log10 of the ratio of steps"
@@ -40,31 +41,12 @@ def learn(
     )  # fmt: skip
 
 
-def order_of_steps(first: ArrayLike, second: ArrayLike, end: float, name: str) -> ld.Measurement:
-    """log10 of (second step / first step), both at most the end of training.
-
-    Args:
-        first: shape (seeds,), infinite where it never comes.
-        second: likewise.
-        end: last step of training.
-        name: of the order.
-    """
-    early, late = (np.clip(step, 1, end) for step in (first, second))
-    ratio = np.log10(late / early)[:, None]
-    return ld.Measurement.from_replicas(ratio, {"order": [name]}, label="network")
-
-
 def order_of_cues(
     learning: networks.CueLearning, first: str, second: str, name: str
 ) -> ld.Measurement:
-    """The same of the steps from which on accuracies stay `LEVEL` above chance."""
+    """Order of the steps from which on two accuracies stay `LEVEL` above chance."""
     early, late = (learning.recovery(cue, learning.chance + LEVEL) for cue in (first, second))
     return order_of_steps(early, late, learning.steps[-1], name)
-
-
-def comes_first(end: float, label: str, factor: float = 1.0) -> ld.Prediction:
-    """Any order in which the second step comes later, by a factor at least."""
-    return ld.Prediction.between([np.log10(factor)], [np.log10(float(end))], label=label)
 
 
 def at_chance(

@@ -1,5 +1,6 @@
 """Three levels of description, a part of `fourier/phases-cost-n-cubed`."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import fourier_simplicity as fs
 import learning_dynamics as ld
 from learning_dynamics.evidence import drawing
+from learning_dynamics.evidence.levels import plot_levels
 from learning_dynamics.report.claims import Evidence, Panel, Run
 
 INPUTS, RATE, OVERLAP = fs.FourierInputs(64, fs.triad(1, 2)), 0.03, 0.6
@@ -64,21 +66,13 @@ def three_levels(run: Run) -> Evidence:
             (chain, slower, "limit at a quarter of the learning rate"),
         )
     )  # fmt: skip
-    figure, grid = drawing.new_figure(1, 1, width=6.4, height=4.4)
-    axes = grid[0, 0]
-    for i, (comparison, label) in enumerate(
-        zip((of_weights, of_chain), LABELS.values(), strict=True)
-    ):
-        measured = comparison.measured
-        shifted = TIMES + 2.0 * (2 * i - 1)  # side by side
-        values, errors = measured.values[:, 0], measured.standard_error[:, 0]
-        drawing.draw_simulation(axes, shifted, values, errors, index=i, label=label)
-    drawing.draw_theory(
-        axes, TIMES, limit.values[:, 0], bias=allowed[:, 0], index=2,
-        label="limit, allowed 1/N",
+    figure = plot_levels(
+        [
+            replace(each.measured, label=label)
+            for each, label in zip((of_weights, of_chain), LABELS.values(), strict=True)
+        ],
+        limit.labelled("limit, allowed 1/N"), x_label="time n / N",
+        y_label="tie overlap Re v₁ v₂ conj(v₃)",
     )  # fmt: skip
-    with drawing.figure_style():
-        axes.axhline(watched.largest, color="#999999", linewidth=0.8)
-        axes.set(xlabel="time n / N", ylabel="tie overlap Re v₁ v₂ conj(v₃)")
-    drawing.legend_below(figure)
+    figure.axes[0].axhline(watched.largest, color=drawing.GREY, linewidth=0.8)
     return Evidence([of_weights, of_chain], [control], {"levels": Panel(figure, CAPTION)})

@@ -19,6 +19,7 @@ from fourier_simplicity.networks.filters import (
 from fourier_simplicity.networks.learning import CueLearning, learn_cues
 from fourier_simplicity.networks.second_order import (
     angular_covariance,
+    gain_over_pairs,
     pairwise_accuracy,
     white_sets,
 )
@@ -26,6 +27,7 @@ from fourier_simplicity.networks.shared_spectra import (
     SharedSpectra,
     leading_dimension,
     learn_spectra,
+    plot_spectra,
 )
 
 __all__ = [
@@ -42,11 +44,13 @@ __all__ = [
     "cue_sets",
     "excess_kurtosis",
     "follow_filters",
+    "gain_over_pairs",
     "gaussian_clones",
     "leading_dimension",
     "learn_cues",
     "learn_spectra",
     "pairwise_accuracy",
+    "plot_spectra",
     "principal_dimension",
     "resnet18",
     "sweep_sets",

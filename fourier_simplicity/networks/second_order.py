@@ -1,16 +1,21 @@
 """Pairwise statistics beside the networks: classifiers that use nothing else, and white inputs."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fourier_simplicity.networks.cues import CueSets
+from learning_dynamics.evidence.measurement import Measurement
+from learning_dynamics.validation import finite_array, one_of, reject
 
-__all__ = ["angular_covariance", "pairwise_accuracy", "white_sets"]
+__all__ = ["angular_covariance", "gain_over_pairs", "pairwise_accuracy", "white_sets"]
 
 Array = NDArray[np.float64]
+ANGULAR = "angular Gaussian"
+RULES = ("linear", "quadratic", ANGULAR)
 
 
 def angular_covariance(rows: Array, *, iterations: int = 30) -> Array:
@@ -76,7 +81,9 @@ def white_sets(sets: CueSets, *, limit: int = 10_000, iterations: int = 12) -> C
     return replace(sets, train=train, tests=tests)
 
 
-def pairwise_accuracy(sets: CueSets, *, limit: int = 20_000) -> dict[str, dict[str, float]]:
+def pairwise_accuracy(
+    sets: CueSets, *, rules: Sequence[str] = RULES, limit: int = 20_000
+) -> dict[str, dict[str, float]]:
     """Accuracy on every test set of classifiers fitted to the training images.
 
     "linear": linear discriminant analysis. "quadratic": quadratic discriminant analysis. "angular
@@ -86,23 +93,39 @@ def pairwise_accuracy(sets: CueSets, *, limit: int = 20_000) -> dict[str, dict[s
 
     Args:
         sets: training and test images of zero mean and unit variance.
+        rules: classifiers to fit, by default all.
         limit: most training images that are used.
 
     Returns:
         Classifier -> test set -> accuracy.
-    """
-    from sklearn.discriminant_analysis import (  # half a second, which few need
-        LinearDiscriminantAnalysis,
-        QuadraticDiscriminantAnalysis,
-    )
 
+    Raises:
+        ValueError: on an unknown classifier.
+    """
+    asked = [one_of("rules", rule, RULES) for rule in rules]
     images, labels = sets.train
     rows = images[:limit].reshape(len(images[:limit]), -1).astype(np.float64)
     labels = labels[:limit]
     basis = _basis(rows)
-    rows = rows @ basis
-    linear = LinearDiscriminantAnalysis().fit(rows, labels)
-    quadratic = QuadraticDiscriminantAnalysis(reg_param=1e-4).fit(rows, labels)
+    told = {rule: _fitted(rule, rows @ basis, labels) for rule in asked}
+    accuracy: dict[str, dict[str, float]] = {rule: {} for rule in asked}
+    for test, (x, y) in sets.tests.items():
+        turned = x.reshape(len(x), -1).astype(np.float64) @ basis
+        for name, rule in told.items():
+            accuracy[name][test] = float(np.mean(rule(turned) == y))
+    return accuracy
+
+
+def _fitted(rule: str, rows: Array, labels: NDArray[Any]) -> Callable[[Array], NDArray[Any]]:
+    """Classes of rows by one of `RULES`."""
+    from sklearn import discriminant_analysis  # half a second, which few need
+
+    if rule == "linear":
+        fit = discriminant_analysis.LinearDiscriminantAnalysis()
+        return fit.fit(rows, labels).predict
+    if rule == "quadratic":
+        fit = discriminant_analysis.QuadraticDiscriminantAnalysis(reg_param=1e-4)
+        return fit.fit(rows, labels).predict
     classes = np.unique(labels)
     shapes = [angular_covariance(rows[labels == c]) for c in classes]
 
@@ -110,12 +133,28 @@ def pairwise_accuracy(sets: CueSets, *, limit: int = 20_000) -> dict[str, dict[s
         scores = np.stack([_angular_scores(x, shape) for shape in shapes], axis=1)
         return np.asarray(classes[np.argmax(scores, axis=1)])
 
-    rules = {
-        "linear": linear.predict, "quadratic": quadratic.predict, "angular Gaussian": angular
-    }  # fmt: skip
-    accuracy: dict[str, dict[str, float]] = {name: {} for name in rules}
-    for test, (x, y) in sets.tests.items():
-        turned = x.reshape(len(x), -1).astype(np.float64) @ basis
-        for name, rule in rules.items():
-            accuracy[name][test] = float(np.mean(rule(turned) == y))
-    return accuracy
+    return angular
+
+
+def gain_over_pairs(accuracy: ArrayLike, sets: Sequence[CueSets]) -> Measurement:
+    """Accuracy of networks on real images less that of the angular Gaussian rule, mean over seeds.
+
+    Positive gains need more than pairwise statistics.
+
+    Args:
+        accuracy: of each network on the test set "real", shape (seeds,).
+        sets: of each network.
+
+    Returns:
+        One value, on the coordinate "rule".
+
+    Raises:
+        ValueError: with fewer than two seeds, or another number of sets.
+    """
+    seen = finite_array("accuracy", accuracy, ndim=1)
+    if len(sets) != seen.size:
+        raise reject("sets", f"be one for each of {seen.size} networks", len(sets))
+    real = [replace(each, tests={"real": each.tests["real"]}) for each in sets]
+    best = [pairwise_accuracy(each, rules=[ANGULAR])[ANGULAR]["real"] for each in real]
+    axes = {"rule": [f"network - {ANGULAR}"]}
+    return Measurement.from_replicas((seen - best)[:, None], axes, label="end of training")

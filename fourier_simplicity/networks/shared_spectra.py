@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import stats
 
 from fourier_simplicity.networks.cues import CueSets
 from fourier_simplicity.networks.learning import CueLearning, learn_cues
-from learning_dynamics.evidence.drawing import draw_simulation, draw_theory, figure_style
+from learning_dynamics.evidence.drawing import (
+    draw_simulation,
+    draw_theory,
+    figure_style,
+    legend_below,
+    new_figure,
+)
+from learning_dynamics.evidence.measurement import Measurement
 from learning_dynamics.evidence.statistics import log_slope
 from learning_dynamics.validation import reject
 
-__all__ = ["SharedSpectra", "leading_dimension", "learn_spectra"]
+__all__ = ["SharedSpectra", "leading_dimension", "learn_spectra", "plot_spectra"]
 
 Array = NDArray[np.float64]
 PARTS = (0.5, 1.0, 1.5)  # of the level: one crossing of a wavering accuracy is a noisy time
@@ -70,6 +78,15 @@ class SharedSpectra:
         """Least-squares exponent of the updates in N_eff, shape (seeds,)."""
         return log_slope(self.effective, np.log(self.updates()).T).value
 
+    def exponent(self, name: str) -> Measurement:
+        """The same over seeds, with the name of the network on the coordinate "network".
+
+        Args:
+            name: of the network.
+        """
+        axes = {"network": [name]}
+        return Measurement.from_replicas(self.growth()[:, None], axes, label=name)
+
     def draw_accuracy(self, axes: Axes) -> None:
         """Accuracy against updates, one curve for each beta.
 
@@ -115,6 +132,26 @@ class SharedSpectra:
                 ylabel="updates to the level",
             )  # fmt: skip
             axes.tick_params(which="minor", labelsize=7)  # 2, 3, 4 times ten to the one
+
+
+def plot_spectra(learned: Mapping[str, SharedSpectra]) -> Figure:
+    """Accuracy of the first networks against updates, and updates to the level of all of them.
+
+    Args:
+        learned: name -> networks.
+
+    Raises:
+        ValueError: without networks.
+    """
+    if not learned:
+        raise reject("learned", "hold networks", "none")
+    figure, ((left, right),) = new_figure(1, 2, width=9.4, height=4.6)
+    first, *_ = learned.values()
+    first.draw_accuracy(left)
+    for i, (name, spectra) in enumerate(learned.items()):
+        spectra.draw_updates(right, index=len(first.exponents) + i, label=name)
+    legend_below(figure, columns=6)
+    return figure
 
 
 def learn_spectra(

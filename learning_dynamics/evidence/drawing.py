@@ -324,6 +324,7 @@ def draw_measurement(
     *,
     first: int = 0,
     labels: Sequence[str | None] | None = None,
+    joined: bool = False,
 ) -> None:
     """Draw markers with bars of one standard error for every series of a measurement.
 
@@ -334,6 +335,7 @@ def draw_measurement(
         first: number of the first series, see `draw_simulation`.
         labels: texts for the legend, one for each series; by default the values of the first of
             two coordinates, or the label of the measurement.
+        joined: whether a line joins the points of each series, where no theory draws one.
 
     Raises:
         ValueError: with another number of coordinates or of labels, or where shapes do not fit.
@@ -350,6 +352,8 @@ def draw_measurement(
     points = _fitting("x", (along or [series])[0] if x is None else np.asarray(x), values.shape)
     for i, label in enumerate(labels):
         draw_simulation(axes, points[i], values[i], errors[i], index=first + i, label=label)
+        if joined:
+            draw_theory(axes, points[i], values[i], index=first + i)
 
 
 def draw_curves(

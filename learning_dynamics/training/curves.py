@@ -1,4 +1,4 @@
-"""Recovery times of learning curves: the step from which on a level is exceeded."""
+"""Recovery times of learning curves, the order of two of them, and what to expect of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.validation import finite_array, integers, real_array, reject
+from learning_dynamics.evidence.measurement import Measurement, Prediction
+from learning_dynamics.validation import between, finite_array, integers, real_array, reject
 
-__all__ = ["recovery_steps"]
+__all__ = ["comes_first", "order_of_steps", "recovery_steps"]
 
 
 def recovery_steps(steps: ArrayLike, curves: ArrayLike, level: float) -> NDArray[np.float64]:
@@ -52,3 +53,40 @@ def _crossing(place: NDArray[Any], values: NDArray[Any], level: float) -> float:
     start = values[last] if np.isfinite(values[last]) else level
     share = (level - start) / (values[last + 1] - start)
     return float(place[last] + share * (place[last + 1] - place[last]))
+
+
+def order_of_steps(first: ArrayLike, second: ArrayLike, end: float, name: str) -> Measurement:
+    """log10 of (second step / first step) over seeds, both at least 1 and at most the end.
+
+    Args:
+        first: step of each seed, shape (seeds,), infinite where it never comes.
+        second: likewise.
+        end: last step of training.
+        name: of the order, the only value of the coordinate "order".
+
+    Raises:
+        ValueError: with fewer than two seeds, or where shapes differ.
+    """
+    early, late = (
+        np.clip(real_array(name, step), 1, end)
+        for name, step in (("first", first), ("second", second))
+    )
+    if early.shape != late.shape or early.ndim != 1:
+        raise reject("second", "have the shape (seeds,) of `first`", (early.shape, late.shape))
+    ratio = np.log10(late / early)[:, None]
+    return Measurement.from_replicas(ratio, {"order": [name]}, label="network")
+
+
+def comes_first(end: float, label: str, factor: float = 1.0) -> Prediction:
+    """Any order in which the second step comes later, by a factor at least: log10(factor) and more.
+
+    Args:
+        end: last step of training.
+        label: name for legends and tables.
+        factor: between the two steps, below `end`.
+
+    Raises:
+        ValueError: on another factor.
+    """
+    between("factor", factor, 0, end)
+    return Prediction.between([np.log10(factor)], [np.log10(float(end))], label=label)

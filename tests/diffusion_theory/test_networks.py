@@ -10,18 +10,22 @@ import pytest
 from flax import nnx
 
 from diffusion_theory.networks import (
+    DenoiserLearning,
     UNet,
     best_affine_loss,
     clones,
     contracted_cumulant,
     covariance_distance,
     cumulant_distance,
+    distances_along,
     draw_along,
     draw_images,
+    draw_sheets,
     learn_denoiser,
     noise_loss,
     photograph_patches,
 )
+from learning_dynamics.evidence.described import describe
 from learning_dynamics.images import ImageSet
 from learning_dynamics.noise_schedule import NoiseSchedule, noise_levels
 from linear_diffusion import denoiser_losses, generate, optimum
@@ -248,6 +252,33 @@ def test_samples_along_training_use_the_parameters_of_that_step(key):
     network = seen.training.network(1)
     direct = jax.jit(lambda k: draw_images(network, SCHEDULE, (10, 4, 4), key=k))(key)
     np.testing.assert_allclose(last, direct, rtol=1e-4, atol=1e-4)
+    sheets = draw_sheets(seen, SCHEDULE, (10, 4, 4), observations=[0, 1], seeds=2, key=key)
+    own = draw_along(
+        seen, SCHEDULE, (10, 4, 4), observation=1, seed=1, key=jax.random.fold_in(key, 1)
+    )
+    np.testing.assert_array_equal(sheets[1, 1], own)
+    distances = distances_along(sheets, images, seen.steps)
+    seeds = [covariance_distance(sheet, images) for sheet in sheets[1]]
+    assert distances.values[0, 1] == pytest.approx(np.mean(seeds))
+    for wrong in ({"observations": [2]}, {"seeds": 3}):
+        with pytest.raises(ValueError, match=f"`{next(iter(wrong))}`"):
+            draw_sheets(seen, SCHEDULE, (10, 4, 4), **{"observations": [0], **wrong}, key=key)
+
+
+def test_losses_part_and_exceed_those_of_a_reference():
+    steps, data = np.array([0, 1, 3, 7]), np.array([[1.0, 0.8, 0.5, 0.4]] * 2)
+    clone = data * [[1, 1, 1.1, 1.4], [1, 1, 1, 1.1]]  # apart by 0.25 half way in log(1 + step)
+    level = {"data": data[..., None], "clone": clone[..., None]}
+    seen = DenoiserLearning(
+        steps, {"data": data, "clone": clone}, level, (3,), np.zeros((2, 4, 1)), None
+    )
+    np.testing.assert_allclose(seen.parting("clone", "data", 0.25), [2**2.5 - 1, np.inf])
+    best = np.linspace(0.4, 0.6, SCHEDULE.steps)
+    excess = seen.excess("clone", best)
+    np.testing.assert_allclose(excess.values[-1], (0.56 + 0.44) / 2 / 0.5 - 1)
+    assert "ᾱ = " in describe(seen.plot(SCHEDULE, best))
+    with pytest.raises(ValueError, match="`best`"):
+        seen.plot(SCHEDULE, best[1:])
 
 
 def test_wrong_tests_are_refused(key):

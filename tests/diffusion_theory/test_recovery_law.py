@@ -30,7 +30,7 @@ from learning_dynamics.search.recovery_diffusion import (
     diffusion_law,
     quantiles_of_laws,
 )
-from learning_dynamics.search.recovery_times import recovery_times
+from learning_dynamics.search.recovery_times import Recoveries, recovery_times
 from tests.diffusion_theory.witness import draw_pair, noisy_samples
 
 HEAVY = MixedCumulant(pair=ThreePoint(0.03))
@@ -171,7 +171,27 @@ def test_covariance_spike_approaches_the_escape_law():
     for d in (400, 6400):
         law = recovery_law(inputs, learner, 0.4, d, 0.4, 8.0 * d)
         away.append(abs(float(law.quantile(0.5)) / d - float(limit.quantile(0.5, d))))
+        quartiles = limit.quantiles([0.25, 0.5, 0.75], [d])
+        exact = quantiles_of_laws([law], [0.25, 0.5, 0.75]).scaled(1 / d)
+        allowed = quartiles.bias + exact.numerical_error
+        assert np.all(np.abs(exact.values - quartiles.values) < allowed)
     assert away[1] < 0.02
+    with pytest.raises(ValueError, match="`levels`"):
+        limit.quantiles(0.5, [100])
+
+
+def test_figures_of_a_search_have_the_line_of_its_law():
+    search = CovarianceSearch(MixedCumulant(4.0, None), TiedDenoiser(sign=-1), 0.4, 0.4)
+    d, levels = np.array([100, 400]), (np.arange(200) + 0.5) / 200
+    law = search.law.quantiles([0.25, 0.75], d)
+    measured = ld.Measurement(
+        law.values, 0.1 * law.values, 9, {"quantile": [0.25, 0.75], "dimension": d}
+    )
+    line = search.plot_quantiles(ld.compare(measured, law)).axes[0].lines
+    assert any(np.isclose(each.get_ydata()[-1], law.values[0, 1]) for each in line)
+    samples = search.law.quantile(levels[:, None], d) * d
+    steps = search.plot_collapse(Recoveries(d, samples, samples[-1], 0 * d)).axes[0].lines[:2]
+    np.testing.assert_allclose(*(step.get_xdata() for step in steps))  # one curve
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,13 @@ def test_losses_part_where_their_gap_stays_wide():
     np.testing.assert_array_equal(parting.samples, [1000.0, 1.0, np.inf])
     np.testing.assert_array_equal(parting.at(gap * [1, 2, 3, 4, 5]), [4.0, 1.0, np.nan])
     assert str(parting) == "no"
-    assert str(Parting(parting.place[:2], np.array([100.0, 100.0]))) == "100 (factor 1.00)"
+    both = Parting(parting.place[:2], np.array([100.0, 100.0]))
+    assert str(both) == "100 (factor 1.00)"
+    axes = learning.plot(2.0, -3.0, [parting, both]).axes[0]  # one is not reached by all
+    dotted = [line.get_xdata() for line in axes.lines if line.get_linestyle() == ":"]
+    np.testing.assert_allclose(dotted, [[100.0, 100.0]])
+    with pytest.raises(ValueError, match="`gain`"):
+        learning.plot(-2.0, -3.0)
 
 
 @pytest.mark.slow

@@ -17,10 +17,14 @@ from fourier_simplicity import (
     draw,
     draw_labelled,
     harmonic,
+    lagged_products,
     mode_moment,
+    mode_products,
+    plot_inputs,
     power_law_spectrum,
     quartet,
     site_moment,
+    site_products,
     to_modes,
     to_sites,
     triad,
@@ -150,6 +154,42 @@ def test_correlations_in_space_are_those_of_theory_at_every_site(inputs, lags, k
     assert_within_five_errors(correlator(x, lags), exact)
     lag = lags[1]
     assert site_moment(inputs, [lag]) == pytest.approx(autocovariance(inputs)[lag])
+
+
+def test_products_of_fields_are_those_of_their_sums(key):
+    """Beside sums over sites and waves, written out, on a torus."""
+    inputs = MODELS["torus"]
+    x = np.asarray(draw(inputs, 3, key=key), np.float64)
+    sites = list(itertools.product(range(6), range(8)))
+
+    def field(i, site):
+        return x[i][site[0] % 6, site[1] % 8]
+
+    def z(i, k):
+        waves = [np.exp(-2j * np.pi * (k[0] * t[0] / 6 + k[1] * t[1] / 8)) for t in sites]
+        return sum(field(i, t) * wave for t, wave in zip(sites, waves, strict=True)) / np.sqrt(48)
+
+    k, q, lag = (1, 0), (1, -1), (2, -3)
+    expected = [(z(i, k) * z(i, k) * z(i, (-2, 1)) * z(i, q)).real for i in range(3)]
+    np.testing.assert_allclose(mode_products(x, [k, k, (-2, 1), q]), expected, atol=1e-6)
+    shifted = [[field(i, t) ** 2 * field(i, np.add(t, lag)) for t in sites] for i in range(3)]
+    products = site_products(x, [(0, 0), lag])
+    np.testing.assert_allclose(products.reshape(3, -1), shifted, atol=1e-12)
+    pairs = [np.mean([field(i, t) * field(i, np.add(t, lag)) for t in sites]) for i in range(3)]
+    np.testing.assert_allclose(lagged_products(x, [(0, 0), lag])[:, 1], pairs, atol=1e-12)
+    for name, wrong in (("fields", lambda: mode_products(x[0, 0], [1])),
+                        ("lags", lambda: site_products(x, [1])),
+                        ("wave_vectors", lambda: mode_products(x, 3))):  # fmt: skip
+        with pytest.raises(ValueError, match=f"Argument `{name}"):
+            wrong()
+
+
+@pytest.mark.parametrize(("name", "panels"), [("harmonic", 4), ("torus", 4)])
+def test_inputs_of_both_classes_are_drawn(name, panels, key):
+    figure = plot_inputs(MODELS[name], count=2, key=key)
+    assert len(figure.axes) == panels
+    with pytest.raises(ValueError, match="`drawn`"):
+        plot_inputs(MODELS[name], count=2, drawn=1, key=key)
 
 
 @pytest.mark.parametrize("lags", [3, "ab", [(1, 2)], [1.5], [np.nan]])

@@ -10,11 +10,13 @@ from flax import nnx
 
 from fourier_simplicity.networks import (
     ConvNet,
+    CueSets,
     ResNet,
     TwoLayer,
     accuracy,
     angular_covariance,
     cue_sets,
+    gain_over_pairs,
     learn_cues,
     pairwise_accuracy,
     resnet18,
@@ -193,6 +195,26 @@ def test_angular_covariance_is_found_from_directions():
         np.outer(np.diag(expected), np.diag(expected))
     )
     assert np.all(np.abs(found - expected) < 5 * error)
+
+
+def test_the_gain_over_pairs_is_against_the_bayes_rule_of_directions():
+    """Gaussian classes diag(r^2, 1) and diag(1, r^2): larger is |x_1| or |x_2|, 2/pi atan(r)."""
+    rng, ratio, count = np.random.default_rng(4), 3.0, 20_000
+
+    def directions():
+        labels = rng.integers(2, size=count).astype(np.int32)
+        rows = rng.normal(size=(count, 2)) * np.where(np.arange(2) == labels[:, None], ratio, 1.0)
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True))[:, None], labels
+
+    sets = [CueSets(directions(), {"real": directions()}, ("x", "y")) for _ in range(2)]
+    bayes = 2 / np.pi * np.arctan(ratio)
+    gain = gain_over_pairs([0.9, 0.9], sets)
+    error = np.sqrt(bayes * (1 - bayes) / (2 * count))
+    np.testing.assert_allclose(gain.values, 0.9 - bayes, atol=5 * error)
+    with pytest.raises(ValueError, match="`sets`"):
+        gain_over_pairs([0.9], sets)
+    with pytest.raises(ValueError, match="`rules`"):
+        pairwise_accuracy(sets[0], rules=["cubic"])
 
 
 @pytest.mark.slow

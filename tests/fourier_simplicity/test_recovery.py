@@ -10,6 +10,7 @@ import learning_dynamics as ld
 from fourier_simplicity import (
     FourierInputs,
     TieOverlap,
+    detect_along,
     detection_auc,
     harmonic,
     held_out_auc,
@@ -91,6 +92,29 @@ def test_measured_auc_is_that_of_theory(key):
         np.abs(measured.mean(axis=0) - detection_auc(inputs, "he4", overlaps[0])) < 5 * error
     )
     assert detection_auc(inputs, "he4", overlaps[0, 0]) > 0.5 + 5 * error.max()
+
+
+@pytest.mark.slow
+def test_detection_along_training_is_that_of_the_diffusion(key):
+    n, inputs = 12, FourierInputs(18, harmonic(1))
+    found = detect_along(
+        inputs, "he4", 0.4 / n, np.array([0.02, 15.0]) * n**2, dimension=n, replicas=192, paths=192,
+        key=key,
+    )  # fmt: skip
+    error = np.hypot(found.auc.std(axis=0, ddof=1) / np.sqrt(192), found.error)
+    bias = 2.5 / n * np.abs(found.theory - 0.5)
+    assert np.all(np.abs(found.auc.mean(axis=0) - found.theory) < 5 * error + bias)
+    assert found.theory[1] - 0.5 > 5 * error[1]
+    spread = np.sqrt(found.expected * (1 - found.expected) * 2 / 192)
+    assert np.all(np.abs(found.known - found.expected) < 5 * spread + 2.5 / n * found.expected)
+    assert found.expected[1] > 0.2
+
+
+@pytest.mark.parametrize("wrong", [{"paths": 3}, {"scored": 1}, {"share": 1.5}])
+def test_detections_that_make_no_sense_are_refused_by_name(wrong, key):
+    given = {"replicas": 4, "paths": 48, "key": key, "dimension": 12, **wrong}
+    with pytest.raises(ValueError, match=f"Argument `{next(iter(wrong))}"):
+        detect_along(FourierInputs(18, harmonic(1)), "he4", 0.03, [1.0], **given)
 
 
 def test_a_problem_that_is_blind_on_purpose_gives_no_warning():

@@ -5,8 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fourier_simplicity.networks import CueLearning, SharedSpectra, leading_dimension, learn_spectra
-from learning_dynamics.evidence.drawing import new_figure
+from fourier_simplicity.networks import (
+    CueLearning,
+    SharedSpectra,
+    leading_dimension,
+    learn_spectra,
+    plot_spectra,
+)
 
 STEPS = np.unique(np.rint(np.geomspace(1, 10_000, 400)).astype(int))
 EFFECTIVE = np.array([10.0, 20.0, 40.0])
@@ -26,9 +31,10 @@ def test_updates_that_grow_as_a_square_have_the_exponent_two():
     np.testing.assert_allclose(updates[:, 0], EFFECTIVE**2, rtol=0.03)
     np.testing.assert_allclose(updates[:, 1], 2 * EFFECTIVE**2, rtol=0.03)
     np.testing.assert_allclose(spectra.growth(), 2, atol=0.05)
-    _, ((left, right),) = new_figure(1, 2)
-    spectra.draw_accuracy(left)
-    spectra.draw_updates(right)
+    exponent = spectra.exponent("one layer")
+    np.testing.assert_allclose(exponent.values, [spectra.growth().mean()])
+    assert exponent.coordinates["network"].tolist() == [exponent.label] == ["one layer"]
+    left, right = plot_spectra({"one layer": spectra}).axes
     assert len(left.get_legend_handles_labels()[1]) == 3
     assert [text.get_text() for text in right.texts] == ["β=1", "β=0.5", "β=0"]
 
@@ -51,3 +57,5 @@ def test_leading_dimension_of_a_known_spectrum():
 def test_one_set_for_each_exponent(key):
     with pytest.raises(ValueError, match="Argument `sets` must hold one for each of 2 exponents"):
         learn_spectra([], (0.0, 1.0), None, level=0.1, key=key)
+    with pytest.raises(ValueError, match="Argument `learned`"):
+        plot_spectra({})

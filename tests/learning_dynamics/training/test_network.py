@@ -9,8 +9,16 @@ import optax
 import pytest
 from flax import nnx
 
+from learning_dynamics.evidence.comparison import compare
 from learning_dynamics.pytrees import configuration
-from learning_dynamics.training import Minibatches, log_steps, recovery_steps, train
+from learning_dynamics.training import (
+    Minibatches,
+    comes_first,
+    log_steps,
+    order_of_steps,
+    recovery_steps,
+    train,
+)
 
 RATE = 0.1
 SGD = optax.sgd(RATE)
@@ -236,6 +244,22 @@ def test_recovery_is_the_last_crossing_in_the_logarithm():
     for wrong in (([1, 1], [[0, 0]]), ([0, 1], [[0, 0, 0]])):
         with pytest.raises(ValueError, match="must"):
             recovery_steps(*wrong, 0.5)
+
+
+def test_the_order_of_two_steps():
+    """A step that never comes counts as the end, one before training as its first update."""
+    order = order_of_steps([0.0, 10.0, 100.0], [1000.0, np.inf, 10.0], 1000, "late")
+    np.testing.assert_allclose(order.values, [(3 + 2 - 1) / 3])
+    twice = comes_first(1000, "twice", 2.0)
+    assert compare(order, twice).verdict == "pass"
+    low, high = np.log10(2), 3.0
+    np.testing.assert_allclose(
+        [twice.values - twice.bias, twice.values + twice.bias], [[low], [high]]
+    )
+    with pytest.raises(ValueError, match="`second`"):
+        order_of_steps([1.0, 2.0], [1.0], 10, "late")
+    with pytest.raises(ValueError, match="`factor`"):
+        comes_first(10, "late", 10.0)
 
 
 def test_a_second_call_makes_no_network_anew():

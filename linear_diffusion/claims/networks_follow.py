@@ -4,6 +4,7 @@ from learning_dynamics.images import ImageSet
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from linear_diffusion.claims import finite_networks as networks
 from linear_diffusion.claims.common import SOURCE
+from linear_diffusion.claims.network_figures import gains_figure, losses_figure
 
 
 @claim(
@@ -29,11 +30,11 @@ def follow(run: Run, images: ImageSet | None = None) -> Evidence:
         images: by default the bundled photographs.
     """
     every = networks.trained(run, images)
-    gaussian = every.select(every.data == networks.GAUSSIAN)
+    gaussian = networks.gaussian(every)
     onsets = networks.gap_onsets(every)
     panels = {
         "losses": Panel(
-            networks.losses_figure(every),
+            losses_figure(every),
             "Training loss (lower) and test loss (upper) of both denoisers against the number of "
             "samples; lines: linear theory for the same covariance, dotted: the best linear "
             "denoiser. The linear denoiser is claimed to lie on the lines on Gaussian data. The "
@@ -41,7 +42,7 @@ def follow(run: Run, images: ImageSet | None = None) -> Evidence:
             "below the linear ones.",
         ),
         "gains": Panel(
-            networks.gains_figure(every),
+            gains_figure(every),
             "Mean Jacobian of the convolutional denoiser along the eigenvectors of the covariance, "
             "over the gain of the best linear denoiser. Lines: expected gains of the linear "
             "denoiser for the same number of samples. With plenty of Gaussian data they agree; "

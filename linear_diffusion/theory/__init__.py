@@ -33,7 +33,12 @@ from linear_diffusion.theory.spike import (
     spike_threshold,
 )
 from linear_diffusion.theory.stopping import OptimalStopping, optimal_stopping
-from linear_diffusion.theory.training import gain_growth, training_gains, training_losses
+from linear_diffusion.theory.training import (
+    gain_growth,
+    mode_rates,
+    training_gains,
+    training_losses,
+)
 from linear_diffusion.theory.training_divergence import training_kl
 from linear_diffusion.theory.universality import kurtosis_shift
 
@@ -61,6 +66,7 @@ __all__ = [
     "losses",
     "mean_factor",
     "mode_factors",
+    "mode_rates",
     "optimal_gains",
     "optimal_ridge",
     "optimal_stopping",

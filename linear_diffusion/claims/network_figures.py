@@ -51,7 +51,7 @@ def gains_figure(cases: Cases) -> Figure:
     ]
     figure, panels = drawing.draw_panels(
         measured, [(MODES, case.expected_gains()[shown]) for case in curves],
-        labels=[f"N = {ratio:g} d" for ratio in ratios[shown]], titles=list(cases),
+        labels=[f"N = {size}" for size in curves[0].samples[shown]], titles=list(cases),
         x_label="mode, by variance", y_labels=["gain / gain of the best linear denoiser"],
         width=4.4 * len(curves), height=4.2, ticks={k: f"{k}" for k in (1, 3, 10, 30)},
     )  # fmt: skip

@@ -163,20 +163,29 @@ def memorisation(
     """
     sizes = np.atleast_1d(integers("samples", samples, least=2)).tolist()
     data_key, fresh_key, noise_key = jax.random.split(key, 3)
-    rows, fresh = (draw(law, max(sizes), key=each) for each in (data_key, fresh_key))
-    compare = compiled(lambda *sets: nearest_neighbours(*sets)[0])
+    sets = [np.asarray(draw(law, max(sizes), key=each)) for each in (data_key, fresh_key)]
     made = []
     for N in track(sizes, "models"):
         mean, covariance = draw_moments(law, N, key=data_key, dtype=np.float32)
         centre = mean + jnp.asarray(law.mean, np.float32)
         denoiser = optimum(centre, covariance, schedule.alpha_bar)
         generated = generate(denoiser, schedule, key=noise_key, count=count)
-        near = compare(generated, rows[:N], fresh[:N])
-        made.append((generated, near.training_cosine, near.fresh_cosine))
+        # the first row again in place of rows beyond N: one program for all N, the same cosines
+        inside = (np.arange(max(sizes)) < N)[:, None]
+        filled = [jnp.asarray(np.where(inside, rows, rows[:1])) for rows in sets]
+        made.append((generated, *_largest_cosines(generated, *filled)))
     columns = (
         np.stack([np.asarray(array) for array in column]) for column in zip(*made, strict=True)
     )
-    return Memorisation(*columns, np.asarray(fresh))
+    return Memorisation(*columns, sets[1])
+
+
+@compiled
+def _largest_cosines(
+    generated: jax.Array, training: jax.Array, fresh: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    neighbours, _ = nearest_neighbours(generated, training, fresh)
+    return neighbours.training_cosine, neighbours.fresh_cosine
 
 
 def shared_noise_cosine(first: jax.Array, second: jax.Array) -> jax.Array:

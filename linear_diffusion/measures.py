@@ -169,15 +169,15 @@ def memorisation(
         mean, covariance = draw_moments(law, N, key=data_key, dtype=np.float32)
         centre = mean + jnp.asarray(law.mean, np.float32)
         denoiser = optimum(centre, covariance, schedule.alpha_bar)
-        generated = generate(denoiser, schedule, key=noise_key, count=count)
+        drawn = generate(denoiser, schedule, key=noise_key, count=count)
         # the first row again in place of rows beyond N: one program for all N, the same cosines
         inside = (np.arange(max(sizes)) < N)[:, None]
         filled = [jnp.asarray(np.where(inside, rows, rows[:1])) for rows in sets]
-        made.append((generated, *_largest_cosines(generated, *filled)))
-    columns = (
+        made.append((drawn, *_largest_cosines(drawn, *filled)))
+    generated, training, fresh = (
         np.stack([np.asarray(array) for array in column]) for column in zip(*made, strict=True)
     )
-    return Memorisation(*columns, sets[1])
+    return Memorisation(generated, training, fresh, sets[1])
 
 
 @compiled

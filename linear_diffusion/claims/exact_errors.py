@@ -119,12 +119,13 @@ def _losses(run: Run) -> dict[tuple[str, int], ld.Comparisons]:
     """Both losses at all noise levels, below and above N = d, by kind and N."""
     sets = data_sets(run, SIZES, replicas=(32, 256), first=10)
     measured, tests = sets.losses(LEVELS, ridge=RIDGE), {}
-    laws = {
-        kind: sets.expected(
-            lambda s, N, kind=kind: getattr(theory.losses(s, N[:, None], RIDGE, LEVELS), kind)
+
+    def law(kind: str) -> ld.Prediction:
+        return sets.expected(
+            lambda s, N: getattr(theory.losses(s, N[:, None], RIDGE, LEVELS), kind)
         )
-        for kind in ("train", "test")
-    }
+
+    laws = {"train": law("train"), "test": law("test")}
     for at, N in enumerate(SIZES):
         for kind, title in (("train", "training"), ("test", "test")):
             tests[kind, N] = ld.compare_with_controls(

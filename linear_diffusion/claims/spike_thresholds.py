@@ -45,7 +45,7 @@ def figure(
     """Overlap and divergence against N/d, with the thresholds."""
     d = sets.dimension
     fine, coarse = (
-        np.unique(np.rint(np.geomspace(*sets.samples[[0, -1]], points)).astype(int))
+        np.unique(np.rint(np.geomspace(sets.samples[0], sets.samples[-1], points)).astype(int))
         for points in (90, 14)
     )
     drawn, panels = drawing.draw_panels(

@@ -26,35 +26,41 @@ class Remedy:
     """A number x that keeps a model from overfitting, and an error that is least at its best x.
 
     Attributes:
+        axis: name of x in measurements.
         error: data sets of one size and values of x, shape (values,), -> error of each model, shape
             (replicas, 1, values).
         expected: spectrum, N and values of x -> expected error, shape (*N.shape, values).
         best: spectrum and N -> predicted best x, shape of N.
     """
 
+    axis: str
     error: Callable[[SampleModes, Array], Array]
     expected: Callable[[Array, ArrayLike, Array], Prediction]
     best: Callable[[Array, ArrayLike], Prediction]
 
-    def errors(self, drawn: Sequence[SampleModes], values: ArrayLike) -> Array:
-        """Error of every model at values of x, shape (replicas, cases, values).
+    def errors(
+        self, drawn: Sequence[SampleModes], values: ArrayLike, cases: Mapping[str, ArrayLike]
+    ) -> Measurement:
+        """Mean error at values of x in each case.
 
         Args:
             drawn: data sets of one size for each case, such as another spectrum or another N.
             values: of x, shape (values,).
+            cases: name -> what tells the cases apart.
         """
         x = finite_array("values", values, ndim=1)
-        return np.concatenate([self.error(modes, x) for modes in drawn], axis=1)
+        draws = np.concatenate([self.error(modes, x) for modes in drawn], axis=1)
+        return Measurement.from_replicas(draws, {**cases, self.axis: x})
 
     def optimum(
-        self, drawn: Sequence[SampleModes], near: ArrayLike, coordinates: Mapping[str, ArrayLike]
+        self, drawn: Sequence[SampleModes], near: ArrayLike, cases: Mapping[str, ArrayLike]
     ) -> Measurement:
         """The x of least mean error in each case, with its jackknife error over the replicas.
 
         Args:
             drawn: as in `errors`.
             near: guess within a factor of two, such as the predicted best x, shape (cases,).
-            coordinates: name -> what tells the cases apart.
+            cases: as in `errors`.
 
         Raises:
             ValueError: unless there is a positive guess for each case.
@@ -66,7 +72,7 @@ class Remedy:
         return jackknife(
             np.concatenate(curves, axis=1),
             lambda mean: centre * np.exp(place_of_minimum(mean, NEAR)),
-            coordinates,
+            cases,
         )
 
 
@@ -77,6 +83,7 @@ def ridge_regularisation(direction: theory.Direction = "forward") -> Remedy:
         direction: of the KL.
     """
     return Remedy(
+        "ridge",
         lambda modes, ridges: kl_of_modes(
             modes, modes.variance[:, :, None] + ridges[:, None], direction=direction
         ),
@@ -95,6 +102,7 @@ def early_stopping(alpha_bar: float, *, ridge: float = 0.0) -> Remedy:
         ridge: c >= 0.
     """
     return Remedy(
+        "tau",
         lambda modes, times: losses_of_modes(modes, ridge, alpha_bar, times)[1],
         lambda spectrum, N, times: (
             theory.training_losses(spectrum, N, ridge, alpha_bar, times).test

@@ -37,10 +37,7 @@ def exact_errors(run: Run) -> Evidence:
     fine = np.geomspace(OVERSAMPLING[0], OVERSAMPLING[-1], 60)
     panels = {
         "exact-kl": Panel(
-            kl[0][0].plot(
-                x="N_over_d", x_label="N/d", series="d", logx=True, logy=True,
-                fine=(fine, _kl(fine, "forward").values),
-            ),
+            kl[0][0].plot(logx=True, logy=True, fine=(fine, _kl(fine, "forward").values)),
             "Expected KL of Gaussian data against oversampling, four dimensions: the closed form "
             "is exact at any size and does not depend on the spectrum (here k = 1).",
         ),

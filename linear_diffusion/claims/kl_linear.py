@@ -41,14 +41,16 @@ def kl_linear(run: Run) -> Evidence:
     )
     by_law = sets.divergences()
     by_spectrum = data_sets(run, SIZES, replicas=(24, 256), first=20).divergences()
+    excess = np.array([KURTOSIS[kind] - 3 for kind in LATENTS])[:, None]
     universal, tests = {}, []
     for direction in DIRECTIONS:
         exact = theory.exact_kl(D, SIZES, direction=direction).scaled(1 / D)
+        law = theory.kl_of_latents(D, SIZES, excess, direction=direction).scaled(1 / D)
         quadratic = exact.values[-1] * (RATIOS / RATIOS[-1]) ** 2 * np.ones((len(LATENTS), 1))
         wrong = [ld.Prediction(quadratic, label="KL quadratic in d/N")]
         quantity = f"{direction} KL / d (nats)"
         universal[direction] = ld.compare_with_controls(
-            _per_dimension(by_law[direction]), _with_kurtosis(exact, direction),
+            _per_dimension(by_law[direction]), law,
             *(wrong if direction == "reverse" else []),
             name=f"{direction} KL, five data laws", quantity=quantity,
         )  # fmt: skip
@@ -66,14 +68,12 @@ def kl_linear(run: Run) -> Evidence:
             "straight line (dotted) are what is left as d grows and as d/N falls.",
         ),
         "residuals": Panel(
-            universal["reverse"][0].plot(
-                x="d_over_N", x_label="d/N", series="law", logx=True, logy=True
-            ),
+            universal["reverse"][0].plot(logx=True, logy=True),
             "The reverse KL with residuals; the kurtosis of each law shifts its points "
             "by order 1/d, which the prediction includes.",
         ),
         "patches": Panel(
-            patches[0].plot(x="d_over_N", x_label="d/N", series="data", logx=True, logy=True),
+            patches[0].plot(logx=True, logy=True),
             "Real patches also approach their optimum linearly, with a steeper line: (E|y|^4 + "
             "d)/(4N), read off the fourth moment of the whitened patches without any fit.",
         ),
@@ -96,16 +96,3 @@ def _per_dimension(divergence: ld.Measurement) -> ld.Measurement:
     """KL per dimension against d/N."""
     axes = {"law": divergence.coordinates["law"], "d_over_N": RATIOS}
     return replace(divergence.scaled(1 / D), coordinates=axes)
-
-
-def _with_kurtosis(exact: ld.Prediction, direction: theory.Direction) -> ld.Prediction:
-    """Exact for Gaussian data; the shift by the kurtosis is the first order in 1/d for others."""
-    kurtosis = np.array([KURTOSIS[kind] - 3 for kind in LATENTS])[:, None]
-    shift = theory.kurtosis_shift(D, SIZES, kurtosis, direction=direction).values / D
-    return ld.Prediction(
-        exact.values + shift,
-        exact.numerical_error,
-        np.where(kurtosis == 0, 0.0, 2 / D * exact.values),
-        "$2/d$ for the non-Gaussian laws",
-        "exact + kurtosis shift",
-    )

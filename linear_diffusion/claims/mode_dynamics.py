@@ -7,7 +7,8 @@ from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from linear_diffusion import theory
 from linear_diffusion.claims import single_modes
-from linear_diffusion.claims.common import SOURCE, data_sets
+from linear_diffusion.claims.common import SOURCE, laws
+from linear_diffusion.data_sets import DataSets
 
 SCHEDULE, RIDGE, TIMES = NoiseSchedule.linear(60, 2e-3, 0.2), 0.02, np.geomspace(0.5, 300, 12)
 
@@ -25,7 +26,8 @@ SCHEDULE, RIDGE, TIMES = NoiseSchedule.linear(60, 2e-3, 0.2), 0.02, np.geomspace
 def mode_dynamics(run: Run) -> Evidence:
     """Gains of single modes by gradient descent and by SGD, learning rates, KL along training."""
     gains, sgd, rates = single_modes.gains(run), single_modes.sgd(run), single_modes.rates(run)
-    sets = data_sets(run, [60], replicas=(24, 256), first=30)
+    count = 24 if run.quick else 256
+    sets = DataSets.of(laws(run), [60], replicas=count, key=run.key, first=30)
 
     def law(times: np.ndarray) -> ld.Prediction:
         return sets.expected(

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 import learning_dynamics as ld
 from learning_dynamics.evidence.statistics import stack
@@ -16,8 +15,7 @@ from linear_diffusion.data_sets import DataSets
 from linear_diffusion.remedies import Remedy, early_stopping, ridge_regularisation
 from linear_diffusion.simulation import SampleModes
 
-Array = NDArray[np.float64]
-ALPHA_BAR, SAMPLES, D = 0.9, 60, 120
+ALPHA_BAR, SAMPLES, D, CASES = 0.9, 60, 120, {"spectrum": SPECTRA}
 RIDGE, RIDGES = ridge_regularisation("forward"), np.geomspace(3e-3, 10.0, 12)
 STOPPING, TIMES = early_stopping(ALPHA_BAR), np.geomspace(0.05, 200.0, 14)
 
@@ -37,12 +35,12 @@ def remedies(run: Run) -> Evidence:
     sources = run.track(list(sets.sources.values()), "training sets")
     drawn = [source.modes(SAMPLES, sets.replicas) for source in sources]
     ridge = ld.compare_with_controls(
-        _errors(RIDGE, drawn, {"ridge": RIDGES}), _law(RIDGE, sets, RIDGES),
+        RIDGE.errors(drawn, RIDGES, CASES), _law(RIDGE, sets, RIDGES),
         name="KL against ridge", quantity="forward KL (nats)",
     )  # fmt: skip
     ridge_optimum = _optimum(RIDGE, drawn, "optimal ridge", "optimal ridge")
     stopping = ld.compare_with_controls(
-        _errors(STOPPING, drawn, {"tau": TIMES}), _law(STOPPING, sets, TIMES),
+        STOPPING.errors(drawn, TIMES, CASES), _law(STOPPING, sets, TIMES),
         name="test loss along training", quantity="test loss / d",
     )  # fmt: skip
     stopping_optimum = _optimum(
@@ -95,12 +93,7 @@ NOTES = (
 )
 
 
-def _errors(remedy: Remedy, drawn: Sequence[SampleModes], axis: dict[str, Array]) -> ld.Measurement:
-    (values,) = axis.values()
-    return ld.Measurement.from_replicas(remedy.errors(drawn, values), {"spectrum": SPECTRA, **axis})
-
-
-def _law(remedy: Remedy, sets: DataSets, values: Array) -> ld.Prediction:
+def _law(remedy: Remedy, sets: DataSets, values: np.ndarray) -> ld.Prediction:
     return sets.expected(lambda s, N: remedy.expected(s, N, values))[:, 0]
 
 
@@ -114,7 +107,7 @@ def _optimum(
     )
     bias = right.values / D, "$1/d$, relative"
     return ld.compare_with_controls(
-        remedy.optimum(drawn, right.values, {"spectrum": SPECTRA}),
+        remedy.optimum(drawn, right.values, CASES),
         right.with_bias(*bias).labelled("predicted"),
         twice.with_bias(*bias).labelled(f"{name} for twice the data"),
         name=name, quantity=quantity,

@@ -73,12 +73,12 @@ def spike_recovery(run: Run) -> Evidence:
             "happens at the thresholds (vertical lines).",
         ),
         "sharpness": Panel(
-            sharper[0].plot(x="N_over_d", x_label="N/d", series="dimension", logx=True, logy=True),
+            sharper[0].plot(logx=True, logy=True),
             "The same overlap in dimensions 64 to 4096: below the threshold at N/d = 1 it falls as "
             "1/d, at the threshold as d^(-1/3), above it not at all.",
         ),
         "generated": Panel(
-            drawn[0].plot(x="N_over_d", x_label="N/d", series="model", logx=True, logy=False),
+            drawn[0].plot(logx=True, logy=False),
             "Leading direction of 4 d samples that DDPM has generated. They show the spike only "
             "above a second threshold, which a ridge moves although it leaves the eigenvectors of "
             "the generated law as they are.",

@@ -53,13 +53,12 @@ def transition(run: Run) -> Evidence:
         ),
         "test-loss": Panel(
             test[0].plot(
-                x="N_over_d", x_label="N/d", series="law", logx=True, logy=True,
-                fine=(fine / D, _loss(sets, "test", samples=fine).values),
+                logx=True, logy=True, fine=(fine / D, _loss(sets, "test", samples=fine).values),
             ),
             "Test loss with its residuals.",
         ),
         "similarity": Panel(
-            similar[0].plot(x="N_over_d", x_label="N/d", series="law", logx=True, logy=False),
+            similar[0].plot(logx=True, logy=False),
             "Cosine between what two models trained on disjoint samples make of the same noise: "
             "each generates its own samples' span below N = d, both the same distribution above.",
         ),

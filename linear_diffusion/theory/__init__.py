@@ -40,7 +40,7 @@ from linear_diffusion.theory.training import (
     training_losses,
 )
 from linear_diffusion.theory.training_divergence import training_kl
-from linear_diffusion.theory.universality import kurtosis_shift
+from linear_diffusion.theory.universality import kl_of_latents, kurtosis_shift
 
 __all__ = [
     "Direction",
@@ -59,6 +59,7 @@ __all__ = [
     "generated_variance_recursion",
     "implicit_ridge",
     "kl",
+    "kl_of_latents",
     "kl_proportional",
     "kl_slope",
     "kurtosis_shift",

@@ -22,7 +22,7 @@ TIME = 300.0  # of training
         "divergence between data and generated distribution falls smoothly."
     ),
     source=SOURCE,
-    seconds=17,
+    seconds=13,
 )
 def spike_recovery(run: Run) -> Evidence:
     """Overlap and KL in one sweep, the threshold in three dimensions, and generated samples."""

@@ -26,7 +26,7 @@ SIZES = np.rint(RATIOS * D).astype(int)
         "number of samples N reaches the dimension d of the data."
     ),
     source=SOURCE,
-    seconds=28,
+    seconds=18,
 )
 def transition(run: Run) -> Evidence:
     """Losses over two decades of N/d, similarity of two models, and generated patches."""

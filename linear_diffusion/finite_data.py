@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
 
 import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
+from learning_dynamics.evidence.measurement import Prediction
 from learning_dynamics.random import check_key
 from learning_dynamics.tracking import Tracker
-from learning_dynamics.validation import increasing_integers, integers, positive_integer, reject
+from learning_dynamics.validation import (
+    finite_array,
+    increasing_integers,
+    integers,
+    positive_integer,
+    reject,
+)
+from linear_diffusion import theory
 from linear_diffusion.data import DataLaw, draw
-from linear_diffusion.networks import TrainingSet, affine_loss, learn_denoisers
+from linear_diffusion.data_sets import finite_size
+from linear_diffusion.networks import (
+    TrainingSet,
+    affine_loss,
+    learn_denoisers,
+    minibatch_excess,
+)
 from linear_diffusion.simulation import draw_modes, losses_of_modes, population_gains
 
 __all__ = ["FiniteDataCurves", "learn_over_sizes"]
@@ -23,23 +37,123 @@ Array = NDArray[np.float64]
 TESTS = 504  # fresh rows of each data set
 
 
-class FiniteDataCurves(NamedTuple):
-    """Losses and gains of both denoisers at the end of training.
+@dataclass(frozen=True, eq=False)
+class FiniteDataCurves:
+    """Losses and gains of both denoisers at the end of training, beside the theory of linear ones.
 
     Attributes:
+        spectrum: of the covariance, shape (d,).
+        samples: N, shape (sizes,).
+        alpha_bar: noise level.
+        modes: indices of the eigenvectors along which gains are measured, shape (modes,).
+        steps: updates.
+        batch: rows per update.
         linear_losses: training and test loss of the linear denoiser, shape (draws, 2, sizes).
         losses: of the convolutional denoiser, likewise.
         linear_gains: of the linear denoiser along the modes, shape (draws, sizes, modes).
         gains: of the convolutional denoiser, likewise: its mean Jacobian.
     """
 
+    spectrum: Array
+    samples: NDArray[np.int64]
+    alpha_bar: float
+    modes: NDArray[np.int64]
+    steps: int
+    batch: int
     linear_losses: Array
     losses: Array
     linear_gains: Array
     gains: Array
 
-    def __repr__(self) -> str:
-        return short_text.represent(self)
+    __repr__ = short_text.represent
+
+    @property
+    def ratios(self) -> Array:
+        """N/d, shape (sizes,)."""
+        return self.samples / self.spectrum.size
+
+    @property
+    def best_loss(self) -> float:
+        """Loss of the best linear denoiser."""
+        return float(theory.bayes_loss(self.spectrum, self.alpha_bar).values)
+
+    @property
+    def gaps(self) -> Array:
+        """Test loss minus training loss of the convolutional denoiser, shape (draws, sizes)."""
+        return self.losses[:, 1] - self.losses[:, 0]
+
+    def best_gains(self, signal: float = 1.0) -> Array:
+        """Gains of the best linear denoiser, shape (modes,).
+
+        Args:
+            signal: share of the signal power that it takes for all of it.
+        """
+        level = signal * self.alpha_bar
+        return (1 - level) / theory.mode_rates(self.spectrum[self.modes], level)
+
+    def expected_losses(self, data: float = 1.0) -> theory.Losses:
+        """Losses of the linear theory, shape (sizes,) each.
+
+        Args:
+            data: factor of N in the theory.
+        """
+        return theory.losses(self.spectrum, self._sizes(data), 0.0, self.alpha_bar)
+
+    def expected_gains(self, data: float = 1.0) -> Prediction:
+        """Gains of the linear theory over those of the best linear denoiser, shape (sizes, modes).
+
+        Args:
+            data: as in `expected_losses`.
+        """
+        late = [200 / (1 - self.alpha_bar)]  # every direction has learned all it will
+        gains = theory.training_gains(self.spectrum, self._sizes(data), 0.0, self.alpha_bar, late)
+        return gains[:, 0][:, self.modes].scaled(np.sqrt(1 - self.alpha_bar) / self.best_gains())
+
+    def expected_gap(self, data: float = 1.0) -> Array:
+        """Test loss minus training loss of the linear theory, shape (sizes,).
+
+        Args:
+            data: as in `expected_losses`.
+        """
+        losses = self.expected_losses(data)
+        return losses.test.values - losses.train.values
+
+    def onset(self, gap: ArrayLike, share: float = 0.5) -> float:
+        """Logarithm of the N/d at which a gap is a share of the loss of the best linear denoiser.
+
+        Interpolated linearly in the logarithms between the sizes; the first or last of them where
+        the gap does not cross the share.
+
+        Args:
+            gap: test loss minus training loss, falling with N, shape (sizes,).
+            share: of the best loss.
+
+        Raises:
+            ValueError: on another shape.
+        """
+        values = finite_array("gap", gap, ndim=1)
+        if values.shape != self.samples.shape:
+            raise reject("gap", f"have shape {self.samples.shape}", f"shape {values.shape}")
+        falling = -np.log(np.maximum(values, 1e-9))
+        return float(np.interp(-np.log(share * self.best_loss), falling, np.log(self.ratios)))
+
+    def allow(self, law: Prediction) -> Prediction:
+        """Allow a law of the linear denoiser for finite size and the noise of the last minibatches.
+
+        The latter is 5/4 of `minibatch_excess`, relative.
+
+        Args:
+            law: shape (sizes, ...).
+        """
+        N = self.samples.reshape(-1, *(1,) * (law.values.ndim - 1))
+        excess = minibatch_excess(
+            self.spectrum, self.best_loss, self.alpha_bar, steps=self.steps, batch=self.batch
+        )
+        bias = finite_size(law, N, self.spectrum.size).bias + 1.25 * excess * np.abs(law.values)
+        return law.with_bias(bias, r"$10 / \min(N, d)^2$ + 5/4 of the noise of minibatches")
+
+    def _sizes(self, data: float) -> NDArray[np.int64]:
+        return np.rint(data * self.samples).astype(np.int64)
 
 
 def learn_over_sizes(
@@ -118,7 +232,10 @@ def learn_over_sizes(
         optimal = np.sqrt(1 - alpha_bar) * population_gains(optima, alpha_bar, [np.inf])
         losses = _averaged(losses, np.stack(losses_of_modes(optima, 0.0, alpha_bar), axis=1))
         gains = _averaged(gains, optimal[:, :, 0, shown])
-    return FiniteDataCurves(losses, convolutional, gains, by_size(learned.gain))
+    return FiniteDataCurves(
+        law.spectrum, sizes, alpha_bar, shown, steps, batch,
+        losses, convolutional, gains, by_size(learned.gain),
+    )  # fmt: skip
 
 
 def _averaged(trained: Array, optimal: Array) -> Array:

@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning_dynamics.evidence.comparison import Comparison, Measurement, Prediction, compare
-from learning_dynamics.evidence.statistics import jackknife, stack
+from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.inspection.samples import Samples
 from learning_dynamics.inspection.sections import Findings, Number, inspection
 from learning_dynamics.inspection.shared.gaussianity import contrast_spread, whitened
 from learning_dynamics.report.claims import Panel
 from learning_dynamics.tracking import track
 from linear_diffusion import theory
-from linear_diffusion.claims.common import SOURCE, finite_size
+from linear_diffusion.claims.common import SOURCE
 from linear_diffusion.data import EmpiricalLaw
-from linear_diffusion.measures import place_of_minimum
+from linear_diffusion.data_sets import finite_size
+from linear_diffusion.remedies import Remedy, early_stopping, ridge_regularisation
 from linear_diffusion.simulation import (
     SampleModes,
     draw_modes,
@@ -36,7 +37,6 @@ DIRECTIONS, REPLICAS = 96, 16
 RATIOS = np.array([0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0])  # N / d of the subsamples
 SHARE = 8  # a subsample is at most an eighth of the rows
 FEWEST, POOL = 4, 16  # rows of a subsample; rows for each direction
-NEAR = np.linspace(-0.8, 0.8, 81)  # logarithm of the distance to the predicted optimum
 UNIVERSAL = 0.1  # spread of the contrast up to which the theory of Gaussian data claims to hold
 FAR = 10**9  # samples, in place of infinity
 KINDS = ("forward", "reverse")
@@ -275,63 +275,36 @@ def _similarity(of: _Subsample) -> Compared:
 
 def _ridge(of: _Subsample) -> Compared:
     """Ridge of least forward divergence against the number of samples."""
-
-    def law(N: NDArray[np.int64]) -> Prediction:
-        return theory.optimal_ridge(of.spectrum, N, direction="forward").ridge
-
-    predicted = law(of.sizes)
-    ridges = predicted.values[:, None] * np.exp(NEAR)
-    variance = of.modes.variance[:, :, None] + ridges[..., None]
-    curves = kl_of_modes(of.modes, variance, direction="forward")
     caption = (
         "Ridge of least forward divergence, read off the curves of subsamples (jackknife error). "
         f"The line ends at the {of.rows} rows at hand."
     )
-    return _optimum(of, law, predicted, of.sizes, curves, "best ridge", "best ridge", caption)
+    return _optimum(of, ridge_regularisation("forward"), "best ridge", "best ridge", caption)
 
 
 def _stopping(of: _Subsample) -> Compared:
     """Training time of least test loss against the number of samples; empty if none helps."""
-
-    def law(N: NDArray[np.int64]) -> Prediction:
-        return theory.optimal_stopping(of.spectrum, N, 0.0, LEVEL).time
-
-    predicted = law(of.sizes)
-    finite = np.isfinite(predicted.values)
-    if not finite.any():
-        return {}
-    sizes, predicted = of.sizes[finite], predicted[finite]
-    times = predicted.values[:, None] * np.exp(NEAR)
-    curves = np.stack(
-        [
-            losses_of_modes(of.modes, 0.0, LEVEL, row)[1][:, int(at)]
-            for at, row in zip(np.flatnonzero(finite), times, strict=True)
-        ],
-        axis=1,
-    )
     caption = (
         "Training time of least test loss without ridge, read off the curves of subsamples "
         "(jackknife error). Where the line ends, stopping early no longer helps."
     )
     quantity = r"best stopping time $\tau$"
-    return _optimum(of, law, predicted, sizes, curves, "best stopping time", quantity, caption)
+    return _optimum(of, early_stopping(LEVEL), "best stopping time", quantity, caption)
 
 
-def _optimum(
-    of: _Subsample,
-    law: Law,
-    predicted: Prediction,
-    sizes: NDArray[np.int64],
-    curves: Array,
-    name: str,
-    quantity: str,
-    caption: str,
-) -> Compared:
-    """Place of the minimum of measured curves, shape (replicas, sizes, NEAR), beside the law."""
-    centre = predicted.values
-    measured = jackknife(
-        curves, lambda curve: centre * np.exp(place_of_minimum(curve, NEAR)), {"N": sizes}
-    )
+def _optimum(of: _Subsample, remedy: Remedy, name: str, quantity: str, caption: str) -> Compared:
+    """Place of the minimum of measured curves beside the law, where that is finite."""
+
+    def law(N: NDArray[np.int64]) -> Prediction:
+        return remedy.best(of.spectrum, N)
+
+    predicted = law(of.sizes)
+    cases = np.flatnonzero(np.isfinite(predicted.values))
+    if not cases.size:
+        return {}
+    sizes, predicted = of.sizes[cases], predicted[cases]
+    centre, drawn = predicted.values, [of.modes.at(int(case)) for case in cases]
+    measured = replace(remedy.optimum(drawn, centre, {"N": sizes}), label=LABEL)
     fine = np.union1d(of.fine[::4], sizes)
     values = law(fine).values
     kept = np.isfinite(values)
@@ -340,7 +313,6 @@ def _optimum(
     repeated = of.repeats(np.interp(sizes, fine, slope), sizes)
     allowed = centre * (1 / of.spectrum.size + of.allowance) + repeated
     predicted = predicted.with_bias(allowed, "finite size, repeats")
-    measured = replace(measured, label=LABEL)
     comparison = compare(measured, predicted.labelled("predicted"), name=name, quantity=quantity)
     figure = comparison.plot(
         x="N", logx=True, logy=True, x_label="number of samples N", fine=(fine, values)

@@ -6,15 +6,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics import short_text
-from learning_dynamics.validation import reject
+from learning_dynamics.compilation import compiled
+from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.tracking import track
+from learning_dynamics.validation import integers, reject
+from linear_diffusion.data import DataLaw, draw, draw_moments
+from linear_diffusion.learners import optimum
+from linear_diffusion.sampling import generate
 
 __all__ = [
+    "Memorisation",
     "Neighbours",
     "estimate_kl",
     "gaussian_kl",
+    "memorisation",
     "nearest_neighbours",
     "place_of_minimum",
     "shared_noise_cosine",
@@ -124,6 +132,60 @@ def nearest_neighbours(
     ratio = jnp.min(nearest, axis=1) / second
     neighbours = Neighbours(largest_cosine(training), largest_cosine(fresh), ratio)
     return neighbours, jnp.mean(ratio < threshold)
+
+
+class Memorisation(NamedTuple):
+    """Samples of models that were trained on more and more rows, and what is nearest to them."""
+
+    generated: NDArray[np.float32]  #: from the same noise for every model, (sizes, count, d)
+    training_cosine: NDArray[np.float32]  #: largest cosine to the training set, (sizes, count)
+    fresh_cosine: NDArray[np.float32]  #: largest cosine to a fresh set of equal size, likewise
+    fresh: NDArray[np.float32]  #: rows of the largest fresh set, (rows, d)
+
+    def __repr__(self) -> str:
+        return short_text.represent(self)
+
+
+def memorisation(
+    law: DataLaw, samples: ArrayLike, schedule: NoiseSchedule, *, count: int, key: jax.Array
+) -> Memorisation:
+    """Generate by DDPM from models trained on the first N rows of one data set, for several N.
+
+    Args:
+        law: data law.
+        samples: N >= 2, shape (sizes,).
+        schedule: noise schedule.
+        count: samples of each model.
+        key: typed random key.
+
+    Raises:
+        ValueError: on a size below 2.
+    """
+    sizes = np.atleast_1d(integers("samples", samples, least=2)).tolist()
+    data_key, fresh_key, noise_key = jax.random.split(key, 3)
+    sets = [np.asarray(draw(law, max(sizes), key=each)) for each in (data_key, fresh_key)]
+    made = []
+    for N in track(sizes, "models"):
+        mean, covariance = draw_moments(law, N, key=data_key, dtype=np.float32)
+        centre = mean + jnp.asarray(law.mean, np.float32)
+        denoiser = optimum(centre, covariance, schedule.alpha_bar)
+        drawn = generate(denoiser, schedule, key=noise_key, count=count)
+        # the first row again in place of rows beyond N: one program for all N, the same cosines
+        inside = (np.arange(max(sizes)) < N)[:, None]
+        filled = [jnp.asarray(np.where(inside, rows, rows[:1])) for rows in sets]
+        made.append((drawn, *_largest_cosines(drawn, *filled)))
+    generated, training, fresh = (
+        np.stack([np.asarray(array) for array in column]) for column in zip(*made, strict=True)
+    )
+    return Memorisation(generated, training, fresh, sets[1])
+
+
+@compiled
+def _largest_cosines(
+    generated: jax.Array, training: jax.Array, fresh: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    neighbours, _ = nearest_neighbours(generated, training, fresh)
+    return neighbours.training_cosine, neighbours.fresh_cosine
 
 
 def shared_noise_cosine(first: jax.Array, second: jax.Array) -> jax.Array:

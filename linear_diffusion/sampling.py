@@ -4,17 +4,20 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
+from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.compilation import compiled
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.random import check_key
 from learning_dynamics.sampling import Coefficients, reverse_coefficients, reverse_process
-from learning_dynamics.validation import positive_integer, reject
+from learning_dynamics.tracking import track
+from learning_dynamics.validation import finite_array, positive_integer, reject
 from linear_diffusion.learners import Denoiser
 
-__all__ = ["generate", "generated_moments"]
+__all__ = ["generate", "generated_moments", "generated_variances"]
 
 HIGHEST = lax.Precision.HIGHEST
 
@@ -116,3 +119,45 @@ def generated_moments(
         ValueError: as `generate`.
     """
     return _moments(denoiser, _coefficients(schedule, sampler, denoiser, denoiser.weights.dtype))
+
+
+def generated_variances(
+    denoiser: Denoiser,
+    schedule: NoiseSchedule,
+    directions: ArrayLike,
+    *,
+    batches: int,
+    count: int,
+    key: jax.Array,
+    sampler: str = "ddpm",
+) -> NDArray[np.float64]:
+    """Unbiased variances of generated samples along directions, one estimate for every batch.
+
+    Args:
+        denoiser: one affine map for each noise level of the schedule.
+        schedule: noise schedule with T steps.
+        directions: unit vectors, shape (d, shown).
+        batches: number of batches; batch b has the key `fold_in(key, b)`.
+        count: samples of each batch.
+        key: typed random key.
+        sampler: "ddpm" or "ddim".
+
+    Returns:
+        Shape (batches, shown).
+
+    Raises:
+        ValueError: as `generate`, without a batch, or on directions of another dimension.
+    """
+    along = finite_array("directions", directions, ndim=2)
+    if len(along) != (d := denoiser.bias.shape[0]):
+        raise reject("directions", f"have {d} rows", f"shape {along.shape}")
+
+    def variances(batch: int) -> NDArray[np.float64]:
+        drawn = generate(
+            denoiser, schedule, key=jax.random.fold_in(key, batch), count=count, sampler=sampler
+        )
+        return np.var(np.asarray(drawn, np.float64) @ along, axis=0, ddof=1)
+
+    return np.stack(
+        [variances(i) for i in track(range(positive_integer("batches", batches)), "sampling")]
+    )

@@ -22,8 +22,10 @@ from learning_dynamics.compilation import compiled
 from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.loop import MOST_STEPS
 from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.tracking import track
 from learning_dynamics.validation import (
     between,
+    finite_array,
     fractions,
     increasing_times,
     integers,
@@ -34,6 +36,7 @@ from learning_dynamics.validation import (
     reject,
 )
 from linear_diffusion.data import DataLaw, draw_moments
+from linear_diffusion.learners import online_sgd
 from linear_diffusion.theory import (
     gain_growth,
     generated_variance_recursion,
@@ -48,12 +51,15 @@ __all__ = [
     "kl_of_modes",
     "learning_times",
     "losses_of_modes",
+    "modes_of",
     "population_gains",
     "root_overlap",
+    "sgd_gains",
     "trained_variance",
 ]
 
 Array = NDArray[np.float64]
+TOGETHER = 16  # runs of SGD in one program
 
 
 class SampleModes(NamedTuple):
@@ -67,6 +73,11 @@ class SampleModes(NamedTuple):
 
     def __repr__(self) -> str:
         return short_text.represent(self)
+
+    def at(self, size: int) -> SampleModes:
+        """Data sets of one size alone, that of number `size`."""
+        each = (array[:, [size]] for array in (self.variance, self.mean_error, self.overlap))
+        return SampleModes(self.samples[[size]], self.spectrum, *each)
 
     @property
     def signal(self) -> Array:
@@ -122,17 +133,44 @@ def draw_modes(law: DataLaw, samples: ArrayLike, *, replicas: int, key: jax.Arra
     with jax.enable_x64(True):
         drawn = _draw_modes(law, key, jnp.asarray(sizes, jnp.int32), count)
         variance, shift, overlap = (np.asarray(array) for array in drawn)
+    shape = (count, sizes.size, variance.shape[-1])
+    return _modes(
+        sizes, law, variance.reshape(shape), shift.reshape(shape),
+        overlap.reshape(*shape, shape[-1]),
+    )  # fmt: skip
+
+
+def modes_of(data: ArrayLike, law: DataLaw) -> SampleModes:
+    """One given data set in the eigenbasis of its covariance: one replica of one size.
+
+    Args:
+        data: shape (N, d), N >= 2.
+        law: from which it was drawn.
+
+    Raises:
+        ValueError: on fewer than two rows, or another dimension than that of the law.
+    """
+    rows = finite_array("data", data, ndim=2)
+    if len(rows) < 2 or rows.shape[1] != len(law.basis):
+        demand = f"hold at least two rows of {len(law.basis)}"
+        raise reject("data", demand, f"shape {rows.shape}")
+    centred = (rows - rows.mean(axis=0)) @ law.basis
+    variance, vectors = np.linalg.eigh(centred.T @ centred / len(rows))
+    shift = (rows.mean(axis=0) - law.mean) @ law.basis @ vectors
+    return _modes(
+        np.array([len(rows)]), law, variance[None, None], shift[None, None], vectors.T[None, None]
+    )
+
+
+def _modes(
+    sizes: NDArray[np.int64], law: DataLaw, variance: Array, shift: Array, overlap: Array
+) -> SampleModes:
     d = variance.shape[-1]
-    shape = (count, sizes.size, d)
     # Fewer samples than dimensions leave exact null directions, which eigh returns as rounding.
     order = np.arange(d) >= d - (sizes[:, None] - 1)
-    return SampleModes(
-        sizes.astype(np.float64),
-        np.asarray(law.spectrum, np.float64),
-        np.where(order, np.maximum(variance.reshape(shape), 0), 0.0),
-        shift.reshape(shape),
-        overlap.reshape(*shape, d),
-    )
+    spectrum, variance = np.asarray(law.spectrum, np.float64), np.maximum(variance, 0)
+    kept = np.where(order, variance, 0.0)
+    return SampleModes(sizes.astype(np.float64), spectrum, kept, shift, overlap)
 
 
 def losses_of_modes(
@@ -237,15 +275,21 @@ def trained_variance(
 
 
 def population_gains(
-    modes: SampleModes, alpha_bar: float, times: ArrayLike, *, ridge: float = 0.0
+    modes: SampleModes,
+    alpha_bar: float,
+    times: ArrayLike,
+    *,
+    ridge: float = 0.0,
+    step_size: float | None = None,
 ) -> Array:
     """Diagonal e_k' W(tau) e_k in the eigenbasis of the population covariance.
 
     Args:
-        modes: from `draw_modes`.
+        modes: from `draw_modes` or `modes_of`.
         alpha_bar: noise level in (0, 1).
         times: tau, shape (times,).
         ridge: c >= 0.
+        step_size: h of gradient descent, tau = h * steps; gradient flow if not given.
 
     Returns:
         Shape (replicas, sizes, times, d).
@@ -254,8 +298,58 @@ def population_gains(
     level = between("alpha_bar", alpha_bar, 0, 1)
     c = non_negative("ridge", ridge, ndim=0)
     rate = level * (modes.variance[:, :, None, :] + c) + 1 - level
-    w = np.sqrt(1 - level) * gain_growth(rate, tau)
+    w = np.sqrt(1 - level) * gain_growth(rate, tau, step_size)
     return np.einsum("rsti,rsik->rstk", w, modes.overlap**2)
+
+
+def sgd_gains(
+    data: ArrayLike,
+    directions: ArrayLike,
+    alpha_bar: float,
+    *,
+    learning_rate: float,
+    batch: int,
+    steps: ArrayLike,
+    replicas: int,
+    key: jax.Array,
+) -> Array:
+    """Gains e_k' W e_k of independent runs of `online_sgd` on one data set.
+
+    Their mean is `population_gains` of `modes_of` the data, with the step 2 (learning rate) / d.
+
+    Args:
+        data: training set, shape (samples, d).
+        directions: unit vectors e_k, shape (d, shown).
+        alpha_bar: noise level in (0, 1).
+        learning_rate: as in `online_sgd`.
+        batch: rows per step.
+        steps: step numbers at which gains are recorded, increasing, shape (observations,).
+        replicas: number of runs; run r has the key `fold_in(key, r)`.
+        key: typed random key.
+
+    Returns:
+        Shape (replicas, observations, shown).
+
+    Raises:
+        ValueError: as in `online_sgd`, without a run, or on directions of another dimension.
+    """
+    random.check_key(key)
+    rows, e = finite_array("data", data, ndim=2), finite_array("directions", directions, ndim=2)
+    if len(e) != rows.shape[1]:
+        raise reject("directions", f"have {rows.shape[1]} rows", f"shape {e.shape}")
+    count = positive_integer("replicas", replicas)
+    train = partial(
+        online_sgd, jnp.asarray(rows, jnp.float32), [alpha_bar], learning_rate=learning_rate,
+        batch=batch, steps=steps,
+    )  # fmt: skip
+    together = min(count, TOGETHER)
+    runs = np.arange(-(-count // together) * together, dtype=np.int32).reshape(-1, together)
+    gains = []
+    for indices in track(runs, "SGD"):
+        keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.asarray(indices))
+        weights = jax.vmap(lambda run: train(key=run))(keys)[:, :, 0]
+        gains.append(np.sum(e * np.matmul(np.asarray(weights, np.float64), e), axis=-2))
+    return np.concatenate(gains)[:count]
 
 
 def learning_times(

@@ -1,15 +1,20 @@
-"""Leading sample eigenvector of spiked Gaussian data in any dimension, by an exact reduction."""
+"""Leading directions of samples of spiked data, and of what is generated after learning them."""
 
 from typing import Any
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal
 
 from learning_dynamics.images.patches import generator
+from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.validation import integers, positive_integer, positive_number, reject
+from linear_diffusion.data import DataLaw, draw_moments
+from linear_diffusion.learners import optimum
+from linear_diffusion.sampling import generate
 
-__all__ = ["draw_spike_overlaps"]
+__all__ = ["draw_spike_overlaps", "generated_spike_overlaps"]
 
 Array = NDArray[np.float64]
 
@@ -59,4 +64,48 @@ def draw_spike_overlaps(
         products = np.sqrt(diagonal * above)[:-1]
         _, vector = eigh_tridiagonal(squares, products, select="i", select_range=(d - 1, d - 1))
         overlaps[replica] = vector[0, 0] ** 2
+    return overlaps
+
+
+def generated_spike_overlaps(
+    law: DataLaw,
+    samples: int,
+    generated: int,
+    schedule: NoiseSchedule,
+    *,
+    replicas: int,
+    key: jax.Array,
+    ridge: float = 0.0,
+) -> Array:
+    """Squared overlap of the leading direction of DDPM samples with that of the data.
+
+    A model is trained on every data set, and the covariance of what it generates diagonalised:
+    simulation of `theory.generated_spike_recovery`.
+
+    Args:
+        law: data law.
+        samples: N >= 2 training samples.
+        generated: m >= 2 samples of each model.
+        schedule: noise schedule.
+        replicas: number of data sets.
+        key: typed random key; data set r at size N has the key `fold_in(fold_in(key, r), N)`.
+        ridge: c >= 0.
+
+    Returns:
+        Shape (replicas,).
+
+    Raises:
+        ValueError: samples or generated < 2, negative ridge or no replica.
+    """
+    N = int(integers("samples", samples, least=2))
+    m = int(integers("generated", generated, least=2))
+    overlaps = np.empty(positive_integer("replicas", replicas))
+    for replica in range(overlaps.size):
+        run = jax.random.fold_in(jax.random.fold_in(key, replica), N)
+        data_key, noise_key = jax.random.split(run)
+        mean, covariance = draw_moments(law, N, key=data_key, dtype=np.float32)
+        denoiser = optimum(mean, covariance, schedule.alpha_bar, ridge=ridge)
+        drawn = np.asarray(generate(denoiser, schedule, key=noise_key, count=m), np.float64)
+        leading = np.linalg.eigh(np.cov(drawn, rowvar=False))[1][:, -1]
+        overlaps[replica] = (law.basis[:, 0] @ leading) ** 2
     return overlaps

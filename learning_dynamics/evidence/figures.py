@@ -61,7 +61,8 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-X_LABELS = {"time": r"time $\tau$ = updates / $N$"}  # of trajectories
+# of trajectories, and of data sets of several sizes
+X_LABELS = {"time": r"time $\tau$ = updates / $N$", "N_over_d": "N/d", "d_over_N": "d/N"}
 FEW = 6  # points along x that are all labelled on a logarithmic axis
 DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.")  # of the theories in one panel
 SERIES_MOST, ACROSS_MOST = 8, 3  # series in a panel, panels side by side

@@ -210,8 +210,9 @@ class Measurement:
         label: str = "simulation",
         attributes: Mapping[str, Any] | None = None,
         precision: DTypeLike | None = None,
+        axis: int = 0,
     ) -> Measurement:
-        """Average over the leading axis of `draws`, shape (replicas, *coordinate lengths).
+        """Average over the replicas in `draws`, shape (replicas, *coordinate lengths).
 
         Args:
             draws: one number per replica and point.
@@ -220,6 +221,7 @@ class Measurement:
             attributes: provenance.
             precision: floating-point type that the draws were computed in, which fixes
                 `rounding`; that of `draws` if left out.
+            axis: the replicas' axis of `draws`, such as -1 for the cells of a sweep.
 
         Raises:
             ValueError: with fewer than two replicas, if the coordinates do not fit the shape, or
@@ -228,6 +230,9 @@ class Measurement:
         kind = np.asarray(draws).dtype if precision is None else precision
         rounding = ULPS * unit_roundoff("precision", kind)
         draws = real_array("draws", draws)
+        if not -draws.ndim <= axis < max(draws.ndim, 1):
+            raise reject("axis", f"be one of the {draws.ndim} axes of `draws`", axis)
+        draws = np.moveaxis(draws, axis, 0) if axis else draws
         axes = {name: np.atleast_1d(np.asarray(axis)) for name, axis in coordinates.items()}
         for name in axes:
             if not name.isidentifier():
@@ -249,6 +254,25 @@ class Measurement:
         rounding = rounding * np.max(np.abs(clean), axis=0)
         lost = draws.shape[0] - kept
         return cls(mean, error, draws.shape[0], axes, lost, label, dict(attributes or {}), rounding)
+
+    def scaled(self, factor: ArrayLike) -> Measurement:
+        """Multiply values and errors by a positive factor, such as 1/d.
+
+        Args:
+            factor: broadcasts against the values.
+
+        Raises:
+            ValueError: if a factor is not positive.
+        """
+        scale = real_array("factor", factor)
+        if not np.all(scale > 0):
+            raise reject("factor", "be positive", scale)
+        return replace(
+            self,
+            values=self.values * scale,
+            standard_error=self.standard_error * scale,
+            rounding=self.rounding * scale,
+        )
 
     def select(self, **places: int | slice) -> Measurement:
         """Part of the measurement.

@@ -1,30 +1,24 @@
-"""What the claims share: spectra, laws, sizes and the finite-size bias they allow for."""
+"""What the claims share: their source, spectra and laws."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 import jax
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from learning_dynamics.evidence.comparison import Prediction
-from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.report.claims import Run
 from learning_dynamics.spectra import power_law
 from linear_diffusion.data import LatentLaw
+from linear_diffusion.data_sets import DataSets
 from linear_diffusion.patches import photograph_law
 
 __all__ = [
     "PATCH",
     "SOURCE",
     "SPECTRA",
-    "finite_size",
+    "data_sets",
     "laws",
-    "over_spectra",
 ]
 
-Array = NDArray[np.float64]
 SOURCE = "Merger and Goldt, arXiv 2505.24769; formulas derived here"
 EXPONENTS = (0, 1, 2, 3)
 PATCH = 11  # pixels; d = 120, beside the synthetic d = 120
@@ -38,26 +32,18 @@ def laws(run: Run) -> dict[str, LatentLaw]:
     return {name: LatentLaw(s) for name, s in zip(SPECTRA, spectra, strict=True)}
 
 
-def finite_size(prediction: Prediction, samples: ArrayLike, dimension: int) -> Prediction:
-    """Allow for what the theory leaves out after its first finite-size correction.
-
-    The deterministic equivalents carry their first correction for Gaussian data; a relative error
-    of 10 / min(N, d)^2 is left for the next one, 0.07 % at N >= d = 120 and 7 % at N = 12.
-    """
-    least = np.minimum(np.asarray(samples, np.float64), dimension)
-    return prediction.with_bias(
-        10 / least**2 * np.abs(prediction.values), r"$10 / \min(N, d)^2$, relative"
-    )
-
-
-def over_spectra(
-    law: Callable[[Array], Prediction], spectra: Iterable[Array], samples: ArrayLike
-) -> Prediction:
-    """A law for each of several spectra, with the allowance of `finite_size`.
+def data_sets(
+    run: Run, samples: ArrayLike, *, replicas: tuple[int, int], first: int = 0
+) -> DataSets:
+    """Data sets of all spectra.
 
     Args:
-        law: spectrum, shape (d,) -> prediction, whose shape that of `samples` broadcasts to.
-        spectra: stacked along a new first axis.
-        samples: N.
+        run: size, key and store.
+        samples: N, shape (sizes,).
+        replicas: at quick and at full size.
+        first: number of the first key.
     """
-    return stack(finite_size(law(spectrum), samples, spectrum.size) for spectrum in spectra)
+    count = replicas[0 if run.quick else 1]
+    return DataSets.of(
+        laws(run), samples, replicas=count, key=run.key, first=first, sweep=run.sweep
+    )

@@ -1,21 +1,19 @@
 """`linear/exact-errors`: KL, generated law and losses against simulation, at finite size."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 import learning_dynamics as ld
 from learning_dynamics.evidence.statistics import stack
-from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
+from learning_dynamics.spectra import power_law
 from linear_diffusion import theory
-from linear_diffusion.claims import cells
-from linear_diffusion.claims.common import SOURCE, SPECTRA, laws, over_spectra
-from linear_diffusion.data import draw_moments
-from linear_diffusion.learners import optimum
-from linear_diffusion.patches import photograph_law
-from linear_diffusion.sampling import generate
+from linear_diffusion.claims.common import SOURCE, data_sets
+from linear_diffusion.claims.sampler_law import generated_law
+from linear_diffusion.data import LatentLaw
+from linear_diffusion.simulation import draw_modes, kl_of_modes
+from linear_diffusion.theory.divergence import DIRECTIONS
 
 Array = NDArray[np.float64]
 DIMENSIONS = np.array([20, 50, 100, 200])
@@ -35,14 +33,11 @@ LEVELS = np.array([0.2, 0.5, 0.8, 0.95, 0.99])
 )
 def exact_errors(run: Run) -> Evidence:
     """Exact KL at d = 20..200, the finite-T sampler law on patches, losses at five noise levels."""
-    kl, law, losses = _exact_kl(run), _generated_law(run), _losses(run)
+    kl, law, losses = _exact_kl(run), generated_law(run), _losses(run)
     fine = np.geomspace(OVERSAMPLING[0], OVERSAMPLING[-1], 60)
     panels = {
         "exact-kl": Panel(
-            kl[0][0].plot(
-                x="N_over_d", x_label="N/d", series="d", logx=True, logy=True,
-                fine=(fine, _kl(fine, "forward").values),
-            ),
+            kl[0][0].plot(logx=True, logy=True, fine=(fine, _kl(fine, "forward").values)),
             "Expected KL of Gaussian data against oversampling, four dimensions: the closed form "
             "is exact at any size and does not depend on the spectrum (here k = 1).",
         ),
@@ -53,7 +48,7 @@ def exact_errors(run: Run) -> Evidence:
         ),
         "test-loss": Panel(
             losses["test", SIZES[0]][0].plot(
-                x="noise_level", series="spectrum", x_label=r"noise level $\sqrt{1 - \bar\alpha}$"
+                x="noise_level", series="law", x_label=r"noise level $\sqrt{1 - \bar\alpha}$"
             ),
             "Test loss against the noise level below the transition (N = d/2) for power "
             "laws and for the covariance of photograph patches.",
@@ -83,12 +78,15 @@ def _kl(
 
 
 def _exact_kl(run: Run) -> list[ld.Comparisons]:
-    axes = {"dimension": DIMENSIONS, "oversampling": OVERSAMPLING}
-    fixed = {"replicas": 64 if run.quick else 512, "key": run.key}
-    table = run.sweep(cells.exact_divergences, axes, fixed=fixed)
+    table = run.sweep(
+        exact_divergences,
+        {"dimension": DIMENSIONS, "oversampling": OVERSAMPLING},
+        fixed={"replicas": 64 if run.quick else 512, "key": run.key},
+    )
+    axes = {"d": DIMENSIONS, "N_over_d": OVERSAMPLING}
     return [
         ld.compare_with_controls(
-            cells.measurement(table[direction], {"d": DIMENSIONS, "N_over_d": OVERSAMPLING}),
+            ld.Measurement.from_replicas(table[direction], axes, axis=-1),
             _kl(OVERSAMPLING, direction),
             _kl(OVERSAMPLING, direction, mean_known=True).labelled(
                 f"{direction} KL without the error of the mean"
@@ -96,72 +94,39 @@ def _exact_kl(run: Run) -> list[ld.Comparisons]:
             name=f"exact {direction} KL",
             quantity="KL (nats)",
         )
-        for direction in cells.DIRECTIONS
+        for direction in DIRECTIONS
     ]
 
 
-def _generated_law(run: Run) -> ld.Comparisons:
-    """Sample with both samplers from a denoiser trained on a few real patches."""
-    schedule, ridge, samples = NoiseSchedule.linear(40, 5e-3, 0.2), 0.02, 60
-    batches, count = (16, 512) if run.quick else (32, 4096)
-    patches = photograph_law(8, 20_000, key=jax.random.fold_in(run.key, 1))
-    data_key, sample_key = jax.random.split(jax.random.fold_in(run.key, 2))
-    samplers: tuple[theory.Sampler, ...] = ("ddpm", "ddim")
-    with jax.enable_x64(True):
-        mean, covariance = draw_moments(patches, samples, key=data_key)
-        denoiser = optimum(mean, covariance, schedule.alpha_bar, ridge=ridge)
-        variance, vectors = (np.asarray(array) for array in jnp.linalg.eigh(covariance))
-        modes = np.unique(np.rint(np.linspace(0, variance.size - 1, 16)).astype(int))[::-1]
-
-        def generated_variance(sampler: theory.Sampler, batch: int) -> Array:
-            key = jax.random.fold_in(sample_key, batch)
-            drawn = generate(denoiser, schedule, key=key, count=count, sampler=sampler)
-            return (np.asarray(drawn) @ vectors[:, modes]).var(axis=0, ddof=1)
-
-        variances = [
-            [generated_variance(sampler, batch) for sampler in samplers]
-            for batch in run.track(range(batches), "sampling")
-        ]
-    names = np.array([sampler.upper() for sampler in samplers])
-    measured = ld.Measurement.from_replicas(
-        variances, {"sampler": names, "mode": 1 + np.arange(modes.size)}
-    )
-    kept = np.maximum(variance[modes], 0)
-    finite = stack(
-        theory.generated_variance(kept, schedule, ridge=ridge, sampler=sampler)
-        for sampler in samplers
-    )
-    infinite = ld.Prediction(np.stack([kept + ridge] * 2), label="infinitely many steps")
-    return ld.compare_with_controls(
-        measured, finite.labelled("finite number of steps"), infinite,
-        name="finite-T sampler law on patches", quantity="generated variance",
+def exact_divergences(
+    dimension: int, oversampling: float, replicas: int, key: jax.Array
+) -> dict[str, Array]:
+    """KL by direction, shape (replicas,), of data with spectrum exponent 1."""
+    modes = draw_modes(
+        LatentLaw(power_law(dimension, 1.0)), [round(oversampling * dimension)],
+        replicas=replicas, key=jax.random.fold_in(key, dimension),
     )  # fmt: skip
+    return {
+        direction: kl_of_modes(modes, modes.variance, direction=direction)[:, 0]
+        for direction in DIRECTIONS
+    }
 
 
 def _losses(run: Run) -> dict[tuple[str, int], ld.Comparisons]:
     """Both losses at all noise levels, below and above N = d, by kind and N."""
-    known = laws(run)
-    table = run.sweep(
-        cells.losses,
-        {"source": cells.sources(run, known, 10), "samples": SIZES},
-        fixed={
-            "replicas": 32 if run.quick else 256, "ridge": RIDGE, "levels": tuple(LEVELS.tolist()),
-        },
-    )  # fmt: skip
-    axes = {"spectrum": np.array(SPECTRA), "noise_level": np.sqrt(1 - LEVELS)}
-    spectra = [law.spectrum for law in known.values()]
+    sets = data_sets(run, SIZES, replicas=(32, 256), first=10)
+    measured, tests = sets.losses(LEVELS, ridge=RIDGE), {}
 
-    def compared(kind: str, title: str, at: int) -> ld.Comparisons:
-        N = SIZES[at]
-        return ld.compare_with_controls(
-            cells.measurement(table[kind][:, at], axes),
-            over_spectra(lambda s: getattr(theory.losses(s, N, RIDGE, LEVELS), kind), spectra, N),
-            name=f"{title} loss, N/d = {N / 120:g}",
-            quantity="loss / d",
+    def law(kind: str) -> ld.Prediction:
+        return sets.expected(
+            lambda s, N: getattr(theory.losses(s, N[:, None], RIDGE, LEVELS), kind)
         )
 
-    return {
-        (kind, N): compared(kind, title, at)
-        for at, N in enumerate(SIZES)
-        for kind, title in (("train", "training"), ("test", "test"))
-    }
+    laws = {"train": law("train"), "test": law("test")}
+    for at, N in enumerate(SIZES):
+        for kind, title in (("train", "training"), ("test", "test")):
+            tests[kind, N] = ld.compare_with_controls(
+                getattr(measured, kind).select(N_over_d=at), laws[kind][:, at],
+                name=f"{title} loss, N/d = {N / 120:g}", quantity="loss / d",
+            )  # fmt: skip
+    return tests

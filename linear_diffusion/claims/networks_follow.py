@@ -2,8 +2,10 @@
 
 from learning_dynamics.images import ImageSet
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
+from linear_diffusion.claims import convolutional
 from linear_diffusion.claims import finite_networks as networks
 from linear_diffusion.claims.common import SOURCE
+from linear_diffusion.claims.network_figures import gains_figure, losses_figure
 
 
 @claim(
@@ -29,11 +31,11 @@ def follow(run: Run, images: ImageSet | None = None) -> Evidence:
         images: by default the bundled photographs.
     """
     every = networks.trained(run, images)
-    gaussian = every.select(every.data == networks.GAUSSIAN)
-    onsets = networks.gap_onsets(every)
+    gaussian = networks.gaussian(every)
+    onsets = convolutional.gap_onsets(every)
     panels = {
         "losses": Panel(
-            networks.losses_figure(every),
+            losses_figure(every),
             "Training loss (lower) and test loss (upper) of both denoisers against the number of "
             "samples; lines: linear theory for the same covariance, dotted: the best linear "
             "denoiser. The linear denoiser is claimed to lie on the lines on Gaussian data. The "
@@ -41,7 +43,7 @@ def follow(run: Run, images: ImageSet | None = None) -> Evidence:
             "below the linear ones.",
         ),
         "gains": Panel(
-            networks.gains_figure(every),
+            gains_figure(every),
             "Mean Jacobian of the convolutional denoiser along the eigenvectors of the covariance, "
             "over the gain of the best linear denoiser. Lines: expected gains of the linear "
             "denoiser for the same number of samples. With plenty of Gaussian data they agree; "
@@ -56,8 +58,8 @@ def follow(run: Run, images: ImageSet | None = None) -> Evidence:
         ),
     }
     linear = [networks.linear_losses(gaussian), networks.linear_gains(gaussian)]
-    convolutional = [onsets, networks.gains_of_modes(gaussian), networks.beside_linear(every)]
-    return Evidence.of([*linear, *convolutional], panels, NOTES)
+    others = [convolutional.gains_of_modes(gaussian), convolutional.beside_linear(every)]
+    return Evidence.of([*linear, onsets, *others], panels, NOTES)
 
 
 NOTES = (
@@ -67,10 +69,10 @@ NOTES = (
     "Claimed for the linear denoiser: losses and gains. Its scatter over data sets is reduced by "
     "the exact optimum on the same data sets, whose mean is taken over more of them. The excess "
     "that the last minibatches leave is allowed as 5/4 of what `minibatch_excess` predicts.",
-    f"Claimed for the convolutional one: the gap opens at {networks.LEAST:g} to 1 times the number "
-    "of samples of the linear theory (weights are shared between places, so that fewer samples "
-    "do); on Gaussian data at N = 8 d its mean Jacobian is diagonal with the linear gains up to "
-    "sqrt((R - R*) / c_k), an equal share of its excess loss R - R* in mode k, whose noisy "
+    f"Claimed for the convolutional one: the gap opens at {convolutional.LEAST:g} to 1 times the "
+    "number of samples of the linear theory (weights are shared between places, so that fewer "
+    "samples do); on Gaussian data at N = 8 d its mean Jacobian is diagonal with the linear gains "
+    "up to sqrt((R - R*) / c_k), an equal share of its excess loss R - R* in mode k, whose noisy "
     "variance is c_k: what the loss hardly sees, the leading directions, is learned least exactly. "
     "Elsewhere gains are shown and not claimed.",
     "No denoiser has a test loss below that of the best linear one on Gaussian data, whatever N. "

@@ -1,24 +1,19 @@
 """`linear/transition-at-dimension`: from memorisation to generalisation at N = d."""
 
-from collections.abc import Sequence
+from typing import Any
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 import learning_dynamics as ld
 from learning_dynamics.evidence import drawing
-from learning_dynamics.evidence.figures import image_grid
-from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from linear_diffusion import theory
-from linear_diffusion.claims import cells
-from linear_diffusion.claims.common import PATCH, SOURCE, SPECTRA, laws, over_spectra
-from linear_diffusion.data import draw
-from linear_diffusion.patches import from_coordinates
+from linear_diffusion.claims.common import PATCH, SOURCE, data_sets, laws
+from linear_diffusion.claims.generated_patches import generated_patches
+from linear_diffusion.data_sets import DataSets
 
-Array = NDArray[np.float64]
 ALPHA_BAR, RIDGE, D = 0.99, 1e-3, PATCH**2 - 1
 RATIOS = np.array([0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.5, 5.0, 10.0])  # N/d
 SIZES = np.rint(RATIOS * D).astype(int)
@@ -31,50 +26,39 @@ SIZES = np.rint(RATIOS * D).astype(int)
         "number of samples N reaches the dimension d of the data."
     ),
     source=SOURCE,
-    seconds=28,
+    seconds=18,
 )
 def transition(run: Run) -> Evidence:
     """Losses over two decades of N/d, similarity of two models, and generated patches."""
-    known = laws(run)
-    spectra = [law.spectrum for law in known.values()]
-    table = run.sweep(
-        cells.losses,
-        {"source": cells.sources(run, known), "samples": SIZES},
-        fixed={"replicas": 24 if run.quick else 256, "ridge": 0.0, "levels": (ALPHA_BAR,)},
-    )
-    axes = {"spectrum": np.array(SPECTRA), "N_over_d": RATIOS}
-    measured = {kind: cells.measurement(table[kind][:, :, 0], axes) for kind in ("train", "test")}
-    bayes = stack(theory.bayes_loss(s, np.full(SIZES.size, ALPHA_BAR)) for s in spectra)
+    sets = data_sets(run, SIZES, replicas=(24, 256))
+    losses = sets.losses(ALPHA_BAR)
     training = ld.compare_with_controls(
-        measured["train"], _loss("train", spectra, SIZES),
-        name="training loss", quantity="training loss / d",
-    )  # fmt: skip
+        losses.train, _loss(sets, "train"), name="training loss", quantity="training loss / d"
+    )
     test = ld.compare_with_controls(
-        measured["test"], _loss("test", spectra, SIZES),
-        _loss("test", spectra, SIZES, 2).labelled("a transition at d/2"),
-        bayes.labelled("no gap at any N"),
+        losses.test, _loss(sets, "test"),
+        _loss(sets, "test", data=2).labelled("a transition at d/2"),
+        _loss(sets, "bayes").with_bias(0.0, "").labelled("no gap at any N"),
         name="test loss", quantity="test loss / d",
     )  # fmt: skip
     similar = _similarity(run)
-    patches, cosines = _patches(run)
+    patches, cosines = generated_patches(run)
     fine = np.unique(np.rint(np.geomspace(SIZES[0], SIZES[-1], 80)).astype(int))
-    lines = [_loss(kind, spectra, fine).with_bias(0.0, "") for kind in ("train", "test")]
     panels = {
         "losses": Panel(
-            _losses_figure([training[0], test[0]], fine / D, lines, bayes.values),
+            _losses_figure(sets, training[0], test[0], fine),
             "Training and test loss at low noise. Above N = d they meet on the loss of the best "
             "linear denoiser (dotted); below, the training loss falls as N/d and the gap opens, "
             "most for flat spectra.",
         ),
         "test-loss": Panel(
             test[0].plot(
-                x="N_over_d", x_label="N/d", series="spectrum", logx=True, logy=True,
-                fine=(fine / D, lines[1].values),
+                logx=True, logy=True, fine=(fine / D, _loss(sets, "test", samples=fine).values),
             ),
             "Test loss with its residuals.",
         ),
         "similarity": Panel(
-            similar[0].plot(x="N_over_d", x_label="N/d", series="spectrum", logx=True, logy=False),
+            similar[0].plot(logx=True, logy=False),
             "Cosine between what two models trained on disjoint samples make of the same noise: "
             "each generates its own samples' span below N = d, both the same distribution above.",
         ),
@@ -101,74 +85,38 @@ NOTES = (
 )
 
 
-def _loss(kind: str, spectra: Sequence[Array], sizes: Array, factor: int = 1) -> ld.Prediction:
-    """Training or test loss of models with `factor` times the data, shape (spectra, sizes)."""
-    return over_spectra(
-        lambda s: getattr(theory.losses(s, factor * sizes, 0.0, ALPHA_BAR), kind), spectra, sizes
-    )
+def _loss(sets: DataSets, kind: str, **options: Any) -> ld.Prediction:
+    """Training, test or Bayes loss, shape (spectra, sizes)."""
+    return sets.expected(lambda s, N: getattr(theory.losses(s, N, 0.0, ALPHA_BAR), kind), **options)
 
 
 def _similarity(run: Run) -> ld.Comparisons:
     """Cosine between the samples of two models from the same noise."""
     chosen = {name: law for name, law in laws(run).items() if name != "k = 3"}
-    ratios, sizes = RATIOS[::2], SIZES[::2]
-    table = run.sweep(
-        cells.overlaps,
-        {"source": cells.sources(run, chosen, 100), "samples": sizes},
-        fixed={"replicas": 12 if run.quick else 96, "ridge": RIDGE},
+    sets = DataSets.of(
+        chosen, SIZES[::2], replicas=12 if run.quick else 96, key=run.key, first=100,
+        sweep=run.sweep,
+    )  # fmt: skip
+    law, twice = (
+        sets.expected(lambda s, N: theory.similarity(s, N, RIDGE), data=data) for data in (1, 2)
     )
-    spectra = [law.spectrum for law in chosen.values()]
-
-    def law(factor: int) -> ld.Prediction:
-        return over_spectra(
-            lambda s: theory.similarity(s, factor * sizes, RIDGE), spectra, sizes
-        )  # fmt: skip
-
     return ld.compare_with_controls(
-        cells.measurement(table["value"], {"spectrum": np.array(list(chosen)), "N_over_d": ratios}),
-        law(1), law(2).labelled("similarity with twice the data"),
+        sets.similarity(ridge=RIDGE), law, twice.labelled("similarity with twice the data"),
         name="similarity of two models", quantity="cosine of two models' samples",
     )  # fmt: skip
 
 
 def _losses_figure(
-    comparisons: list[ld.Comparison], ratios: Array, lines: list[ld.Prediction], bayes: Array
+    sets: DataSets, training: ld.Comparison, test: ld.Comparison, fine: NDArray[np.int64]
 ) -> Figure:
+    lines = [_loss(sets, kind, samples=fine).with_bias(0.0, "") for kind in ("train", "test")]
     figure, panels = drawing.draw_panels(
-        [each.measured for each in comparisons], [(ratios, line) for line in lines], x_label="N/d",
-        y_labels=[each.quantity for each in comparisons],
+        [training.measured, test.measured], [(fine / D, line) for line in lines], x_label="N/d",
+        y_labels=[training.quantity, test.quantity],
     )  # fmt: skip
     for axes in panels:
-        drawing.draw_curves(axes, RATIOS, bayes, linestyle=":")
+        drawing.draw_curves(axes, RATIOS, _loss(sets, "bayes").values, linestyle=":")
         axes.axvline(1.0, color="#999999", linewidth=0.8, zorder=0)
     legend = "markers: simulation, lines: theory, dotted: N = ∞"
     drawing.legend_below(figure, columns=5, title=legend)
     return figure
-
-
-def _patches(run: Run) -> tuple[Figure, Figure]:
-    """Generated patches, and their cosines to the nearest of two sets of patches."""
-    shown = 14
-    ratios = np.array([0.1, 0.3, 1.0, 3.0, 10.0] if run.quick else [0.1, 0.2, 0.5, 1, 2, 5, 10])
-    table = run.sweep(
-        cells.generated_patches,
-        {"ratio": ratios},
-        fixed={"pixels": PATCH, "count": 128, "shown": shown, "key": run.key},
-    )
-    fresh_key = jax.random.split(jax.random.fold_in(run.key, 301), 3)[1]
-    patches = cells.pool(PATCH, 20_000, jax.random.fold_in(run.key, 300))
-    rows: dict[str, ArrayLike] = {"photographs": draw(patches, shown, key=fresh_key)}
-    for ratio in (ratios[0], 1.0, ratios[-1]):
-        rows[f"generated, N = {ratio:g} d"] = table["patches"].sel(ratio=ratio).values
-    cosines = cells.measurement(
-        [table["training_cosine"].values, table["fresh_cosine"].values],
-        {"set": np.array(["training set", "fresh set of equal size"]), "N_over_d": ratios},
-    )
-    figure, grid = drawing.new_figure(1, 1, width=6.0, height=4.0)
-    drawing.draw_measurement(grid[0, 0], cosines)
-    drawing.draw_curves(grid[0, 0], ratios, cosines.values, linestyle=":")
-    with drawing.figure_style():
-        grid[0, 0].set(xscale="log", xlabel="N/d", ylabel="largest cosine of a generated patch")
-    drawing.legend_below(figure, columns=2)
-    images = [from_coordinates(coordinates) for coordinates in rows.values()]
-    return image_grid(images, list(rows), scale="image"), figure

@@ -33,9 +33,14 @@ from linear_diffusion.theory.spike import (
     spike_threshold,
 )
 from linear_diffusion.theory.stopping import OptimalStopping, optimal_stopping
-from linear_diffusion.theory.training import gain_growth, training_gains, training_losses
+from linear_diffusion.theory.training import (
+    gain_growth,
+    mode_rates,
+    training_gains,
+    training_losses,
+)
 from linear_diffusion.theory.training_divergence import training_kl
-from linear_diffusion.theory.universality import kurtosis_shift
+from linear_diffusion.theory.universality import kl_of_latents, kurtosis_shift
 
 __all__ = [
     "Direction",
@@ -54,6 +59,7 @@ __all__ = [
     "generated_variance_recursion",
     "implicit_ridge",
     "kl",
+    "kl_of_latents",
     "kl_proportional",
     "kl_slope",
     "kurtosis_shift",
@@ -61,6 +67,7 @@ __all__ = [
     "losses",
     "mean_factor",
     "mode_factors",
+    "mode_rates",
     "optimal_gains",
     "optimal_ridge",
     "optimal_stopping",

@@ -38,7 +38,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 Direction = Literal["forward", "reverse"]
-DIRECTIONS = ("forward", "reverse")
+DIRECTIONS: tuple[Direction, ...] = ("forward", "reverse")
 
 
 def exact_kl(

@@ -23,7 +23,7 @@ from linear_diffusion.theory.contour import Contour, make_contour, trace_measure
 from linear_diffusion.theory.losses import Losses, bayes_loss
 from linear_diffusion.theory.resolvent import EPSILON, Grid, make_grid
 
-__all__ = ["gain_growth", "training_gains", "training_losses"]
+__all__ = ["gain_growth", "mode_rates", "training_gains", "training_losses"]
 
 Array = NDArray[np.float64]
 
@@ -46,6 +46,27 @@ def gain_growth(rate: NDArray, times: Array | float, step_size: float | None = N
         exponent = np.log1p(-step_size * rate) * (times / step_size)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(rate == 0, times + 0 * rate, -np.expm1(exponent) / rate)
+
+
+def mode_rates(variance: ArrayLike, alpha_bar: float, *, ridge: float = 0.0) -> Array:
+    """Rate m = alpha_bar (s + c) + 1 - alpha_bar at which gradient flow learns a mode.
+
+    The gain tends to sqrt(1 - alpha_bar) / m, and half of it is learned at the time log 2 / m.
+
+    Args:
+        variance: s of the data along the mode, any shape; of the population for unlimited data.
+        alpha_bar: noise level in (0, 1).
+        ridge: c >= 0.
+
+    Raises:
+        ValueError: on a negative variance or ridge, or a level outside (0, 1).
+
+    Equation: :eq:`eq:linear-mode`.
+
+    Source: elementary.
+    """
+    level, c = check_alpha_bar(alpha_bar), non_negative("ridge", ridge, ndim=0)
+    return np.asarray(level * (non_negative("variance", variance) + c) + 1 - level)
 
 
 def check_alpha_bar(value: float) -> float:

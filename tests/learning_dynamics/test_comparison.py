@@ -261,6 +261,22 @@ def test_controls_have_the_names_of_their_theories():
     assert {test.quantity for test in tests} == {"q"}
 
 
+def test_units_and_the_place_of_the_replicas_do_not_matter():
+    draws = np.random.default_rng(2).normal(1.0, 0.1, (6, 2, 3)).astype(np.float32)
+    axes, factor = {"x": [0, 1], "time": [1, 2, 3]}, np.array([[2.0], [0.5]])
+    measured = Measurement.from_replicas(draws, axes)
+    last = Measurement.from_replicas(np.moveaxis(draws, 0, -1), axes, axis=-1)
+    scaled = measured.scaled(factor)
+    whole = Measurement.from_replicas(draws * factor, axes, precision=np.float32)
+    for name in ("values", "standard_error", "rounding"):
+        np.testing.assert_array_equal(getattr(last, name), getattr(measured, name))
+        np.testing.assert_allclose(getattr(scaled, name), getattr(whole, name), rtol=1e-12)
+    with pytest.raises(ValueError, match="`factor` must be positive"):
+        measured.scaled(-1.0)
+    with pytest.raises(ValueError, match="`axis` must be one of the 3 axes"):
+        Measurement.from_replicas(draws, axes, axis=3)
+
+
 def test_selected_part_of_a_measurement_keeps_values_and_errors():
     measured = measure()
     part = measured.select(dimension=1, samples=slice(-2, None))

@@ -5,14 +5,18 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import multivariate_normal, norm
 
+from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.testing import assert_agrees, must_fail
 from linear_diffusion import (
+    LatentLaw,
+    draw,
     estimate_kl,
     gaussian_kl,
     nearest_neighbours,
     shared_noise_cosine,
     theory,
 )
+from linear_diffusion.measures import memorisation
 
 D = 3
 
@@ -154,3 +158,24 @@ def test_cosine():
     assert float(shared_noise_cosine(x, y)) == pytest.approx(0)
     z = jnp.array([[0.0, 1.0], [1.0, 0.0]])
     assert float(shared_noise_cosine(x, z)) == pytest.approx(5 / np.sqrt(30 * 2))
+
+
+def test_few_rows_are_memorised_as_their_span_and_many_are_not(key):
+    law, schedule = LatentLaw(np.ones(20)), NoiseSchedule.linear(60, 1e-4, 0.3)
+    found = memorisation(law, [4, 200], schedule, count=40, key=key)
+    assert found.generated.shape == (2, 40, 20)
+    rows, fresh = (draw(law, 200, key=each) for each in jax.random.split(key, 3)[:2])
+    np.testing.assert_array_equal(found.fresh, fresh)
+    for i, N in enumerate((4, 200)):
+        for cosines, others in ((found.training_cosine, rows), (found.fresh_cosine, fresh)):
+            sets = [np.asarray(x, np.float64) for x in (found.generated[i], others[:N])]
+            unit = [x / np.linalg.norm(x, axis=1)[:, None] for x in sets]
+            np.testing.assert_allclose(cosines[i], (unit[0] @ unit[1].T).max(axis=1), rtol=1e-4)
+    mean = np.asarray(rows[:4]).mean(axis=0)
+    centred = np.asarray(rows[:4]) - mean
+    null = np.linalg.svd(centred)[2][3:]  # directions without a sample
+    outside = (found.generated[0] - theory.mean_factor(0.0, schedule).values * mean) @ null.T
+    ratio = np.mean(outside**2) / theory.generated_variance(0.0, schedule).values
+    assert abs(ratio - 1) < 5 * np.sqrt(2 / outside.size)
+    gaps = (found.training_cosine - found.fresh_cosine).mean(axis=1)
+    assert gaps[0] > 0.2 > abs(gaps[1])

@@ -6,6 +6,7 @@ import pytest
 from learning_dynamics.noise_schedule import NoiseSchedule, noise_levels
 from learning_dynamics.testing import assert_agrees
 from linear_diffusion import Denoiser, generate, generated_moments, optimum, theory
+from linear_diffusion.sampling import generated_variances
 
 D = 4
 SAMPLERS = ("ddpm", "ddim")
@@ -141,3 +142,14 @@ def test_bad_arguments(key):
             function(denoiser, NoiseSchedule.linear(11))
     with pytest.raises(ValueError, match="`count` must"):
         generate(denoiser, schedule, key=key, count=0)
+
+
+def test_variances_of_batches_are_those_of_the_exact_moments(key):
+    schedule = NoiseSchedule.linear(15, 1e-2, 0.3)
+    denoiser = arbitrary(schedule)
+    directions = np.linalg.qr(np.random.default_rng(1).standard_normal((D, D)))[0][:, :3]
+    found = generated_variances(denoiser, schedule, directions, batches=30, count=80, key=key)
+    spread = np.asarray(generated_moments(denoiser, schedule)[1], np.float64)
+    assert_agrees(found, np.diagonal(directions.T @ spread @ directions))
+    with pytest.raises(ValueError, match="`directions` must have 4 rows"):
+        generated_variances(denoiser, schedule, np.eye(3), batches=2, count=5, key=key)

@@ -22,7 +22,7 @@ from linear_diffusion import (
     root_overlap,
     trained_variance,
 )
-from linear_diffusion.simulation import SampleModes, learning_times
+from linear_diffusion.simulation import SampleModes, learning_times, modes_of, sgd_gains
 
 D = 5
 SIZES = [3, 12]
@@ -255,3 +255,45 @@ def test_learning_times_of_known_modes_are_logarithms_over_their_rates():
         given = {"times": times, "directions": [0]} | ill
         with pytest.raises(ValueError, match=f"Argument `{argument}"):
             learning_times(exact, level, given.pop("times"), **given)
+
+
+def test_modes_of_given_rows_are_those_of_the_same_draw(modes):
+    for i, N in enumerate(SIZES):
+        key = jax.random.fold_in(jax.random.fold_in(KEY, 0), N)
+        with jax.enable_x64(True):
+            rows = np.asarray(draw(LAW, N, key=key, dtype=np.float64))
+        found, drawn = modes_of(rows, LAW), modes.at(i)
+        np.testing.assert_array_equal(found.samples, drawn.samples)
+        np.testing.assert_allclose(found.variance[0], drawn.variance[0], atol=1e-12)
+        kept = drawn.variance[0, 0] > 0  # null directions may be any, and signs are free
+        pairs = [(found.signal, drawn.signal), (found.mean_error**2, drawn.mean_error**2)]
+        for one, other in pairs:
+            np.testing.assert_allclose(one[0, 0, kept], other[0, 0, kept], rtol=1e-8)
+    with pytest.raises(ValueError, match="`data` must hold at least two rows of 5"):
+        modes_of(np.ones((1, D)), LAW)
+
+
+def test_the_mean_of_sgd_is_gradient_descent_on_the_same_rows():
+    """Beside powers of the d x d matrix 1 - h M; at half the rate it is another."""
+    a, rate, steps, shown = 0.8, 0.2, np.array([3, 40]), [0, 2, 4]
+    rows = np.asarray(draw(LAW, 12, key=KEY), np.float64)
+    gains = sgd_gains(
+        rows, LAW.basis[:, shown], a, learning_rate=rate, batch=4, steps=steps, replicas=90,
+        key=jax.random.key(3),
+    )  # fmt: skip
+    assert gains.shape == (90, 2, 3)
+    h = 2 * rate / D
+    M = a * np.cov(rows.T, bias=True) + (1 - a) * np.eye(D)
+    for k, step in enumerate(steps):
+        W = np.sqrt(1 - a) * np.linalg.solve(
+            M, np.eye(D) - np.linalg.matrix_power(np.eye(D) - h * M, step)
+        )
+        expected = np.diagonal(LAW.basis.T @ W @ LAW.basis)
+        exact = population_gains(modes_of(rows, LAW), a, [h * step], step_size=h)[0, 0, 0]
+        np.testing.assert_allclose(exact, expected, rtol=1e-9)
+        error = gains[:, k].std(axis=0, ddof=1) / np.sqrt(90)
+        assert np.all(np.abs(gains[:, k].mean(axis=0) - expected[shown]) < 5 * error + 1e-5)
+    late = population_gains(modes_of(rows, LAW), a, [h * 20], step_size=h / 2)[0, 0, 0][shown]
+    assert np.any(np.abs(gains[:, 1].mean(axis=0) - late) > 5 * error)
+    with pytest.raises(ValueError, match="`directions` must have 5 rows"):
+        sgd_gains(rows, np.eye(4), a, learning_rate=rate, batch=4, steps=steps, replicas=1, key=KEY)

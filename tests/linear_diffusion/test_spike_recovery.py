@@ -9,10 +9,10 @@ from learning_dynamics.evidence.comparison import Prediction, compare
 from learning_dynamics.evidence.measurement import Measurement
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.testing import assert_agrees
-from linear_diffusion import theory
+from linear_diffusion import LatentLaw, theory
 from linear_diffusion.learners import Denoiser, gradient_descent, optimum
 from linear_diffusion.sampling import generated_moments
-from linear_diffusion.spiked import draw_spike_overlaps
+from linear_diffusion.spiked import draw_spike_overlaps, generated_spike_overlaps
 
 from . import witnesses as w
 
@@ -187,6 +187,18 @@ def test_generated_samples_have_a_second_threshold(ridge):
     law = theory.spike_recovery(np.ones(d - 1), spike, N)
     measured = Measurement.from_replicas(draws, {})
     assert compare(measured, law.overlap).verdict == "fail"
+
+
+def test_models_trained_and_sampled_have_the_second_threshold_too():
+    d, spike, N, m = 24, 2.8, 120, 200
+    law = LatentLaw(np.append(spike, np.ones(d - 1)))
+    draws = generated_spike_overlaps(law, N, m, SCHEDULE, replicas=40, key=KEY, ridge=1.0)
+    found = theory.generated_spike_recovery(d, spike, N, m, SCHEDULE, ridge=1.0)
+    assert_agrees(draws, found.overlap)
+    without = theory.generated_spike_recovery(d, spike, N, 10**9, SCHEDULE, ridge=1.0)
+    assert compare(Measurement.from_replicas(draws, {}), without.overlap).verdict == "fail"
+    with pytest.raises(ValueError, match="`generated` must be at least 2"):
+        generated_spike_overlaps(law, N, 1, SCHEDULE, replicas=1, key=KEY)
 
 
 def test_endless_generated_samples_are_the_law():

@@ -20,6 +20,7 @@ from linear_diffusion import (
 from linear_diffusion.theory import (
     kl,
     losses,
+    mode_rates,
     optimal_stopping,
     training_gains,
     training_kl,
@@ -262,3 +263,13 @@ def test_gains_of_single_modes_are_the_mean_over_data(samples):
     for mode in (0, 5, 59):
         w.assert_close(found.values[:, mode], seen[..., mode], 0.01)
     assert np.all(found.numerical_error < 1e-10)
+
+
+def test_rates_of_modes_are_those_of_unlimited_data():
+    spectrum, level = np.array([3.0, 1.0, 0.2]), 0.7
+    rates = mode_rates(spectrum, level, ridge=0.1)
+    half = training_gains(spectrum, 10**9, 0.1, level, np.log(2) / rates).values
+    final = np.sqrt(1 - level) / rates
+    np.testing.assert_allclose(np.diagonal(half), final / 2, rtol=1e-6)
+    with pytest.raises(ValueError, match="`variance`"):
+        mode_rates(-1.0, level)

@@ -25,7 +25,7 @@ from scipy import special
 from learning_dynamics.validation import reject
 
 __all__ = ["check_key", "fold_in", "normal", "normal_pair", "rademacher", "row_numbers"]
-__all__ += ["row_place", "threefry2x32", "threefry_key", "uniform"]
+__all__ += ["row_place", "streams", "threefry2x32", "threefry_key", "uniform"]
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 OWN_COUNTERS = 2**31  # high word of the first of our counters
@@ -120,23 +120,39 @@ def fold_in(key: jax.Array, number: Any) -> jax.Array:
     if str(jax.random.key_impl(key)) != "threefry2x32":
         return jax.random.fold_in(key, number)
     low = jnp.asarray(number % 2**32 if isinstance(number, int) else number, np.uint32)
-    return jax.random.wrap_key_data(_block(jax.random.key_data(key), low), impl="threefry2x32")
+    return jax.random.wrap_key_data(_blocks(jax.random.key_data(key), low), impl="threefry2x32")
+
+
+def streams(key: jax.Array, numbers: Sequence[int]) -> list[jax.Array]:
+    """Keys `fold_in(key, number)` of several numbers, made together: the cipher compiles once.
+
+    Raises:
+        ValueError: as `fold_in`.
+    """
+    check_key(key)
+    if str(jax.random.key_impl(key)) != "threefry2x32":
+        return [jax.random.fold_in(key, np.uint32(number)) for number in numbers]
+    data = _blocks(jax.random.key_data(key), jnp.asarray(np.array(numbers, np.uint32)))
+    made = jax.random.wrap_key_data(data, impl="threefry2x32")
+    return [made[i] for i in range(len(numbers))]
 
 
 @jax.jit
-def _block(data: jax.Array, low: jax.Array) -> jax.Array:
-    """Both words of the block that `fold_in` uses, shape (2,).
+def _blocks(data: jax.Array, low: jax.Array) -> jax.Array:
+    """Both words of the blocks that `fold_in` uses, shape (*low.shape, 2).
 
     On a CPU a loop, of which the second turn is wasted: XLA would otherwise encipher the key once
     more for every number that is drawn with it.
     """
+
+    def encipher(high: jax.Array) -> jax.Array:
+        counter = jnp.broadcast_to(high, low.shape), low
+        return jnp.stack(threefry2x32((data[0], data[1]), counter), axis=-1)
+
     if jax.default_backend() != "cpu":
-        return jnp.stack(threefry2x32((data[0], data[1]), (jnp.zeros_like(low), low)))
-
-    def turn(_: None, high: jax.Array) -> tuple[None, jax.Array]:
-        return None, jnp.stack(threefry2x32((data[0], data[1]), (high, low)))
-
-    return lax.scan(turn, None, jnp.asarray([0, OWN_COUNTERS], np.uint32))[1][0]
+        return encipher(jnp.uint32(0))
+    turns = jnp.asarray([0, OWN_COUNTERS], np.uint32)
+    return lax.scan(lambda _, high: (None, encipher(high)), None, turns)[1][0]
 
 
 def normal(

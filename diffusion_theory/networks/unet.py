@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from learning_dynamics import random
 from learning_dynamics.noise_schedule import NoiseLevels, NoiseSchedule, noise_levels
 from learning_dynamics.sampling import reverse_coefficients, reverse_process
 from learning_dynamics.training import Convolution
@@ -191,7 +192,7 @@ def noise_loss(network: Any, batch: tuple[jax.Array, NoiseLevels], key: jax.Arra
         demand = "be several, shape (levels,), to be drawn from"
         raise reject("levels", demand, f"shape {jnp.shape(levels.signal_power)}")
     draw, chosen = jax.random.split(key)
-    noise = jax.random.normal(draw, clean.shape, clean.dtype)
+    noise = random.normal(draw, clean.shape, clean.dtype)
     t = jax.random.randint(chosen, clean.shape[:1], 0, levels.signal_power.shape[0], jnp.int32)
     drawn = levels.at(t)
     return jnp.mean((network(drawn.mix(clean, noise), drawn) - noise) ** 2)

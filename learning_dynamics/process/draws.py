@@ -78,16 +78,18 @@ def draw_samples(
     along, freedoms = noise_normals(layout, layout.columns, problem.batch * q, layout.rows)
     own = problem.batch * sum(sizes.values())
     count = own + along + ATTEMPT * len(freedoms)
-    pool = random.normal(random.fold_in(key, 0), (updates, count), dtype, first=first)
+    others = [name for name, _ in variables if name not in sizes]
+    numbers = [2 + i for i, (name, _) in enumerate(variables) if name in others]
+    of_pool, of_noise, *of_latents = random.streams(key, [0, NOISE, *numbers])
+    pool = random.normal(of_pool, (updates, count), dtype, first=first)
     latents, taken = {}, 0
     for name, v in normal:
         part = pool[:, taken : taken + problem.batch * sizes[name]]
         latents[name] = part.reshape(*lead, *v.shape)
         taken += part.shape[-1]
-    for i, (name, latent) in enumerate(variables):
-        if name not in sizes:
-            stream = random.fold_in(key, 2 + i)
-            latents[name] = draw_updates(latent, stream, first, updates, lead[1:], dtype)
+    for name, stream in zip(others, of_latents, strict=True):
+        latent = problem.all_latents()[name]
+        latents[name] = draw_updates(latent, stream, first, updates, lead[1:], dtype)
     if problem.protocol:
 
         def of_update(number: jax.Array, latents: Any) -> Any:
@@ -104,7 +106,7 @@ def draw_samples(
         )
     sizes_of_frame = (layout.columns, problem.batch * q, layout.rows)
     noise, rest = drawn_noise(
-        layout, random.fold_in(key, NOISE), pool[:, own:], freedoms, *sizes_of_frame, first, tries
+        layout, of_noise, pool[:, own:], freedoms, *sizes_of_frame, first, tries
     )
     return Draw(signal, label, noise, rest)
 

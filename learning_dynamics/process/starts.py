@@ -34,10 +34,11 @@ def random_start(problem: Problem, layout: Layout, key: jax.Array, dtype: Any) -
     # the weights are drawn like `neurons` noise vectors, without columns along anything
     count, freedoms = noise_normals(layout, 0, neurons, neurons)
     count += neurons * r + ATTEMPT * len(freedoms)
-    pool = random.normal(random.fold_in(key, 0), (count,), dtype)
+    of_pool, of_noise = random.streams(key, [0, 1])
+    pool = random.normal(of_pool, (count,), dtype)
     signal, below = scale * pool[: neurons * r].reshape(neurons, r), pool[neurons * r :]
     sizes = (0, neurons, neurons)
-    drawn, _ = drawn_noise(layout, random.fold_in(key, 1), below, freedoms, *sizes)
+    drawn, _ = drawn_noise(layout, of_noise, below, freedoms, *sizes)
     noise = tuple(scale * weights for weights in drawn)
     state = State(signal, noise, problem.initial_parameters(dtype))
     if problem.update == "orthogonal":

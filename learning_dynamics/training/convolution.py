@@ -59,9 +59,13 @@ def _backward(
     """Gradients as products too: of patches made again, and with the kernel turned around."""
     images, kernel = kept
     patches = _patches(images, kernel.shape[0], stride, padding)
-    rows = change.reshape(-1, kernel.shape[3])
+    features = kernel.shape[3]
+    rows = change.reshape(-1, features)
     columns = patches.reshape(-1, patches.shape[3])
-    weights = multiply(columns.T, rows, products).reshape(kernel.shape)
+    if features == 1:
+        # XLA fuses a product with one column into what makes the column, once for every weight
+        rows = jnp.pad(rows, ((0, 0), (0, 1)))
+    weights = multiply(columns.T, rows, products)[:, :features].reshape(kernel.shape)
     if stride > 1:  # outputs that were left out send nothing back
         spread = jnp.zeros((*images.shape[:3], kernel.shape[3]), change.dtype)
         change = spread.at[:, ::stride, ::stride].set(change)

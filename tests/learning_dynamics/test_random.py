@@ -281,3 +281,11 @@ def test_keys_of_replicas_are_those_of_jax(seed, replicas, monkeypatch):
         keys = motion.replica_keys(key, numbers)
         np.testing.assert_array_equal(jax.random.key_data(keys), wanted)
         assert keys.dtype == key.dtype
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_several_streams_are_the_keys_of_fold_in(impl):
+    key, numbers = jax.random.key(3, impl=impl), [0, 1, 5, 2**31 + 7]
+    for made, number in zip(random.streams(key, numbers), numbers, strict=True):
+        wanted = jax.random.fold_in(key, np.uint32(number))
+        np.testing.assert_array_equal(jax.random.key_data(made), jax.random.key_data(wanted))

@@ -25,17 +25,18 @@ def reference(images, kernel, stride, padding):
 
 
 @pytest.mark.parametrize(
-    ("size", "stride", "side", "padding"),
+    ("size", "stride", "side", "padding", "features"),
     [
-        (3, 1, 5, "circular"),
-        (3, 2, 8, "zero"),
-        pytest.param(1, 2, 6, "zero", marks=pytest.mark.slow),
-        pytest.param(7, 2, 9, "zero", marks=pytest.mark.slow),
+        (3, 1, 5, "circular", 1),  # products with one column are computed with two
+        (3, 2, 8, "zero", 4),
+        pytest.param(3, 1, 5, "circular", 4, marks=pytest.mark.slow),
+        pytest.param(1, 2, 6, "zero", 4, marks=pytest.mark.slow),
+        pytest.param(7, 2, 9, "zero", 1, marks=pytest.mark.slow),
     ],
 )
-def test_values_and_gradients_agree_with_the_library(key, size, stride, side, padding):
+def test_values_and_gradients_agree_with_the_library(key, size, stride, side, padding, features):
     images = jax.random.normal(key, (2, side, side + 1, 3))
-    kernel = jax.random.normal(jax.random.fold_in(key, 1), (size, size, 3, 4))
+    kernel = jax.random.normal(jax.random.fold_in(key, 1), (size, size, 3, features))
 
     def ours(images, kernel):
         return convolve(images, kernel, stride=stride, padding=padding)

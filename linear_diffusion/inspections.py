@@ -1,7 +1,6 @@
 """`linear/finite-samples`: predictions for a linear diffusion model trained on the given data."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -304,7 +303,7 @@ def _optimum(of: _Subsample, remedy: Remedy, name: str, quantity: str, caption: 
         return {}
     sizes, predicted = of.sizes[cases], predicted[cases]
     centre, drawn = predicted.values, [of.modes.at(int(case)) for case in cases]
-    measured = replace(remedy.optimum(drawn, centre, {"N": sizes}), label=LABEL)
+    measured = remedy.optimum(drawn, centre, {"N": sizes}).labelled(LABEL)
     fine = np.union1d(of.fine[::4], sizes)
     values = law(fine).values
     kept = np.isfinite(values)

@@ -83,9 +83,9 @@ def finite_samples(samples: Samples, key: jax.Array) -> Findings:
         reason = (
             "the theory is that of data whose whitened rows have nearly equal norms, such as "
             "Gaussian data or independent coordinates of any law. These rows are not shown to be "
-            f"of this kind: in the {d} leading directions E|y|⁴ / (d (d + 2)) − 1 may be as large "
-            f"as {subsample.contrast:.2g}, its size plus its standard error. The theory is claimed "
-            f"up to {UNIVERSAL:g}."
+            f"of this kind: the spread of the contrast, E|y|⁴ / (d (d + 2)) − 1, may in the {d} "
+            f"leading directions be as large as {subsample.contrast:.2g}, its size plus its "
+            f"standard error. The theory is claimed up to {UNIVERSAL:g}."
         )
         return Findings(numbers, (), [(each, reason) for each in compared], panels, (), notes)
     return Findings(numbers, compared, (), panels, (), notes)

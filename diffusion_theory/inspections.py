@@ -34,7 +34,7 @@ EIGENVECTORS, KURTOTIC, SEARCHED = 6, 4, 32
 STARTS, STEPS = 6, 40  # of the search for kurtotic directions
 CLEAR = 4.0  # standard errors from which on an order counts
 LEARNERS = {"minus": TiedDenoiser("tanh", sign=-1), "plus": TiedDenoiser("tanh", sign=1)}
-COSTS = {1: "N", 2: "N log N", 3: "N²", 4: "N³"}
+COSTS = {1: "d", 2: "d log d", 3: "d²", 4: "d³"}
 
 
 class _Seen(NamedTuple):
@@ -42,7 +42,7 @@ class _Seen(NamedTuple):
 
     name: str
     exponents: tuple[DirectionExponent, ...]  # of the learners
-    moments: Array  # a^k E He_k, k = 0..4
+    moments: Array  # a = sqrt(alpha_bar); a^k E He_k, k = 0..4
     errors: Array
     kurtosis: tuple[float, float]
 
@@ -79,21 +79,25 @@ def orders(samples: Samples, key: jax.Array) -> Findings:
             "covariance with the projection.",
         )
     numbers = [
-        Number(f"excess kurtosis of kurtotic direction {i + 1}", *each.kurtosis)
+        Number(f"excess kurtosis of kurtotic direction {i + 1}", *each.kurtosis, KURTOSIS)
         for i, each in enumerate(kurtotic)
     ]
     notes = [
-        "One tied neuron with tanh predicts the noise at the noise level "
-        f"alpha_bar = {ALPHA_BAR:.3f}, from zero overlap. "
-        "Orders count from four standard errors of their moment on, up to the fourth; what is not "
-        "resolved may be there with more data. "
-        '"Attractive" means that the loss falls along the direction: a denoiser of one sign learns '
-        "large variance first, of the other sign heavy tails.",
-        f"Kurtotic directions are searched for in one half of the rows, among the {white.shape[1]} "
-        "leading whitened directions, and measured in the other half.",
-        "The number of samples is the scale of online learning of a single direction from random "
-        "weights, N the number of components; other directions that are learned meanwhile can "
-        "make it smaller (staircases).",
+        "A denoiser with one neuron w predicts the noise z of x = a x₀ + b z as "
+        f"b x ± w tanh(κ w·x), κ = a/b², a² = alpha_bar = {ALPHA_BAR:.3f}, b² = 1 − a², from zero "
+        "overlap with all directions. “sign −” and “sign +” are the two denoisers of this form. "
+        "“Attractive” means that the loss of that denoiser falls along the direction, “repelled” "
+        "that it rises: sign − learns large variance and light tails, sign + heavy tails.",
+        "“order” is the lowest order of the loss in the overlap with the direction, up to the "
+        f"fourth. It counts where its moment exceeds {CLEAR:g} standard errors; what is not "
+        "resolved may be there with more data.",
+        f"“kurtotic” are the {len(kurtotic)} directions of largest absolute excess kurtosis that a "
+        f"search finds among the {white.shape[1]} leading whitened directions. There is no "
+        "threshold: their numbers above, with errors, tell how far they are from a Gaussian. They "
+        "are searched for in one half of the rows and measured in the other half.",
+        "“samples” is how the number of samples grows with the number d of components, for online "
+        "learning of this direction alone from random weights. A direction that is learned earlier "
+        "can lower the order of another one, and make it cheaper.",
     ]
     tables = [
         _table("Along the data's own directions", raw),
@@ -104,10 +108,12 @@ def orders(samples: Samples, key: jax.Array) -> Findings:
     return Findings(numbers, panels=panels, tables=tables, notes=notes)
 
 
+KURTOSIS = "0 for a Gaussian; measured in the half of the rows that the search did not see"
 TERMS = (
     "Moments behind the terms of the loss in the overlap with a direction: order two is the "
     "variance beside that of white data, order four the tails; e. are eigenvectors, k. kurtotic "
-    "directions. Left the data as they are, right at variance one, where order two vanishes."
+    "directions; a² is the noise level alpha_bar, He_k the Hermite polynomial of the projection. "
+    "Left the data as they are, right at variance one, where order two vanishes."
 )
 
 

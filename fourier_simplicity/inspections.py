@@ -58,7 +58,8 @@ def phases(samples: Samples, key: jax.Array) -> Findings:
     panels = {"effective-dimension": Panel(figure, EFFECTIVE), **panels}
     notes.append(
         "The cost is that of a quartet of tied phases in a model with this spectrum, all phases "
-        "but the tied ones random; whether these pictures hold such a tie is not measured here."
+        "but the tied ones random; whether these pictures hold such a tie is not measured here. "
+        "d and d_eff are called N and N_eff in the theory of phases."
     )
     return Findings([*classes, *numbers], panels=panels, notes=notes)
 
@@ -79,7 +80,10 @@ def _classes(samples: Samples) -> tuple[list[Number], list[str]]:
     if len(present) < 2 or counts.max() == 1:  # pictures, of which each is its own class
         return [], []
     if counts.min() < FEWEST:
-        note = f"Which rungs the classes differ in is told from {FEWEST} images of every class on."
+        note = (
+            "Whether the classes differ in mean, amplitudes or phases is told from "
+            f"{FEWEST} images of every class on."
+        )
         return [], [note]
     images = np.asarray(periodic_component(samples.images), np.float64)
     images = images - images.mean(axis=(1, 2), keepdims=True)
@@ -111,9 +115,10 @@ SURROGATES = (
     "borders are taken out first."
 )
 EFFECTIVE = (
-    "Cost of a quartet of phases relative to white inputs of the same number of modes, "
-    "(N_eff / N)³, against the scale of its wave vectors: markers from the spectrum of the "
-    "data with jackknife errors, line from the fitted power law. Below one the spectrum helps."
+    "Samples that a quartet of tied phases costs, relative to white inputs of the same number of "
+    "modes, (d_eff / d)³, against the scale m of its wave vectors (m, 2m), (m, −m), (2m, 0), "
+    "(0, m): markers from the spectrum of the data with jackknife errors, line from the fitted "
+    "power law. Below one the spectrum helps."
 )
 
 
@@ -163,17 +168,24 @@ def _effective(windows: Array) -> tuple[list[Number], Figure]:
     exponent, error = float(measured.values[-1]), float(measured.standard_error[-1])
     line = (ORDER - 1) * (sizes(power_law_spectrum(shape, max(exponent, 0.0))) - np.log(modes))
     numbers = [
-        Number("N", modes, None, f"modes of a picture of {shape[0]} × {shape[1]} pixels"),
+        Number(
+            "number of modes d",
+            modes,
+            None,
+            f"real ones, of a picture of {shape[0]} × {shape[1]} pixels",
+        ),
         Number("exponent of the power", exponent, error, r"$\lambda_k \propto |k|^{-\gamma}$"),
     ]
-    for name, at in {"low": 0, "high": -1}.items():
+    for name, at in {"long": 0, "short": -1}.items():
         size = float(np.exp(logs[at]))
         cost = float(np.exp(relative[at]))
         numbers += [
-            Number(f"N_eff, tied modes {name} in the spectrum", size,
-                   size * float(errors[at]), "tr Σ / λ_S"),
-            Number(f"cost of phases {name} in the spectrum relative to white inputs", cost,
-                   cost * float(spread[at]), "(N_eff / N)³"),
+            Number(f"effective dimension d_eff, {name} waves tied", size,
+                   size * float(errors[at]),
+                   "total variance over the geometric mean of the eigenvalues of the tied modes; "
+                   f"scale m = {scales[at]} of the figure"),
+            Number(f"cost of phases, {name} waves tied, relative to white inputs", cost,
+                   cost * float(spread[at]), "(d_eff / d)³, a ratio of numbers of samples"),
         ]  # fmt: skip
         if len(scales) == 1:
             break
@@ -184,7 +196,7 @@ def _effective(windows: Array) -> tuple[list[Number], Figure]:
     draw_theory(axes, scales, np.exp(line), index=1, label=f"power law, γ = {exponent:.2f}")
     with figure_style():
         axes.axhline(1.0, color="#999999", linewidth=0.8, zorder=0)
-        axes.set(xscale="log", yscale="log", xlabel="scale of the wave vectors")
+        axes.set(xscale="log", yscale="log", xlabel="scale $m$ of the wave vectors")
         axes.set_ylabel("cost relative to white inputs")
         axes.set_xticks(scales, [str(m) for m in scales])
         axes.minorticks_off()

@@ -37,7 +37,8 @@ class Kind(NamedTuple):
 
 
 def _limit_fields(limit: Any) -> dict[str, Any]:
-    names = ("times", "values", "quadrature_error", "integrator_error", "paths", "attributes")
+    names = ["times", "values", "quadrature_error", "integrator_error", "paths"]
+    names += ["attributes", "label"]
     # a comparison asks for the bias: without it the loaded limit would be judged otherwise
     return {**{name: getattr(limit, name) for name in names}, "bias": dict(limit.bias)}
 

@@ -1,7 +1,6 @@
 """`linear/finite-samples`: predictions for a linear diffusion model trained on the given data."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -52,6 +51,12 @@ def finite_samples(samples: Samples, key: jax.Array) -> Findings:
     """Predictions for all rows, and markers from subsamples in the leading directions."""
     spectrum, rows = samples.spectrum.spectrum, len(samples.rows)
     numbers, notes = _at_hand(spectrum, rows)
+    notes.append(
+        "N is the number of samples, d that of directions. At noise level alpha_bar an input is "
+        "√alpha_bar × row + √(1 − alpha_bar) × white noise. The loss is the squared error of the "
+        "predicted noise per direction, 1 for a prediction of zero. Forward divergence: "
+        "KL(data ‖ generated); reverse: KL(generated ‖ data)."
+    )
     subsample = _subsample(samples, key)
     if subsample is None:
         notes.append(f"{rows} rows are too few to draw subsamples from: no markers.")
@@ -65,20 +70,22 @@ def finite_samples(samples: Samples, key: jax.Array) -> Findings:
     d, drawn = subsample.spectrum.size, subsample.sizes
     share = spectrum[:d].sum() / spectrum.sum()
     notes.append(
-        f"Markers: {REPLICAS} subsamples of each size up to {drawn[-1]} rows, drawn with "
-        f"replacement, in the {d} leading directions ({100 * share:.3g} % of the variance), scaled "
-        "to variance one on average. The covariance of all rows counts as that of the population. "
-        f"Noise level alpha_bar = {LEVEL}. The allowed bias holds the theory's next order at "
-        "finite size, rows that are drawn twice, and where the theory claims to hold the spread "
-        "of the contrast."
+        f"The figures show at most {DIRECTIONS} directions, and no more than the rows over {POOL}: "
+        f"subsamples of up to {RATIOS[-1]:g} d rows must be small beside the data. These {d} have "
+        f"{100 * share:.3g} % of the variance and are scaled to variance one on average. Markers "
+        f"are {REPLICAS} subsamples of each size up to {drawn[-1]} rows, drawn with replacement. "
+        "The covariance of all rows counts as that of "
+        f"the population. Noise level alpha_bar = {LEVEL}. The allowed bias holds the theory's "
+        "next order at finite size, rows that are drawn twice, and where the theory claims to hold "
+        "the spread of the contrast."
     )
     if not subsample.claimed:
         reason = (
             "the theory is that of data whose whitened rows have nearly equal norms, such as "
             "Gaussian data or independent coordinates of any law. These rows are not shown to be "
-            f"of this kind: in the {d} leading directions E|y|⁴ / (d (d + 2)) − 1 may be as large "
-            f"as {subsample.contrast:.2g}, its size plus its standard error. The theory is claimed "
-            f"up to {UNIVERSAL:g}."
+            f"of this kind: the spread of the contrast, E|y|⁴ / (d (d + 2)) − 1, may in the {d} "
+            f"leading directions be as large as {subsample.contrast:.2g}, its size plus its "
+            f"standard error. The theory is claimed up to {UNIVERSAL:g}."
         )
         return Findings(numbers, (), [(each, reason) for each in compared], panels, (), notes)
     return Findings(numbers, compared, (), panels, (), notes)
@@ -91,23 +98,27 @@ def _at_hand(spectrum: Array, rows: int) -> tuple[list[Number], list[str]]:
     best = theory.optimal_ridge(spectrum, rows, direction="forward")
     reverse = theory.kl(spectrum, rows, best.ridge.values, direction="reverse")
     stopping = theory.optimal_stopping(spectrum, rows, 0.0, LEVEL)
-    at = f"per direction, N = {rows}, alpha_bar = {LEVEL}"
+    at = f"per direction, mean of all {d} directions, N = {rows} samples, alpha_bar = {LEVEL}"
     numbers = [
         _number("predicted training loss", losses.train, at),
         _number("predicted test loss", losses.test, at),
-        _number("loss of the best linear denoiser", losses.bayes, "at N = ∞"),
+        _number("loss of the best linear denoiser", losses.bayes, "the same at N = ∞"),
         _number(
             "best ridge",
             best.ridge,
-            f"of least forward divergence, N = {rows}, all {d} directions; theory",
+            f"of least forward divergence, N = {rows}, all {d} directions; added to eigenvalues",
         ),
         _number("forward divergence at the best ridge", best.kl, f"nats in all {d} directions"),
-        _number("reverse divergence there", reverse, "nats"),
+        _number("reverse divergence there", reverse, f"nats in all {d} directions"),
     ]
     notes = []
     if np.isfinite(stopping.time.values):
         numbers.append(
-            _number("best stopping time", stopping.time, "gradient-flow time, without ridge")
+            _number(
+                "best stopping time",
+                stopping.time,
+                f"τ of gradient flow, without ridge, all {d} directions",
+            )
         )
     else:
         notes.append(f"Stopping early does not help at N = {rows} and alpha_bar = {LEVEL}.")
@@ -143,6 +154,15 @@ class _Subsample(NamedTuple):
     modes: SampleModes
     others: SampleModes
     contrast: float  # its spread and the error of that, without sign
+    directions: int  # of the data; the leading ones of them are here
+
+    @property
+    def where(self) -> str:
+        """Sentence on the directions of the figures, for those who compare them with the table."""
+        d = self.spectrum.size
+        if d == self.directions:
+            return f"All {d} directions, as in the table."
+        return f"The {d} leading of {self.directions} directions; the table is for all of them."
 
     @property
     def claimed(self) -> bool:
@@ -187,7 +207,7 @@ def _subsample(samples: Samples, key: jax.Array) -> _Subsample | None:
     )
     contrast, error = contrast_spread(whitened(samples, d), samples.blocks)
     fine = np.unique(np.rint(np.geomspace(FEWEST, max(rows, sizes[-1]), 60)).astype(np.int64))
-    return _Subsample(law.spectrum, rows, sizes, fine, modes, others, abs(contrast) + error)
+    return _Subsample(law.spectrum, rows, sizes, fine, modes, others, abs(contrast) + error, r)
 
 
 Compared = dict[str, tuple[Comparison, Panel]]
@@ -212,7 +232,7 @@ def _losses(of: _Subsample) -> Compared:
     lines = (of.fine, np.stack([law(i)(of.fine).values for i in (0, 1)]))
     caption = (
         "Training and test loss of linear denoisers against the number of samples, on subsamples "
-        f"of the data. The lines end at the {of.rows} rows at hand."
+        f"of the data. The lines end at the {of.rows} rows at hand. {of.where}"
     )
     figure = comparison.plot(
         x="N", series="loss", logx=True, x_label="number of samples N", fine=lines
@@ -240,7 +260,7 @@ def _divergences(of: _Subsample) -> Compared:
     lines = (of.fine, np.stack([each(of.fine).values for each in laws]))
     caption = (
         "Divergence between the data and what a linear diffusion model generates, at the ridge "
-        f"{ridge:.3g} that is best at N = d = {d}."
+        f"{ridge:.3g} that is best at N = d = {d}. {of.where}"
     )
     figure = comparison.plot(
         x="N", series="direction", logx=True, x_label="number of samples N", fine=lines
@@ -265,7 +285,7 @@ def _similarity(of: _Subsample) -> Compared:
     lines = (of.fine, law(of.fine).values)
     caption = (
         "Cosine between what two models, trained on different subsamples, make of the same noise: "
-        f"from memorising to generalising around N = d = {of.spectrum.size}."
+        f"from memorising to generalising around N = d = {of.spectrum.size}. {of.where}"
     )
     figure = comparison.plot(
         x="N", logx=True, logy=False, x_label="number of samples N", fine=lines
@@ -277,7 +297,7 @@ def _ridge(of: _Subsample) -> Compared:
     """Ridge of least forward divergence against the number of samples."""
     caption = (
         "Ridge of least forward divergence, read off the curves of subsamples (jackknife error). "
-        f"The line ends at the {of.rows} rows at hand."
+        f"The line ends at the {of.rows} rows at hand. {of.where}"
     )
     return _optimum(of, ridge_regularisation("forward"), "best ridge", "best ridge", caption)
 
@@ -286,7 +306,8 @@ def _stopping(of: _Subsample) -> Compared:
     """Training time of least test loss against the number of samples; empty if none helps."""
     caption = (
         "Training time of least test loss without ridge, read off the curves of subsamples "
-        "(jackknife error). Where the line ends, stopping early no longer helps."
+        "(jackknife error). Where the line ends, stopping early no longer helps. "
+        f"{of.where}"
     )
     quantity = r"best stopping time $\tau$"
     return _optimum(of, early_stopping(LEVEL), "best stopping time", quantity, caption)
@@ -304,7 +325,7 @@ def _optimum(of: _Subsample, remedy: Remedy, name: str, quantity: str, caption: 
         return {}
     sizes, predicted = of.sizes[cases], predicted[cases]
     centre, drawn = predicted.values, [of.modes.at(int(case)) for case in cases]
-    measured = replace(remedy.optimum(drawn, centre, {"N": sizes}), label=LABEL)
+    measured = remedy.optimum(drawn, centre, {"N": sizes}).labelled(LABEL)
     fine = np.union1d(of.fine[::4], sizes)
     values = law(fine).values
     kept = np.isfinite(values)

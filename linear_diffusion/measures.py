@@ -1,5 +1,7 @@
 """What is measured on samples and on generated laws."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import jax

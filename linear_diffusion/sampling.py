@@ -1,5 +1,7 @@
 """Sampling from linear denoisers: compiled reverse processes, and the exact law they generate."""
 
+from __future__ import annotations
+
 from functools import partial
 
 import jax

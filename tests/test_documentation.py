@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+import benchmark_tables
 import check_pages
 import docstrings
 import numpy as np
@@ -290,3 +291,37 @@ def test_recorded_claims_hold():
             assert (ROOT / "docs/gallery" / figure["file"]).stat().st_size > 1000
     size = sum(file.stat().st_size for file in (ROOT / "docs/gallery").rglob("*.*"))
     assert size < 3_000_000
+
+
+RESULTS = sorted((ROOT / "benchmarks/results").glob("*.json"))
+
+
+@pytest.mark.parametrize("file", RESULTS, ids=[file.stem for file in RESULTS])
+def test_every_column_of_a_benchmark_has_a_name(file):
+    """Names with units or without need of one, each once; no cell is lost but what is hidden."""
+    record = json.loads(file.read_text("utf-8"))
+    assert file.stem in benchmark_tables.SECTIONS
+    tables = benchmark_tables.tables(file.stem, record)
+    assert tables
+    for table in tables:
+        assert len(set(table.heads)) == len(table.heads)
+        assert not [head for head in table.heads if "_" in head.replace("jax_", "")]
+        assert all(len(row) == len(table.heads) for row in table.rows)
+    timed = {"seconds", "call_s", "first_s", "step_ms", "ms_per_cell", "us_per_update"}
+    for place, words in benchmark_tables.COLUMNS.items():
+        for column in timed & words.keys():
+            assert re.search(r"\((s|ms)\)|ms|µs", words[column][0]), (place, column)
+
+
+def test_tables_of_benchmarks_leave_nothing_out_by_accident():
+    rows = [
+        {"compile_s": 9.6, "at_s": 1.0, "errors": []},
+        {"K": 1, "N": 10, "registers": None, "with": "PyTorch", "at_s": 2.0},
+        {"K": 2, "N": 10, "error": "TimeoutError"},
+    ]
+    (table,) = benchmark_tables.tables("device_new", {"name": "x", "overlaps": rows, "rows": []})
+    assert table.heads == ["K", "N", "program", "stopped by"]
+    assert table.rows == [[1, 10, "PyTorch", None], [2, 10, "this", "TimeoutError"]]
+    assert table.notes[-1].endswith("in 10 s")
+    with pytest.raises(KeyError, match="novel"):
+        benchmark_tables.tables("kernel", {"rows": [{"novel": 1}]})

@@ -9,6 +9,8 @@ import example_runs
 import jax
 import pytest
 
+from learning_dynamics.report import claims
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "docs/examples").glob("*.py"))
 # Run here where `make docs` left no result of the same code; the others take longer than 5 seconds.
@@ -51,6 +53,7 @@ def _run(example, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(example)])
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(example.parent)
+    monkeypatch.setattr(claims, "_registry", dict(claims._registry))  # a script may add a claim
     wide = jax.config.values["jax_enable_x64"]
     try:
         runpy.run_path(str(example), run_name="__main__")

@@ -20,6 +20,7 @@ import re
 from pathlib import Path
 from typing import Any, ClassVar
 
+import benchmark_tables
 import jupytext
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -58,17 +59,6 @@ def _cell(value: Any) -> str:
     return text.replace("|", r"\|").replace(" × 10", "\u00a0×\u00a010")
 
 
-def _columns(rows: list[Record]) -> list[str]:
-    """Names of the columns that hold single values."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    return [n for n in names if not any(isinstance(row.get(n), dict | list) for row in rows)]
-
-
-def _heading(name: str) -> str:
-    unit = re.sub(r"_(seconds|s)$", " (s)", re.sub(r"_per_s$", " / s", name))
-    return unit.replace("_", " ")
-
-
 def _share(part: Any) -> str:
     """A relative error in per cent; a dash where it says nothing."""
     return f"{number(100 * part, 2)} %" if isinstance(part, float) and part < 1 else "–"
@@ -91,6 +81,19 @@ def _script(name: str) -> Record:
     }
 
 
+def _measured() -> list[Record]:
+    """What the benchmarks left: heading, environment and tables of each file."""
+    files = sorted((DOCS.parent / "benchmarks/results").glob("*.json"))
+    return [
+        {
+            "heading": benchmark_tables.SECTIONS[file.stem],
+            "environment": (record := _read(file))["environment"],
+            "tables": benchmark_tables.tables(file.stem, record),
+        }
+        for file in files
+    ]
+
+
 def _macros() -> Any:
     """The macros of the template over all that is recorded."""
     environment = Environment(
@@ -98,17 +101,16 @@ def _macros() -> Any:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {
-        "cell": _cell, "columns": _columns, "heading": _heading, "share": _share,
+        "cell": _cell, "share": _share,
         "number": number, "duration": duration, "script": _script,
         "plain": lambda text: re.sub(r"[\[\]\"`$\\]", "", text),
-        "values_of": lambda row, names: [row.get(name) for name in names],
     }  # fmt: skip
     claims = _read(DOCS / "gallery/claims.json")
     return environment.get_template("shown.md.j2").make_module({
         "claim_records": claims,
         "claim_named": {record["id"]: record for record in claims},
         "inspected": _read(DOCS / "gallery/inspection/inspection.json"),
-        "measured": map(_read, sorted((DOCS.parent / "benchmarks/results").glob("*.json"))),
+        "measured": _measured(),
         "with_error": with_error,
         "table_of_options": options.table(),
     })  # fmt: skip

@@ -26,6 +26,9 @@ print(f"n* grows as d to the power {fit.exponent:.1f}, 95 % interval {low:.1f} t
 # %% No constant is free in the law
 limit = theory.explosion_law(inputs, learner, rate, longest=1.0)
 print(f"median of n* / d^3: {float(limit.quantile(0.5)):.2f} for large d")
-for d, median in zip([16, 32], fit.quantile, strict=True):
+seen = ld.recovered_quantiles([16, 32], found.samples, [0.5])
+for i, d in enumerate((16, 32)):
     law = theory.recovery_law(inputs, learner, rate / d, d, 0.6, longest=0.3 * d**3)
-    print(f"d = {d}: {median / d**3:.2f} measured, {float(law.quantile(0.5)) / d**3:.2f} in law")
+    median, error = seen.values[0, i] / d**3, seen.standard_error[0, i] / d**3
+    print(f"d = {d}: {median:.3f} +- {error:.3f} measured,", end=" ")
+    print(f"{float(law.quantile(0.5)) / d**3:.3f} in law")

@@ -17,7 +17,7 @@ mean, covariance = draw_moments(law, 64, key=data_key, dtype=np.float32)
 denoiser = optimum(mean, covariance, schedule.alpha_bar, ridge=0.01)
 drawn = generate(denoiser, schedule, key=noise_key, count=4096)
 
-# %% Variance along the sample covariance's leading and last mode
+# %% Variance along the sample covariance's leading and last mode; of 4096 drawn to 2 %
 exact = np.asarray(generated_moments(denoiser, schedule)[1])
 s_hat, modes = np.linalg.eigh(np.asarray(covariance, np.float64))
 finite = theory.generated_variance(s_hat, schedule, ridge=0.01).values

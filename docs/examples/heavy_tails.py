@@ -29,8 +29,10 @@ class Contrast(ld.Learner):
 
 problem = ld.Problem(HeavyTails(), Contrast(), 0.2, update="spherical")
 start = ld.order_parameters([[0.6]], [[1.0]])
-run = {"dimension": 500, "times": [10.0, 30.0, 100.0], "start": start, "replicas": 64}
+run = {"dimension": 500, "times": [10.0, 30.0, 100.0], "start": start, "replicas": 512}
 seen = ld.simulate(problem, **run, level="overlaps", key=jax.random.key(1))
 limit = ld.integrate(problem, times=run["times"], start=start)
-print("simulation", seen.measurement("signal").values[:, 0].round(2))
-print("limit     ", limit.values["signal"][:, 0, 0].round(2))
+measured = seen.measurement("signal")
+print("simulation", measured.values[:, 0].round(3))
+print("its error ", measured.standard_error[:, 0].round(4))
+print("limit     ", limit.values["signal"][:, 0, 0].round(3))

@@ -34,6 +34,6 @@ start = ld.order_parameters([[0.1]], [[1.0]])
 options = {"times": [0.5, 2.0, 8.0], "start": start, "observe": {"error": error}}
 seen = ld.simulate(problem, dimension=500, replicas=64, key=jax.random.key(0), **options)
 limit = ld.integrate(problem, start=seen, observe={"error": error})
-result = ld.compare(seen, limit)
+result = ld.compare(seen, limit, quantities="error")
 print("simulation", result.measured.values[:, 0].round(3))
 print("limit     ", result.predicted.values[:, 0].round(3), result.verdict)

@@ -1,4 +1,4 @@
-"""What a shared power-law spectrum does to the cost of phases."""
+"""How many samples Fourier phases cost under a white and under a power-law spectrum."""
 
 # %%
 import jax

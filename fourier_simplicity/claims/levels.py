@@ -1,6 +1,5 @@
 """Three levels of description, a part of `fourier/phases-cost-n-cubed`."""
 
-from dataclasses import replace
 from typing import Any, Literal
 
 import jax
@@ -68,7 +67,7 @@ def three_levels(run: Run) -> Evidence:
     )  # fmt: skip
     figure = plot_levels(
         [
-            replace(each.measured, label=label)
+            each.measured.labelled(label)
             for each, label in zip((of_weights, of_chain), LABELS.values(), strict=True)
         ],
         limit.labelled("limit, allowed 1/N"), x_label="time n / N",

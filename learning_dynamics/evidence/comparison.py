@@ -81,8 +81,9 @@ class Comparison:
         """Least relative error of the theory, the same at all points, that is caught for sure.
 
         A simulation that lies exactly on the right theory p fails a theory (1 + x) p as soon as
-        abs(x p) exceeds bias + critical * error at one point. The least such abs(x); infinite
-        where p is zero everywhere.
+        abs(x p) exceeds bias + critical * error at one point. The least such abs(x), which is that
+        of the sharpest point: a theory that is wrong at other points only may be off by more and
+        pass. Infinite where p is zero everywhere.
         """
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             scale = np.hypot(self.measured.standard_error, self.predicted.numerical_error)
@@ -249,7 +250,10 @@ class Comparisons(Sequence[Comparison]):
 
 
 class Simulated(Protocol):
-    """A simulation result that can be averaged over its replicas."""
+    """A simulation result that can be averaged over its replicas.
+
+    The values of a quantity have shape (replicas, times, ...).
+    """
 
     @property
     def values(self) -> Mapping[str, Array]: ...
@@ -259,7 +263,10 @@ class Simulated(Protocol):
 
 
 class Predicted(Protocol):
-    """A theory result, or the Monte Carlo evaluation of an exact law."""
+    """A theory result, or the Monte Carlo evaluation of an exact law.
+
+    The values of a quantity have shape (times, ...), or that of `Simulated` in an exact law.
+    """
 
     @property
     def values(self) -> Mapping[str, Array]: ...
@@ -280,6 +287,11 @@ def compare(
 ) -> Comparison:
     """Compare a measurement with a prediction; with several by `compare_each`.
 
+    Of trajectories and limits every quantity that both hold is compared: the overlaps "signal" (M)
+    and "norms" (Q), the parameters of the learner, and what `observe` names in both calls. What
+    only one of them observes is left out. `quantities=["error"]` compares that alone, without M and
+    Q. The verdict is about what is compared, and the critical value grows with its points.
+
     Args:
         measured: mean and standard error over replicas, or a simulated trajectory.
         predicted: values of the same shape, with numerical error and allowed bias; or a solution
@@ -287,12 +299,13 @@ def compare(
         name: what is compared, in a few words (by default, what was measured).
         quantity: axis label of the values, with units.
         quantities: names of the quantities of trajectories to compare, or of their components, such
-            as "signal[0,1]"; by default all in common.
+            as "signal[0,1]"; by default all in common, M and Q among them.
         false_alarm: probability that one whole comparison fails although the theory is right
             (Bonferroni over its points, Gaussian means).
 
     Raises:
-        ValueError: if shapes, times or quantities differ or `false_alarm` is not in (0, 1).
+        ValueError: if the times differ, or the shape of a quantity, which is named; if a result has
+            no such quantity; if `false_alarm` is not in (0, 1).
     """
     return compare_each(
         measured, predicted, name=name, quantity=quantity, quantities=quantities,
@@ -328,11 +341,10 @@ def compare_each(
     measurement, theories = _aligned(measured, predicted, quantities)
     for theory in theories:
         if measurement.values.shape != theory.values.shape:
-            raise reject(
-                "predicted",
-                f"have shape {measurement.values.shape}",
-                f"shape {theory.values.shape}",
-            )
+            demand = f"have shape {measurement.values.shape}: {_axes(measurement)}"
+            if not isinstance(measured, Measurement):
+                demand += "; `quantities` chooses among them"
+            raise reject("predicted", demand, f"shape {theory.values.shape}")
     if measurement.values.size == 0:
         raise reject("measured", "hold at least one point", "none")
     names = [name or measurement.label] * len(theories) if isinstance(name, str) else list(name)
@@ -404,12 +416,43 @@ def _aligned(
             raise reject("predicted", "be Predictions, like the Measurement", list(predicted))
         return measured, bare
     rich = [theory for theory in predicted if not isinstance(theory, Prediction)]
-    if names is None and rich:
-        shared = (set(theory.values) for theory in rich)
-        common = set(measured.values).intersection(*shared)
-        names = [n for n in measured.values if n in common and np.size(measured.values[n])]
+    shared = (set(theory.values) for theory in rich)
+    common = set(measured.values).intersection(*shared)
+    known = [n for n in measured.values if n in common and np.size(measured.values[n])]
+    if names is None:
+        names = known if rich else None
+    elif rich and (missing := [n for n in names if not {n, n.split("[")[0]} & common]):
+        demand = f"name some of {known}, which all results hold, or their components"
+        raise reject("quantities", demand, missing)
     for theory in rich:
         if not np.array_equal(theory.times, measured.times):
             raise reject("predicted", f"have the times {measured.times}", theory.times)
+        _same_shapes(measured, theory, known if names is None else names)
     theories = [t if isinstance(t, Prediction) else t.prediction(names) for t in predicted]
     return measured.measurement(names), theories
+
+
+def _same_shapes(measured: Simulated, theory: Predicted, names: Sequence[str]) -> None:
+    """Refuse quantities that have another shape in the theory, by name."""
+    for name in dict.fromkeys(n if n in measured.values else n.split("[")[0] for n in names):
+        here, there = (_shape_at_a_time(result, name) for result in (measured, theory))
+        if here != there:
+            demand = (
+                f"have {name!r} of shape {here} at each time; `quantities` chooses what to compare"
+            )
+            raise reject("predicted", demand, f"{name!r} of shape {there}")
+
+
+def _shape_at_a_time(result: Simulated | Predicted, name: str) -> tuple[int, ...]:
+    leading = 2 if hasattr(result, "measurement") else 1  # replicas and times, or times
+    return np.shape(result.values[name])[leading:]
+
+
+def _axes(measurement: Measurement) -> str:
+    """Names and lengths of the axes, or their entries where these are few names."""
+    return " by ".join(
+        f"{name} {axis.tolist()}"
+        if axis.dtype.kind == "U" and len(axis) <= 12
+        else f"{len(axis)} of {name}"
+        for name, axis in measurement.coordinates.items()
+    )

@@ -274,6 +274,10 @@ class Measurement:
             rounding=self.rounding * scale,
         )
 
+    def labelled(self, label: str) -> Measurement:
+        """Give the measurement the name `label` in legends and tables."""
+        return replace(self, label=label)
+
     def select(self, **places: int | slice) -> Measurement:
         """Part of the measurement.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -32,7 +32,7 @@ class Limit:
     """Solution of the limit equations, averaged over its starts.
 
     A pytree of `times`, `values`, both errors and `paths`: these pass through `jax.jit`, `jax.vmap`
-    and `jax.grad`, configuration and equation do not. Inside of them the values are traced.
+    and `jax.grad`; configuration, label and equation do not. Inside of them the values are traced.
 
     Attributes:
         times: tau, shape (times,).
@@ -44,6 +44,7 @@ class Limit:
         solve: order parameters at increasing times, leading axes (starts, times); see `at`. None
             from a transformation.
         work_out_bias: what `bias` calls when it is first asked for; None where there is no bias.
+        label: name of its prediction in legends and tables, see `labelled`.
     """
 
     times: Array
@@ -54,6 +55,7 @@ class Limit:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     solve: Callable[[Array], Overlaps] | None = field(default=None, repr=False)
     work_out_bias: Callable[[], Mapping[str, Array]] | None = field(default=None, repr=False)
+    label: str = "limit"
 
     @cached_property
     def bias(self) -> Mapping[str, Array]:
@@ -62,6 +64,14 @@ class Limit:
         Worked out when first asked for, by `prediction` at the latest.
         """
         return {} if self.work_out_bias is None else self.work_out_bias()
+
+    def labelled(self, label: str) -> Limit:
+        """Give the limit the name `label` in legends, tables and comparisons.
+
+        Everything else stays: times, equation, and the bias, which is worked out once for both.
+        """
+        shared = None if self.work_out_bias is None else partial(getattr, self, "bias")
+        return replace(self, label=label, work_out_bias=shared)
 
     def at(self, times: ArrayLike) -> Overlaps:
         """Order parameters at any times within the range, leading axes (starts, times).
@@ -90,7 +100,7 @@ class Limit:
             self._table(source, quantities)[0]
             for source in (self.values, self.quadrature_error, self.integrator_error)
         ]
-        limit = Prediction(columns[0], columns[1] + columns[2], label="limit")
+        limit = Prediction(columns[0], columns[1] + columns[2], label=self.label)
         if not self.bias:
             return limit
         bias, _ = self._table(self.bias, quantities)
@@ -131,6 +141,7 @@ class Limit:
         rows["took"] = f"{told('seconds'):.3g} s" if isinstance(told("seconds"), float) else ""
         size = told("dimension")
         headline = "N -> infinity" if size is None else f"N -> infinity, noise of N = {size}"
+        headline = headline if self.label == "limit" else f"{self.label}: {headline}"
         return f"{headline}, a batch of {batch}" if batch else headline, rows
 
     def components(self, quantities: Iterable[str] | None = None) -> list[str]:

@@ -18,9 +18,10 @@ __all__ = ["Stop", "Watch", "start_watch", "watch"]
 class Stop:
     """Stop a replica once `quantity` >= `threshold` at `sustained` consecutive updates.
 
-    The recorded time is that of the first of these updates (weak recovery, say); the replica is
-    frozen from the last of them on. One update is enough by default; a step size that is not
-    small calls for more, since diffusion alone can carry an overlap across a threshold.
+    `Trajectory.stopped` is the number of the first of these updates (weak recovery, say), counted
+    from 1 at the start of the run: over N it is a time tau, times the batch a number of samples.
+    The replica is frozen from the last of them on. One update is enough by default; a step size
+    that is not small calls for more, since diffusion alone can carry an overlap across a threshold.
 
     Attributes:
         quantity: scalar function of `Overlaps`.

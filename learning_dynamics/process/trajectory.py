@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -84,7 +84,7 @@ class Trajectory:
     """Simulated replicas, observed along time.
 
     A pytree: `values`, `start`, `last` and `stopped` are leaves, level, N, times and precision are
-    static. Provenance does not pass through a transformation of JAX.
+    static. Neither provenance nor label passes through a transformation of JAX.
 
     Attributes:
         level: "ambient" (all N weights) or "overlaps" (exact reduced chain).
@@ -95,11 +95,13 @@ class Trajectory:
             and the user's observables.
         start: order parameters before the first update, leading axis replicas.
         last: order parameters after the last one.
-        stopped: update at which each replica met the stop condition, -1 if it did not, -2 if it
-            diverged; None without a stop condition. Shape (replicas,).
+        stopped: when each replica met the stop condition, in updates of this run, not in tau:
+            `stopped / dimension` is the time. -1 if it did not meet it, -2 if it diverged; None
+            without a stop condition. Shape (replicas,).
         attributes: configuration, versions, generator, wall and compile seconds.
         memory: of a momentum after the last update: order parameters of the 2 K rows of W and V,
             and the velocities of the parameters; None without a momentum.
+        label: name in legends and tables; if empty, the level and N. See `labelled`.
     """
 
     level: str
@@ -112,6 +114,11 @@ class Trajectory:
     stopped: NDArray[np.int64] | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     memory: Overlaps | None = None
+    label: str = ""
+
+    def labelled(self, label: str) -> Trajectory:
+        """Give the trajectory the name `label` in legends, tables and comparisons."""
+        return replace(self, label=label)
 
     @property
     def begins(self) -> float:
@@ -166,7 +173,7 @@ class Trajectory:
         if self.attributes.get("samples"):
             label += f", {self.attributes['samples']} samples"
         return Measurement.from_replicas(
-            table, coordinates, label=label, attributes=self.attributes,
+            table, coordinates, label=self.label or label, attributes=self.attributes,
             precision=self.attributes.get("precision"),
         )  # fmt: skip
 
@@ -192,12 +199,15 @@ class Trajectory:
             rows["lost"] = f"{int(self.lost.sum())} of {replicas}"
         if stopped is not None and not batch:
             diverged = int(np.sum(stopped == -2))
-            rows["stopped"] = f"{int(np.sum(stopped >= 0))} of {replicas}, {diverged} diverged"
+            met = stopped[stopped >= 0]
+            reach = f" after {met.min()} to {met.max()} updates" if met.size else ""
+            rows["stopped"] = f"{met.size} of {replicas}{reach}, {diverged} diverged"
         precision, seconds = (self.attributes.get(n) for n in ("precision", "wall_seconds"))
         rows["took"] = f"{seconds:.3g} s" if isinstance(seconds, float) else ""
         if isinstance(start := self.attributes.get("compile_seconds"), float):
             rows["took"] += f", {start:.3g} s of them before the first update (compilation)"
         headline = f"{self.level}, N = {self.dimension}, {replicas} replicas"
+        headline = f"{self.label}: {headline}" if self.label else headline
         headline = f"{headline}, a batch of {batch}" if batch else headline
         return f"{headline}, {precision}" if precision else headline, rows
 
@@ -214,7 +224,7 @@ class Trajectory:
                 inner = ["neuron", "other_neuron"]
             arrays[name] = (("replica", "time", *inner), array)
         if self.stopped is not None:
-            arrays["stopped"] = (("replica",), self.stopped)
+            arrays["stopped"] = (("replica",), self.stopped, {"units": "updates"})
         coordinates = {"time": self.times, "updates": ("time", self.updates)}
         attributes = {**self.attributes, "level": self.level, "dimension": self.dimension}
         return xr.Dataset(arrays, coords=coordinates, attrs=attributes_of(attributes))

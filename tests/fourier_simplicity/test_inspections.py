@@ -26,15 +26,15 @@ def test_effective_dimension_of_fields(gamma):
     found = phases(as_samples(torus_fields(gamma)), KEY)
     numbers = {number.name: number for number in found.numbers}
     spectrum = power_law_spectrum((16, 16), gamma)
-    assert numbers["N"].value == 2 * spectrum.size
-    for name, scale in (("low", 1), ("high", 3)):
+    assert numbers["number of modes d"].value == 2 * spectrum.size
+    for name, scale in (("long", 1), ("short", 3)):
         inputs = FourierInputs((16, 16), _tie(scale), spectrum)
-        size = numbers[f"N_eff, tied modes {name} in the spectrum"]
+        size = numbers[f"effective dimension d_eff, {name} waves tied"]
         # the periodic component takes a little of fields that are periodic already: the more of
-        # them is at the borders, the whiter they are (28 % of N_eff at gamma = 0)
+        # them is at the borders, the whiter they are (28 % of d_eff at gamma = 0)
         assert abs(size.value / effective_dimension(inputs) - 1) < 0.1 + 5 * size.error / size.value
         assert size.error < 0.1 * size.value
-        cost = numbers[f"cost of phases {name} in the spectrum relative to white inputs"]
+        cost = numbers[f"cost of phases, {name} waves tied, relative to white inputs"]
         np.testing.assert_allclose(cost.value, (size.value / (2 * spectrum.size)) ** 3)
     assert set(found.panels) == {"effective-dimension", "surrogates"}
 

@@ -15,7 +15,7 @@ from tests.learning_dynamics.results_of_each_kind import KINDS
 # what a person wants to know of each
 TOLD = {
     "Trajectory": ["overlaps, N = 100, 4 replicas, float32", "signal (4, 3, 2, 1)", "0.5, 1, 2",
-                   "50, 100, 200", "4 of 4", "2 of 4, 1 diverged", "0.1 s"],
+                   "50, 100, 200", "4 of 4", "2 of 4 after 3 to 200 updates, 1 diverged", "0.1 s"],
     "Overlaps": ["K = 2, r = 1", "(4, 2, 1) float64"],
     "Limit": ["N -> infinity, noise of N = 100", "signal (3, 1, 2)", "at most 1e-09", "968 nodes"],
     "Fluctuations": ["0.5, 1, 2", "signal (3, 1, 2), times N^1/2", "fields"],

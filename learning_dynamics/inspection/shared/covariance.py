@@ -76,7 +76,7 @@ def covariance(samples: Samples, key: jax.Array) -> Findings:
         numbers += [
             Number(f"$df_{k}$ at noise level alpha_bar = {level}", value[f"df{k} {level}"],
                    error[f"df{k} {level}"],
-                   f"Σ [λ / (λ + κ)]{power} at κ = {s:.3g}")
+                   f"Σ [λ / (λ + κ)]{power} at κ = 1/alpha_bar − 1 = {s:.3g}")
             for level, s in zip(LEVELS, kappa, strict=True)
         ]  # fmt: skip
     lines = np.exp(np.array([value[f"rank {k}"] for k in shown]))

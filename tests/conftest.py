@@ -29,7 +29,11 @@ limit_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_W
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-MOST_MEMORY = 1.2e9  # bytes that a process may hold before its compiled programs are dropped
+MOST_MEMORY = 1.2e9  # bytes that a process may hold before its compiled programs are dropped,
+ROOM = 0.3e9  # and that it may grow by before they are dropped again
+
+
+FILLED = pytest.StashKey[float]()
 
 
 def pytest_make_parametrize_id(config, val):
@@ -54,12 +58,22 @@ def as_users_compile():
 
 
 @pytest.fixture(autouse=True, scope="module")
-def forget_programs():
-    """Drop compiled programs after a file where they fill the memory of the process."""
+def forget_programs(request):
+    """Drop compiled programs after a file where they fill the memory of the process.
+
+    A process keeps most of the memory that was once its own, so that what counts is its growth.
+    """
     yield
-    if _resident() > MOST_MEMORY:
+    if _resident() > request.config.stash.get(FILLED, MOST_MEMORY):
         jax.clear_caches()
         gc.collect()
+        request.config.stash[FILLED] = max(MOST_MEMORY, _resident() + ROOM)
+
+
+def pytest_collection_finish(session):
+    """Leave what was imported out of all further collections of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def _resident():

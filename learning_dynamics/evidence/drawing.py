@@ -147,14 +147,14 @@ class _Canvas(FigureCanvasSVG):
             width, height, io.StringIO() if file is None else file,
             image_dpi=STYLE["savefig.dpi"], metadata={"Date": None},
         )  # fmt: skip
-        renderer._text2path = self.letters  # type: ignore[attr-defined]
+        renderer._text2path = self.letters
         return renderer
 
     def write(self, path: Path) -> None:
         """Draw the figure as it is laid out, as `print_svg` does."""
         width, height = self.figure.get_size_inches()
         with path.open("w", encoding="utf-8") as file:
-            renderer = MixedModeRenderer(
+            renderer: Any = MixedModeRenderer(
                 self.figure, width, height, STYLE["savefig.dpi"], self.get_renderer(file)
             )
             self.figure.draw(renderer)

@@ -53,7 +53,10 @@ def assert_mean_within_errors(samples, exact, bound=5.0):
     assert np.all(np.abs(samples.mean(axis=0) - exact) <= bound * error + 1e-6)
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n == "student" else n for n in PAIRS],
+)
 def test_moments_of_the_pair_match_its_draws(name):
     pair = latent_pair(PAIRS[name])
     lam, nu = (np.asarray(x, np.float64) for x in pair.pair(draw(pair.latents(), 100_000)))
@@ -78,7 +81,14 @@ def test_moments_of_the_pair_match_its_quadrature(name):
         assert weights @ (lam**i * nu**j) == pytest.approx(pair.moments()[i, j], abs=tolerance)
 
 
-@pytest.mark.parametrize("name", [n for n in PAIRS if n != "gaussian"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow) if n == "student" else n
+        for n in PAIRS
+        if n != "gaussian"
+    ],
+)
 def test_coordinates_have_the_law_of_the_direct_construction(name):
     """x0 with its whitening matrix S in d = 5, rotated; x = a x0 + b z."""
     inputs = MixedCumulant(2.0, 3.0, 1.5, PAIRS[name], alpha_bar=0.4)

@@ -12,6 +12,7 @@ INPUTS, LEARNER = MixedCumulant(2.0, pair="sign"), TiedDenoiser("tanh", sign=-1)
 START, TIMES = [0.2, 0.1], [0.5, 2.0]
 
 
+@pytest.mark.slow
 def test_overlaps_follow_the_flow_and_no_other_one():
     seen = overlaps_along(
         INPUTS, LEARNER, 0.4, START, TIMES, dimension=500, replicas=200, key=jax.random.key(0)

@@ -220,7 +220,7 @@ TIES = [
 ]
 
 
-@pytest.mark.parametrize("tie", TIES)
+@pytest.mark.parametrize("tie", [pytest.param(TIES[0], marks=pytest.mark.slow), *TIES[1:]])
 def test_characters_of_the_ties(tie, key):
     """Every moment E exp(i q.phi) up to |q_j| = 3, most of them zero."""
     one, two, three = jax.random.split(key, 3)

@@ -189,6 +189,7 @@ def test_generated_samples_have_a_second_threshold(ridge):
     assert compare(measured, law.overlap).verdict == "fail"
 
 
+@pytest.mark.slow
 def test_models_trained_and_sampled_have_the_second_threshold_too():
     d, spike, N, m = 24, 2.8, 120, 200
     law = LatentLaw(np.append(spike, np.ones(d - 1)))

@@ -225,6 +225,7 @@ class Perceptron(ld.Learner):
         return (self.activation[0].function(fields[0, 0]) - sample.label) ** 2 / 2
 
 
+@pytest.mark.slow
 def test_equal_static_parts_that_hold_something_else_are_others():
     """JAX finds programs by equality of the static parts of a problem."""
     start = ld.order_parameters([[0.1]], [[1.0]])

@@ -296,6 +296,7 @@ assert "version of xarray" in before.parts and code_of(measure).digest == before
 """
 
 
+@pytest.mark.slow
 def test_packages_that_are_imported_later_count_from_the_start(tmp_path):
     """A cell stored before a package was first imported is found after."""
     script = tmp_path / "late.py"

@@ -93,6 +93,7 @@ def test_runs_in_a_kernel_are_those_without(name, monkeypatch):
         assert 0 < np.sum(found["stopped"] > 0) < 5
 
 
+@pytest.mark.slow
 def test_what_a_kernel_cannot_do_is_done_without(monkeypatch):
     """The iteration that keeps rows orthonormal is a loop."""
     problem = ld.Problem(TEACHER, Committee(2), 0.5, update="orthogonal")

@@ -41,6 +41,7 @@ def test_the_limit_calls_nothing_on_the_host():
         assert "callback" not in str(jax.make_jaxpr(ends)(0.5))
 
 
+@pytest.mark.slow
 def test_the_same_solution_as_with_the_checks_which_come_back():
     check = eqxi.error_if
     with jax.enable_x64(True):
@@ -71,6 +72,7 @@ def test_other_threads_keep_their_checks():
     refused()
 
 
+@pytest.mark.slow
 def test_a_field_that_solves_an_equation_keeps_its_checks():
     def field(t, y, _):
         return -y * decay(with_checks, 1.0, BACKWARD).ys[0]

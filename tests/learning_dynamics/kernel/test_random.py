@@ -30,7 +30,9 @@ def test_chi_variables(freedoms, key):
         assert stats.kstest(column, stats.chi(freedom).cdf).pvalue > 1e-4
 
 
-@pytest.mark.parametrize(("rows", "freedom"), [(2, 5), (3, 2), (2, 1), (1, 4)])
+@pytest.mark.parametrize(
+    ("rows", "freedom"), [pytest.param(2, 5, marks=pytest.mark.slow), (3, 2), (2, 1), (1, 4)]
+)
 def test_bartlett_factor_has_the_wishart_law(rows, freedom, key):
     diagonal = chis(key, reduced_freedoms([freedom], [freedom], [1], 0, rows))
     below = jax.random.normal(jax.random.key(8), (20000, rows * rows), jnp.float32)

@@ -301,6 +301,7 @@ def test_what_a_transformation_cannot_do_is_refused_by_name():
     assert law.quantile(np.array([0.5]))[0] == pytest.approx(0.0, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_traced_times_that_do_not_increase_give_no_number():
     """They cannot be refused; before the start the polynomial of the first step would go on."""
     traced = jax.jit(lambda tau: limit_of("second layer", 0.0, times=tau).values["signal"])

@@ -46,6 +46,7 @@ def test_worker_processes_compute_the_same_on_a_core_each(new_pool, tmp_path):
     assert not list((tmp_path / "s" / "failed").iterdir())
 
 
+@pytest.mark.slow
 def test_tasks_of_many_cells(pool, tmp_path):
     found = ld.sweep(measures.process, {"x": range(10)}, store=tmp_path, executor=pool, tasks=3)
     assert len(found["process"]) == 10

@@ -57,10 +57,7 @@ def types_of_products(function, *arguments):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        n if n in ("TwoLayer", "ConvNet") else pytest.param(n, marks=pytest.mark.slow)
-        for n in BUILDS
-    ],
+    [n if n == "ConvNet" else pytest.param(n, marks=pytest.mark.slow) for n in BUILDS],
 )
 def test_all_factors_are_rounded_where_asked_and_nowhere_else(name):
     for products, kind in (("float32", "float32"), ("bfloat16", "bfloat16")):

@@ -199,7 +199,7 @@ def _split(network: Any) -> tuple[Any, Any, Any]:
 def _start(
     build: Callable[[nnx.Rngs], Any], optimiser: Any, average: float | None, key: jax.Array
 ) -> tuple[Any, State]:
-    """Structure and state of one network before training.
+    """Structure and state of one network before training; its leaves have a leading axis of one.
 
     Its weights come from XLA's own generator: a network has dozens of arrays, and a second of
     compilation for each would be the longest part of a short run. Its random streams (dropout) go
@@ -215,7 +215,8 @@ def _start(
     others = _own_streams(others, jax.random.wrap_key_data(words, impl="threefry2x32"))
     mean = None if average is None else parameters
     with lenient():
-        return graph, State(parameters, others, optimiser.init(parameters), mean)
+        state = State(parameters, others, optimiser.init(parameters), mean)
+    return graph, jax.tree.map(lambda leaf: leaf[None], state)
 
 
 def _own_streams(others: Any, key: jax.Array) -> Any:
@@ -378,11 +379,14 @@ def train(
     _check_arrays(batches=batches, tests=tests)
     graph, abstract = _start.eval_shape(build, UNMOVED, None, key)  # kept, as programs are
     notice_edits(graph)
-    extras = extra_arguments(optimiser, abstract.parameters)
+    one = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), abstract.parameters
+    )
+    extras = extra_arguments(optimiser, one)
     recipe = Recipe(graph, loss, observe, optimiser, extras, average)
     starts, train_keys, test_keys = _keys(key, replicas)
     started = [_start(build, optimiser, average, start)[1] for start in starts]
-    states = _on_host(np.stack, started)
+    states = _whole(started)
 
     identity = fingerprint(
         checkpoint, code, train=train, start=_plain(states), key=train_keys, batches=each,
@@ -390,7 +394,8 @@ def train(
         average=average,
     )  # fmt: skip
     done, plain, parts = restore(checkpoint, identity, _plain(states), None)
-    states = _like(states, plain)
+    if done:
+        states = _like(states, plain)
     groups, keys = [states], [(train_keys, test_keys)]
     if group < replicas:
         cuts = [slice(first, first + group) for first in range(0, replicas, group)]

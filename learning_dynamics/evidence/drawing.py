@@ -122,7 +122,12 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     Args:
         figure: what to write.
         path: file; its suffix chooses the format.
+
+    Raises:
+        ValueError: if `figure` is no whole figure of matplotlib.
     """
+    if not isinstance(figure, Figure):
+        raise reject("figure", "be a matplotlib.figure.Figure", f"a {type(figure).__name__}")
     path = Path(path)
     with figure_style():
         if path.suffix.lower() == ".svg":

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
 from learning_dynamics import Measurement, Prediction, compare
 from learning_dynamics.evidence.drawing import draw_curves, draw_measurement, draw_panels
@@ -298,3 +299,10 @@ def test_panels_that_do_not_fit_are_refused_by_name():
     ):
         with pytest.raises(ValueError, match=f"Argument `{argument}"):
             call()
+
+
+@pytest.mark.parametrize("part", [None, Figure().subfigures(), Figure().subplots()])
+def test_only_whole_figures_are_written(part, tmp_path):
+    with pytest.raises(ValueError, match="figure"):
+        save_figure(part, tmp_path / "a.svg")
+    assert not list(tmp_path.iterdir())

@@ -306,3 +306,20 @@ def test_distances_vanish_on_the_data_and_see_their_own_order():
     assert 0.9 < cumulant_distance(gaussian, data) < 1.1
     with pytest.raises(ValueError, match="two images"):
         contracted_cumulant(data[:1])
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("images", {"images": np.ones((2, 1, 5, 2, 2))}),
+        ("images", {"images": np.ones((0, 2, 5, 2, 2)), "steps": []}),
+        ("data", {"data": np.ones((5, 2, 2))}),
+        ("data", {"data": np.ones((5, 3, 2))}),
+        ("steps", {"steps": [1]}),
+    ],
+)
+def test_distances_of_what_cannot_be_compared_are_refused(name, change):
+    rng = np.random.default_rng(0)
+    given = {"images": rng.normal(size=(2, 2, 5, 2, 2)), "data": rng.normal(size=(5, 2, 2))}
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        distances_along(**{**given, "steps": [1, 2], **change})

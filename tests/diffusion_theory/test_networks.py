@@ -273,6 +273,14 @@ def test_losses_part_and_exceed_those_of_a_reference():
         steps, {"data": data, "clone": clone}, level, (3,), np.zeros((2, 4, 1)), None
     )
     np.testing.assert_allclose(seen.parting("clone", "data", 0.25), [2**2.5 - 1, np.inf])
+    for name, wrong in (
+        ("name", lambda: seen.parting("other", "data", 0.25)),
+        ("reference", lambda: seen.parting("clone", "other", 0.25)),
+        ("name", lambda: seen.excess("other", [0.5])),
+        ("best", lambda: seen.excess("data", [0.0])),
+    ):
+        with pytest.raises(ValueError, match=f"`{name}`"):
+            wrong()
     best = np.linspace(0.4, 0.6, SCHEDULE.steps)
     excess = seen.excess("clone", best)
     np.testing.assert_allclose(excess.values[-1], (0.56 + 0.44) / 2 / 0.5 - 1)

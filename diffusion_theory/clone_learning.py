@@ -17,7 +17,13 @@ from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
 from learning_dynamics import short_text
 from learning_dynamics.evidence import drawing
-from learning_dynamics.validation import increasing_integers, positive_number, reject
+from learning_dynamics.validation import (
+    finite_array,
+    increasing_integers,
+    one_of,
+    positive_number,
+    reject,
+)
 
 __all__ = ["CloneLearning", "Parting", "learn_with_clones"]
 
@@ -48,6 +54,8 @@ class Parting(NamedTuple):
         if not np.all(np.isfinite(self.samples)):
             return "no"
         logs = np.log(self.samples)
+        if logs.size < 2:
+            return f"{np.exp(logs.mean()):.3g}"
         factor = np.exp(logs.std(ddof=1) / logs.size**0.5)
         return f"{np.exp(logs.mean()):.3g} (factor {factor:.2f})"
 
@@ -69,12 +77,20 @@ class CloneLearning(NamedTuple):
         return short_text.represent(self)
 
     def gap(self, clone: str) -> Array:
-        """Loss on a clone less that on the data, shape (replicas, times)."""
-        return self.losses[clone] - self.losses["data"]
+        """Loss on a clone less that on the data, shape (replicas, times).
+
+        Raises:
+            ValueError: on an unknown clone.
+        """
+        return self.losses[one_of("clone", clone, tuple(self.losses))] - self.losses["data"]
 
     def parting(self, clone: str, least: float) -> Parting:
-        """First observation from which on the gap of a clone stays above `least`."""
-        far = self.gap(clone) > least
+        """First observation from which on the gap of a clone stays above `least`.
+
+        Raises:
+            ValueError: on an unknown clone, or a gap that is no finite number.
+        """
+        far = self.gap(clone) > float(finite_array("least", least, ndim=0))
         stays = np.logical_and.accumulate(far[:, ::-1], axis=1)[:, ::-1]
         place = np.where(stays.any(axis=1), stays.argmax(axis=1), -1)
         return Parting(place, np.where(place >= 0, self.samples[place], np.inf))
@@ -88,9 +104,10 @@ class CloneLearning(NamedTuple):
             partings: a dotted line at the geometric mean of each that all replicas reach.
 
         Raises:
-            ValueError: with fewer than two replicas, or on a gain that is not positive.
+            ValueError: with fewer than two replicas, on a gain that is not positive, or a best loss
+                that is not finite.
         """
-        unit = positive_number("gain", gain)
+        unit, best = positive_number("gain", gain), float(finite_array("best", best, ndim=0))
         losses = ld.Measurement.from_replicas(
             np.stack(list(self.losses.values()), axis=1) / unit,
             {"law": list(self.losses), "samples": self.samples},

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 import learning_dynamics as ld
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
-from learning_dynamics.validation import finite_array
+from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
 
 __all__ = ["Level", "overlaps_along"]
 
@@ -49,9 +49,16 @@ def overlaps_along(
         Coordinates (time, direction), the directions named as those of the model.
 
     Raises:
-        ValueError: as `simulate`.
+        ValueError: as `simulate`, with fewer than two replicas, or on a start that is none of one
+            neuron: an overlap for each direction, together of length one at most.
     """
     alpha = finite_array("start", start, ndim=1)
+    if alpha.size != inputs.directions or alpha @ alpha > 1:
+        demand = f"have {inputs.directions} overlap(s), together of length one at most"
+        raise reject("start", demand, alpha)
+    one_of("level", level, tuple(LEVELS))
+    if positive_integer("replicas", replicas) < 2:
+        raise reject("replicas", "be at least 2, to tell an error", replicas)
     trajectory = ld.simulate(
         ld.Problem(inputs, learner, learning_rate, update="spherical"), dimension=dimension,
         times=times, replicas=replicas, level=level, key=key,

@@ -78,7 +78,8 @@ def detect_along(
     Source: derived here.
     """
     count, runs = positive_integer("paths", paths), positive_integer("replicas", replicas)
-    if positive_integer("scored", scored) < 2:
+    scored = positive_integer("scored", scored)
+    if scored < 2:
         raise reject("scored", "be two at least", scored)
     if count < max(runs, scored):
         raise reject("paths", f"be as many as replicas and scored ones, {max(runs, scored)}", count)
@@ -99,7 +100,7 @@ def detect_along(
     return DetectionAlong(
         held_out_auc(inputs, activation, signal, held_out=held_out, key=fold),
         exact.mean(axis=0),
-        exact.std(axis=0) / np.sqrt(scored),
+        exact.std(axis=0, ddof=1) / np.sqrt(scored),
         watched.known(simulated, share).mean(axis=0),
         watched.known(diffusion, share).mean(axis=0),
     )

@@ -42,7 +42,7 @@ def plot_inputs(
     if len(inputs.shape) == 2:
         return image_grid(fields, list(KINDS), scale="image")
     figure, grid = drawing.new_figure(
-        count, 2, width=8.0, height=1.4 * count + 0.4, sharex=True, sharey=True
+        shown, 2, width=8.0, height=1.4 * shown + 0.4, sharex=True, sharey=True
     )
     with drawing.figure_style():
         for column, rows, (kind, colour) in zip(grid.T, fields, KINDS.items(), strict=True):
@@ -50,5 +50,5 @@ def plot_inputs(
                 axes.plot(row, color=colour, linewidth=1.2)
             column[0].set(title=kind, xlim=(0, inputs.shape[0] - 1))
             column[-1].set_xlabel("site")
-        grid[(count - 1) // 2, 0].set_ylabel("x")
+        grid[(shown - 1) // 2, 0].set_ylabel("x")
     return figure

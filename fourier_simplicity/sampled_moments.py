@@ -27,6 +27,11 @@ def _fields(fields: ArrayLike) -> Array:
     return array
 
 
+def _some(argument: str, vectors: Sequence[Vector]) -> None:
+    if not np.iterable(vectors) or not len(vectors):
+        raise reject(argument, "be a list of vectors, one at least", repr(vectors))
+
+
 def lagged_products(fields: ArrayLike, lags: Sequence[Vector]) -> Array:
     """Mean over sites of x(t) x(t + s), shape (samples, lags), of mean `autocovariance`.
 
@@ -35,10 +40,12 @@ def lagged_products(fields: ArrayLike, lags: Sequence[Vector]) -> Array:
         lags: s in sites.
 
     Raises:
-        ValueError: on fields of another rank, or lags that are no whole vectors of the grid.
+        ValueError: on fields of another rank, without a lag, or on lags that are no whole vectors
+            of the grid.
     """
     x = _fields(fields)
     axes = tuple(range(1, x.ndim))
+    _some("lags", lags)
     return np.stack([site_products(x, [lag]).mean(axis=axes) for lag in lags], axis=1)
 
 
@@ -52,11 +59,12 @@ def mode_products(fields: ArrayLike, wave_vectors: Sequence[Vector]) -> Array:
         wave_vectors: k, of any sign, repeated as often as wanted.
 
     Raises:
-        ValueError: on fields of another rank, or wave vectors that are not whole.
+        ValueError: on fields of another rank, without a wave vector, or on one that is not whole.
     """
     x = _fields(fields)
     axes = tuple(range(1, x.ndim))
-    z = np.fft.fftn(x, axes=axes) / np.sqrt(x[0].size)
+    z = np.fft.fftn(x, axes=axes) / np.sqrt(np.prod(x.shape[1:]))
+    _some("wave_vectors", wave_vectors)
     vectors = whole_vectors("wave_vectors", wave_vectors, x.ndim - 1)
     places = [tuple(np.mod(k, x.shape[1:])) for k in vectors]
     return np.asarray(np.prod([z[:, *place] for place in places], axis=0).real)

@@ -22,7 +22,7 @@ from jax import lax
 from numpy.typing import NDArray
 from scipy import special
 
-from learning_dynamics.validation import reject
+from learning_dynamics.validation import integers, reject
 
 __all__ = ["check_key", "fold_in", "normal", "normal_pair", "rademacher", "row_numbers"]
 __all__ += ["row_place", "streams", "threefry2x32", "threefry_key", "uniform"]
@@ -127,14 +127,17 @@ def streams(key: jax.Array, numbers: Sequence[int]) -> list[jax.Array]:
     """Keys `fold_in(key, number)` of several numbers, made together: the cipher compiles once.
 
     Raises:
-        ValueError: as `fold_in`.
+        ValueError: as `fold_in`, or unless the numbers are whole and below 2^32.
     """
     check_key(key)
+    whole = integers("numbers", numbers, least=0).ravel()
+    if np.any(whole >= 2**32):
+        raise reject("numbers", "be below 2^32", whole.max())
     if str(jax.random.key_impl(key)) != "threefry2x32":
-        return [jax.random.fold_in(key, np.uint32(number)) for number in numbers]
-    data = _blocks(jax.random.key_data(key), jnp.asarray(np.array(numbers, np.uint32)))
+        return [jax.random.fold_in(key, np.uint32(number)) for number in whole]
+    data = _blocks(jax.random.key_data(key), jnp.asarray(whole.astype(np.uint32)))
     made = jax.random.wrap_key_data(data, impl="threefry2x32")
-    return [made[i] for i in range(len(numbers))]
+    return [made[i] for i in range(whole.size)]
 
 
 @jax.jit

@@ -16,12 +16,21 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.evidence.measurement import Measurement, Prediction
+from learning_dynamics import short_text
+from learning_dynamics.evidence.measurement import Measurement, Prediction, spread_over
 from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.random import check_key
 from learning_dynamics.tracking import track
-from learning_dynamics.validation import integers, one_of, positive_integer, real_array, reject
+from learning_dynamics.validation import (
+    fractions,
+    integers,
+    non_negative,
+    one_of,
+    positive_integer,
+    positive_number,
+    reject,
+)
 from linear_diffusion.data import DataLaw
 from linear_diffusion.simulation import (
     SampleModes,
@@ -30,6 +39,7 @@ from linear_diffusion.simulation import (
     losses_of_modes,
     root_overlap,
     trained_variance,
+    training_times,
 )
 from linear_diffusion.theory import Direction
 from linear_diffusion.theory.divergence import DIRECTIONS
@@ -52,8 +62,12 @@ def finite_size(prediction: Prediction, samples: ArrayLike, dimension: int) -> P
         prediction: of any shape.
         samples: N, broadcasts against the values.
         dimension: d.
+
+    Raises:
+        ValueError: unless N and d are positive whole numbers, or if N does not fit the values.
     """
-    least = np.minimum(np.asarray(samples, np.float64), dimension)
+    N = spread_over("samples", integers("samples", samples, least=1), prediction.values.shape)
+    least = np.minimum(N, positive_integer("dimension", dimension)).astype(np.float64)
     return prediction.with_bias(
         10 / least**2 * np.abs(prediction.values), r"$10 / \min(N, d)^2$, relative"
     )
@@ -103,6 +117,8 @@ class DataSets:
     replicas: int
     sweep: Callable[..., xr.Dataset] | None = None
 
+    __repr__ = short_text.represent
+
     @classmethod
     def of(
         cls,
@@ -127,18 +143,30 @@ class DataSets:
                 for the key of a cell, as those of Gaussian data are.
 
         Raises:
-            ValueError: without a law, on laws of several dimensions, N < 2 or no replica.
+            ValueError: without a law or size, on laws of several dimensions or with names that read
+                the same, N < 2, fewer than two replicas, or a negative first number.
         """
         check_key(key)
         sizes = np.atleast_1d(integers("samples", samples, least=2))
+        if sizes.ndim != 1 or not sizes.size:
+            raise reject("samples", "have shape (sizes,), one at least", f"shape {sizes.shape}")
+        if not isinstance(laws, Mapping) or not all(hasattr(x, "spectrum") for x in laws.values()):
+            raise reject("laws", "map names to data laws", repr(laws))
+        if len({str(name) for name in laws}) < len(laws):
+            raise reject("laws", "have names that read differently", list(laws))
+        count = positive_integer("replicas", replicas)
+        if count < 2:
+            raise reject("replicas", "be at least 2, to tell an error", count)
+        start = int(integers("first", first, least=0))
+        numbers = range(start, start + len(laws))
         dimensions = sorted({law.spectrum.size for law in laws.values()})
         if len(dimensions) != 1:
             raise reject("laws", "be some of one dimension", dimensions)
         sources = {
-            name: Source(law, jax.random.fold_in(key, first + i))
-            for i, (name, law) in enumerate(laws.items())
+            name: Source(law, jax.random.fold_in(key, number))
+            for number, (name, law) in zip(numbers, laws.items(), strict=True)
         }
-        return cls(sources, sizes, positive_integer("replicas", replicas), sweep)
+        return cls(sources, sizes, count, sweep)
 
     @property
     def spectra(self) -> list[Array]:
@@ -173,9 +201,10 @@ class DataSets:
             Shape (laws, sizes, ...).
 
         Raises:
-            ValueError: if a prediction has another shape.
+            ValueError: if a prediction has another shape, or a factor is not positive.
         """
         N = self.samples if samples is None else integers("samples", samples, least=2)
+        data = positive_number("data", data)
         predictions = [law(s, np.rint(data * N).astype(np.int64)) for s in self.spectra]
         shape = predictions[0].values.shape
         if shape[:1] != N.shape:
@@ -190,8 +219,14 @@ class DataSets:
             alpha_bar: noise level in (0, 1), or several, shape (levels,), which add the coordinate
                 "noise_level", sqrt(1 - alpha_bar).
             ridge: c >= 0.
+
+        Raises:
+            ValueError: on a level outside (0, 1), levels of another rank, or a negative ridge.
         """
-        levels = real_array("alpha_bar", alpha_bar)
+        levels = fractions("alpha_bar", alpha_bar)
+        if levels.ndim > 1 or not levels.size:
+            raise reject("alpha_bar", "be a number or a list of some", f"shape {levels.shape}")
+        ridge = float(non_negative("ridge", ridge, ndim=0))
         table = self._measured(_losses, ridge=ridge, levels=tuple(np.atleast_1d(levels).tolist()))
         axes = {"noise_level": np.sqrt(1 - levels)} if levels.ndim else {}
         cells = (table[kind][:, :, slice(None) if axes else 0] for kind in ("train", "test"))
@@ -200,7 +235,8 @@ class DataSets:
     def divergences(self) -> dict[Direction, Measurement]:
         """KL in nats, by direction, of models without ridge after endless training.
 
-        It is finite for more samples than dimensions, and a few more for "forward".
+        It is finite for more samples than dimensions, and its mean for a few more for "forward".
+        Data sets of fewer samples count as lost.
         """
         table = self._measured(_divergences)
         return {direction: self._average(table[direction]) for direction in DIRECTIONS}
@@ -230,10 +266,11 @@ class DataSets:
             direction: of the KL, "forward" or "reverse".
 
         Raises:
-            ValueError: on another direction.
+            ValueError: on another direction, a negative time or a negative ridge.
         """
         one_of("direction", direction, DIRECTIONS)
-        tau = np.atleast_1d(real_array("times", times))
+        tau = np.atleast_1d(training_times(times))
+        ridge = float(non_negative("ridge", ridge, ndim=0))
         table = self._measured(
             _along_training, schedule=schedule, times=tuple(tau.tolist()), ridge=ridge,
             direction=direction,

@@ -18,6 +18,7 @@ from learning_dynamics.validation import (
     increasing_integers,
     integers,
     positive_integer,
+    positive_number,
     reject,
 )
 from linear_diffusion import theory
@@ -129,8 +130,9 @@ class FiniteDataCurves:
             share: of the best loss.
 
         Raises:
-            ValueError: on another shape.
+            ValueError: on another shape, or a share that is not positive.
         """
+        share = positive_number("share", share)
         values = finite_array("gap", gap, ndim=1)
         if values.shape != self.samples.shape:
             raise reject("gap", f"have shape {self.samples.shape}", f"shape {values.shape}")
@@ -153,7 +155,7 @@ class FiniteDataCurves:
         return law.with_bias(bias, r"$10 / \min(N, d)^2$ + 5/4 of the noise of minibatches")
 
     def _sizes(self, data: float) -> NDArray[np.int64]:
-        return np.rint(data * self.samples).astype(np.int64)
+        return np.rint(positive_number("data", data) * self.samples).astype(np.int64)
 
 
 def learn_over_sizes(

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from learning_dynamics import short_text
 from learning_dynamics.compilation import compiled
 from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.random import check_key
 from learning_dynamics.tracking import track
-from learning_dynamics.validation import integers, reject
+from learning_dynamics.validation import integers, positive_integer, reject
 from linear_diffusion.data import DataLaw, draw, draw_moments
 from linear_diffusion.learners import optimum
 from linear_diffusion.sampling import generate
@@ -161,9 +162,13 @@ def memorisation(
         key: typed random key.
 
     Raises:
-        ValueError: on a size below 2.
+        ValueError: without a size, on one below 2, or without samples of each model.
     """
-    sizes = np.atleast_1d(integers("samples", samples, least=2)).tolist()
+    check_key(key)
+    sizes = integers("samples", samples, least=2).ravel().tolist()
+    if not sizes:
+        raise reject("samples", "hold at least one size", sizes)
+    positive_integer("count", count)
     data_key, fresh_key, noise_key = jax.random.split(key, 3)
     sets = [np.asarray(draw(law, max(sizes), key=each)) for each in (data_key, fresh_key)]
     made = []

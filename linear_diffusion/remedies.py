@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from learning_dynamics.evidence.measurement import Measurement, Prediction
 from learning_dynamics.evidence.statistics import jackknife
-from learning_dynamics.validation import finite_array, reject
+from learning_dynamics.validation import between, finite_array, non_negative, one_of, reject
 from linear_diffusion import theory
 from linear_diffusion.measures import place_of_minimum
 from linear_diffusion.simulation import SampleModes, kl_of_modes, losses_of_modes
+from linear_diffusion.theory.divergence import DIRECTIONS
 
 __all__ = ["Remedy", "early_stopping", "ridge_regularisation"]
 
@@ -47,8 +48,12 @@ class Remedy:
             drawn: data sets of one size for each case, such as another spectrum or another N.
             values: of x, shape (values,).
             cases: name -> what tells the cases apart.
+
+        Raises:
+            ValueError: on negative values, or data sets of several sizes or unlike replicas.
         """
-        x = finite_array("values", values, ndim=1)
+        x = non_negative("values", values, ndim=1)
+        _check_drawn(drawn)
         draws = np.concatenate([self.error(modes, x) for modes in drawn], axis=1)
         return Measurement.from_replicas(draws, {**cases, self.axis: x})
 
@@ -65,6 +70,7 @@ class Remedy:
         Raises:
             ValueError: unless there is a positive guess for each case.
         """
+        _check_drawn(drawn)
         centre = finite_array("near", near, ndim=1)
         if centre.size != len(drawn) or not np.all(centre > 0):
             raise reject("near", f"be {len(drawn)} positive numbers", centre)
@@ -76,12 +82,23 @@ class Remedy:
         )
 
 
+def _check_drawn(drawn: Sequence[SampleModes]) -> None:
+    shapes = [modes.variance.shape[:2] for modes in drawn]
+    if len(set(shapes)) != 1 or shapes[0][1] != 1:
+        demand = "be data sets of one size each (`SampleModes.at`), of equally many replicas"
+        raise reject("drawn", demand, f"(replicas, sizes) {shapes}")
+
+
 def ridge_regularisation(direction: theory.Direction = "forward") -> Remedy:
     """Ridge c against the KL between data and generated distribution, in nats.
 
     Args:
-        direction: of the KL.
+        direction: of the KL, "forward" or "reverse".
+
+    Raises:
+        ValueError: on another direction.
     """
+    one_of("direction", direction, DIRECTIONS)
     return Remedy(
         "ridge",
         lambda modes, ridges: kl_of_modes(
@@ -100,7 +117,12 @@ def early_stopping(alpha_bar: float, *, ridge: float = 0.0) -> Remedy:
     Args:
         alpha_bar: noise level in (0, 1).
         ridge: c >= 0.
+
+    Raises:
+        ValueError: on a level outside (0, 1) or a negative ridge.
     """
+    between("alpha_bar", alpha_bar, 0, 1)
+    non_negative("ridge", ridge, ndim=0)
     return Remedy(
         "tau",
         lambda modes, times: losses_of_modes(modes, ridge, alpha_bar, times)[1],

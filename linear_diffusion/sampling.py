@@ -140,7 +140,7 @@ def generated_variances(
         schedule: noise schedule with T steps.
         directions: unit vectors, shape (d, shown).
         batches: number of batches; batch b has the key `fold_in(key, b)`.
-        count: samples of each batch.
+        count: samples of each batch, two at least.
         key: typed random key.
         sampler: "ddpm" or "ddim".
 
@@ -148,8 +148,12 @@ def generated_variances(
         Shape (batches, shown).
 
     Raises:
-        ValueError: as `generate`, without a batch, or on directions of another dimension.
+        ValueError: as `generate`, without a batch, with a single sample in one, or on directions
+            of another dimension.
     """
+    check_key(key)
+    if positive_integer("count", count) < 2:
+        raise reject("count", "be at least 2", count)
     along = finite_array("directions", directions, ndim=2)
     if len(along) != (d := denoiser.bias.shape[0]):
         raise reject("directions", f"have {d} rows", f"shape {along.shape}")

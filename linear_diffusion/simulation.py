@@ -56,6 +56,7 @@ __all__ = [
     "root_overlap",
     "sgd_gains",
     "trained_variance",
+    "training_times",
 ]
 
 Array = NDArray[np.float64]
@@ -75,7 +76,14 @@ class SampleModes(NamedTuple):
         return short_text.represent(self)
 
     def at(self, size: int) -> SampleModes:
-        """Data sets of one size alone, that of number `size`."""
+        """Data sets of one size alone, that of number `size` from zero.
+
+        Raises:
+            ValueError: if there are no more sizes than that.
+        """
+        size = int(integers("size", size, least=0))
+        if size >= self.samples.size:
+            raise reject("size", f"be below the number of sizes, {self.samples.size}", size)
         each = (array[:, [size]] for array in (self.variance, self.mean_error, self.overlap))
         return SampleModes(self.samples[[size]], self.spectrum, *each)
 
@@ -173,6 +181,18 @@ def _modes(
     return SampleModes(sizes.astype(np.float64), spectrum, kept, shift, overlap)
 
 
+def training_times(times: ArrayLike) -> Array:
+    """Training times as a float64 array; infinity is the end of training.
+
+    Raises:
+        ValueError: on a time that is negative or NaN.
+    """
+    tau = real_array("times", times)
+    if not np.all(tau >= 0):
+        raise reject("times", "not be negative", tau[~(tau >= 0)].ravel()[:3])
+    return tau
+
+
 def losses_of_modes(
     modes: SampleModes, ridge: ArrayLike, alpha_bar: ArrayLike, times: ArrayLike = np.inf
 ) -> tuple[Array, Array]:
@@ -198,7 +218,7 @@ def losses_of_modes(
         for array in np.broadcast_arrays(
             non_negative("ridge", ridge),
             fractions("alpha_bar", alpha_bar),
-            real_array("times", times),
+            training_times(times),
         )
     )
     spread = (slice(None), slice(None)) + (None,) * (c.ndim - 1)
@@ -224,12 +244,16 @@ def kl_of_modes(
         mean_share: share of mu_hat that the generated mean reaches, broadcast against `variance`.
 
     Returns:
-        Shape (replicas, sizes, ...).
+        Shape (replicas, sizes, ...); infinite where a variance is zero.
 
     Raises:
-        ValueError: on another direction.
+        ValueError: on another direction, or a negative variance.
     """
     one_of("direction", direction, DIRECTIONS)
+    singular = np.any(variance == 0, axis=-1)
+    if np.any(variance < 0):
+        raise reject("variance", "not be negative", variance.min())
+    variance = np.where(variance == 0, 1.0, variance)
     extra = variance.ndim - 3
     spread = (slice(None), slice(None)) + (None,) * extra
     d, log_det = modes.spectrum.size, np.log(modes.spectrum).sum()
@@ -237,10 +261,11 @@ def kl_of_modes(
     shift = np.broadcast_to(mean_share, variance.shape) * modes.mean_error[spread]
     if direction == "forward":
         fitted = ((modes.signal[spread] + shift**2) / variance).sum(axis=-1)
-        return (fitted - d + logs) / 2
+        return np.where(singular, np.inf, (fitted - d + logs) / 2)
     components = np.einsum("rs...i,rsik->rs...k", shift, modes.overlap)
     mean_term = (components**2 / modes.spectrum).sum(axis=-1)
-    return ((modes.precision[spread] * variance).sum(axis=-1) + mean_term - d - logs) / 2
+    fitted = (modes.precision[spread] * variance).sum(axis=-1) + mean_term
+    return np.where(singular, np.inf, (fitted - d - logs) / 2)
 
 
 def trained_variance(
@@ -262,11 +287,16 @@ def trained_variance(
 
     Returns:
         Variance and mean share, each of shape (replicas, sizes, times, d).
+
+    Raises:
+        ValueError: without a time, or on a negative one or a negative ridge.
     """
     noise, signal = schedule.noise_power, schedule.alpha_bar
     rate = signal * (modes.variance[..., None] + non_negative("ridge", ridge, ndim=0)) + noise
     variances, shares = [], []
-    for tau in np.atleast_1d(real_array("times", times)):
+    if not (each := np.atleast_1d(training_times(times))).size:
+        raise reject("times", "hold at least one time", "none")
+    for tau in each:
         gains = np.sqrt(noise) * gain_growth(rate, tau)
         variances.append(generated_variance_recursion(gains, schedule, sampler=sampler))
         factors = mode_factors(gains, schedule, sampler)
@@ -293,11 +323,17 @@ def population_gains(
 
     Returns:
         Shape (replicas, sizes, times, d).
+
+    Raises:
+        ValueError: on a negative time, or a step that is not positive and below the inverse of the
+            largest rate alpha_bar (s_hat + c) + 1 - alpha_bar.
     """
-    tau = np.atleast_1d(real_array("times", times))[:, None]
+    tau = np.atleast_1d(training_times(times))[:, None]
     level = between("alpha_bar", alpha_bar, 0, 1)
     c = non_negative("ridge", ridge, ndim=0)
     rate = level * (modes.variance[:, :, None, :] + c) + 1 - level
+    if step_size is not None:
+        between("step_size", step_size, 0, 1 / float(rate.max()))
     w = np.sqrt(1 - level) * gain_growth(rate, tau, step_size)
     return np.einsum("rsti,rsik->rstk", w, modes.overlap**2)
 
@@ -325,7 +361,7 @@ def sgd_gains(
         batch: rows per step.
         steps: step numbers at which gains are recorded, increasing, shape (observations,).
         replicas: number of runs; run r has the key `fold_in(key, r)`.
-        key: typed random key.
+        key: typed random key; of another generator than threefry a threefry key made of it.
 
     Returns:
         Shape (replicas, observations, shown).
@@ -333,7 +369,7 @@ def sgd_gains(
     Raises:
         ValueError: as in `online_sgd`, without a run, or on directions of another dimension.
     """
-    random.check_key(key)
+    key = random.threefry_key(key)  # under vmap, numbers of others depend on all runs
     rows, e = finite_array("data", data, ndim=2), finite_array("directions", directions, ndim=2)
     if len(e) != rows.shape[1]:
         raise reject("directions", f"have {rows.shape[1]} rows", f"shape {e.shape}")
@@ -342,7 +378,7 @@ def sgd_gains(
         online_sgd, jnp.asarray(rows, jnp.float32), [alpha_bar], learning_rate=learning_rate,
         batch=batch, steps=steps,
     )  # fmt: skip
-    together = min(count, TOGETHER)
+    together = min(max(count, 2), TOGETHER)  # products of one run alone round in another way
     runs = np.arange(-(-count // together) * together, dtype=np.int32).reshape(-1, together)
     gains = []
     for indices in track(runs, "SGD"):

@@ -9,7 +9,8 @@ from scipy.linalg import eigh_tridiagonal
 
 from learning_dynamics.images.patches import generator
 from learning_dynamics.noise_schedule import NoiseSchedule
-from learning_dynamics.validation import integers, positive_integer, positive_number, reject
+from learning_dynamics.random import check_key
+from learning_dynamics.validation import positive_integer, positive_number, reject
 from linear_diffusion.data import DataLaw, draw_moments
 from linear_diffusion.learners import optimum
 from linear_diffusion.sampling import generate
@@ -51,7 +52,7 @@ def draw_spike_overlaps(
     d, strength = positive_integer("dimension", dimension), positive_number("spike", spike)
     if d < 2:
         raise reject("dimension", "be at least 2", d)
-    n = int(integers("samples", samples, least=2)) - 1
+    n = _two_at_least("samples", samples) - 1
     rng, i = generator(key), np.arange(min(n, d))
     overlaps = np.empty(positive_integer("replicas", replicas))
     for replica in range(overlaps.size):
@@ -65,6 +66,13 @@ def draw_spike_overlaps(
         _, vector = eigh_tridiagonal(squares, products, select="i", select_range=(d - 1, d - 1))
         overlaps[replica] = vector[0, 0] ** 2
     return overlaps
+
+
+def _two_at_least(argument: str, value: int) -> int:
+    number = positive_integer(argument, value)
+    if number < 2:
+        raise reject(argument, "be at least 2", number)
+    return number
 
 
 def generated_spike_overlaps(
@@ -97,8 +105,8 @@ def generated_spike_overlaps(
     Raises:
         ValueError: samples or generated < 2, negative ridge or no replica.
     """
-    N = int(integers("samples", samples, least=2))
-    m = int(integers("generated", generated, least=2))
+    check_key(key)
+    N, m = (_two_at_least(*each) for each in (("samples", samples), ("generated", generated)))
     overlaps = np.empty(positive_integer("replicas", replicas))
     for replica in range(overlaps.size):
         run = jax.random.fold_in(jax.random.fold_in(key, replica), N)
@@ -106,6 +114,6 @@ def generated_spike_overlaps(
         mean, covariance = draw_moments(law, N, key=data_key, dtype=np.float32)
         denoiser = optimum(mean, covariance, schedule.alpha_bar, ridge=ridge)
         drawn = np.asarray(generate(denoiser, schedule, key=noise_key, count=m), np.float64)
-        leading = np.linalg.eigh(np.cov(drawn, rowvar=False))[1][:, -1]
+        leading = np.linalg.eigh(np.atleast_2d(np.cov(drawn, rowvar=False)))[1][:, -1]
         overlaps[replica] = (law.basis[:, 0] @ leading) ** 2
     return overlaps

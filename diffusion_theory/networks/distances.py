@@ -51,19 +51,27 @@ def covariance_distance(images: ArrayLike, data: ArrayLike) -> float:
     """Relative distance of covariances in the Frobenius norm, |C - C_data| / |C_data|.
 
     Raises:
-        ValueError: as `contracted_cumulant`.
+        ValueError: as `contracted_cumulant`, if the images differ in size, or the data do not vary.
     """
-    first, second = _covariance(_rows("images", images)), _covariance(_rows("data", data))
-    return float(np.linalg.norm(first - second) / np.linalg.norm(second))
+    rows, others = _rows("images", images), _rows("data", data)
+    if rows.shape[1] != others.shape[1]:
+        raise reject("data", f"have images of {rows.shape[1]} values", others.shape[1])
+    first, second = _covariance(rows), _covariance(others)
+    size = float(np.linalg.norm(second))
+    if not size:
+        raise reject("data", "vary", "equal images")
+    return float(np.linalg.norm(first - second)) / size
 
 
 def cumulant_distance(images: ArrayLike, data: ArrayLike) -> float:
     """Relative distance of `contracted_cumulant`, 1 for Gaussian images beside other data.
 
     Raises:
-        ValueError: as `contracted_cumulant`.
+        ValueError: as `contracted_cumulant`, or if the cumulant of the data is zero.
     """
     cumulant, reference = contracted_cumulant(images), contracted_cumulant(data)
+    if not reference:
+        raise reject("data", "have a fourth cumulant", "none")
     return abs(cumulant - reference) / abs(reference)
 
 
@@ -82,13 +90,16 @@ def distances_along(images: ArrayLike, data: ArrayLike, steps: ArrayLike) -> Mea
     Raises:
         ValueError: with fewer than two seeds or images, or another number of steps.
     """
-    sheets = finite_array("images", images)
-    if sheets.ndim < 4:
-        raise reject("images", "have shape (steps, seeds, n, ...)", f"shape {sheets.shape}")
+    sheets, at = finite_array("images", images), finite_array("steps", steps, ndim=1)
+    if sheets.ndim < 4 or sheets.shape[0] < 1 or sheets.shape[1] < 2:
+        demand = "have shape (steps, seeds, n, ...), one step and two seeds at least"
+        raise reject("images", demand, f"shape {sheets.shape}")
+    if at.size != len(sheets):
+        raise reject("steps", f"be one for each of {len(sheets)} sheets of images", at)
     distances = {"covariance": covariance_distance, "fourth cumulant": cumulant_distance}
     draws = [
         [[distance(drawn, data) for drawn in at] for at in sheets]
         for distance in distances.values()
     ]
-    axes = {"distance": np.array(list(distances)), "step": np.asarray(steps)}
+    axes = {"distance": np.array(list(distances)), "step": at}
     return Measurement.from_replicas(np.moveaxis(np.array(draws), 2, 0), axes)

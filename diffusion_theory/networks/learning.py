@@ -31,6 +31,7 @@ from learning_dynamics.validation import (
     channels_last,
     finite_array,
     integers,
+    one_of,
     positive_integer,
     reject,
 )
@@ -101,6 +102,9 @@ class DenoiserLearning:
             "took": f"{self.training.seconds:.3g} s",
         }
 
+    def _loss(self, argument: str, name: str) -> Array:
+        return self.loss[one_of(argument, name, tuple(self.loss))]
+
     def parting(self, name: str, reference: str, apart: float) -> NDArray[np.float64]:
         """Step from which on two losses differ by more than a share of the second, shape (seeds,).
 
@@ -111,8 +115,11 @@ class DenoiserLearning:
             name: test set.
             reference: another one.
             apart: share that counts as parted.
+
+        Raises:
+            ValueError: on an unknown test set.
         """
-        ratio = self.loss[name] / self.loss[reference]
+        ratio = self._loss("name", name) / self._loss("reference", reference)
         return recovery_steps(self.steps, np.abs(ratio - 1), apart)
 
     def excess(self, name: str, best: ArrayLike) -> Measurement:
@@ -125,10 +132,13 @@ class DenoiserLearning:
             best: L_t of the reference at each noise level, such as `best_affine_loss`, shape (T,).
 
         Raises:
-            ValueError: with fewer than two seeds.
+            ValueError: with fewer than two seeds, on an unknown test set, or a best loss that is
+                not positive.
         """
         mean = float(finite_array("best", best, ndim=1).mean())
-        draws = self.loss[name] / mean - 1
+        if mean <= 0:
+            raise reject("best", "have a positive mean", mean)
+        draws = self._loss("name", name) / mean - 1
         return Measurement.from_replicas(draws, {"step": self.steps}, label=f"on {name}")
 
     def plot(self, schedule: NoiseSchedule, best: ArrayLike) -> Figure:
@@ -159,7 +169,10 @@ class DenoiserLearning:
                 style = {"color": drawing.GREY, "linewidth": 1.2, "linestyle": "--"}
                 axes.axhline(line, label="best affine denoiser", **style)
                 axes.set_title(title)
-                axes.set_xscale("symlog", linthresh=float(self.steps[self.steps > 0].min()))
+                axes.set_xscale(
+                    "symlog",
+                    linthresh=float(self.steps[self.steps > 0].min(initial=self.steps[-1] or 1)),
+                )
                 axes.set(xlim=(0, 1.3 * self.steps[-1]), yscale="log", xlabel="updates")
         grid[0, 0].set_ylabel("loss per pixel")
         drawing.legend_below(figure, columns=4)

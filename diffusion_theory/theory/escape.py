@@ -17,7 +17,7 @@ from diffusion_theory.theory.flow import overlap_velocity
 from diffusion_theory.theory.loss import gradient_norm
 from learning_dynamics import short_text
 from learning_dynamics.evidence.measurement import Prediction
-from learning_dynamics.validation import between, finite_array, reject
+from learning_dynamics.validation import between, finite_array, fractions, reject
 
 __all__ = ["EscapeLaw", "escape_law", "gradient_covariance"]
 
@@ -51,6 +51,13 @@ def gradient_covariance(inputs: MixedCumulant, learner: TiedDenoiser) -> Array:
     return norm * np.eye(inputs.directions) + size * signal_form(inputs)
 
 
+def _dimensions(argument: str, value: ArrayLike, ndim: int | None = None) -> Array:
+    d = finite_array(argument, value, ndim=ndim)
+    if np.any(d < 1):
+        raise reject(argument, "be at least 1", d.min())
+    return d
+
+
 class EscapeLaw(NamedTuple):
     """Number n* of updates until |alpha . direction| reaches a threshold, from a random start.
 
@@ -72,12 +79,14 @@ class EscapeLaw(NamedTuple):
         return short_text.represent(self)
 
     def quantile(self, level: ArrayLike, dimension: ArrayLike) -> Array:
-        """Quantiles of n* / d; level and dimension broadcast."""
-        p = finite_array("level", level)
-        if np.any((p <= 0) | (p >= 1)):
-            raise reject("level", "lie strictly between 0 and 1", p.tolist())
+        """Quantiles of n* / d; level and dimension broadcast.
+
+        Raises:
+            ValueError: on levels outside (0, 1), or a dimension below 1.
+        """
+        p = fractions("level", level)
         size = self.deviation * special.ndtri(1 - p / 2)  # early escapes start far out
-        d = finite_array("dimension", dimension)
+        d = _dimensions("dimension", dimension)
         return np.asarray(np.log(d) / (2 * self.rate) - np.log(size) / self.rate + self.constant)
 
     def quantiles(
@@ -93,10 +102,13 @@ class EscapeLaw(NamedTuple):
             label: name for legends and tables.
 
         Raises:
-            ValueError: on levels outside (0, 1), or arrays of another rank.
+            ValueError: on levels outside (0, 1), dimensions below 1, or arrays of another rank.
         """
-        p = finite_array("levels", levels, ndim=1)
-        d = finite_array("dimensions", dimensions, ndim=1)
+        p = fractions("levels", levels, ndim=1)
+        d = _dimensions("dimensions", dimensions, ndim=1)
+        if not p.size or not d.size:
+            name = "dimensions" if p.size else "levels"
+            raise reject(name, "hold one at least", "none")
         values = self.quantile(p[:, None], d)
         return Prediction(values, 1e-4, 1 / (self.rate * np.sqrt(d)), BIAS, label)
 

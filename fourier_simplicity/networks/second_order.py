@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fourier_simplicity.networks.cues import CueSets
 from learning_dynamics.evidence.measurement import Measurement
-from learning_dynamics.validation import finite_array, one_of, reject
+from learning_dynamics.validation import finite_array, one_of, positive_integer, reject
 
 __all__ = ["angular_covariance", "gain_over_pairs", "pairwise_accuracy", "white_sets"]
 
@@ -100,8 +100,9 @@ def pairwise_accuracy(
         Classifier -> test set -> accuracy.
 
     Raises:
-        ValueError: on an unknown classifier.
+        ValueError: on an unknown classifier, or a limit below one.
     """
+    limit = positive_integer("limit", limit)
     asked = [one_of("rules", rule, RULES) for rule in rules]
     images, labels = sets.train
     rows = images[:limit].reshape(len(images[:limit]), -1).astype(np.float64)
@@ -149,11 +150,14 @@ def gain_over_pairs(accuracy: ArrayLike, sets: Sequence[CueSets]) -> Measurement
         One value, on the coordinate "rule".
 
     Raises:
-        ValueError: with fewer than two seeds, or another number of sets.
+        ValueError: with fewer than two seeds, another number of sets, or none called "real".
     """
     seen = finite_array("accuracy", accuracy, ndim=1)
     if len(sets) != seen.size:
         raise reject("sets", f"be one for each of {seen.size} networks", len(sets))
+    for each in sets:
+        if "real" not in each.tests:
+            raise reject("sets", "have the test set 'real'", list(each.tests))
     real = [replace(each, tests={"real": each.tests["real"]}) for each in sets]
     best = [pairwise_accuracy(each, rules=[ANGULAR])[ANGULAR]["real"] for each in real]
     axes = {"rule": [f"network - {ANGULAR}"]}

@@ -34,6 +34,9 @@ def plot_levels(
     if not shapes or {*shapes, law.values.shape} != {shapes[0]} or len(shapes[0]) != 2:
         demand = "be some, with coordinates (time, quantity), of the shape of the law"
         raise reject("measured", demand, f"{shapes} beside {law.values.shape}")
+    places = [[axis.tolist() for axis in each.coordinates.values()] for each in measured]
+    if any(place != places[0] for place in places):
+        raise reject("measured", "be taken at the same times, of the same quantities", places)
     figure, ((axes,),) = drawing.new_figure(1, 1, width=6.4, height=4.6)
     times, quantities = (np.asarray(axis) for axis in measured[0].coordinates.values())
     apart = 2 * APART * float(np.diff(times).min()) if times.size > 1 else 0.0

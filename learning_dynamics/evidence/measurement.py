@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from learning_dynamics import short_text
 from learning_dynamics.validation import (
+    finite_array,
     integers,
     non_negative,
     one_of,
@@ -97,11 +98,14 @@ class Prediction:
             factor: broadcasts against the values.
 
         Raises:
-            ValueError: if a factor is not positive.
+            ValueError: if a factor is not positive, or does not fit the values.
         """
-        scale = real_array("factor", factor)
-        if not np.all(scale > 0):
-            raise reject("factor", "be positive", scale)
+        scale = _positive_factor(factor)
+        try:
+            np.broadcast_shapes(scale.shape, self.values.shape)
+        except ValueError as error:
+            demand = f"broadcast against the shape {self.values.shape}"
+            raise reject("factor", demand, f"shape {scale.shape}") from error
         return replace(
             self,
             values=self.values * scale,
@@ -230,9 +234,10 @@ class Measurement:
         kind = np.asarray(draws).dtype if precision is None else precision
         rounding = ULPS * unit_roundoff("precision", kind)
         draws = real_array("draws", draws)
-        if not -draws.ndim <= axis < max(draws.ndim, 1):
+        whole = integers("axis", axis, least=-max(draws.ndim, 1))
+        if whole.ndim or whole >= max(draws.ndim, 1):
             raise reject("axis", f"be one of the {draws.ndim} axes of `draws`", axis)
-        draws = np.moveaxis(draws, axis, 0) if axis else draws
+        draws = np.moveaxis(draws, int(whole), 0) if draws.ndim else draws
         axes = {name: np.atleast_1d(np.asarray(axis)) for name, axis in coordinates.items()}
         for name in axes:
             if not name.isidentifier():
@@ -259,14 +264,12 @@ class Measurement:
         """Multiply values and errors by a positive factor, such as 1/d.
 
         Args:
-            factor: broadcasts against the values.
+            factor: broadcasts to the shape of the values.
 
         Raises:
-            ValueError: if a factor is not positive.
+            ValueError: if a factor is not positive, or does not fit the values.
         """
-        scale = real_array("factor", factor)
-        if not np.all(scale > 0):
-            raise reject("factor", "be positive", scale)
+        scale = spread_over("factor", _positive_factor(factor), self.values.shape)
         return replace(
             self,
             values=self.values * scale,
@@ -320,6 +323,13 @@ class Measurement:
             "standard error": short_text.largest({"": self.standard_error}).removesuffix(" ()"),
             "lost": f"up to {lost} replicas" if lost else "",
         }
+
+
+def _positive_factor(factor: ArrayLike) -> NDArray[np.float64]:
+    scale = finite_array("factor", factor)
+    if not np.all(scale > 0):
+        raise reject("factor", "be positive", scale)
+    return scale
 
 
 def component_names(name: str, shape: tuple[int, ...]) -> list[str]:

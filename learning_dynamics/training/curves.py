@@ -55,6 +55,13 @@ def _crossing(place: NDArray[Any], values: NDArray[Any], level: float) -> float:
     return float(place[last] + share * (place[last + 1] - place[last]))
 
 
+def _last_step(end: float) -> float:
+    last = float(finite_array("end", end, ndim=0))
+    if last < 2:
+        raise reject("end", "be 2 at least", end)
+    return last
+
+
 def order_of_steps(first: ArrayLike, second: ArrayLike, end: float, name: str) -> Measurement:
     """log10 of (second step / first step) over seeds, both at least 1 and at most the end.
 
@@ -65,8 +72,10 @@ def order_of_steps(first: ArrayLike, second: ArrayLike, end: float, name: str) -
         name: of the order, the only value of the coordinate "order".
 
     Raises:
-        ValueError: with fewer than two seeds, or where shapes differ.
+        ValueError: with fewer than two seeds, where shapes differ, or if training ends before step
+            2.
     """
+    end = _last_step(end)
     early, late = (
         np.clip(real_array(name, step), 1, end)
         for name, step in (("first", first), ("second", second))
@@ -86,7 +95,8 @@ def comes_first(end: float, label: str, factor: float = 1.0) -> Prediction:
         factor: between the two steps, below `end`.
 
     Raises:
-        ValueError: on another factor.
+        ValueError: on another factor, or if training ends before step 2.
     """
+    end = _last_step(end)
     between("factor", factor, 0, end)
-    return Prediction.between([np.log10(factor)], [np.log10(float(end))], label=label)
+    return Prediction.between([np.log10(factor)], [np.log10(end)], label=label)

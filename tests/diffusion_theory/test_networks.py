@@ -273,6 +273,14 @@ def test_losses_part_and_exceed_those_of_a_reference():
         steps, {"data": data, "clone": clone}, level, (3,), np.zeros((2, 4, 1)), None
     )
     np.testing.assert_allclose(seen.parting("clone", "data", 0.25), [2**2.5 - 1, np.inf])
+    for name, wrong in (
+        ("name", lambda: seen.parting("other", "data", 0.25)),
+        ("reference", lambda: seen.parting("clone", "other", 0.25)),
+        ("name", lambda: seen.excess("other", [0.5])),
+        ("best", lambda: seen.excess("data", [0.0])),
+    ):
+        with pytest.raises(ValueError, match=f"`{name}`"):
+            wrong()
     best = np.linspace(0.4, 0.6, SCHEDULE.steps)
     excess = seen.excess("clone", best)
     np.testing.assert_allclose(excess.values[-1], (0.56 + 0.44) / 2 / 0.5 - 1)
@@ -306,3 +314,20 @@ def test_distances_vanish_on_the_data_and_see_their_own_order():
     assert 0.9 < cumulant_distance(gaussian, data) < 1.1
     with pytest.raises(ValueError, match="two images"):
         contracted_cumulant(data[:1])
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("images", {"images": np.ones((2, 1, 5, 2, 2))}),
+        ("images", {"images": np.ones((0, 2, 5, 2, 2)), "steps": []}),
+        ("data", {"data": np.ones((5, 2, 2))}),
+        ("data", {"data": np.ones((5, 3, 2))}),
+        ("steps", {"steps": [1]}),
+    ],
+)
+def test_distances_of_what_cannot_be_compared_are_refused(name, change):
+    rng = np.random.default_rng(0)
+    given = {"images": rng.normal(size=(2, 2, 5, 2, 2)), "data": rng.normal(size=(5, 2, 2))}
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        distances_along(**{**given, "steps": [1, 2], **change})

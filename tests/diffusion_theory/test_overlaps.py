@@ -36,3 +36,19 @@ def test_all_weights_have_the_law_of_the_chain():
     )  # fmt: skip
     assert weights.label == "all weights, d = 100"
     assert ld.compare(weights, ld.Prediction(chain.values, chain.standard_error)).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("start", {"start": [0.2]}),
+        ("start", {"start": [0.9, 0.9]}),
+        ("replicas", {"replicas": 1}),
+        ("level", {"level": "limit"}),
+    ],
+)
+def test_what_has_no_overlaps_along_training_is_refused_before_any_work(name, change):
+    given = {"start": START, "dimension": 50, "replicas": 4, "level": "overlaps"} | change
+    start = given.pop("start")
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        overlaps_along(INPUTS, LEARNER, 0.4, start, TIMES, key=jax.random.key(0), **given)

@@ -7,6 +7,7 @@ import pytest
 import learning_dynamics as ld
 from diffusion_theory import MixedCumulant, TiedDenoiser
 from diffusion_theory.theory import escape_law, gradient_covariance
+from diffusion_theory.theory.escape import EscapeLaw
 from learning_dynamics.limit.accuracy import InaccurateError
 
 SPIKE, LEARNER = MixedCumulant(9.0, cumulant=None), TiedDenoiser(sign=-1)
@@ -54,3 +55,30 @@ def test_law_that_does_not_resolve_is_refused():
         exact.constant - np.log(np.abs(xi) * exact.deviation) / exact.rate
     )  # what it should have been
     assert np.all(np.abs(law.draws - times) < law.draw_errors)
+
+
+def test_quantiles_of_the_escape_law_are_those_of_its_formula():
+    """Against a million draws of log(d)/2g - log|xi|/g + c."""
+    law, count = EscapeLaw(0.5, np.ones(1), 1.3, 0.2), 10**6
+    xi = law.deviation * np.random.default_rng(0).normal(size=count)
+    draws = np.log(64) / (2 * law.rate) - np.log(np.abs(xi)) / law.rate + law.constant
+    levels = np.array([0.1, 0.5, 0.9])
+    found = law.quantiles(levels, [64]).values[:, 0]
+    below = np.mean(draws[:, None] <= found, axis=0)
+    assert np.all(np.abs(below - levels) < 5 * np.sqrt(levels * (1 - levels) / count))
+
+
+@pytest.mark.parametrize(
+    ("name", "levels", "dimensions"),
+    [
+        ("levels", [0.0, 0.5], [64]),
+        ("levels", [], [64]),
+        ("levels", 0.5, [64]),
+        ("dimensions", [0.5], [0]),
+        ("dimensions", [0.5], [np.nan]),
+        ("dimensions", [0.5], []),
+    ],
+)
+def test_quantiles_off_their_range_are_refused_by_name(name, levels, dimensions):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        EscapeLaw(0.5, np.ones(1), 1.3, 0.2).quantiles(levels, dimensions)

@@ -220,3 +220,15 @@ def test_training_ends_with_the_losses_of_its_last_observation():
     np.testing.assert_array_equal(learning.samples, [40.0, 240.0])
     assert {loss.shape for loss in learning.losses.values()} == {(2, 2)}
     assert all(np.all(np.isfinite(loss)) for loss in learning.losses.values())
+
+
+def test_clones_by_name_one_replica_and_losses_that_are_numbers():
+    losses = {"data": np.zeros((1, 2)), "gaussian": np.ones((1, 2))}
+    learned = CloneLearning(np.array([1.0, 2.0]), losses, losses)
+    assert str(learned.parting("gaussian", 0.5)) == "1"
+    with pytest.raises(ValueError, match="`clone`"):
+        learned.gap("other")
+    with pytest.raises(ValueError, match="`least`"):
+        learned.parting("gaussian", np.nan)
+    with pytest.raises(ValueError, match="`best`"):
+        learned.plot(1.0, np.nan)

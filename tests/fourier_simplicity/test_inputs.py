@@ -179,6 +179,8 @@ def test_products_of_fields_are_those_of_their_sums(key):
     np.testing.assert_allclose(lagged_products(x, [(0, 0), lag])[:, 1], pairs, atol=1e-12)
     for name, wrong in (("fields", lambda: mode_products(x[0, 0], [1])),
                         ("lags", lambda: site_products(x, [1])),
+                        ("lags", lambda: lagged_products(x, [])),
+                        ("wave_vectors", lambda: mode_products(x, [])),
                         ("wave_vectors", lambda: mode_products(x, 3))):  # fmt: skip
         with pytest.raises(ValueError, match=f"Argument `{name}"):
             wrong()
@@ -186,7 +188,7 @@ def test_products_of_fields_are_those_of_their_sums(key):
 
 @pytest.mark.parametrize(("name", "panels"), [("harmonic", 4), ("torus", 4)])
 def test_inputs_of_both_classes_are_drawn(name, panels, key):
-    figure = plot_inputs(MODELS[name], count=2, key=key)
+    figure = plot_inputs(MODELS[name], count=2.0, key=key)
     assert len(figure.axes) == panels
     with pytest.raises(ValueError, match="`drawn`"):
         plot_inputs(MODELS[name], count=2, drawn=1, key=key)

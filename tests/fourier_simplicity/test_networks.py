@@ -1,5 +1,6 @@
 """Cue sets, networks, second-order rules and learning curves."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -215,6 +216,10 @@ def test_the_gain_over_pairs_is_against_the_bayes_rule_of_directions():
         gain_over_pairs([0.9], sets)
     with pytest.raises(ValueError, match="`rules`"):
         pairwise_accuracy(sets[0], rules=["cubic"])
+    with pytest.raises(ValueError, match="`limit`"):
+        pairwise_accuracy(sets[0], limit=-1)
+    with pytest.raises(ValueError, match="`sets`"):
+        gain_over_pairs([0.9, 0.9], [replace(each, tests={}) for each in sets])
 
 
 @pytest.mark.slow

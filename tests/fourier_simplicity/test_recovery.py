@@ -11,6 +11,7 @@ from fourier_simplicity import (
     FourierInputs,
     TieOverlap,
     detect_along,
+    detection_along,
     detection_auc,
     harmonic,
     held_out_auc,
@@ -139,3 +140,16 @@ def test_overlaps_that_no_neuron_has_are_refused_by_name(argument, changed):
     given = {"overlaps": np.zeros((2, 3, 6)), "held_out": 4, "key": jax.random.key(0)}
     with pytest.raises(ValueError, match=f"Argument `{argument}"):
         held_out_auc(FourierInputs(18, triad(1, 2)), "he3", **(given | changed))
+
+
+@pytest.mark.slow
+def test_the_error_of_few_scored_paths_is_not_too_small(key, monkeypatch):
+    """Of two paths with AUC 0.5 and 0.7 it is half their difference."""
+    exact = np.array([[0.5], [0.7]])
+    monkeypatch.setattr(detection_along, "detection_auc", lambda *given: exact)
+    monkeypatch.setattr(detection_along, "held_out_auc", lambda *given, **options: exact)
+    found = detect_along(
+        FourierInputs(18, harmonic(1)), "he4", 0.03, [1.0], dimension=12, replicas=2, paths=2,
+        scored=2, key=key,
+    )  # fmt: skip
+    np.testing.assert_allclose(found.error, 0.1)

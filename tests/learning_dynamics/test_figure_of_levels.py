@@ -29,3 +29,13 @@ def test_levels_stand_side_by_side_about_the_times():
         plot_levels([level("all").select(direction=0)], LAW, x_label="", y_label="")
     with pytest.raises(ValueError, match="`measured`"):
         plot_levels([], LAW, x_label="", y_label="")
+
+
+@pytest.mark.parametrize("change", [{"time": [1.0, 2.0, 5.0]}, {"direction": ["u", "w"]}])
+def test_levels_at_other_times_or_of_other_quantities_are_refused(change):
+    other = level("chain")
+    other = ld.Measurement(
+        other.values, other.standard_error, 5, {**other.coordinates, **change}, label="chain"
+    )
+    with pytest.raises(ValueError, match="`measured`"):
+        plot_levels([level("all"), other], LAW, x_label="", y_label="")

@@ -289,3 +289,9 @@ def test_several_streams_are_the_keys_of_fold_in(impl):
     for made, number in zip(random.streams(key, numbers), numbers, strict=True):
         wanted = jax.random.fold_in(key, np.uint32(number))
         np.testing.assert_array_equal(jax.random.key_data(made), jax.random.key_data(wanted))
+
+
+@pytest.mark.parametrize("numbers", [[-1], [1.5], [2**32]])
+def test_numbers_of_streams_are_whole(numbers):
+    with pytest.raises(ValueError, match="`numbers`"):
+        random.streams(jax.random.key(0), numbers)

@@ -140,3 +140,20 @@ def test_a_theory_wrong_by_what_is_caught_fails_and_by_less_passes(sign):
 def test_what_makes_no_sense_is_refused_by_name(argument, call):
     with pytest.raises(ValueError, match=f"Argument `{argument}`"):
         call()
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, np.nan, np.inf, True, [1.0, 2.0], "x"])
+def test_factors_are_positive_and_fit_the_values(factor):
+    draws = np.arange(12.0).reshape(4, 3)
+    for scaled in (
+        Measurement.from_replicas(draws, {"x": [1, 2, 3]}).scaled,
+        Prediction([1.0, 2.0, 3.0]).scaled,
+    ):
+        with pytest.raises(ValueError, match="`factor`"):
+            scaled(factor)
+
+
+@pytest.mark.parametrize("axis", [2, -3, 0.5, True, None, [0]])
+def test_the_axis_of_replicas_is_one_of_the_draws(axis):
+    with pytest.raises(ValueError, match="`axis`"):
+        Measurement.from_replicas(np.ones((3, 3)), {"x": [1, 2, 3]}, axis=axis)

@@ -134,11 +134,50 @@ def test_expected_values_have_every_law_and_size_and_an_allowance():
     [
         ({"laws": {}}, "laws"),
         ({"laws": {**LAWS, "large": LatentLaw(np.ones(D + 1))}}, "laws"),
+        ({"laws": list(LAWS.values())}, "laws"),
+        ({"laws": {"flat": np.ones(D)}}, "laws"),
+        ({"laws": {1: LAWS["flat"], "1": LAWS["steep"]}}, "laws"),
         ({"samples": [1, 5]}, "samples"),
+        ({"samples": []}, "samples"),
+        ({"samples": [[4]]}, "samples"),
         ({"replicas": 0}, "replicas"),
+        ({"replicas": 1}, "replicas"),
+        ({"first": -1}, "first"),
+        ({"first": 0.5}, "first"),
     ],
 )
 def test_what_makes_no_data_sets_is_refused(change, name):
     given = {"laws": LAWS, "samples": SIZES, "replicas": 2, "key": KEY} | change
     with pytest.raises(ValueError, match=f"`{name}`"):
         partial(DataSets.of, given.pop("laws"), given.pop("samples"))(**given)
+
+
+@pytest.mark.parametrize(
+    ("samples", "dimension"),
+    [([0, 5], 5), ([-3, 5], 5), ([2.5, 5], 5), ([5, 5, 5], 5), ([5, 5], 0)],
+)
+def test_the_allowance_for_finite_size_wants_whole_sizes(samples, dimension):
+    with pytest.raises(ValueError, match=r"`(samples|dimension)`"):
+        finite_size(Prediction([1.0, 2.0]), samples, dimension)
+
+
+def test_numbers_that_a_measure_would_cut_are_refused():
+    with pytest.raises(ValueError, match="`ridge`"):
+        make().losses(0.5, ridge=[0.0, 1.0])
+    with pytest.raises(ValueError, match="`alpha_bar`"):
+        make().losses([[0.5]])
+    for times in ([-1.0], [np.nan], []):
+        with pytest.raises(ValueError, match="`times`"):
+            make().along_training(SCHEDULE, times)
+    with pytest.raises(ValueError, match="`data`"):
+        make().expected(lambda s, N: theory.losses(s, N, 0.0, 0.9).test, data=-1)
+
+
+def test_data_sets_with_too_few_samples_have_no_divergence():
+    """N = 4 < d: the covariance is singular, the KL infinite in both directions."""
+    for measured in make().divergences().values():
+        np.testing.assert_array_equal(measured.lost, [[REPLICAS, 0]] * 2)
+
+
+def test_data_sets_are_shown_in_a_few_lines():
+    assert len(repr(make()).splitlines()) < 8

@@ -49,3 +49,19 @@ def test_the_measured_optimum_minimises_the_mean_error(remedy, error):
 def test_a_guess_for_each_case_is_needed(near):
     with pytest.raises(ValueError, match="`near` must"):
         early_stopping(0.9).optimum(PARTS, near, {"N": SIZES})
+
+
+def test_remedies_refuse_what_they_cannot_measure():
+    drawn = draw_modes(LatentLaw(np.ones(3)), [5, 6], replicas=2, key=jax.random.key(0))
+    ridge = ridge_regularisation()
+    with pytest.raises(ValueError, match="`direction`"):
+        ridge_regularisation("sideways")
+    with pytest.raises(ValueError, match="`alpha_bar`"):
+        early_stopping(2.0)
+    with pytest.raises(ValueError, match="`values`"):
+        ridge.errors([drawn.at(0)], [-0.1], {"N": [5]})
+    for sets in ([], [drawn]):
+        with pytest.raises(ValueError, match="`drawn`"):
+            ridge.errors(sets, [0.1], {"N": [5]})
+    with pytest.raises(ValueError, match="`size`"):
+        drawn.at(2)

@@ -153,3 +153,12 @@ def test_variances_of_batches_are_those_of_the_exact_moments(key):
     assert_agrees(found, np.diagonal(directions.T @ spread @ directions))
     with pytest.raises(ValueError, match="`directions` must have 4 rows"):
         generated_variances(denoiser, schedule, np.eye(3), batches=2, count=5, key=key)
+
+
+def test_one_sample_has_no_variance():
+    schedule = NoiseSchedule.linear(3, 0.1, 0.3)
+    denoiser = optimum(jnp.zeros(2, jnp.float32), jnp.eye(2, dtype=jnp.float32), schedule.alpha_bar)
+    with pytest.raises(ValueError, match="`count`"):
+        generated_variances(
+            denoiser, schedule, np.eye(2), batches=2, count=1, key=jax.random.key(0)
+        )

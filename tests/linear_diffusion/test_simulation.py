@@ -297,3 +297,42 @@ def test_the_mean_of_sgd_is_gradient_descent_on_the_same_rows():
     assert np.any(np.abs(gains[:, 1].mean(axis=0) - late) > 5 * error)
     with pytest.raises(ValueError, match="`directions` must have 5 rows"):
         sgd_gains(rows, np.eye(4), a, learning_rate=rate, batch=4, steps=steps, replicas=1, key=KEY)
+
+
+@pytest.mark.parametrize("times", [[-1.0], [np.nan]])
+def test_training_times_are_not_negative(times):
+    modes = draw_modes(LatentLaw(np.ones(3)), [5], replicas=2, key=jax.random.key(0))
+    for call in (
+        lambda: population_gains(modes, 0.5, times),
+        lambda: losses_of_modes(modes, 0, 0.5, times),
+    ):
+        with pytest.raises(ValueError, match="`times`"):
+            call()
+
+
+@pytest.mark.parametrize("step_size", [0.0, -1.0, np.nan, 10.0])
+def test_steps_of_gradient_descent_are_below_the_inverse_of_the_largest_rate(step_size):
+    modes = draw_modes(LatentLaw(np.ones(3)), [5], replicas=2, key=jax.random.key(0))
+    with pytest.raises(ValueError, match="`step_size`"):
+        population_gains(modes, 0.5, [1.0], step_size=step_size)
+
+
+def test_a_singular_model_has_an_infinite_divergence():
+    modes = draw_modes(LatentLaw(np.ones(3)), [2, 5], replicas=2, key=jax.random.key(0))
+    for direction in ("forward", "reverse"):
+        kl = kl_of_modes(modes, modes.variance, direction=direction)
+        assert np.all(np.isinf(kl) == [True, False])
+    with pytest.raises(ValueError, match="`variance`"):
+        kl_of_modes(modes, -modes.variance, direction="forward")
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_a_run_of_sgd_does_not_depend_on_its_company(impl):
+    rows, key = np.random.default_rng(0).normal(size=(6, 3)), jax.random.key(1, impl=impl)
+    alone, among = (
+        sgd_gains(
+            rows, np.eye(3), 0.5, learning_rate=0.1, batch=2, steps=[1, 4], replicas=n, key=key
+        )
+        for n in (1, 3)
+    )
+    np.testing.assert_array_equal(alone[0], among[0])

@@ -277,3 +277,11 @@ def test_what_cannot_be_is_refused_by_name(name, value):
 def test_a_bad_bulk_is_refused(bulk):
     with pytest.raises(ValueError, match="`bulk` must"):
         CALLS["bulk"](bulk)
+
+
+def test_the_only_direction_of_one_dimension_is_recovered():
+    schedule = NoiseSchedule.linear(3, 0.1, 0.3)
+    law, options = LatentLaw(np.ones(1)), {"replicas": 2, "key": jax.random.key(0)}
+    np.testing.assert_allclose(generated_spike_overlaps(law, 4, 5, schedule, **options), 1.0)
+    with pytest.raises(ValueError, match="`samples`"):
+        generated_spike_overlaps(law, [4, 5], 5, schedule, **options)

@@ -348,3 +348,11 @@ def test_an_equal_factory_that_holds_something_else_is_another_one():
         for scale in (1.0, 3.0)
     )
     np.testing.assert_allclose(three, 3 * one, rtol=1e-6)
+
+
+@pytest.mark.parametrize("end", [0, 1, -5, np.nan, np.inf])
+def test_an_order_needs_a_last_step(end):
+    with pytest.raises(ValueError, match="`end`"):
+        order_of_steps([1, 2], [3, 4], end, "both")
+    with pytest.raises(ValueError, match="`end`"):
+        comes_first(end, "law")

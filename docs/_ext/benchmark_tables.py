@@ -186,7 +186,7 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
         "step, ms": ("step (ms)", ""),
         "PyTorch step, ms": ("PyTorch's step (ms)", "the faster of one thread and all"),
         "ratio": ("this / PyTorch", "below one, this project is faster"),
-        "start of a call, ms": ("start of a call (ms)", "a compiled call less its steps"),
+        "start of a call, ms": ("start of a call (ms)", "a compiled call of no step"),
         "compile, s": ("compilation (s)", ""),
     },
     "sweep together": {

@@ -78,9 +78,7 @@ def detect_along(
     Source: derived here.
     """
     count, runs = positive_integer("paths", paths), positive_integer("replicas", replicas)
-    scored = positive_integer("scored", scored)
-    if scored < 2:
-        raise reject("scored", "be two at least", scored)
+    scored = positive_integer("scored", scored, least=2)
     if count < max(runs, scored):
         raise reject("paths", f"be as many as replicas and scored ones, {max(runs, scored)}", count)
     between("share", share, 0, 1)

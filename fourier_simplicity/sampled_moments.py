@@ -46,7 +46,8 @@ def lagged_products(fields: ArrayLike, lags: Sequence[Vector]) -> Array:
     x = _fields(fields)
     axes = tuple(range(1, x.ndim))
     _some("lags", lags)
-    return np.stack([site_products(x, [lag]).mean(axis=axes) for lag in lags], axis=1)
+    shifts = whole_vectors("lags", lags, x.ndim - 1)
+    return np.stack([_products(x, [lag]).mean(axis=axes) for lag in shifts], axis=1)
 
 
 def mode_products(fields: ArrayLike, wave_vectors: Sequence[Vector]) -> Array:
@@ -81,8 +82,12 @@ def site_products(fields: ArrayLike, lags: Sequence[Vector]) -> Array:
         ValueError: on fields of another rank, or lags that are no whole vectors of the grid.
     """
     x = _fields(fields)
-    axes = tuple(range(1, x.ndim))
+    return _products(x, whole_vectors("lags", lags, x.ndim - 1))
+
+
+def _products(x: Array, lags: Sequence[tuple[int, ...]]) -> Array:
+    """The same of checked fields and lags."""
     product = x.copy()
-    for lag in whole_vectors("lags", lags, x.ndim - 1):
-        product *= np.roll(x, [-step for step in lag], axis=axes)
+    for lag in lags:
+        product *= np.roll(x, [-step for step in lag], axis=tuple(range(1, x.ndim)))
     return product

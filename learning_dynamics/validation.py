@@ -260,13 +260,13 @@ def increasing_times(times: Any) -> NDArray[np.float64]:
     return array
 
 
-def positive_integer(argument: str, value: Any) -> int:
-    """Return `value` as a Python integer of at least one.
+def positive_integer(argument: str, value: Any, *, least: int = 1) -> int:
+    """Return `value` as a Python integer of at least `least`.
 
     Raises:
-        ValueError: if it is no whole number or smaller than one.
+        ValueError: if it is no whole number or smaller.
     """
-    array = integers(argument, value, least=1)
+    array = integers(argument, value, least=least)
     if array.ndim:
         raise reject(argument, "be a single whole number", f"shape {array.shape}")
     return int(array)

@@ -229,9 +229,7 @@ def _check_dtype(dtype: DTypeLike) -> None:
 
 
 def _check_samples(samples: int) -> tuple[int, int]:
-    count = positive_integer("samples", samples)
-    if count < 2:
-        raise reject("samples", "be at least 2", count)
+    count = positive_integer("samples", samples, least=2)
     return count, -(-count // BLOCK)
 
 

@@ -95,8 +95,7 @@ class ConvDenoiser(nnx.Module):
         self.size = positive_integer("size", size)
         if size % 2:
             raise reject("size", "be even", size)
-        if positive_integer("layers", layers) < 2:
-            raise reject("layers", "be at least 2", layers)
+        positive_integer("layers", layers, least=2)
         he, zero = jax.nn.initializers.he_normal(), jax.nn.initializers.zeros
         widths = (4, *[positive_integer("features", features)] * (layers - 1))
         self.hidden = nnx.List(

@@ -152,8 +152,7 @@ def generated_variances(
             of another dimension.
     """
     check_key(key)
-    if positive_integer("count", count) < 2:
-        raise reject("count", "be at least 2", count)
+    positive_integer("count", count, least=2)
     along = finite_array("directions", directions, ndim=2)
     if len(along) != (d := denoiser.bias.shape[0]):
         raise reject("directions", f"have {d} rows", f"shape {along.shape}")

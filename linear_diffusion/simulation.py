@@ -22,6 +22,7 @@ from learning_dynamics.compilation import compiled
 from learning_dynamics.identity.session import sees_edits
 from learning_dynamics.loop import MOST_STEPS
 from learning_dynamics.noise_schedule import NoiseSchedule
+from learning_dynamics.process.motion import replica_keys
 from learning_dynamics.tracking import track
 from learning_dynamics.validation import (
     between,
@@ -382,8 +383,7 @@ def sgd_gains(
     runs = np.arange(-(-count // together) * together, dtype=np.int32).reshape(-1, together)
     gains = []
     for indices in track(runs, "SGD"):
-        keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.asarray(indices))
-        weights = jax.vmap(lambda run: train(key=run))(keys)[:, :, 0]
+        weights = jax.vmap(lambda run: train(key=run))(replica_keys(key, indices))[:, :, 0]
         gains.append(np.sum(e * np.matmul(np.asarray(weights, np.float64), e), axis=-2))
     return np.concatenate(gains)[:count]
 

@@ -10,7 +10,7 @@ from scipy.linalg import eigh_tridiagonal
 from learning_dynamics.images.patches import generator
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.random import check_key
-from learning_dynamics.validation import positive_integer, positive_number, reject
+from learning_dynamics.validation import positive_integer, positive_number
 from linear_diffusion.data import DataLaw, draw_moments
 from linear_diffusion.learners import optimum
 from linear_diffusion.sampling import generate
@@ -49,10 +49,8 @@ def draw_spike_overlaps(
 
     Equation: :eq:`eq:linear-bidiagonal`.
     """
-    d, strength = positive_integer("dimension", dimension), positive_number("spike", spike)
-    if d < 2:
-        raise reject("dimension", "be at least 2", d)
-    n = _two_at_least("samples", samples) - 1
+    d, strength = positive_integer("dimension", dimension, least=2), positive_number("spike", spike)
+    n = positive_integer("samples", samples, least=2) - 1
     rng, i = generator(key), np.arange(min(n, d))
     overlaps = np.empty(positive_integer("replicas", replicas))
     for replica in range(overlaps.size):
@@ -66,13 +64,6 @@ def draw_spike_overlaps(
         _, vector = eigh_tridiagonal(squares, products, select="i", select_range=(d - 1, d - 1))
         overlaps[replica] = vector[0, 0] ** 2
     return overlaps
-
-
-def _two_at_least(argument: str, value: int) -> int:
-    number = positive_integer(argument, value)
-    if number < 2:
-        raise reject(argument, "be at least 2", number)
-    return number
 
 
 def generated_spike_overlaps(
@@ -106,7 +97,8 @@ def generated_spike_overlaps(
         ValueError: samples or generated < 2, negative ridge or no replica.
     """
     check_key(key)
-    N, m = (_two_at_least(*each) for each in (("samples", samples), ("generated", generated)))
+    N = positive_integer("samples", samples, least=2)
+    m = positive_integer("generated", generated, least=2)
     overlaps = np.empty(positive_integer("replicas", replicas))
     for replica in range(overlaps.size):
         run = jax.random.fold_in(jax.random.fold_in(key, replica), N)

@@ -98,7 +98,7 @@ def distances_along(images: ArrayLike, data: ArrayLike, steps: ArrayLike) -> Mea
         raise reject("steps", f"be one for each of {len(sheets)} sheets of images", at)
     distances = {"covariance": covariance_distance, "fourth cumulant": cumulant_distance}
     draws = [
-        [[distance(drawn, data) for drawn in at] for at in sheets]
+        [[distance(drawn, data) for drawn in at_step] for at_step in sheets]
         for distance in distances.values()
     ]
     axes = {"distance": np.array(list(distances)), "step": at}

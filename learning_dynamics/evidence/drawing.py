@@ -21,7 +21,7 @@ from matplotlib.textpath import TextToPath
 from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from learning_dynamics.evidence.measurement import Measurement, Prediction
+from learning_dynamics.evidence.measurement import Measurement, Prediction, spread_over
 from learning_dynamics.validation import one_of, positive_number, real_array, reject
 
 __all__ = [
@@ -354,7 +354,7 @@ def draw_measurement(
     if len(labels) != len(values):
         raise reject("labels", f"be one for each of {len(values)} series", list(labels))
     errors = np.atleast_2d(measured.standard_error)
-    points = _fitting("x", (along or [series])[0] if x is None else np.asarray(x), values.shape)
+    points = spread_over("x", (along or [series])[0] if x is None else np.asarray(x), values.shape)
     for i, label in enumerate(labels):
         draw_simulation(axes, points[i], values[i], errors[i], index=first + i, label=label)
         if joined:
@@ -388,21 +388,13 @@ def draw_curves(
     rows = np.atleast_2d(real_array("curves", curves))
     if rows.ndim != 2:
         raise reject("curves", "have shape (series, points)", f"shape {rows.shape}")
-    points = _fitting("x", np.asarray(x), rows.shape[1:])
-    allowed = _fitting("bias", real_array("bias", bias), rows.shape)
+    points = spread_over("x", np.asarray(x), rows.shape[1:])
+    allowed = spread_over("bias", real_array("bias", bias), rows.shape)
     for i, (row, size) in enumerate(zip(rows, allowed, strict=True)):
         draw_theory(
             axes, points, row, index=first + i, bias=size, label=None if i else label,
             linestyle=linestyle,
         )  # fmt: skip
-
-
-def _fitting(argument: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """An array broadcast to a shape."""
-    try:
-        return np.broadcast_to(array, shape)
-    except ValueError as error:
-        raise reject(argument, f"fit shape {shape}", f"shape {array.shape}") from error
 
 
 def draw_panels(

@@ -78,8 +78,8 @@ def draw_samples(
     along, freedoms = noise_normals(layout, layout.columns, problem.batch * q, layout.rows)
     own = problem.batch * sum(sizes.values())
     count = own + along + ATTEMPT * len(freedoms)
-    others = [name for name, _ in variables if name not in sizes]
-    numbers = [2 + i for i, (name, _) in enumerate(variables) if name in others]
+    others = [(2 + i, *each) for i, each in enumerate(variables) if each[0] not in sizes]
+    numbers = [number for number, *_ in others]
     of_pool, of_noise, *of_latents = random.streams(key, [0, NOISE, *numbers])
     pool = random.normal(of_pool, (updates, count), dtype, first=first)
     latents, taken = {}, 0
@@ -87,8 +87,7 @@ def draw_samples(
         part = pool[:, taken : taken + problem.batch * sizes[name]]
         latents[name] = part.reshape(*lead, *v.shape)
         taken += part.shape[-1]
-    for name, stream in zip(others, of_latents, strict=True):
-        latent = problem.all_latents()[name]
+    for (_, name, latent), stream in zip(others, of_latents, strict=True):
         latents[name] = draw_updates(latent, stream, first, updates, lead[1:], dtype)
     if problem.protocol:
 

@@ -110,8 +110,7 @@ def optimise(
         raise reject("problem", "be a Problem", repr(problem))
     end = positive_number("until", until)
     penalty = float(non_negative("smoothness", smoothness, ndim=0))
-    if positive_integer("moments", moments) < 2:
-        raise reject("moments", "be at least 2", moments)
+    positive_integer("moments", moments, least=2)
     _check_scalar(problem, objective, dimension)
     times = np.linspace(0, end, moments) if integrated else np.array([end])
     goal = _Goal(objective, integrated, dimension, points, method, positive_number(

@@ -249,9 +249,7 @@ def generated_spike_recovery(
 
     Source: derived here.
     """
-    d = positive_integer("dimension", dimension)
-    if d < 2:
-        raise reject("dimension", "be at least 2", d)
+    d = positive_integer("dimension", dimension, least=2)
     m = int(integers("generated", generated, least=2))
     law = spike_recovery(np.ones(d - 1), spike, samples)
     sizes = integers("samples", samples, least=2)

@@ -313,14 +313,15 @@ REPEATS = 8  # of a layer in a compiled loop
 def layer_rates(images: int, side: int, channels: int) -> Row:
     """GFLOP/s of a 3 x 3 layer with its two gradients, and of its three products alone.
 
-    The products of patches with a matrix are all that the layer computes; patches made before the
-    loop cost nothing in "products". PyTorch's layer need not be a product of patches.
+    The layer computes a product of its images, moved along the rows, with a matrix, and two more
+    for the gradients. In "products" the moved images are made before the loop and the results are
+    not summed. PyTorch's layer need not be a product.
     """
     draws = np.random.default_rng(0)
     x = draws.normal(size=(images, side, side, channels)).astype(np.float32)
     kernel = draws.normal(size=(3, 3, channels, channels)).astype(np.float32) / 99
-    patches = draws.normal(size=(images * side**2, 9 * channels)).astype(np.float32)
-    matrix = draws.normal(size=(9 * channels, channels)).astype(np.float32) / 99
+    moved = draws.normal(size=(images * side**2, 3 * channels)).astype(np.float32)
+    matrix = draws.normal(size=(3 * channels, 3 * channels)).astype(np.float32) / 99
 
     def layer(_: Any, carry: Any) -> Any:
         value, back = jax.vjp(convolve, *carry)
@@ -328,19 +329,19 @@ def layer_rates(images: int, side: int, channels: int) -> Row:
 
     def products(_: Any, carry: Any) -> Any:
         rows, weights = carry
-        value, other = rows @ weights, rows @ weights[::-1]
-        return rows.at[:, :channels].add(-1e-9 * other), weights - 1e-9 * (rows.T @ value)
+        value, other = rows @ weights, rows @ weights.T
+        return rows - 1e-9 * other, weights - 1e-9 * (rows.T @ value)
 
     def looped(body: Any, *start: Any) -> Callable[[], Any]:
         run = jax.jit(lambda *carry: jax.lax.fori_loop(0, REPEATS, body, carry))
         arrays = [jnp.asarray(array) for array in start]
         return lambda: run(*arrays)
 
-    runs = {"layer": looped(layer, x, kernel), "products": looped(products, patches, matrix)}
+    runs = {"layer": looped(layer, x, kernel), "products": looped(products, moved, matrix)}
     if torch is not None:
         seen = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).requires_grad_()
         weight = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy()).requires_grad_()
-        a, b = torch.from_numpy(patches), torch.from_numpy(matrix)
+        a, b = torch.from_numpy(moved), torch.from_numpy(matrix)
 
         def their_layer() -> float:
             for _ in range(REPEATS):
@@ -351,7 +352,7 @@ def layer_rates(images: int, side: int, channels: int) -> Row:
         def their_products() -> float:
             for _ in range(REPEATS):
                 value = a @ b
-                other, last = a @ b, a.T @ value
+                other, last = a @ b.T, a.T @ value
             return float(other[0, 0] + last[0, 0])
 
         runs |= {"PyTorch's layer": their_layer, "PyTorch's products": their_products}

@@ -1,7 +1,7 @@
 """Convolution that is fast inside a compiled loop on every device."""
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +9,11 @@ from flax import nnx
 from jax import lax
 
 from learning_dynamics.training.products import Products, factor, multiply, precision_of
+from learning_dynamics.training.shifts import Padding, returned, side_by_side, summed, taken
 from learning_dynamics.validation import one_of, positive_integer
 
 __all__ = ["Convolution", "convolve"]
 
-Padding = Literal["zero", "circular"]
 _MODES = {"zero": "constant", "circular": "wrap"}
 
 
@@ -22,25 +22,35 @@ def _padded(images: jax.Array, size: int, padding: Padding) -> jax.Array:
     return jnp.pad(images, ((0, 0), (half, half), (half, half), (0, 0)), mode=_MODES[padding])
 
 
-def _patches(images: jax.Array, size: int, stride: int, padding: Padding) -> jax.Array:
-    """All patches side by side, shape (n, height, width, size * size * channels)."""
-    height, width = (1 + (n - 1) // stride for n in images.shape[1:3])
-    down, across = stride * (height - 1) + 1, stride * (width - 1) + 1
-    # rows after columns: half as many pieces, and half the time to compile them
-    windows = _padded(images, size, padding)
-    windows = jnp.concatenate(
-        [windows[:, :, j : j + across : stride] for j in range(size)], axis=-1
+def _split(kernel: tuple[int, ...], stride: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Axes whose pixels become columns before the product, and whose results are summed after it.
+
+    The fewest numbers are copied: k per channel and k per feature for each axis of k pixels. With
+    a stride all come before, so that no product is made for pixels that are left out.
+    """
+    size, _, channels, features = kernel
+    ways = (((1, 2), ()), ((2,), (1,)), ((), (1, 2)))[: 3 if stride == 1 else 1]
+    return min(
+        ways, key=lambda way: channels * size ** len(way[0]) + features * size ** len(way[1])
     )
-    return jnp.concatenate([windows[:, i : i + down : stride] for i in range(size)], axis=-1)
+
+
+def _matrix(kernel: jax.Array, before: Sequence[int], after: Sequence[int]) -> jax.Array:
+    """Kernel with rows for (axes before, channels) and columns for (axes after, features)."""
+    size, channels = kernel.shape[1:3]
+    order = (*(a - 1 for a in before), 2, *(a - 1 for a in after), 3)
+    return kernel.transpose(order).reshape(channels * size ** len(before), -1)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _as_product(
     images: jax.Array, kernel: jax.Array, stride: int, padding: Padding, products: Products
 ) -> jax.Array:
-    """The convolution as one product of patches with a matrix."""
-    patches = _patches(images, kernel.shape[0], stride, padding)
-    return multiply(patches, kernel.reshape(-1, kernel.shape[3]), products)
+    """The convolution as one product with a matrix, of moved images, summed over moved results."""
+    size, (before, after) = kernel.shape[0], _split(kernel.shape, stride)
+    take = partial(taken, stride=stride, padding=padding)
+    columns = side_by_side(images, size, before, take)
+    return summed(multiply(columns, _matrix(kernel, before, after), products), size, after, take)
 
 
 def _forward(
@@ -56,21 +66,25 @@ def _backward(
     kept: tuple[jax.Array, jax.Array],
     change: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Gradients as products too: of patches made again, and with the kernel turned around."""
+    """Gradients as products too, of the same columns with moved changes."""
     images, kernel = kept
-    patches = _patches(images, kernel.shape[0], stride, padding)
-    features = kernel.shape[3]
-    rows = change.reshape(-1, features)
-    columns = patches.reshape(-1, patches.shape[3])
-    if features == 1:
+    size, (before, after) = kernel.shape[0], _split(kernel.shape, stride)
+    take = partial(taken, stride=stride, padding=padding)
+    give = partial(returned, stride=stride, padding=padding, shape=images.shape)
+    columns = side_by_side(images, size, before, take)
+    changes = side_by_side(change, size, after, give)
+    matrix = _matrix(kernel, before, after)
+    rows = changes.reshape(-1, matrix.shape[1])
+    if matrix.shape[1] == 1:
         # XLA fuses a product with one column into what makes the column, once for every weight
         rows = jnp.pad(rows, ((0, 0), (0, 1)))
-    weights = multiply(columns.T, rows, products)[:, :features].reshape(kernel.shape)
-    if stride > 1:  # outputs that were left out send nothing back
-        spread = jnp.zeros((*images.shape[:3], kernel.shape[3]), change.dtype)
-        change = spread.at[:, ::stride, ::stride].set(change)
-    turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    return _as_product(change, turned, 1, padding, products), weights
+    weights = multiply(columns.reshape(-1, matrix.shape[0]).T, rows, products)
+    by_axis = weights[:, : matrix.shape[1]].reshape(
+        *[size] * len(before), kernel.shape[2], *[size] * len(after), kernel.shape[3]
+    )
+    order = [a - 1 for a in before] + [2] + [a - 1 for a in after] + [3]
+    back = summed(multiply(changes, matrix.T, products), size, before, give)
+    return back, by_axis.transpose([order.index(i) for i in range(4)])
 
 
 _as_product.defvjp(_forward, _backward)
@@ -103,9 +117,11 @@ def convolve(
 
         y[r] = sum_s x[stride r + s - size // 2] W[s]
 
-    On a CPU it is written as a product of patches with a matrix: inside loops XLA falls back to a
-    convolution that is tens of times slower, gradients above all. Elsewhere the device's own
-    convolution is used.
+    On a CPU it is written as a product with a matrix: inside loops XLA falls back to a convolution
+    that is tens of times slower, gradients above all. For a kernel of k x k pixels the images are
+    moved along the rows by k pixels and set side by side, and the results of the product, moved
+    along the columns, are added: this copies 2 k instead of k^2 + k numbers per pixel. Elsewhere
+    the device's own convolution is used.
 
     Args:
         images: shape (n, height, width, channels).

@@ -25,18 +25,26 @@ def reference(images, kernel, stride, padding):
 
 
 @pytest.mark.parametrize(
-    ("size", "stride", "side", "padding", "features"),
+    ("size", "stride", "side", "padding", "channels", "features"),
     [
-        (3, 1, 5, "circular", 1),  # products with one column are computed with two
-        (3, 2, 8, "zero", 4),
-        pytest.param(3, 1, 5, "circular", 4, marks=pytest.mark.slow),
-        pytest.param(1, 2, 6, "zero", 4, marks=pytest.mark.slow),
-        pytest.param(7, 2, 9, "zero", 1, marks=pytest.mark.slow),
+        (3, 1, 5, "circular", 3, 4),  # moved along one axis before the product, one after it
+        (3, 1, 5, "zero", 1, 8),  # both before
+        (3, 1, 5, "circular", 8, 1),  # both after
+        (3, 2, 8, "zero", 3, 4),
+        (1, 1, 5, "zero", 3, 1),  # products with one column are computed with two
+        pytest.param(5, 1, 5, "zero", 3, 4, marks=pytest.mark.slow),
+        pytest.param(5, 1, 2, "circular", 2, 2, marks=pytest.mark.slow),  # beyond the image
+        pytest.param(5, 1, 2, "zero", 2, 2, marks=pytest.mark.slow),
+        pytest.param(3, 3, 8, "circular", 3, 4, marks=pytest.mark.slow),
+        pytest.param(1, 2, 6, "zero", 3, 4, marks=pytest.mark.slow),
+        pytest.param(7, 2, 9, "zero", 3, 1, marks=pytest.mark.slow),
     ],
 )
-def test_values_and_gradients_agree_with_the_library(key, size, stride, side, padding, features):
-    images = jax.random.normal(key, (2, side, side + 1, 3))
-    kernel = jax.random.normal(jax.random.fold_in(key, 1), (size, size, 3, features))
+def test_values_and_gradients_agree_with_the_library(
+    key, size, stride, side, padding, channels, features
+):
+    images = jax.random.normal(key, (2, side, side + 1, channels))
+    kernel = jax.random.normal(jax.random.fold_in(key, 1), (size, size, channels, features))
 
     def ours(images, kernel):
         return convolve(images, kernel, stride=stride, padding=padding)

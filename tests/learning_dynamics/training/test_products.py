@@ -10,6 +10,7 @@ from jax.extend.core import jaxprs_in_params
 
 from diffusion_theory.networks import UNet
 from fourier_simplicity.networks import ConvNet, ResNet, TwoLayer
+from learning_dynamics.noise_schedule import noise_levels
 from learning_dynamics.training import Convolution, convolve
 
 BUILDS = {
@@ -30,7 +31,7 @@ def loss_and_gradient(name, products):
         lambda leaf: leaf + 0.1 * jax.random.normal(key, leaf.shape), parameters
     )
     images = jax.random.normal(jax.random.key(1), (4, 8, 8))
-    more = (jnp.linspace(0.2, 0.8, 4),) if name == "UNet" else ()
+    more = (noise_levels(jnp.linspace(0.2, 0.8, 4)),) if name == "UNet" else ()
 
     def loss(parameters):
         network = nnx.merge(graph, parameters, others)

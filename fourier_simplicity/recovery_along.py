@@ -92,7 +92,7 @@ def recover_along(
         raise reject("paths", f"be as many as replicas at least, {runs}", count)
     between("share", share, 0, 1)
     n = finite_array("samples", samples, ndim=1)
-    tie = TieOverlap(problem.inputs) if watched is None else watched  # type: ignore[arg-type]
+    tie = TieOverlap(problem.inputs) if watched is None else watched
     times = n / positive_integer("dimension", dimension)
     diffusion = neuron_diffusion(
         problem, dimension=dimension, times=times, paths=count, key=jax.random.fold_in(key, 1),

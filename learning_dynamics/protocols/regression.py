@@ -82,7 +82,7 @@ def regression_on_sphere(
     fixed = None if callable(rate) else positive_number("rate", rate)
 
     def velocity(at: float, m: Array) -> Array:
-        eta = rate(at, m) if callable(rate) else fixed
+        eta: Any = rate(at, m) if callable(rate) else fixed
         lost = eta**2 * m * (2 * (1 - m) + noise) / 2
         return np.asarray(eta * (1 - m**2) - lost)
 

@@ -29,6 +29,11 @@ from fourier_simplicity.recovery import (
     resting_overlaps,
     samples_to_share,
 )
+from fourier_simplicity.recovery_along import (
+    RecoveryAlong,
+    diffusion_recovery_times,
+    recover_along,
+)
 from fourier_simplicity.rungs import (
     BetweenClasses,
     ClassMeansDiffer,
@@ -64,6 +69,7 @@ __all__ = [
     "ClassMeansDiffer",
     "DetectionAlong",
     "FourierInputs",
+    "RecoveryAlong",
     "SamplesToShare",
     "SingleNeuron",
     "Template",
@@ -82,6 +88,7 @@ __all__ = [
     "correlation",
     "detect_along",
     "detection_auc",
+    "diffusion_recovery_times",
     "draw",
     "draw_labelled",
     "effective_dimension",
@@ -104,6 +111,7 @@ __all__ = [
     "plot_inputs",
     "power_law_spectrum",
     "quartet",
+    "recover_along",
     "recovery_law",
     "recovery_shift",
     "relations",

@@ -1,6 +1,5 @@
 """`diffusion/information-exponent`: signs and orders of the drifts that the exponent predicts."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import jax
@@ -9,36 +8,13 @@ import numpy as np
 import learning_dynamics as ld
 from diffusion_theory import theory
 from diffusion_theory.claims.common import SOURCE
+from diffusion_theory.claims.settings import settings
 from diffusion_theory.forces import measured_force, predicted_force
 from diffusion_theory.inputs import MixedCumulant
-from diffusion_theory.latents import Coupling
-from diffusion_theory.laws import ThreePoint, TwoPoint
-from diffusion_theory.learners import Target, TiedDenoiser
+from diffusion_theory.learners import TiedDenoiser
 from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 
-PAIRS = {
-    "Rademacher": "rademacher",
-    "three-point": ThreePoint(0.1),
-    "two-point": TwoPoint(0.2),
-    "Student t": ld.StudentT(8.0),
-    "sign": "sign",
-    "correlated": Coupling(0.4),
-    "square": "square",
-    "cube": "cube",
-}
-QUICK: tuple[tuple[str, str, Target], ...] = (
-    ("Rademacher", "tanh", "eps"),
-    ("three-point", "erf", "eps"),
-    ("two-point", "softplus", "eps"),
-    ("Student t", "tanh", "x0"),
-    ("sign", "tanh", "eps"),
-    ("Rademacher", "relu", "eps"),
-)
-FULL: tuple[tuple[str, str, Target], ...] = (
-    *((law, name, "eps") for law in PAIRS for name in ("tanh", "erf", "relu", "softplus")),
-    *((law, "tanh", "x0") for law in PAIRS),
-)
 PLACES = np.array([[0.6, 0.0], [0.0, 0.75]])  # along u, along v
 
 
@@ -76,18 +52,10 @@ def information_exponent(run: Run) -> Evidence:
     return Evidence.of([forces, order], panels, notes)
 
 
-def _cases(run: Run) -> Iterator[tuple[str, MixedCumulant, TiedDenoiser]]:
-    for law, activation, target in QUICK if run.quick else FULL:
-        for sign in (1, -1):
-            name = f"{law}, {'+' if sign > 0 else '-'}{activation}, {target}"
-            inputs = MixedCumulant(2.0, pair=PAIRS[law])
-            yield name, inputs, TiedDenoiser(activation, sign=sign, target=target)
-
-
 def _forces(run: Run) -> tuple[ld.Comparisons, str]:
     """Forces along both spikes in every setting, and the verdicts of the exponent in words."""
     drifts, laws, flipped, verdicts = [], [], [], {}
-    for i, (name, inputs, learner) in enumerate(run.track(list(_cases(run)), "drifts")):
+    for i, (name, inputs, learner) in enumerate(run.track(settings(run), "drifts")):
         key = jax.random.fold_in(run.key, i)
         drifts.append(measured_force(inputs, learner, PLACES, 500 if run.quick else 4000, key))
         laws.append(predicted_force(inputs, learner, PLACES))

@@ -5,53 +5,24 @@ from typing import Any
 import jax
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 import learning_dynamics as ld
-from diffusion_theory import theory
-from diffusion_theory.inputs import MixedCumulant
-from diffusion_theory.learners import TiedDenoiser
-from learning_dynamics import schedules
+from diffusion_theory.claims.spike_under_noise import (
+    END,
+    KNOTS,
+    OVERLAP,
+    PATH,
+    RATE,
+    SPIKE,
+    error,
+    flow_error,
+    problem,
+)
 from learning_dynamics.evidence import drawing
+from learning_dynamics.protocols.figures import draw_schedule
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 
 __all__ = ["noise_schedule"]
-
-Array = NDArray[np.float64]
-RATE, SPIKE, OVERLAP, END = 0.1, 2.0, 0.2, 40.0
-PATH = "inputs.alpha_bar"
-KNOTS, STEPS = np.linspace(0, END, 6), 400
-DENOISER = TiedDenoiser(sign=-1)
-
-
-def spiked(alpha_bar: Any) -> MixedCumulant:
-    """Data with one spike of their covariance, at a level of the noise."""
-    return MixedCumulant(covariance=SPIKE, cumulant=None, alpha_bar=alpha_bar)
-
-
-def problem(levels: Any) -> ld.Problem:
-    """A denoiser on the sphere, with a table of levels in place of a single one."""
-    table = schedules.piecewise_linear(KNOTS, levels)
-    return ld.Problem(spiked(0.4), DENOISER, RATE, update="spherical", protocol={PATH: table})
-
-
-def error(overlaps: ld.Overlaps) -> jax.Array:
-    """One minus the squared overlap with the spike."""
-    return 1 - overlaps.signal[0, 0] ** 2
-
-
-def flow_error(levels: Array) -> float:
-    """The same at the end of the two-overlap flow of `diffusion_theory.theory`."""
-    step, alpha = END / STEPS, np.array([OVERLAP])
-
-    def velocity(tau: float, overlap: Array) -> Array:
-        inputs = spiked(float(np.interp(tau, KNOTS, levels)))
-        return theory.overlap_velocity(inputs, DENOISER, RATE, overlap)
-
-    for tau in step * np.arange(STEPS):
-        middle = alpha + step / 2 * velocity(tau, alpha)
-        alpha = alpha + step * velocity(tau + step / 2, middle)
-    return float(1 - alpha[0] ** 2)
 
 
 @claim(
@@ -96,7 +67,7 @@ def noise_schedule(run: Run) -> Evidence:
     )  # fmt: skip
     panels = {
         "levels": Panel(
-            _figure(best, levels, steady),
+            _figure(best),
             "Left: the best share alpha-bar of the signal in the samples at each training time "
             "(markers: values of the table; dashed: best constant). Right: limits of "
             "1 - overlap^2 under both.",
@@ -113,23 +84,20 @@ def noise_schedule(run: Run) -> Evidence:
     return Evidence.of([schedule, level], panels, notes)
 
 
-def _figure(best: ld.Optimum, levels: Array, steady: float) -> Figure:
+def _figure(best: ld.Optimum) -> Figure:
     times = np.linspace(0, END, 60)
+    figure, axes = drawing.new_figure(1, 2)
+    left, right = axes.ravel()
+    draw_schedule(left, best, f"protocol.{PATH}")
     with drawing.figure_style():
-        figure, axes = drawing.new_figure(1, 2)
-        left, right = axes.ravel()
-        style = drawing.series_style(0)
-        left.plot(KNOTS, levels, style.marker, color=style.colour)
-        left.plot(KNOTS, levels, color=style.colour, lw=0.5)
-        left.axhline(steady, ls="--", color="0.5")
         left.set(xlabel=r"training time $\tau$", ylabel=r"share of the signal $\bar\alpha$")
         given: Any = {"times": times, "start": best.initial, "observe": {"error": error}}
-        for one, line, label in (
-            (best.problem, "-", "schedule"), (best.constant_problem, "--", "constant"),
-        ):  # fmt: skip
+        for one, line, label, colour in (
+            (best.problem, "-", "schedule", drawing.series_style(0).colour),
+            (best.constant_problem, "--", "constant", "0.5"),
+        ):
             assert one is not None
             limit = ld.integrate(one, points=2**8, method="tensor", accuracy=1e-2, **given)
-            colour = style.colour if label == "schedule" else "0.5"
             right.plot(times, limit.values["error"], line, color=colour, label=label)
         right.set(xlabel=r"training time $\tau$", ylabel=r"$1-m^2$", yscale="log")
         right.legend()

@@ -1,18 +1,12 @@
 """`fourier/phases-cost-n-cubed`: phases alone are learned after of order N^3 samples."""
 
+from fourier_simplicity.claims.blind import blind
 from fourier_simplicity.claims.detection import detect
 from fourier_simplicity.claims.input_model import SOURCE
 from fourier_simplicity.claims.levels import three_levels
-from fourier_simplicity.claims.searches import (
-    HARMONIC,
-    TRIAD,
-    blind,
-    distribution,
-    exponents,
-    figure,
-    prefactors,
-    search,
-)
+from fourier_simplicity.claims.recovery_figures import samples_of_searches
+from fourier_simplicity.claims.searches import HARMONIC, TRIAD, search
+from fourier_simplicity.claims.searches_beside_laws import distribution, exponents, prefactors
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 
 
@@ -37,7 +31,7 @@ def phases_cost(run: Run) -> Evidence:
     growth, exchanged = exponents([harmonic, triad])
     panels = {
         "samples": Panel(
-            figure([harmonic, triad]),
+            samples_of_searches([harmonic, triad]),
             "Samples to recovery against N: quantiles 0.4 and 0.2 (open markers); lines "
             "are the laws of the search phase, in which no N is left, with slopes 3 and 2. "
             "Nothing is fitted.",

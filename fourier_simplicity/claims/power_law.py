@@ -1,11 +1,21 @@
 """`fourier/power-law-speeds-up-phases`: a shared power-law spectrum makes phases cheap."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import jax
+import numpy as np
 
 from fourier_simplicity.claims import spectra
+from fourier_simplicity.claims import spectra_beside_diffusion as beside
 from fourier_simplicity.claims.input_model import SOURCE
+from fourier_simplicity.claims.recovery_figures import samples_in_spectra
 from fourier_simplicity.claims.spectra import BROKEN, Case
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 QUICK = (  # as many runs at one N, and at gamma = 0 at both, so that cases share programs
     *(Case(0.0, n, 192) for n in (14, 28)),
@@ -44,16 +54,16 @@ def power_law(run: Run) -> Evidence:
     whole, broken = table.isel(case=slice(-1)), table.isel(case=-1)
     isotropic = run.sweep(
         spectra.isotropic,
-        {"dimension": spectra.isotropic_sizes(whole, 4 if run.quick else 8)},
+        {"dimension": _sizes(whole, 4 if run.quick else 8)},
         fixed={"key": jax.random.fold_in(run.key, 7)},
     )
-    prefactors, common = spectra.prefactors(whole)
-    collapse, against_dimension = spectra.collapse(whole, isotropic)
-    exponents, cubic = spectra.exponents(whole)
-    blind, as_whole = spectra.broken_tie(broken, whole, paths)
+    prefactors, common = beside.prefactors(whole)
+    collapse, against_dimension = beside.collapse(whole, isotropic)
+    exponents, cubic = beside.exponents(whole)
+    blind, as_whole = beside.broken_tie(broken, whole, paths)
     panels = {
         "samples": Panel(
-            spectra.figure(whole, isotropic),
+            samples_in_spectra(whole, isotropic),
             "Samples after which a share of 0.35 of the neurons knows the tie. Left: against N, "
             "the spectra fan out. Right: the same points against N_eff = tr Σ / λ_S; the grey "
             "line is the isotropic prediction at N = N_eff. Lines: diffusion, nothing is fitted.",
@@ -69,6 +79,13 @@ def power_law(run: Run) -> Evidence:
     }
     comparisons = [prefactors, common, collapse, exponents, blind]
     return Evidence(comparisons, [against_dimension, cubic, as_whole], panels, NOTES)
+
+
+def _sizes(table: xr.Dataset, points: int) -> list[int]:
+    """N from the smallest N_eff to the largest N and N_eff."""
+    last = np.ceil(max(table.N_eff.max(), table.N.max()))
+    sizes = np.geomspace(int(table.N_eff.min()), int(last), points)
+    return [int(n) for n in np.unique(np.rint(sizes))]
 
 
 NOTES = (

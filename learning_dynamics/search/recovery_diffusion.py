@@ -43,6 +43,14 @@ class RecoveryLaw:
         times = np.interp(p, self.share, self.times)
         return np.where(p > self.share[-1], np.inf, times)
 
+    def rescaled(self, factor: float) -> "RecoveryLaw":
+        """The law of `factor` times the time: of n* = N tau, for example.
+
+        Raises:
+            ValueError: unless the factor is positive.
+        """
+        return RecoveryLaw(self.times * positive_number("factor", factor), self.share, self.error)
+
 
 def quantiles_of_laws(
     laws: Sequence[RecoveryLaw], levels: ArrayLike, *, label: str = "diffusion at each N"

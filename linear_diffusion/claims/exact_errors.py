@@ -9,7 +9,8 @@ from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from learning_dynamics.spectra import power_law
 from linear_diffusion import theory
-from linear_diffusion.claims.common import SOURCE, data_sets
+from linear_diffusion.claims.common import SOURCE
+from linear_diffusion.claims.noise_level_losses import SIZES, losses_at_levels
 from linear_diffusion.claims.sampler_law import generated_law
 from linear_diffusion.data import LatentLaw
 from linear_diffusion.simulation import draw_modes, kl_of_modes
@@ -18,8 +19,6 @@ from linear_diffusion.theory.divergence import DIRECTIONS
 Array = NDArray[np.float64]
 DIMENSIONS = np.array([20, 50, 100, 200])
 OVERSAMPLING = np.array([1.5, 2.0, 3.0, 5.0, 10.0])
-SIZES, RIDGE = (60, 240), 0.01
-LEVELS = np.array([0.2, 0.5, 0.8, 0.95, 0.99])
 
 
 @claim(
@@ -33,7 +32,7 @@ LEVELS = np.array([0.2, 0.5, 0.8, 0.95, 0.99])
 )
 def exact_errors(run: Run) -> Evidence:
     """Exact KL at d = 20..200, the finite-T sampler law on patches, losses at five noise levels."""
-    kl, law, losses = _exact_kl(run), generated_law(run), _losses(run)
+    kl, law, losses = _exact_kl(run), generated_law(run), losses_at_levels(run)
     fine = np.geomspace(OVERSAMPLING[0], OVERSAMPLING[-1], 60)
     panels = {
         "exact-kl": Panel(
@@ -110,23 +109,3 @@ def exact_divergences(
         direction: kl_of_modes(modes, modes.variance, direction=direction)[:, 0]
         for direction in DIRECTIONS
     }
-
-
-def _losses(run: Run) -> dict[tuple[str, int], ld.Comparisons]:
-    """Both losses at all noise levels, below and above N = d, by kind and N."""
-    sets = data_sets(run, SIZES, replicas=(32, 256), first=10)
-    measured, tests = sets.losses(LEVELS, ridge=RIDGE), {}
-
-    def law(kind: str) -> ld.Prediction:
-        return sets.expected(
-            lambda s, N: getattr(theory.losses(s, N[:, None], RIDGE, LEVELS), kind)
-        )
-
-    laws = {"train": law("train"), "test": law("test")}
-    for at, N in enumerate(SIZES):
-        for kind, title in (("train", "training"), ("test", "test")):
-            tests[kind, N] = ld.compare_with_controls(
-                getattr(measured, kind).select(N_over_d=at), laws[kind][:, at],
-                name=f"{title} loss, N/d = {N / 120:g}", quantity="loss / d",
-            )  # fmt: skip
-    return tests

@@ -7,10 +7,8 @@ import numpy as np
 import learning_dynamics as ld
 from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
-from learning_dynamics.spectra import power_law
-from linear_diffusion import theory
 from linear_diffusion.claims.common import SOURCE, SPECTRA, data_sets
-from linear_diffusion.data import LatentLaw
+from linear_diffusion.claims.hierarchy import hierarchy
 from linear_diffusion.data_sets import DataSets
 from linear_diffusion.remedies import Remedy, early_stopping, ridge_regularisation
 from linear_diffusion.simulation import SampleModes
@@ -46,7 +44,7 @@ def remedies(run: Run) -> Evidence:
     stopping_optimum = _optimum(
         STOPPING, drawn, "optimal stopping", r"optimal stopping time $\tau$"
     )
-    hierarchy = _hierarchy(run)
+    hierarchical, hierarchy_panel = hierarchy(run)
     ridges, times = (np.geomspace(x[0], x[-1], 100) for x in (RIDGES, TIMES))
     panels = {
         "ridge": Panel(
@@ -73,16 +71,9 @@ def remedies(run: Run) -> Evidence:
             stopping_optimum[0].plot(logy=False),
             "The time of least test loss, simulated and predicted.",
         ),
-        "hierarchy": Panel(
-            hierarchy[0].plot(
-                x="law", series="N_over_d", logy=True, x_label="spectral exponent k",
-                legend=["N = 30", "N = 60"],
-            ),
-            "Test loss over that of the best linear denoiser, without any remedy, against the "
-            "exponent of the spectrum: variance outside the span of few samples shrinks with k.",
-        ),
+        "hierarchy": hierarchy_panel,
     }  # fmt: skip
-    tests = [ridge, ridge_optimum, stopping, stopping_optimum, hierarchy]
+    tests = [ridge, ridge_optimum, stopping, stopping_optimum, hierarchical]
     return Evidence.of(tests, panels, NOTES)
 
 
@@ -111,18 +102,4 @@ def _optimum(
         right.with_bias(*bias).labelled("predicted"),
         twice.with_bias(*bias).labelled(f"{name} for twice the data"),
         name=name, quantity=quantity,
-    )  # fmt: skip
-
-
-def _hierarchy(run: Run) -> ld.Comparisons:
-    """Test loss without a remedy over that of the best linear denoiser."""
-    sets = DataSets.of(
-        {k: LatentLaw(power_law(D, k)) for k in (0.0, 0.5, 1.0, 1.5, 2.0)}, [30, 60],
-        replicas=24 if run.quick else 256, key=run.key, first=50, sweep=run.sweep,
-    )  # fmt: skip
-    best = np.array([theory.bayes_loss(s, ALPHA_BAR).values for s in sets.spectra])[:, None]
-    law = sets.expected(lambda s, N: theory.losses(s, N, 0.0, ALPHA_BAR).test)
-    return ld.compare_with_controls(
-        sets.losses(ALPHA_BAR).test.scaled(1 / best), law.scaled(1 / best),
-        name="hierarchical covariances", quantity="test loss / optimum",
     )  # fmt: skip

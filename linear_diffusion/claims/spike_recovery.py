@@ -7,6 +7,7 @@ from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 from linear_diffusion import theory
 from linear_diffusion.claims import spike_thresholds as thresholds
 from linear_diffusion.claims.common import SOURCE
+from linear_diffusion.claims.spike_overlaps import generated, sharpness
 from linear_diffusion.data import LatentLaw
 from linear_diffusion.data_sets import DataSets
 
@@ -63,7 +64,7 @@ def spike_recovery(run: Run) -> Evidence:
         name="KL",
         quantity="reverse KL / d (nats)",
     )
-    sharper, drawn = thresholds.sharpness(run), thresholds.generated(run)
+    sharper, drawn = sharpness(run), generated(run)
     panels = {
         "recovery": Panel(
             thresholds.figure(sets, recovered[0], converged[0], divergence),

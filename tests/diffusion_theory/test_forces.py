@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from diffusion_theory import MixedCumulant, TiedDenoiser
-from diffusion_theory.claims.information_exponent import PAIRS, PLACES, QUICK
+from diffusion_theory.claims.information_exponent import PLACES
+from diffusion_theory.claims.settings import PAIRS, QUICK
 from diffusion_theory.forces import measured_force, predicted_force
 from diffusion_theory.theory import information_exponents, loss_terms
 

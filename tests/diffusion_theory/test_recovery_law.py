@@ -282,7 +282,8 @@ def test_the_law_of_a_step_that_is_not_small(sustained, key):
 def test_quantiles_of_laws_carry_the_error_of_their_shares():
     """Two laws with a constant density: an error of the share is one of the quantile over it."""
     times = np.linspace(0, 1, 11)
-    laws = [RecoveryLaw(times * end, 0.8 * times, 0.01) for end in (1.0, 10.0)]
+    law = RecoveryLaw(times, 0.8 * times, 0.01)
+    laws = [law, law.rescaled(10.0)]
     found = quantiles_of_laws(laws, [0.2, 0.4])
     np.testing.assert_allclose(found.values, [[0.25, 2.5], [0.5, 5.0]])
     np.testing.assert_allclose(found.numerical_error, [[0.0125, 0.125], [0.0125, 0.125]])

@@ -1,15 +1,14 @@
 """`protocols/momentum-is-a-larger-rate`: in the limit a momentum only enlarges the rate."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import erf
 
 import learning_dynamics as ld
+from learning_dynamics.protocols.claims.models import Students, Teachers
+from learning_dynamics.protocols.regression import regression_with_momentum
 from learning_dynamics.report.claims import Evidence, Panel, Run, claim
 
 MOMENTUM, RATE = 0.8, 0.2
@@ -19,39 +18,13 @@ REPLICAS = 400, 800  # of a run, quick and full; linear regression has several: 
 BIAS = r"$2/N(1-\beta)$"
 
 
-@ld.configuration
-class Teachers(ld.InputModel):
-    """Gaussian inputs with the label sum_m g(e_m.x) of two teachers, see `mixture`."""
-
-    directions = 2
-    share: Any = 0.0
-
-    def latents(self) -> dict[str, ld.Normal]:
-        """X along the teachers."""
-        return {"x": ld.Normal((2,))}
-
-    def signal(self, latents: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        """C and the label."""
-        x = latents["x"]
-        return x[None], jnp.sum(mixture(x, self.share))
-
-
-@ld.configuration
-class Students(ld.Learner):
-    """Squared loss of two students."""
-
-    neurons = 2
-    share: Any = 0.0
-
-    def loss(self, fields: Any, norms: Any, parameters: Any, sample: ld.Sample) -> jax.Array:
-        """(sum_k g(w_k.x) - y)^2 / 2."""
-        value: jax.Array = (jnp.sum(mixture(fields[:, 0], self.share)) - sample.label) ** 2 / 2
-        return value
-
-
-def mixture(field: jax.Array, share: Any) -> jax.Array:
-    """g: erf(x / 2^(1/2)), a line, or a mixture of them."""
-    return (1 - share) * erf(field / 2**0.5) + share * field
+def soft_committee(share: float, rate: float, noise: float) -> ld.Problem:
+    """Two teachers and two students, of erf or, with a share of 1, linear: one program."""
+    functions = ("erf", "line")
+    return ld.Problem(
+        Teachers(functions, 2, share), Students(functions, 2, share), rate, label_noise=noise,
+        momentum=MOMENTUM,
+    )  # fmt: skip
 
 
 @claim(
@@ -65,8 +38,7 @@ def mixture(field: jax.Array, share: Any) -> jax.Array:
 )
 def momentum_is_a_larger_rate(run: Run) -> Evidence:
     """Overlaps of a soft committee against the limit, and linear regression at a small N."""
-    inputs, learner = Teachers(), Students()
-    problem = ld.Problem(inputs, learner, RATE, label_noise=0.3, momentum=MOMENTUM)
+    problem = soft_committee(0.0, RATE, 0.3)
     start = ld.order_parameters([[0.3, 0.0], [0.0, 0.2]], [[0.5, 0.0], [0.0, 0.4]])
     times = np.array([0.25, 0.5, 1.0, 2.0, 4.0])
     trajectory = ld.simulate(
@@ -118,9 +90,7 @@ def _linear_regression(run: Run) -> ld.Comparisons:
     The sum u of two linear students at half the rate is one at the whole rate, whose teacher e is
     the sum of the two.
     """
-    problem = ld.Problem(
-        Teachers(1.0), Students(1.0), RATE / 2, label_noise=NOISE, momentum=MOMENTUM
-    )
+    problem = soft_committee(1.0, RATE / 2, NOISE)
     start = ld.order_parameters(np.zeros((2, 2)), 0.5 * np.eye(2))
     errors: list[Any] = []
     for i in range(12 if run.quick else 60):
@@ -134,11 +104,10 @@ def _linear_regression(run: Run) -> ld.Comparisons:
         np.concatenate(errors), {"update": UPDATES}, label=label
     )
 
-    def exact(rate: float, memory: float, label: str) -> ld.Prediction:
-        errors = [
-            second_moment(rate, NOISE, memory, dimension=SMALL, start=3.0, updates=n)
-            for n in UPDATES.tolist()
-        ]
+    def exact(rate: float, momentum: float, label: str) -> ld.Prediction:
+        errors = regression_with_momentum(
+            UPDATES, rate=rate, momentum=momentum, dimension=SMALL, label_noise=NOISE, distance=3.0
+        )
         return ld.Prediction(errors, label=label)
 
     return ld.compare_with_controls(
@@ -148,22 +117,3 @@ def _linear_regression(run: Run) -> ld.Comparisons:
         name="linear regression at small N",
         quantity=r"$E|u - e|^2$",
     )
-
-
-def second_moment(
-    rate: float, noise: float, memory: float, *, dimension: int, start: float, updates: int
-) -> float:
-    """E |W - e|^2 after some updates of linear regression, from |W - e|^2 = `start` and V = 0.
-
-    With a = E |W - e|^2, b = E (W - e).V, c = E |V|^2 and the step s = eta / N,
-
-        c' = beta^2 c - 2 beta s b + s^2 ((N + 2) a + N sigma^2),
-        b' = beta b - s a + c',   a' = a + 2 (beta b - s a) + c'.
-    """
-    step, error, cross, speed = rate / dimension, start, 0.0, 0.0
-    for _ in range(updates):
-        kick = step**2 * ((dimension + 2) * error + dimension * noise**2)
-        speed = memory**2 * speed - 2 * memory * step * cross + kick
-        cross = memory * cross - step * error
-        error, cross = error + 2 * cross + speed, cross + speed
-    return error

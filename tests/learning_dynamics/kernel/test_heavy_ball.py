@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import learning_dynamics as ld
-from learning_dynamics.protocols.claims.momentum import second_moment
+from learning_dynamics.protocols.regression import regression_with_momentum
 from tests.learning_dynamics.kernel import linear_regression as line
 from tests.learning_dynamics.kernel import weights as witness
 from tests.learning_dynamics.kernel.models import Committee, Denoiser, Spike, Teacher
@@ -60,10 +60,11 @@ def test_exact_second_moments_at_small_dimension(level):
     second = ld.simulate(problem, key=jax.random.key(2), start=first, **options)
     for run, count in ((first, updates), (second, 2 * updates)):
         error = run.values["norms"][:, 0, 0, 0] - 2 * run.values["signal"][:, 0, 0, 0] + 1
-        exact = second_moment(
-            RATE / n, line.NOISE, 1 - FRICTION / n, dimension=n, start=line.RHO, updates=count
-        )
-        assert abs(error.mean() - exact) < 5 * error.std() / len(error) ** 0.5 + 1e-5
+        exact = regression_with_momentum(
+            [count], rate=RATE / n, momentum=1 - FRICTION / n, dimension=n,
+            label_noise=line.NOISE, distance=line.RHO,
+        )  # fmt: skip
+        assert abs(error.mean() - exact[0]) < 5 * error.std() / len(error) ** 0.5 + 1e-5
 
 
 @pytest.mark.slow

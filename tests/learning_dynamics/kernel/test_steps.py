@@ -9,8 +9,9 @@ import pytest
 import learning_dynamics as ld
 from learning_dynamics.limit.sample_step import sample_step
 from learning_dynamics.process.steps import gradient_factor, inverse_root
-from learning_dynamics.protocols.claims.momentum import second_moment
+from learning_dynamics.protocols.regression import regression_with_momentum
 from tests.learning_dynamics.kernel.models import Committee, Denoiser, Spike, Teacher
+from tests.learning_dynamics.kernel.searching import Correlator, Monomial
 
 KEY = jax.random.key(4)
 
@@ -98,7 +99,9 @@ def test_linear_regression_with_momentum(level):
     options = {"dimension": n, "replicas": 4000, "level": level}
 
     def error_after(start, updates):
-        return second_moment(0.15, 0.5, memory, dimension=n, start=start, updates=updates)
+        return regression_with_momentum(
+            [updates], rate=0.15, momentum=memory, dimension=n, label_noise=0.5, distance=start
+        )[0]
 
     first = ld.simulate(problem, times=[updates / n], key=KEY, start=start, **options)
     second = ld.simulate(
@@ -201,32 +204,7 @@ def test_random_orthonormal_rows_are_uniform():
 @pytest.mark.slow
 def test_reuse_lowers_the_exponent_of_a_cubic_teacher():
     """E A_2 x = -(eta^2 / 8) E[y^3 x] E[He_2^2] = -(eta^2 / 4) E[He_3^3 x] = -81 eta^2."""
-    twice = ld.Problem(Cubic(), Correlation(), 0.3, update="spherical", repeats=2)
+    twice = ld.Problem(Monomial(3), Correlator(3), 0.3, update="spherical", repeats=2)
     found = ld.information_exponent(twice, highest=1, points=2**9)
     assert found.order == 1
     assert abs(found.coefficient + 81 * 0.3**2) < 1e-6
-
-
-@ld.configuration
-class Cubic(ld.InputModel):
-    """Gaussian inputs with the label He_3(e.x)."""
-
-    directions = 1
-
-    def latents(self):
-        return {"x": ld.Normal((1,))}
-
-    def signal(self, latents):
-        x = latents["x"]
-        return x[None], x[0] ** 3 - 3 * x[0]
-
-
-@ld.configuration
-class Correlation(ld.Learner):
-    """Correlation loss -y He_3(w.x) / 6."""
-
-    neurons = 1
-
-    def loss(self, fields, norms, parameters, sample):
-        h = fields[0, 0]
-        return -sample.label * (h**3 - 3 * h) / 6

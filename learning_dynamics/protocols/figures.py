@@ -1,0 +1,49 @@
+"""Figures of optimal protocols."""
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from learning_dynamics.evidence import drawing
+from learning_dynamics.model.rates import schedule_paths
+from learning_dynamics.protocols.optimum import Optimum
+from learning_dynamics.schedules import is_table
+from learning_dynamics.validation import reject
+
+__all__ = ["draw_schedule"]
+
+
+def draw_schedule(
+    axes: Axes, optimum: Optimum, name: str = "learning_rate", *, index: int = 0
+) -> None:
+    """Draw an optimal schedule against tau, and its best constant as a dashed grey line.
+
+    A table of straight pieces has markers at its values; any other schedule is a line.
+
+    Args:
+        axes: to draw on.
+        optimum: from `ld.optimise`.
+        name: of the schedule, as in `over`: "learning_rate", "protocol.inputs.strength".
+        index: number of the series, for its colour.
+
+    Raises:
+        ValueError: on a loaded result, which has no problem, or if there is no such schedule.
+    """
+    if optimum.problem is None:
+        raise reject("optimum", "hold its problem, which no file does", "a loaded one")
+    schedules = schedule_paths(optimum.problem)
+    if name not in schedules:
+        raise reject("name", f"be one of the schedules {sorted(schedules)}", repr(name))
+    schedule, style = schedules[name], drawing.series_style(index)
+    table = schedule.numbers if is_table(schedule) else None
+    with drawing.figure_style():
+        if table is not None and np.size(table["times"]) == np.size(table["values"]):
+            times, values = np.asarray(table["times"]), np.asarray(table["values"])
+            axes.plot(times, values, style.marker, color=style.colour)
+            axes.plot(times, values, color=style.colour, lw=0.5)
+        else:
+            times = np.linspace(0, float(optimum.limit.times[-1]), 400)
+            values = np.array([float(schedule(tau)) for tau in times])
+            axes.plot(times, values, color=style.colour)
+        if name in optimum.constants:
+            axes.axhline(optimum.constants[name], ls="--", color="0.5")
+        axes.set_xlabel(r"time $\tau$")

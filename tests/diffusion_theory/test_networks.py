@@ -86,7 +86,7 @@ def test_the_network_starts_silent_and_keeps_the_shape(key, shape, widths):
     assert np.all(np.isfinite(louder))
     for block in jax.tree.leaves(network.down, is_leaf=lambda x: hasattr(x, "second")):
         block.second.kernel[...] = jnp.ones_like(block.second.kernel[...]) / 10
-    one, other = (run(network, images, each) for each in (levels, levels.at(slice(None, None, -1))))
+    one, other = (run(network, images, each) for each in (levels, levels.at([1, 0])))
     assert not np.allclose(one, other)  # hears the level
 
 

@@ -31,7 +31,9 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-PARTS, STARTS_MOST = 12, 64  # of a smooth line between two times, starts solved again for it
+LINE = 96  # points of a smooth line, about
+PARTS = 3, 12  # fewest and most of them between two times; each takes a solution of its own
+STARTS_MOST = 64  # starts solved again for a smooth line
 ACROSS, LETTER = 5.4, 0.075  # inches: the room for names along x, and a letter of them
 
 
@@ -172,8 +174,9 @@ def smooth_lines(theory: Any, times: Array, logarithmic: bool) -> tuple[Array, d
         return times, {}
     # each call of `at` asks for as many times as the limit has: its compiled program serves again
     between = np.geomspace if logarithmic else np.linspace
+    count = int(np.clip(-(-LINE // (times.size - 1)), *PARTS))
     pairs = itertools.pairwise(np.sort(times))
-    steps = np.stack([between(a, b, PARTS, endpoint=False) for a, b in pairs], axis=1)
+    steps = np.stack([between(a, b, count, endpoint=False) for a, b in pairs], axis=1)
     try:
         parts = [theory.at(row) for row in steps]
     except ValueError:  # its code was edited meanwhile

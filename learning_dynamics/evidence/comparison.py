@@ -177,7 +177,8 @@ class Comparison:
 
         Args:
             path: file to write, if any; its suffix chooses the format.
-            options: those of `plot_comparison`.
+            options: those of `plot_comparison`. The line of a limit is solved at further times
+                where this takes a few seconds at most, else its points are joined.
         """
         from learning_dynamics.evidence.figures import plot_comparison, save_figure
 
@@ -281,7 +282,7 @@ def compare(
     /,
     *,
     name: str = "",
-    quantity: str = "order parameters",
+    quantity: str | None = None,
     quantities: Iterable[str] | None = None,
     false_alarm: float = 1e-3,
 ) -> Comparison:
@@ -297,7 +298,8 @@ def compare(
         predicted: values of the same shape, with numerical error and allowed bias; or a solution
             or trajectory at the same times as the measured trajectory.
         name: what is compared, in a few words (by default, what was measured).
-        quantity: axis label of the values, with units.
+        quantity: axis label of the values, with units; by default the names of up to three
+            `quantities`, else "order parameters".
         quantities: names of the quantities of trajectories to compare, or of their components, such
             as "signal[0,1]"; by default all in common, M and Q among them.
         false_alarm: probability that one whole comparison fails although the theory is right
@@ -318,7 +320,7 @@ def compare_each(
     /,
     *predicted: Prediction | Predicted,
     name: str | Sequence[str] = "",
-    quantity: str = "order parameters",
+    quantity: str | None = None,
     quantities: Iterable[str] | None = None,
     false_alarm: float = 1e-3,
 ) -> Comparisons:
@@ -338,7 +340,10 @@ def compare_each(
     if not predicted:
         raise reject("predicted", "be given", "nothing")
     between("false_alarm", false_alarm, 0, 1)
-    measurement, theories = _aligned(measured, predicted, quantities)
+    chosen = [quantities] if isinstance(quantities, str) else list(quantities or ())
+    if quantity is None:
+        quantity = ", ".join(chosen) if 1 <= len(chosen) <= 3 else "order parameters"
+    measurement, theories = _aligned(measured, predicted, None if quantities is None else chosen)
     for theory in theories:
         if measurement.values.shape != theory.values.shape:
             demand = f"have shape {measurement.values.shape}: {_axes(measurement)}"
@@ -371,7 +376,7 @@ def compare_with_controls(
     /,
     *wrong: Prediction | Predicted,
     name: str = "",
-    quantity: str = "order parameters",
+    quantity: str | None = None,
     quantities: Iterable[str] | None = None,
 ) -> Comparisons:
     """Compare a measurement with a law, and with wrong theories that must fail.
@@ -403,11 +408,9 @@ def compare_with_controls(
 def _aligned(
     measured: Measurement | Simulated,
     predicted: Sequence[Prediction | Predicted],
-    quantities: Iterable[str] | None,
+    names: list[str] | None,
 ) -> tuple[Measurement, list[Prediction]]:
     """Measurement and predictions with the same axes."""
-    names = [quantities] if isinstance(quantities, str) else quantities
-    names = None if names is None else list(names)
     if isinstance(measured, Measurement):
         if names is not None:
             raise reject("quantities", "be left out for a Measurement", names)

@@ -32,7 +32,8 @@ __all__ = [
 
 Array = NDArray[np.float64]
 LINE = 96  # points of a smooth line, about
-PARTS = 3, 12  # fewest and most of them between two times; each takes a solution of its own
+PARTS = 2, 12  # fewest and most of them between two times; each takes a solution of its own
+SECONDS = 5.0  # that all of them may take
 STARTS_MOST = 64  # starts solved again for a smooth line
 ACROSS, LETTER = 5.4, 0.075  # inches: the room for names along x, and a letter of them
 
@@ -157,8 +158,7 @@ def residual_panel(axes: Axes, comparison: "Comparison", x: Array, residual: Arr
 def smooth_lines(theory: Any, times: Array, logarithmic: bool) -> tuple[Array, dict[str, Array]]:
     """Components of the order parameters of a limit at dense times, averaged over its starts.
 
-    Empty where the theory is no limit, carries no equation, or has so many starts that solving it
-    again takes long.
+    Empty where the theory is no limit, carries no equation, or where solving it again takes long.
 
     Args:
         theory: what was compared.
@@ -175,6 +175,10 @@ def smooth_lines(theory: Any, times: Array, logarithmic: bool) -> tuple[Array, d
     # each call of `at` asks for as many times as the limit has: its compiled program serves again
     between = np.geomspace if logarithmic else np.linspace
     count = int(np.clip(-(-LINE // (times.size - 1)), *PARTS))
+    each = getattr(theory, "attributes", {}).get("seconds_again") or 0.0
+    count = min(count, int(SECONDS / max(each, 1e-9)))
+    if count < PARTS[0]:
+        return times, {}
     pairs = itertools.pairwise(np.sort(times))
     steps = np.stack([between(a, b, count, endpoint=False) for a, b in pairs], axis=1)
     try:

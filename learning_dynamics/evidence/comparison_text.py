@@ -67,10 +67,16 @@ def about_comparison(item: "Comparison") -> tuple[str, short_text.Rows]:
         "predicted": item.predicted.label,
         "allowed bias": item.predicted.bias_order,
         "points": f"{item.measured.values.size}, quantity: {item.quantity}",
-        "residual": f"at most {size:.3g} of {item.critical:.3g} accepted, at {place}",
+        "residual": _residual(size, item.critical, place),
         "catches": power(item),
         "lost": f"up to {lost} replicas" if lost else "",
     }
+
+
+def _residual(size: float, critical: float, place: str) -> str:
+    if size == 0:
+        return f"0 of {critical:.3g} accepted: all within the allowed bias"
+    return f"at most {size:.3g} of {critical:.3g} accepted, at {place}"
 
 
 def about_comparisons(result: "Comparisons") -> tuple[str, short_text.Rows]:

@@ -161,6 +161,7 @@ def integrate(
         "reached_the_end": not solved.end,
         "tolerance": solved.tolerance,
         "seconds": time.perf_counter() - clock,
+        "seconds_again": solved.seconds * len(solved.rules),
         "jax": jax.__version__,
         "diffrax": diffrax.__version__,
     }
@@ -202,14 +203,25 @@ def _has_shift(simulated: Trajectory | None, blocks: float = np.inf) -> bool:
 
 
 def _bias(problem: Problem, simulated: Trajectory, times: Array, observe: Any) -> dict[str, Array]:
-    """1.5 |b| / N, b to about a per cent: few nodes and a loose tolerance do."""
+    """1.5 |b| / N, b to about a per cent: few nodes and a loose tolerance do.
+
+    Raises:
+        IncompleteError: if the shift diverges, and says how to compare without.
+    """
     from learning_dynamics.limit.fluctuations import fluctuations
 
     first = jax.tree.map(lambda leaf: leaf[0], simulated.start)
-    found = fluctuations(
-        problem, times=times, start=first, dimension=simulated.dimension, observe=observe,
-        tolerance=1e-4, points=2**11,
-    )  # fmt: skip
+    try:
+        found = fluctuations(
+            problem, times=times, start=first, dimension=simulated.dimension, observe=observe,
+            tolerance=1e-4, points=2**11,
+        )  # fmt: skip
+    except IncompleteError as error:
+        advice = (
+            f"the shift of order 1/N that a comparison allows: {error}; the limit may not describe "
+            f"N = {simulated.dimension} there. `finite_size=False` compares without a shift"
+        )
+        raise IncompleteError(advice, error.result) from None
     return {name: 1.5 * np.abs(b) / simulated.dimension for name, b in found.shift.items()}
 
 

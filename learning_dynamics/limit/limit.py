@@ -140,7 +140,7 @@ class Limit:
             rows["ended"] = "before the last time that was asked for"
         rows["took"] = f"{told('seconds'):.3g} s" if isinstance(told("seconds"), float) else ""
         size = told("dimension")
-        headline = "N -> infinity" if size is None else f"N -> infinity, noise of N = {size}"
+        headline = "N -> infinity" if size is None else f"N -> infinity, beside N = {size}"
         headline = headline if self.label == "limit" else f"{self.label}: {headline}"
         return f"{headline}, a batch of {batch}" if batch else headline, rows
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import jax
@@ -80,6 +81,7 @@ class Solution:
         points: nodes that were asked for.
         steps: largest number of time steps.
         tolerance: of the solver.
+        seconds: that one solution took, without the compilation of its program.
         end: what ended the solution early, and when; empty if it reached the last time.
         diverges: whether more points are of no use: it grew without bound, or met a NaN.
         last: order parameters at the last of the times, from the first start and rule.
@@ -97,6 +99,7 @@ class Solution:
     points: int
     steps: int
     tolerance: float
+    seconds: float
     end: str
     diverges: bool
     last: Overlaps
@@ -195,10 +198,10 @@ def _solve_with(
         work.append((nodes[0], looser * tolerance, _FIRST_LOOSER))
         told = f"limit with {rules[0].weights.size} nodes"
         # a run is there before the next begins, so that the bar tells the truth
-        every = [
-            jax.block_until_ready(_run(setting, rule, tau, *steps))
-            for rule, *steps in track(work, told)
-        ]
+        every, clocks = [], [perf_counter()]
+        for rule, *accuracy in track(work, told):
+            every.append(jax.block_until_ready(_run(setting, rule, tau, *accuracy)))
+            clocks.append(perf_counter())
         *runs, loose = every
         done = np.array([np.all(np.asarray(run.success)) for run in every])
         reached = np.array([np.min(np.asarray(run.reached)) for run in every])
@@ -224,8 +227,9 @@ def _solve_with(
     last = jax.tree.map(lambda leaf: np.asarray(leaf)[0, index], runs[0].overlaps)
     return Solution(
         times[kept], mean.value, mean.error, integrator, paths[0], kind,
-        size * len(rules) if kind == "sobol" else size, points, steps, tolerance, end, diverges,
-        last, setting, nodes if kind == "sobol" else nodes[:1],
+        size * len(rules) if kind == "sobol" else size, points, steps, tolerance,
+        min(np.diff(clocks).tolist()), end, diverges, last, setting,
+        nodes if kind == "sobol" else nodes[:1],
     )  # fmt: skip
 
 

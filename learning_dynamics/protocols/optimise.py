@@ -144,7 +144,7 @@ def optimise(
         None if steady is None else search.exact(steady)[1],
         {} if steady is None else {name: _value_of(steady, name) for name in search.moving},
         search.residual(best.numbers), best.evaluations, np.asarray(best.history), start, limit,
-        optimum, steady, objective,
+        search.at_bounds(best.numbers), optimum, steady, objective,
     )  # fmt: skip
 
 
@@ -317,11 +317,24 @@ class _Search:
     def residual(self, x: Array) -> float:
         """Largest relative change of J per relative change of a number that no bound holds."""
         value, slope = self.evaluate(x)
-        near = 1e-9 * self.scale
-        held = ((x <= self.low + near) & (slope > 0)) | ((x >= self.high - near) & (slope < 0))
+        low, high = self._touched(x)
+        held = (low & (slope > 0)) | (high & (slope < 0))
         return float(
             np.max(np.abs(np.where(held, 0, slope * self.scale)), initial=0.0) / abs(value)
         )
+
+    def _touched(self, x: Array) -> tuple[Array, Array]:
+        """Which numbers lie on their lower and on their upper bound."""
+        near = 1e-9 * self.scale
+        return x <= self.low + near, x >= self.high - near
+
+    def at_bounds(self, x: Array) -> dict[str, int]:
+        """Name -> how many of its numbers lie on a bound."""
+        touched = np.logical_or(*self._touched(x))
+        return {
+            name: sum(int(np.sum(touched[self.places[i]])) for i in part)
+            for name, part in self.where.items()
+        }
 
     def exact(self, problem: Problem) -> tuple[Limit, float]:
         """The limit at the accuracy of `integrate`, and the objective."""

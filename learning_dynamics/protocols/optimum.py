@@ -44,6 +44,7 @@ class Optimum:
         history: least value so far at each of them, with the penalty.
         initial: order parameters at time zero.
         limit: limit under the best protocol, which holds "objective".
+        at_bounds: name -> how many of its numbers lie on a bound.
         problem: with the best numbers; None in a loaded result, since a file holds no code.
         constant_problem: with the best constants, or None likewise.
         objective: function of the order parameters, or None likewise.
@@ -59,6 +60,7 @@ class Optimum:
     history: Array
     initial: Overlaps
     limit: Limit
+    at_bounds: Mapping[str, int]
     problem: Problem | None = field(default=None, repr=False)
     constant_problem: Problem | None = field(default=None, repr=False)
     objective: Any = field(default=None, repr=False)
@@ -67,6 +69,9 @@ class Optimum:
 
     def _summary(self) -> tuple[str, short_text.Rows]:
         rows = {name: _shortly(array) for name, array in self.numbers.items()}
+        for name, count in self.at_bounds.items():
+            if count:
+                rows[name] += f" ({count} of {np.size(self.numbers[name])} on a bound)"
         rows["value"] = f"{self.value:.5g} (numerical error {self.error:.1g})"
         if self.constant_value is not None:
             at = ", ".join(f"{value:.4g}" for value in self.constants.values())
@@ -120,27 +125,51 @@ class Optimum:
         key: jax.Array,
         level: Level = "overlaps",
         constant: bool = False,
+        finite_size: bool | None = None,
     ) -> Comparison:
         """The objective of simulated replicas at finite N beside that of the limit.
 
-        Arguments and errors as of `simulate`.
+        Args:
+            dimension: N.
+            replicas: number of runs.
+            key: typed random key.
+            level: of the simulation.
+            constant: whether to compare the best constants.
+            finite_size: whether to allow a deviation of order 1/N, as of `integrate`, which takes
+                longer than the simulation.
+
+        Raises:
+            ValueError: as `simulate`.
+            IncompleteError: if the shift of order 1/N diverges; the limit may then not describe
+                this N. Smaller `bounds` keep to where it does, `finite_size=False` leaves it out.
         """
         trajectory = self.simulate(
             dimension=dimension, replicas=replicas, key=key, level=level, constant=constant
         )
         return compare(
-            trajectory.measurement(["objective"]), self._predicted(trajectory, constant),
+            trajectory.measurement(["objective"]),
+            self._predicted(trajectory, constant, finite_size),
             name="objective", quantity="objective",
         )  # fmt: skip
 
-    def _predicted(self, trajectory: Trajectory, constant: bool) -> Prediction:
+    def _predicted(
+        self, trajectory: Trajectory, constant: bool, finite_size: bool | None
+    ) -> Prediction:
         """The objective in the limit, with its bias at the size of a simulation."""
         observe = {"objective": self.objective}
-        limit = integrate(self._problem(constant), start=trajectory, observe=observe)
+        limit = integrate(
+            self._problem(constant), start=trajectory, observe=observe, finite_size=finite_size
+        )
         return limit.prediction(["objective"])
 
     def gain(
-        self, *, dimension: int, replicas: int, key: jax.Array, level: Level = "overlaps"
+        self,
+        *,
+        dimension: int,
+        replicas: int,
+        key: jax.Array,
+        level: Level = "overlaps",
+        finite_size: bool | None = None,
     ) -> Comparison:
         """What the schedules spare of the objective J of the best constants, at finite N.
 
@@ -155,9 +184,11 @@ class Optimum:
             replicas: number of pairs of runs.
             key: typed random key.
             level: of the simulation.
+            finite_size: as of `compare`.
 
         Raises:
             ValueError: as `simulate` with `constant=True`.
+            IncompleteError: as `compare`.
         """
         pair = [
             self.simulate(dimension=dimension, replicas=replicas, key=key, level=level, constant=c)
@@ -168,7 +199,7 @@ class Optimum:
             draws, lambda mean: 1 - mean[..., 0] / mean[..., 1], {"time": pair[0].times}
         )
         ours, theirs = (
-            self._predicted(run, constant)[:, 0]
+            self._predicted(run, constant, finite_size)[:, 0]
             for run, constant in zip(pair, (False, True), strict=True)
         )
         share = ours.values / theirs.values

@@ -55,7 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version("learning-dynamics"))
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     report = commands.add_parser("report", help="run claims and write the page")
-    report.add_argument("claims", nargs="*", metavar="CLAIM", help="id, or a prefix as `linear/`")
+    report.add_argument(
+        "claims", nargs="*", metavar="CLAIM",
+        help="id, a prefix as `linear/`, or a Python file with claims of your own",
+    )  # fmt: skip
     report.add_argument("--size", choices=("quick", "full"), default="quick", help="default: quick")
     report.add_argument("--out", type=_path, default=Path("report"), help="folder, default: report")
     report.add_argument(
@@ -150,7 +153,8 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
 
     broken = [] if options.claims else load_plugins()[1]
     try:
-        if not select_claims(options.claims):
+        patterns = [name for given in options.claims for name in _named(given)]
+        if not select_claims(patterns):
             lost = "".join(f"\nnot loaded: {each.name}, {each.reason}" for each in broken)
             parser.error(f"no package with claims is installed{lost}")
     except ValueError as error:
@@ -160,7 +164,7 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
     status = 0
     try:
         run_report(
-            options.claims,
+            patterns,
             size=options.size,
             out=options.out,
             seed=options.seed,
@@ -182,6 +186,24 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
     if not all(outcome.holds for outcome in outcomes):
         status = status or 1
     return status or (BROKEN if broken else 0)
+
+
+def _named(pattern: str) -> list[str]:
+    """The pattern itself, or the ids of the claims in a Python file.
+
+    Raises:
+        ValueError: as `import_file`, or if the file holds no claim.
+    """
+    if not pattern.endswith(".py"):
+        return [pattern]
+    from learning_dynamics.importing import import_file
+    from learning_dynamics.report.claims import load_claims
+
+    name = import_file("CLAIM", Path(pattern)).__name__
+    ids = [each.id for each in load_claims().values() if each.test.__module__ == name]
+    if not ids:
+        raise ValueError(f"CLAIM must hold a function decorated with `claim`, but got {pattern}")
+    return ids
 
 
 def _inspect(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:

@@ -1,7 +1,6 @@
 """The commands `learning-dynamics sweep` and `learning-dynamics show`."""
 
 import argparse
-import importlib
 import multiprocessing
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from learning_dynamics.files import check_writable
+from learning_dynamics.importing import import_file
 from learning_dynamics.netcdf import write_netcdf
 from learning_dynamics.sweeps.run import MissingCells
 from learning_dynamics.sweeps.run import sweep as run_sweep
@@ -99,19 +99,12 @@ def _check_cell(out: Path, cell: "xr.Dataset") -> None:
 
 
 def _load(file: Path) -> ModuleType:
-    """Import a file as the module of its name, which worker processes can import as well.
+    """Module of a file with `measure` and `over`.
 
     Raises:
-        ValueError: if there is no such file, its name is taken or no name, or it defines no
-            `measure` and `over`.
+        ValueError: as `import_file`, or if it defines no `measure` and `over`.
     """
-    path = file.resolve()
-    if not path.is_file() or path.suffix != ".py" or not path.stem.isidentifier():
-        raise ValueError(f"FILE.py must be a Python file with a name to import, but got {file}")
-    sys.path.insert(0, str(path.parent))
-    module = importlib.import_module(path.stem)
-    if Path(getattr(module, "__file__", None) or "").resolve() != path:
-        raise ValueError(f"FILE.py must not have the name of another module, but got {file}")
+    module = import_file("FILE.py", file)
     for name in ("measure", "over"):
         if not hasattr(module, name):
             raise ValueError(f"{file} must define `measure` and `over`, but has no `{name}`")

@@ -85,7 +85,7 @@ def optimum():
     rates = {"learning_rate": RNG.normal(size=7), "parameter_rates.v": np.asarray(0.5)}
     return ld.Optimum(
         rates, 0.1, 1e-9, 0.2, {"learning_rate": 0.3}, 1e-5, 12, RNG.normal(size=12),
-        trajectory().start, limit(),
+        trajectory().start, limit(), {"learning_rate": 2, "parameter_rates.v": 0},
     )  # fmt: skip
 
 

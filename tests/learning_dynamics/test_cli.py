@@ -65,6 +65,41 @@ def test_claims_that_hold_exit_with_0(tmp_path, capsys, seen):
     assert "[1/2] good/one: holds" in printed.err
 
 
+OWN_CLAIM = """
+import numpy as np
+from learning_dynamics import Measurement, Prediction, compare
+from learning_dynamics.report.claims import Evidence, claim
+
+@claim("mine/mean", statement="The mean is zero.", source="here")
+def mean(run):
+    draws = np.random.default_rng(0).standard_normal((20, 3))
+    seen = Measurement.from_replicas(draws, {"x": [1, 2, 3]})
+    zero, nine = (compare(seen, Prediction(np.full(3, each))) for each in (0.0, 9.0))
+    return Evidence([zero], [nine], {})
+"""
+
+
+def test_claims_in_a_file_of_ones_own_are_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_own_claim.py").write_text(OWN_CLAIM, encoding="utf-8")
+    assert main(["report", "my_own_claim.py", "--out", "out", "--workers", "2"]) == 0
+    assert ids(tmp_path / "out") == ["mine/mean"]
+    (tmp_path / "no_claim_here.py").write_text("", encoding="utf-8")
+    for name, reason in (
+        ("no_claim_here.py", "must hold a function decorated with `claim`"),
+        ("missing.py", "must be a Python file"),
+    ):
+        with pytest.raises(SystemExit) as error:
+            main(["report", name])
+        assert error.value.code == 2
+        printed = capsys.readouterr().err
+        assert reason in printed
+        assert name in printed
+    for name in ("my_own_claim", "no_claim_here"):
+        del sys.modules[name]
+
+
 @pytest.mark.parametrize("name", ["bad/theory", "bad/control", "bad/error"])
 def test_claims_that_do_not_hold_exit_with_1(tmp_path, name):
     assert main(["report", "--out", str(tmp_path), name, "good/one"]) == 1

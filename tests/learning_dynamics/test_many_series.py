@@ -108,10 +108,10 @@ def test_widths_of_journals(width, inches, tmp_path):
 class _Solvable:
     """A limit with the order parameters exp(-t) and 1 + t."""
 
-    def __init__(self, starts=2):
+    def __init__(self, starts=2, seconds=0.0):
         self.times = np.array([1.0, 2.0, 4.0, 8.0])
         self.paths = {"signal": np.zeros((starts, 4, 1, 1))}
-        self.solve, self.asked = True, []
+        self.solve, self.asked, self.attributes = True, [], {"seconds_again": seconds}
 
     def at(self, times):
         self.asked.append(len(times))
@@ -142,6 +142,13 @@ def test_the_line_of_a_limit_is_smooth(tmp_path):
     assert (signal[0, 0], signal[-1, 0]) == (1.0, 8.0)
     assert set(limit.asked) == {3}  # with the last time as many as before: one compiled program
     save_figure(figure, tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(("seconds", "parts"), [(0.1, 12), (1.0, 5), (2.5, 2), (2.6, None)])
+def test_solving_again_for_a_line_takes_seconds_at_most(seconds, parts):
+    compared, limit = smooth_pair(seconds=seconds)
+    plot_comparison(compared)
+    assert len(limit.asked) == (parts or 0)
 
 
 def test_lines_stay_straight_where_solving_is_costly_or_impossible():

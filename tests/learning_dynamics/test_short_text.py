@@ -17,7 +17,7 @@ TOLD = {
     "Trajectory": ["overlaps, N = 100, 4 replicas, float32", "signal (4, 3, 2, 1)", "0.5, 1, 2",
                    "50, 100, 200", "4 of 4", "2 of 4 after 3 to 200 updates, 1 diverged", "0.1 s"],
     "Overlaps": ["K = 2, r = 1", "(4, 2, 1) float64"],
-    "Limit": ["N -> infinity, noise of N = 100", "signal (3, 1, 2)", "at most 1e-09", "968 nodes"],
+    "Limit": ["N -> infinity, beside N = 100", "signal (3, 1, 2)", "at most 1e-09", "968 nodes"],
     "Fluctuations": ["0.5, 1, 2", "signal (3, 1, 2), times N^1/2", "fields"],
     "Estimate": ["sobol, 1024 points", "signal [[", "one 2.5"],
     "InformationExponent": ["order 2, attractive: -0.5 +- 1e-09", "flat along"],
@@ -33,7 +33,7 @@ TOLD = {
     "CueLearning": ["4 seeds", "0, 1, 5", "phase (4, 3)", "0.5", "offered", "mean"],
     "FilterLearning": ["4 seeds, subspace of 3 directions", "0, 1, 5", "at random 0.25"],
     "BetweenClasses": ["0.25 +- 0.01 of the variance, class means differ"],
-    "Optimum": ["until tau = 2", "7 values", "0.2 at 0.3", "1e-05"],
+    "Optimum": ["until tau = 2", "7 values", "(2 of 7 on a bound)", "0.2 at 0.3", "1e-05"],
     "DenoiserLearning": ["2 seeds of 10 parameters", "real (2, 3)", "0, 5"],
 }  # fmt: skip
 

@@ -202,6 +202,23 @@ def test_a_limit_that_diverges_says_when():
     np.testing.assert_array_equal(again.values["signal"], part.values["signal"])
 
 
+def test_a_shift_that_diverges_says_how_to_compare_without(key, monkeypatch):
+    problem = ld.Problem(Teacher(np.array([1.0]), "linear"), Committee(1, "linear"), 0.5)
+    seen = ld.simulate(
+        problem, dimension=20, times=[1.0], replicas=2, key=key, level="overlaps",
+        start=ld.order_parameters([[0.5]], [[1.0]]),
+    )  # fmt: skip
+    limit = ld.integrate(problem, start=seen, points=400, method="tensor")
+
+    def diverging(*_, **__):
+        raise ld.IncompleteError("fluctuations: they diverge at tau = 0.7 of 1", None)
+
+    monkeypatch.setattr("learning_dynamics.limit.fluctuations.fluctuations", diverging)
+    demand = r"of order 1/N.*diverge at tau = 0\.7.*N = 20.*`finite_size=False`"
+    with pytest.raises(ld.IncompleteError, match=demand):
+        ld.compare(seen, limit)
+
+
 @pytest.mark.slow
 def test_steps_that_do_not_suffice_are_named():
     problem = ld.Problem(Teacher(np.array([1.0])), Committee(1), 1.0)

@@ -327,3 +327,13 @@ def test_smooth_lines_of_a_limit_begin_at_its_first_time_on_any_axis(first, loga
     rest = floor / rate
     exact = rest + (linear_regression.RHO - rest) * np.exp(-rate * dense)
     np.testing.assert_allclose(error, exact, rtol=1e-6)
+
+
+@pytest.mark.parametrize("points", [3, 40])
+def test_a_logarithmic_axis_leaves_out_time_zero(points, tmp_path):
+    """A marker far to the left would stretch the layout until nothing is left of it."""
+    times = np.linspace(0, 2, points)
+    figure = plot_comparison(comparison({"time": times}, 1 + times), logx=True)
+    main = rendered(figure, tmp_path).axes[0]
+    assert main.get_xlim()[0] > 0
+    assert main.get_window_extent().width > 0.5 * figure.bbox.width

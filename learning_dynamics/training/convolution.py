@@ -108,7 +108,8 @@ def _as_convolution(
 ) -> jax.Array:
     padded = factor(_padded(images, kernel.shape[0], padding), products)
     weights = factor(kernel, products)
-    common = jnp.result_type(padded, weights)
+    with jax.numpy_dtype_promotion("standard"):  # as in the product, which takes two types
+        common = jnp.promote_types(padded.dtype, weights.dtype)
     rounded: jax.Array = lax.conv_general_dilated(
         padded.astype(common),
         weights.astype(common),

@@ -114,7 +114,7 @@ def neuron_diffusion(
     Raises:
         ValueError: on another problem.
     """
-    inputs, learner = problem.inputs, problem.learner
+    inputs, learner = (getattr(problem, name, None) for name in ("inputs", "learner"))
     if not (isinstance(inputs, FourierInputs) and isinstance(learner, SingleNeuron)):
         raise reject("problem", "be that of a single neuron on Fourier inputs", repr(problem))
     if inputs.amplitudes != "rayleigh":

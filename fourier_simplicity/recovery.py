@@ -193,6 +193,16 @@ class SamplesToShare(NamedTuple):
     error: float
 
 
+def check_level(argument: str, level: float) -> None:
+    """Refuse what is no share of neurons that can be reached.
+
+    Raises:
+        ValueError: unless it is above zero and at most one.
+    """
+    if not 0 < float(finite_array(argument, level, ndim=0)) <= 1:
+        raise reject(argument, "be above zero and at most one", level)
+
+
 def samples_to_share(
     samples: ArrayLike,
     known: NDArray[np.bool_],
@@ -221,8 +231,7 @@ def samples_to_share(
     if known.dtype != bool or known.ndim != 2 or known.shape[1] != n.size or not len(known):
         got = f"{known.dtype} of shape {known.shape}"
         raise reject("known", f"be truth values of shape (replicas, {n.size})", got)
-    if not 0 < level <= 1:
-        raise reject("level", "be above zero and at most one", level)
+    check_level("level", level)
     resamples, logs = positive_integer("resamples", resamples), np.log(n)
 
     def crossing(shares: Array) -> float:
@@ -256,10 +265,12 @@ class TieOverlap:
         largest: its largest value, prod_j (|n_j| / |n|)^(|n_j| / 2).
 
     Raises:
-        ValueError: if no relation holds, or the amplitudes are deterministic.
+        ValueError: if no relation holds, the amplitudes are deterministic, or on other inputs.
     """
 
     def __init__(self, inputs: FourierInputs) -> None:
+        if not isinstance(inputs, FourierInputs):
+            raise reject("inputs", "be Fourier inputs", repr(inputs))
         held = shortest_relations(inputs)
         if not held:
             raise reject("inputs.ties", "hold a relation", "none (or full jitter)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import jax
 import numpy as np
@@ -11,13 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 
 import learning_dynamics as ld
 from fourier_simplicity.diffusion import neuron_diffusion
-from fourier_simplicity.recovery import SamplesToShare, TieOverlap, samples_to_share
+from fourier_simplicity.recovery import SamplesToShare, TieOverlap, check_level, samples_to_share
 from learning_dynamics.process.run import Level
+from learning_dynamics.random import check_key
 from learning_dynamics.validation import (
     between,
     finite_array,
     increasing_integers,
+    one_of,
     positive_integer,
+    positive_number,
     reject,
 )
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["RecoveryAlong", "diffusion_recovery_times", "recover_along"]
 
 Array = NDArray[np.float64]
+MOST = 2**31  # updates of a run
 
 
 class RecoveryAlong(NamedTuple):
@@ -82,18 +86,29 @@ def recover_along(
         key: typed random key.
 
     Raises:
-        ValueError: if there are fewer paths than neurons, or as `neuron_diffusion`, `simulate` and
-            `samples_to_share`.
+        ValueError: before any work, if there are fewer paths than neurons, or as
+            `neuron_diffusion`, `simulate` and `samples_to_share`.
 
     Source: derived here.
     """
+    if not isinstance(problem, ld.Problem):
+        raise reject("problem", "be a Problem", repr(problem))
     count, runs = positive_integer("paths", paths), positive_integer("replicas", replicas)
     if count < runs:
         raise reject("paths", f"be as many as replicas at least, {runs}", count)
     between("share", share, 0, 1)
-    n = finite_array("samples", samples, ndim=1)
+    check_level("quantile", quantile)
+    one_of("level", level, get_args(Level))
+    check_key(key)
+    n, size = finite_array("samples", samples, ndim=1), positive_integer("dimension", dimension)
+    updates = np.rint(n)
+    if not n.size or n[0] <= 0 or np.any(np.diff(updates) <= 0) or updates[-1] >= MOST:
+        demand = f"be positive, increase by one at least, and stay below {MOST:.6g}"
+        raise reject("samples", demand, n.tolist())
     tie = TieOverlap(problem.inputs) if watched is None else watched
-    times = n / positive_integer("dimension", dimension)
+    if not isinstance(tie, TieOverlap):
+        raise reject("watched", "be a TieOverlap", repr(tie))
+    times = n / size
     diffusion = neuron_diffusion(
         problem, dimension=dimension, times=times, paths=count, key=jax.random.fold_in(key, 1),
         step=step,
@@ -145,6 +160,11 @@ def diffusion_recovery_times(
     Source: derived here.
     """
     sizes = increasing_integers("dimensions", dimensions)
+    check_key(key)
+    between("step", step, 0, 1)
+    for name, function in (("problem", problem), ("longest", longest), ("stop", stop)):
+        if not callable(function):
+            raise reject(name, "be a function of N", repr(function))
     fixed: dict[str, Any] = {
         "problem": problem,
         "paths": positive_integer("paths", paths),
@@ -174,9 +194,12 @@ def _path_times(
     step: float,
 ) -> dict[str, Array]:
     """Cell of a sweep: n*, shape (paths,), NaN where a path did not recover."""
+    samples, ends = positive_number("longest", longest(dimension)), stop(dimension)
+    if not isinstance(ends, ld.Stop):
+        raise reject("stop", "give a Stop at each N", repr(ends))
     diffusion = neuron_diffusion(
-        problem(dimension), dimension=dimension, times=[longest(dimension) / dimension],
-        paths=paths, key=key, stop=stop(dimension), step=step,
+        problem(dimension), dimension=dimension, times=[samples / dimension], paths=paths,
+        key=jax.random.fold_in(key, dimension), stop=ends, step=step,
     )  # fmt: skip
     stopped = np.asarray(diffusion.stopped, np.float64)
     return {"samples": np.where(stopped > 0, stopped, np.nan)}

@@ -173,14 +173,19 @@ def smooth_lines(theory: Any, times: Array, logarithmic: bool) -> tuple[Array, d
     if not solvable or not paths or next(iter(paths.values())).shape[0] > STARTS_MOST:
         return times, {}
     # each call of `at` asks for as many times as the limit has: its compiled program serves again
-    between = np.geomspace if logarithmic else np.linspace
     count = int(np.clip(-(-LINE // (times.size - 1)), *PARTS))
     each = getattr(theory, "attributes", {}).get("seconds_again") or 0.0
     count = min(count, int(SECONDS / max(each, 1e-9)))
     if count < PARTS[0]:
         return times, {}
     pairs = itertools.pairwise(np.sort(times))
-    steps = np.stack([between(a, b, count, endpoint=False) for a, b in pairs], axis=1)
+    steps = np.stack(
+        [  # a logarithmic axis leaves out time zero, and no geometric sequence begins there
+            (np.geomspace if logarithmic and a > 0 else np.linspace)(a, b, count, endpoint=False)
+            for a, b in pairs
+        ],
+        axis=1,
+    )
     try:
         parts = [theory.at(row) for row in steps]
     except ValueError:  # its code was edited meanwhile

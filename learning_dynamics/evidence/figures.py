@@ -348,10 +348,12 @@ def _draw(
             draw_theory(main, lines[0], lines[1][i], **style)
     with figure_style():
         if logx:
-            main.set_xscale("log")
+            # left out, not moved far to the left, where they stretch the layout
+            main.set_xscale("log", nonpositive="mask")
             if positions.size <= FEW:
                 # default labels of a decade or two run into each other
-                below.set_xticks(positions, [f"{p:.4g}" for p in positions])
+                shown_at = positions[positions > 0]
+                below.set_xticks(shown_at, [f"{p:.4g}" for p in shown_at])
                 below.xaxis.set_minor_locator(NullLocator())
         if logy:
             main.set_yscale("log")

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.integrate import solve_ivp
 
 from learning_dynamics import short_text
+from learning_dynamics.protocols.equations import solution_at, variance_of_labels
 from learning_dynamics.validation import (
     finite_array,
     increasing_times,
@@ -87,7 +87,7 @@ def regression_on_fixed_samples(
         if name in ("ratio", "rate") and number == 0:
             raise reject(name, "be positive", value)
     b = positive_integer("batch", batch)
-    alpha, eta, noise = float(ratio), float(rate), float(label_noise) ** 2
+    alpha, eta, noise = float(ratio), float(rate), variance_of_labels(label_noise)
     s, weights, null = _spectrum(alpha)
     kick = eta**2 / b
     if eta >= 2 * b:  # the integral of the first kernel: E s = 1
@@ -108,10 +108,7 @@ def regression_on_fixed_samples(
     def velocity(at: float, spread: Array) -> Array:
         return -2 * eta * s * spread + 2 * kick * s * loss(at, spread)
 
-    spread = solve_ivp(
-        velocity, (0.0, float(tau[-1])), np.zeros(s.size), method="LSODA", t_eval=tau,
-        rtol=1e-9, atol=1e-12,
-    ).y.T  # fmt: skip
+    spread = solution_at(tau, velocity, np.zeros(s.size), rtol=1e-9, atol=1e-12)
     training, test = flow(tau)
     return RegressionCurve(test + spread @ weights / 2, training + spread @ (weights * s) / 2)
 

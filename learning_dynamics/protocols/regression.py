@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.integrate import solve_ivp
 
+from learning_dynamics.protocols.equations import solution_at, variance_of_labels
 from learning_dynamics.validation import (
     between,
     finite_array,
@@ -21,6 +21,7 @@ from learning_dynamics.validation import (
 __all__ = ["best_rate_on_sphere", "regression_on_sphere", "regression_with_momentum"]
 
 Array = NDArray[np.float64]
+STEEPEST = 1e30  # change over all times at the velocity of a moment: beyond, steps round to none
 
 
 def best_rate_on_sphere(overlap: ArrayLike, *, label_noise: float) -> Array:
@@ -43,7 +44,7 @@ def best_rate_on_sphere(overlap: ArrayLike, *, label_noise: float) -> Array:
     m = finite_array("overlap", overlap)
     if np.any((m <= 0) | (m > 1)):
         raise reject("overlap", "lie above 0 and not above 1", m.tolist())
-    noise = float(non_negative("label_noise", label_noise, ndim=0)) ** 2
+    noise = variance_of_labels(label_noise)
     slowed = m * (2 * (1 - m) + noise)
     if np.any(slowed == 0):
         raise reject("overlap", "be below 1 without label noise", m.tolist())
@@ -73,22 +74,31 @@ def regression_on_sphere(
         m, shape (times,).
 
     Raises:
-        ValueError: on values outside their range.
+        ValueError: on values outside their range, also those of a function.
+        RuntimeError: if the solver does not reach the last time.
 
     Source: derived here.
     """
     tau, first = increasing_times(times), between("overlap", overlap, -1, 1)
-    noise = float(non_negative("label_noise", label_noise, ndim=0)) ** 2
-    fixed = None if callable(rate) else positive_number("rate", rate)
+    noise = variance_of_labels(label_noise)
+    if not callable(rate):
+        positive_number("rate", rate)
 
     def velocity(at: float, m: Array) -> Array:
-        eta: Any = rate(at, m) if callable(rate) else fixed
-        lost = eta**2 * m * (2 * (1 - m) + noise) / 2
-        return np.asarray(eta * (1 - m**2) - lost)
+        eta = non_negative("rate", rate(at, m) if callable(rate) else rate)
+        if eta.size != 1:
+            raise reject("rate", "be one number at a time", f"shape {eta.shape} at {at:.6g}")
+        with np.errstate(over="ignore", invalid="ignore"):
+            change = eta * (1 - m**2) - eta**2 * m * (2 * (1 - m) + noise) / 2
+        if not np.all(np.abs(change) * tau[-1] < STEEPEST):
+            demand = (
+                f"change the overlap by less than {STEEPEST:g} over all times if it were linear"
+            )
+            raise reject("rate", demand, eta.item())
+        return np.reshape(change, m.shape)
 
-    options = {"t_eval": tau, "rtol": 1e-10, "atol": 1e-12}
-    solution: Array = solve_ivp(velocity, (0.0, float(tau[-1])), [first], **options).y[0]
-    return solution
+    # large rates and long times are stiff: the overlap rests where both terms cancel
+    return solution_at(tau, velocity, np.array([first]), rtol=1e-11, atol=1e-13)[:, 0]
 
 
 def regression_with_momentum(
@@ -118,7 +128,7 @@ def regression_with_momentum(
         distance: |w - w_*|^2 at the start.
 
     Returns:
-        a after those updates, shape (times,).
+        a after those updates, shape (times,); infinite where it leaves double precision.
 
     Raises:
         ValueError: on values outside their range.
@@ -130,13 +140,17 @@ def regression_with_momentum(
     memory = float(non_negative("momentum", momentum, ndim=0))
     if memory >= 1:
         raise reject("momentum", "be below 1", momentum)
-    noise = float(non_negative("label_noise", label_noise, ndim=0)) ** 2
-    error, cross, speed = float(non_negative("distance", distance, ndim=0)), 0.0, 0.0
-    errors = np.empty(wanted[-1])
-    for i in range(wanted[-1]):
-        kick = step**2 * ((n + 2) * error + n * noise)
-        speed = memory**2 * speed - 2 * memory * step * cross + kick
-        cross = memory * cross - step * error
-        error, cross = error + 2 * cross + speed, cross + speed
-        errors[i] = error
-    return errors[wanted - 1]
+    noise = variance_of_labels(label_noise)
+    state = np.array([float(non_negative("distance", distance, ndim=0)), 0.0, 0.0, noise])
+    if not state.any():
+        return np.zeros(wanted.size)
+    with np.errstate(over="ignore", invalid="ignore"):
+        speed = np.array([step * step * (n + 2), -2 * memory * step, memory**2, step * step * n])
+        cross = speed + np.array([-step, memory, 0, 0])
+        error = speed + np.array([1 - 2 * step, 2 * memory, 0, 0])
+        update = np.stack([error, cross, speed, [0, 0, 0, 1]])
+        errors = np.empty(wanted.size)
+        for i, more in enumerate(np.diff(wanted, prepend=0).tolist()):
+            state = np.linalg.matrix_power(update, more) @ state
+            errors[i] = state[0]
+    return np.where(np.isnan(errors), np.inf, errors)

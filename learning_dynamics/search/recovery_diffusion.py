@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 _CELLS = 1000
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RecoveryLaw:
     """Distribution of the time until an overlap reaches a threshold.
 
@@ -30,6 +30,10 @@ class RecoveryLaw:
     times: Array
     share: Array
     error: float
+
+    def __repr__(self) -> str:
+        ends = f"share {self.share[-1]:.4g} at time {self.times[-1]:.4g}"
+        return f"RecoveryLaw: {self.times.size} times, {ends}, error {self.error:.2g}"
 
     def probability(self, times: ArrayLike) -> Array:
         """P(recovery time <= time) at any times; the last value of the grid beyond it."""

@@ -120,6 +120,9 @@ def _recovery(
     """Cell of a sweep: n*, shape (replicas,), when runs were given up, how many overflowed."""
     made = problem(dimension)
     updates = max(1, int(np.ceil(float(longest(dimension)) / made.batch)))
+    ends = stop(dimension)
+    if not isinstance(ends, Stop):
+        raise reject("stop", "give a Stop at each N", repr(ends))
     seen = simulate(
         made,
         dimension=dimension,
@@ -128,7 +131,7 @@ def _recovery(
         level="overlaps",
         key=jax.random.fold_in(key, dimension),
         start=common_starts(made, dimension=dimension, replicas=replicas, key=key),
-        stop=stop(dimension),
+        stop=ends,
     )
     stopped = np.zeros(0) if seen.stopped is None else seen.stopped
     return {

@@ -1,16 +1,19 @@
 """Convolution that is fast inside a compiled loop on every device."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
+from jax.typing import ArrayLike
 
 from learning_dynamics.training.products import Products, factor, multiply, precision_of
 from learning_dynamics.training.shifts import Padding, returned, side_by_side, summed, taken
-from learning_dynamics.validation import one_of, positive_integer
+from learning_dynamics.validation import one_of, positive_integer, reject
 
 __all__ = ["Convolution", "convolve"]
 
@@ -37,9 +40,16 @@ def _split(kernel: tuple[int, ...], stride: int) -> tuple[tuple[int, ...], tuple
 
 def _matrix(kernel: jax.Array, before: Sequence[int], after: Sequence[int]) -> jax.Array:
     """Kernel with rows for (axes before, channels) and columns for (axes after, features)."""
-    size, channels = kernel.shape[1:3]
+    size, channels, features = kernel.shape[1:]
     order = (*(a - 1 for a in before), 2, *(a - 1 for a in after), 3)
-    return kernel.transpose(order).reshape(channels * size ** len(before), -1)
+    shape = channels * size ** len(before), features * size ** len(after)
+    return kernel.transpose(order).reshape(shape)
+
+
+def _sums(array: jax.Array) -> Any:
+    """Type in which parts of a result are added: narrow ones are rounded once, at the end."""
+    narrow = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 4
+    return jnp.dtype(jnp.float32) if narrow else array.dtype
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -50,7 +60,9 @@ def _as_product(
     size, (before, after) = kernel.shape[0], _split(kernel.shape, stride)
     take = partial(taken, stride=stride, padding=padding)
     columns = side_by_side(images, size, before, take)
-    return summed(multiply(columns, _matrix(kernel, before, after), products), size, after, take)
+    matrix = _matrix(kernel, before, after)
+    fields = summed(multiply(columns, matrix, products, _sums(images)), size, after, take)
+    return fields.astype(images.dtype)
 
 
 def _forward(
@@ -74,17 +86,18 @@ def _backward(
     columns = side_by_side(images, size, before, take)
     changes = side_by_side(change, size, after, give)
     matrix = _matrix(kernel, before, after)
-    rows = changes.reshape(-1, matrix.shape[1])
+    rows = changes.reshape(math.prod(changes.shape[:3]), matrix.shape[1])
     if matrix.shape[1] == 1:
         # XLA fuses a product with one column into what makes the column, once for every weight
         rows = jnp.pad(rows, ((0, 0), (0, 1)))
-    weights = multiply(columns.reshape(-1, matrix.shape[0]).T, rows, products)
+    weights = multiply(columns.reshape(rows.shape[0], matrix.shape[0]).T, rows, products)
     by_axis = weights[:, : matrix.shape[1]].reshape(
         *[size] * len(before), kernel.shape[2], *[size] * len(after), kernel.shape[3]
     )
     order = [a - 1 for a in before] + [2] + [a - 1 for a in after] + [3]
-    back = summed(multiply(changes, matrix.T, products), size, before, give)
-    return back, by_axis.transpose([order.index(i) for i in range(4)])
+    back = summed(multiply(changes, matrix.T, products, _sums(images)), size, before, give)
+    turned = by_axis.transpose([order.index(i) for i in range(4)])
+    return back.astype(images.dtype), turned.astype(kernel.dtype)
 
 
 _as_product.defvjp(_forward, _backward)
@@ -93,21 +106,38 @@ _as_product.defvjp(_forward, _backward)
 def _as_convolution(
     images: jax.Array, kernel: jax.Array, stride: int, padding: Padding, products: Products
 ) -> jax.Array:
-    kind = images.dtype
+    padded = factor(_padded(images, kernel.shape[0], padding), products)
+    weights = factor(kernel, products)
+    with jax.numpy_dtype_promotion("standard"):  # as in the product, which takes two types
+        common = jnp.promote_types(padded.dtype, weights.dtype)
     rounded: jax.Array = lax.conv_general_dilated(
-        factor(_padded(images, kernel.shape[0], padding), products),
-        factor(kernel, products),
+        padded.astype(common),
+        weights.astype(common),
         (stride, stride),
         "VALID",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=precision_of(products),
     )
-    return rounded.astype(kind)
+    return rounded.astype(images.dtype)
+
+
+def _check(images: jax.Array, kernel: jax.Array) -> None:
+    """Refuse shapes that do not fit, and types in which the result loses what the kernel holds."""
+    shape = kernel.shape
+    if len(shape) != 4 or shape[0] != shape[1] or shape[0] % 2 == 0:
+        demand = "have shape (size, size, channels, features) with an odd size"
+        raise reject("kernel", demand, f"shape {shape}")
+    if images.ndim != 4 or images.shape[3] != shape[2]:
+        demand = f"have shape (n, height, width, {shape[2]}), with the channels of the kernel"
+        raise reject("images", demand, f"shape {images.shape}")
+    for kind, name in ((jnp.complexfloating, "complex"), (jnp.inexact, "floating-point")):
+        if jnp.issubdtype(kernel.dtype, kind) and not jnp.issubdtype(images.dtype, kind):
+            raise reject("images", f"be {name} numbers, as the kernel is", images.dtype)
 
 
 def convolve(
-    images: jax.Array,
-    kernel: jax.Array,
+    images: ArrayLike,
+    kernel: ArrayLike,
     *,
     stride: int = 1,
     padding: Padding = "zero",
@@ -124,7 +154,7 @@ def convolve(
     the device's own convolution is used.
 
     Args:
-        images: shape (n, height, width, channels).
+        images: shape (n, height, width, channels). The result has their type.
         kernel: shape (size, size, channels, features), `size` odd.
         stride: distance of outputs in pixels.
         padding: "zero" or "circular" (translations of the torus then commute with it).
@@ -133,10 +163,14 @@ def convolve(
             CPU); "bfloat16", factors of 7 bits, also in the gradients.
 
     Raises:
-        ValueError: on other names.
+        ValueError: on other names, shapes that do not fit, images of whole numbers with a kernel
+            that is none.
     """
     one_of("padding", padding, tuple(_MODES))
     precision_of(products)
+    stride = positive_integer("stride", stride)
+    fields, weights = jnp.asarray(images), jnp.asarray(kernel)
+    _check(fields, weights)
 
     def product(images: jax.Array, kernel: jax.Array) -> jax.Array:
         return _as_product(images, kernel, stride, padding, products)
@@ -144,7 +178,7 @@ def convolve(
     def convolution(images: jax.Array, kernel: jax.Array) -> jax.Array:
         return _as_convolution(images, kernel, stride, padding, products)
 
-    result: jax.Array = lax.platform_dependent(images, kernel, cpu=product, default=convolution)
+    result: jax.Array = lax.platform_dependent(fields, weights, cpu=product, default=convolution)
     return result
 
 
@@ -161,6 +195,9 @@ class Convolution(nnx.Module):
         products: precision, as of `convolve`.
         initial: initial law of the kernel, by default of variance 1 / (inputs of an output).
         rngs: random streams.
+
+    Raises:
+        ValueError: on other names, numbers that are not whole and positive, or an even size.
     """
 
     def __init__(
@@ -177,10 +214,15 @@ class Convolution(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         precision_of(products)
-        shape = (size, size, positive_integer("channels", channels), features)
+        one_of("padding", padding, tuple(_MODES))
+        side, outputs = positive_integer("size", size), positive_integer("features", features)
+        if side % 2 == 0:
+            raise reject("size", "be odd", size)
+        shape = (side, side, positive_integer("channels", channels), outputs)
         self.kernel = nnx.Param(initial(rngs.params(), shape, jnp.float32))
-        self.bias = nnx.Param(jnp.zeros((features,), jnp.float32)) if bias else None
-        self.stride, self.padding, self.products = stride, padding, products
+        self.bias = nnx.Param(jnp.zeros((outputs,), jnp.float32)) if bias else None
+        self.stride = positive_integer("stride", stride)
+        self.padding, self.products = padding, products
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Map (n, height, width, channels) to (n, height / stride, width / stride, features)."""

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
+from jax.typing import DTypeLike
 
 from learning_dynamics.validation import one_of
 
@@ -35,13 +36,15 @@ def factor(array: jax.Array, products: Products) -> jax.Array:
     return array.astype(jnp.bfloat16) if products == "bfloat16" else array
 
 
-def multiply(left: jax.Array, right: jax.Array, products: Products) -> jax.Array:
-    """Product of matrices, shape (n, k) with (k, m), summed in the type of `left`."""
+def multiply(
+    left: jax.Array, right: jax.Array, products: Products, sums: DTypeLike | None = None
+) -> jax.Array:
+    """Product of matrices, shape (n, k) with (k, m), summed in the type of `left` or in `sums`."""
     found: jax.Array = jnp.matmul(
         factor(left, products),
         factor(right, products),
         precision=precision_of(products),
-        preferred_element_type=left.dtype,
+        preferred_element_type=left.dtype if sums is None else sums,
     )
     return found
 

@@ -20,9 +20,9 @@ def _padded(images: jax.Array, axis: int, low: int, high: int, between: int = 0)
 
 def shifted(images: jax.Array, by: int, axis: int, padding: Padding) -> jax.Array:
     """x[r + by] at all r of an axis."""
-    if padding == "zero":
-        return _padded(images, axis, -by, by)
     size = images.shape[axis]
+    if padding == "zero" or size == 0:
+        return _padded(images, axis, -by, by)
     parts = ((by % size, size), (0, by % size))
     return lax.concatenate([lax.slice_in_dim(images, *part, axis=axis) for part in parts], axis)
 
@@ -38,8 +38,8 @@ def returned(
 ) -> jax.Array:
     """Transpose of `taken` for images of a shape."""
     if stride > 1:  # outputs that were left out send nothing back
-        rest = shape[axis] - 1 - stride * (change.shape[axis] - 1)
-        change = _padded(change, axis, 0, rest, stride - 1)
+        covered = max(stride * (change.shape[axis] - 1) + 1, 0)
+        change = _padded(change, axis, 0, shape[axis] - covered, stride - 1)
     return shifted(change, -by, axis, padding)
 
 

@@ -229,6 +229,12 @@ def test_quantiles_beyond_the_grid_are_infinite():
     assert law.probability(1e9) == law.share[-1]
 
 
+def test_a_law_is_printed_in_a_line():
+    text = repr(explosion_law(HEAVY, TiedDenoiser("tanh"), 3.0, 0.05).rescaled(100.0))
+    assert text.startswith("RecoveryLaw: 401 times, share 0.")
+    assert len(text) < 100
+
+
 def test_the_step_of_a_batch_has_less_noise():
     law = explosion_law(HEAVY, TiedDenoiser("tanh"), 3.0, 5.0, batch=4)
     # one pass in units of the noise: (delta', B, s) -> (delta'/B, 1, B s) is the same diffusion

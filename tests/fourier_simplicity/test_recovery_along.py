@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import jax
 import numpy as np
 import pytest
 import xarray as xr
@@ -19,6 +20,7 @@ from fourier_simplicity import (
     recover_along,
     triad,
 )
+from tests.learning_dynamics.kernel import linear_regression
 
 TRIAD = FourierInputs(64, triad(1, 2))
 WATCHED = TieOverlap(TRIAD)
@@ -69,15 +71,53 @@ def test_a_broken_tie_is_watched_as_the_whole_one(key):
 
 @pytest.mark.parametrize(
     ("argument", "wrong"),
-    [("paths", {"paths": 3}), ("share", {"share": 1.5}), ("samples", {"samples": [np.nan]})],
+    [
+        ("paths", {"paths": 3}),
+        ("share", {"share": 1.5}),
+        ("samples", {"samples": [np.nan]}),
+        ("samples", {"samples": [2.0, 1.0]}),
+        ("samples", {"samples": [0.0, 1.0]}),
+        ("samples", {"samples": [1.2, 1.3]}),  # one update for both
+        ("samples", {"samples": [10.0, 1e30]}),  # beyond any run
+        ("quantile", {"quantile": 1.5}),
+        ("quantile", {"quantile": None}),
+        ("level", {"level": "diffusion"}),
+        ("watched", {"watched": "the tie"}),
+        ("key", {"key": 0}),
+        ("problem", {"problem": 3}),
+        ("inputs", {"problem": linear_regression.problem(0.5)}),
+    ],
 )
-def test_arguments_that_make_no_sense_are_refused_by_name(argument, wrong, key):
+def test_arguments_that_make_no_sense_are_refused_by_name(argument, wrong, key, monkeypatch):
     given = {
         "samples": [10.0, 100.0], "dimension": 12, "replicas": 4, "paths": 8, "quantile": 0.5,
         "share": 0.25, "key": key,
+        "problem": searching(12),
     } | wrong  # fmt: skip
+
+    def no_work(*_, **__):
+        raise AssertionError("began to work")
+
+    monkeypatch.setattr("fourier_simplicity.recovery_along.neuron_diffusion", no_work)
     with pytest.raises(ValueError, match=f"Argument `{argument}"):
-        recover_along(searching(12), **given)
+        recover_along(**given)
+
+
+def test_paths_of_two_sizes_have_starts_of_their_own(key, monkeypatch):
+    """A scatter that they shared would be missing from the error of an exponent in N."""
+    starts = []
+
+    def kept(*arguments, **options):
+        made = neuron_diffusion(*arguments, **options)
+        starts.append(np.ravel(made.start.signal))
+        return made
+
+    monkeypatch.setattr("fourier_simplicity.recovery_along.neuron_diffusion", kept)
+    diffusion_recovery_times(
+        searching, dimensions=[16, 32], paths=256, longest=lambda n: 1.0, stop=stop, key=key
+    )
+    correlation = np.corrcoef(*starts)[0, 1]
+    assert abs(correlation) < 5 / np.sqrt(starts[0].size)
 
 
 @pytest.mark.slow
@@ -89,8 +129,9 @@ def test_recovery_times_of_paths_are_those_of_the_diffusion(key, tmp_path):
     assert 0.1 < times.fraction.min() <= times.fraction.max() < 1
     np.testing.assert_array_equal(times.followed, [8.0 * 16**2, 8.0 * 32**2])
     seen = neuron_diffusion(
-        searching(32), dimension=32, times=[8.0 * 32], paths=32, key=key, stop=stop(32), step=0.06
-    )
+        searching(32), dimension=32, times=[8.0 * 32], paths=32, key=jax.random.fold_in(key, 32),
+        stop=stop(32), step=0.06,
+    )  # fmt: skip
     expected = np.where(seen.stopped > 0, seen.stopped, np.nan)
     np.testing.assert_array_equal(times.samples[:, 1], expected)
     kept = partial(ld.sweep, store=tmp_path, tracker=None)
@@ -109,3 +150,25 @@ def test_cells_that_are_missing_are_no_paths_that_did_not_recover(key):
         diffusion_recovery_times(searching, **options | {"dimensions": [32, 16]})
     with pytest.raises(ValueError, match="Argument `paths`"):
         diffusion_recovery_times(searching, **options | {"paths": 0})
+
+
+@pytest.mark.parametrize(
+    ("argument", "wrong"),
+    [
+        ("problem", {"problem": searching(16)}),
+        ("problem", {"problem": lambda n: n}),
+        ("longest", {"longest": 100.0}),
+        ("longest", {"longest": lambda n: 0.0}),
+        ("stop", {"stop": stop(16)}),
+        ("stop", {"stop": lambda n: None}),
+        ("key", {"key": 0}),
+        ("step", {"step": 1.0}),
+    ],
+)
+def test_functions_of_the_size_that_make_no_sense_are_refused(argument, wrong, key):
+    given = {
+        "problem": searching, "dimensions": [16, 32], "paths": 4, "longest": longest,
+        "stop": stop, "key": key,
+    } | wrong  # fmt: skip
+    with pytest.raises(ValueError, match=f"Argument `{argument}`"):
+        diffusion_recovery_times(**given)

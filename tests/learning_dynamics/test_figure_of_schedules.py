@@ -29,6 +29,12 @@ def test_a_table_has_markers_at_its_values_beside_the_best_constant():
     np.testing.assert_array_equal(constant[:, 1], 0.4)
 
 
+def test_a_table_shorter_than_the_run_is_constant_beyond_its_ends():
+    marked, joined = lines(schedules.piecewise_linear([1.0, 2.0], [0.9, 0.5]), {})
+    np.testing.assert_array_equal(marked, [[1, 0.9], [2, 0.5]])
+    np.testing.assert_array_equal(joined, [[0, 0.9], [1, 0.9], [2, 0.5], [6, 0.5]])
+
+
 @pytest.mark.parametrize(
     ("schedule", "ends"),
     [
@@ -53,3 +59,15 @@ def test_schedules_of_other_numbers_are_drawn_by_their_path():
 def test_a_loaded_optimum_has_no_schedule():
     with pytest.raises(ValueError, match="Argument `optimum` must hold its problem"):
         draw_schedule(Figure().add_subplot(), SimpleNamespace(problem=None))
+    with pytest.raises(ValueError, match="Argument `optimum` must hold its problem"):
+        draw_schedule(Figure().add_subplot(), problem(schedules.constant(0.5)))
+
+
+@pytest.mark.parametrize("index", [-1, 1.5, True, None])
+def test_an_index_that_counts_no_series_is_refused(index):
+    optimum = SimpleNamespace(
+        problem=problem(schedules.constant(0.5)), constants={},
+        limit=SimpleNamespace(times=np.array([6.0])),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="Argument `index`"):
+        draw_schedule(Figure().add_subplot(), optimum, index=index)

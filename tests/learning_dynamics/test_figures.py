@@ -9,7 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from learning_dynamics import Measurement, Prediction, compare
+from learning_dynamics import Measurement, Prediction, compare, integrate
+from learning_dynamics.evidence.comparison_panels import smooth_lines
 from learning_dynamics.evidence.drawing import draw_curves, draw_measurement, draw_panels
 from learning_dynamics.evidence.figures import (
     draw_simulation,
@@ -22,6 +23,7 @@ from learning_dynamics.evidence.figures import (
     save_figure,
     series_style,
 )
+from tests.learning_dynamics.kernel import linear_regression
 
 N = np.array([64, 128, 256, 512, 1024])
 
@@ -306,3 +308,32 @@ def test_only_whole_figures_are_written(part, tmp_path):
     with pytest.raises(ValueError, match="figure"):
         save_figure(part, tmp_path / "a.svg")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("logarithmic", [False, True])
+@pytest.mark.parametrize("first", [0.0, 0.5])
+def test_smooth_lines_of_a_limit_begin_at_its_first_time_on_any_axis(first, logarithmic):
+    """No geometric sequence begins at time zero; a logarithmic axis leaves it out."""
+    times = np.array([first, 1.0, 4.0])
+    limit = integrate(
+        linear_regression.problem(0.8), times=times, start=linear_regression.START, points=16,
+        method="tensor",
+    )  # fmt: skip
+    dense, lines = smooth_lines(limit, times, logarithmic)
+    assert dense[0] == first
+    assert np.all(np.diff(dense) > 0)
+    error = 1 - 2 * lines["signal[0,0]"] + lines["norms[0,0]"]
+    rate, floor = 2 * 0.8 - 0.8**2, 0.8**2 * linear_regression.NOISE**2
+    rest = floor / rate
+    exact = rest + (linear_regression.RHO - rest) * np.exp(-rate * dense)
+    np.testing.assert_allclose(error, exact, rtol=1e-6)
+
+
+@pytest.mark.parametrize("points", [3, 40])
+def test_a_logarithmic_axis_leaves_out_time_zero(points, tmp_path):
+    """A marker far to the left would stretch the layout until nothing is left of it."""
+    times = np.linspace(0, 2, points)
+    figure = plot_comparison(comparison({"time": times}, 1 + times), logx=True)
+    main = rendered(figure, tmp_path).axes[0]
+    assert main.get_xlim()[0] > 0
+    assert main.get_window_extent().width > 0.5 * figure.bbox.width

@@ -164,6 +164,13 @@ PROBLEM = ld.Problem(Spiked(1.0), Oja(), 0.1, update="spherical")
             ),
             "single noise block",
         ),
+        (
+            lambda: recovery_times(
+                lambda n: PROBLEM, dimensions=[12], replicas=2, longest=lambda n: 3.0,
+                stop=lambda n: None, key=jax.random.key(0),
+            ),
+            "Argument `stop` must give a Stop at each N",
+        ),
     ],
 )  # fmt: skip
 def test_bad_input_is_named(make, message):

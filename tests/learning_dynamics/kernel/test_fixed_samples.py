@@ -176,3 +176,11 @@ def test_a_trajectory_does_not_go_on_with_its_samples():
 def test_bad_numbers_of_the_curve_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         regression_on_fixed_samples([1.0], **{"ratio": 2.0, "rate": 0.5} | options)
+
+
+def test_time_zero_alone_is_the_start():
+    """Both losses are (D + sigma^2) / 2 there."""
+    for loss in regression_on_fixed_samples([0.0], ratio=2.0, rate=0.5, label_noise=0.3):
+        np.testing.assert_allclose(loss, [(1 + 0.3**2) / 2], rtol=1e-12)
+    with pytest.raises(ValueError, match="Argument `label_noise`"):
+        regression_on_fixed_samples([1.0], ratio=2.0, rate=0.5, label_noise=1e200)

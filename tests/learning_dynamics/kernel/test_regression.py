@@ -65,9 +65,57 @@ def test_two_updates_with_momentum_by_samples():
     assert np.all(np.abs(means - exact) < 5 * deviations / draws**0.5)
 
 
+def test_the_overlap_rests_at_large_rates_and_after_long_times():
+    """Where both terms of the velocity cancel; time zero alone is the start."""
+    noise = 0.5
+    for rate, time in ((0.5, 1e12), (1e3, 2.0), (1e6, 2.0)):
+        (m,) = regression_on_sphere([time], rate=rate, overlap=0.2, label_noise=noise)
+        gain, loss = 1 - m**2, rate * m * (2 * (1 - m) + noise**2) / 2
+        np.testing.assert_allclose(gain, loss, rtol=1e-6)
+    np.testing.assert_array_equal(regression_on_sphere([0.0], rate=0.5, overlap=0.2), [0.2])
+    first, _ = regression_on_sphere([0.0, 1.0], rate=0.5, overlap=0.2)
+    assert first == 0.2
+
+
+def test_a_rate_that_jumps_is_followed():
+    """As two runs, one after the other."""
+    options = {"label_noise": 0.5}
+    (middle,) = regression_on_sphere([1.0], rate=0.8, overlap=0.2, **options)
+    (last,) = regression_on_sphere([2.0], rate=0.1, overlap=float(middle), **options)
+    jumped = regression_on_sphere(
+        [1.0, 3.0], rate=lambda tau, _: 0.8 if tau < 1 else 0.1, overlap=0.2, **options
+    )
+    np.testing.assert_allclose(jumped, [middle, last], atol=1e-9)
+
+
+def test_any_number_of_updates_with_momentum():
+    """The recursion step by step, the floor after 2^62 updates, and growth beyond all numbers."""
+    eta, beta, n, noise, updates = 0.3, 0.9, 20, 0.4, [1, 2, 50, 400]
+    a, b, c, s, each = 1.0, 0.0, 0.0, eta / n, []
+    for _ in range(updates[-1]):
+        c = beta**2 * c - 2 * beta * s * b + s**2 * ((n + 2) * a + n * noise**2)
+        off = beta * b - s * a
+        a, b = a + 2 * off + c, off + c
+        each.append(a)
+    options = {"rate": eta, "momentum": beta, "dimension": n, "label_noise": noise}
+    seen = regression_with_momentum([*updates, 2**62], **options)
+    np.testing.assert_allclose(seen[:-1], np.array(each)[np.array(updates) - 1], rtol=1e-11)
+    floor = regression_with_momentum([10**6], **options)
+    np.testing.assert_allclose(seen[-1:], floor, rtol=1e-9)
+    large = {"rate": 1e5, "momentum": 0.5, "dimension": 10}
+    assert regression_with_momentum([1000], **large)[0] == np.inf
+    np.testing.assert_array_equal(regression_with_momentum([1, 1000], distance=0.0, **large), 0)
+
+
 @pytest.mark.parametrize(
     ("call", "argument"),
     [
+        (lambda: best_rate_on_sphere(0.5, label_noise=1e200), "label_noise"),
+        (lambda: regression_on_sphere([1.0], rate=lambda *_: np.nan, overlap=0.1), "rate"),
+        (lambda: regression_on_sphere([1.0], rate=lambda *_: -1.0, overlap=0.1), "rate"),
+        (lambda: regression_on_sphere([1.0], rate=lambda *_: 1j, overlap=0.1), "rate"),
+        (lambda: regression_on_sphere([1.0], rate=lambda *_: [1.0, 2.0], overlap=0.1), "rate"),
+        (lambda: regression_on_sphere([1.0], rate=1e100, overlap=0.1), "rate"),
         (lambda: best_rate_on_sphere(0.0, label_noise=0.5), "overlap"),
         (lambda: best_rate_on_sphere([0.5, 1.1], label_noise=0.5), "overlap"),
         (lambda: best_rate_on_sphere(1.0, label_noise=0.0), "overlap"),

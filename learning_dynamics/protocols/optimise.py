@@ -323,7 +323,7 @@ class _Search:
             np.max(np.abs(np.where(held, 0, slope * self.scale)), initial=0.0) / abs(value)
         )
 
-    def _touched(self, x: Array) -> tuple[Array, Array]:
+    def _touched(self, x: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Which numbers lie on their lower and on their upper bound."""
         near = 1e-9 * self.scale
         return x <= self.low + near, x >= self.high - near

@@ -47,9 +47,15 @@ class Recoveries(NamedTuple):
         return f"{self.samples.shape[0]} replicas at each N", {
             "dimensions": short_text.span(self.dimensions),
             "recovered": short_text.array_text(self.fraction),
+            "median samples": short_text.array_text(self._medians()),
             "followed": short_text.array_text(self.followed),
             "lost": short_text.array_text(self.lost),
         }
+
+    def _medians(self) -> Array:
+        """Median n*, infinite where fewer than half recovered."""
+        times = np.where(np.isnan(self.samples), np.inf, self.samples)
+        return np.asarray(np.quantile(times, 0.5, axis=0, method="inverted_cdf"))
 
     @property
     def fraction(self) -> Array:

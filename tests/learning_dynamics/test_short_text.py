@@ -23,7 +23,7 @@ TOLD = {
     "InformationExponent": ["order 2, attractive: -0.5 +- 1e-09", "flat along"],
     "LeapMap": ["leaps 2", "order 2 along [1.0, 0.0]", "nothing more up to order 2"],
     "SearchLaw": ["order k = 3", "n*/N^2", "50, 1 infinite", "form 1e-09"],
-    "Recoveries": ["1 replicas", "10, 20"],
+    "Recoveries": ["1 replicas", "10, 20", "median samples"],
     "ExponentFit": ["exponent 2.000, from 1.000 to 1.000"],
     "Measurement": ["simulation, 5 replicas", "time", "0.5, 1, 2", "lost", "up to 1"],
     "Prediction": ["theory", "at most 1e-09", "1/N"],

@@ -16,7 +16,7 @@ def specialised(overlaps):  # + with one teacher, - with the other
 
 
 stop = ld.Stop(specialised, 0.3)
-sizes, replicas = (100, 1000), 256
+sizes, replicas = (100, 1000), 128
 seen = ld.recovery_times(
     lambda N: task, dimensions=sizes, replicas=replicas, key=jax.random.key(0),
     stop=lambda N: stop, longest=lambda N: 300 * N,

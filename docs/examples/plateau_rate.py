@@ -27,7 +27,7 @@ class Students(ld.Learner):
 
 
 def velocity(r, q, c, part=0.0):  # all students alike, but for a specialised part
-    state = ld.order_parameters(r + part * jnp.array([[1, -1], [-1, 1]]), [[q, c], [c, q]])
+    state = ld.order_parameters(r + part * jnp.array([[1.0, -1], [-1, 1]]), [[q, c], [c, q]])
     task = ld.Problem(Teachers(), Students(), 1.0)
     rate, _ = ld.right_hand_side(task, state, points=11**4, method="tensor")
     return jnp.array([rate.signal[0].mean(), *rate.norms[0]]), -jnp.diff(rate.signal[0])[0] / 2

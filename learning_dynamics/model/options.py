@@ -95,7 +95,9 @@ _SLOW = Refusal("problem.parameter_rates", "the parameter moves while the search
 _CLOCK = Refusal(
     "problem.learning_rate", "the law has no N, but a rate changes by an amount that depends on N"
 )
-_COUPLED = Refusal("problem.learner", "the law is that of one neuron")
+_COUPLED = Refusal(
+    "problem.learner", "the law is that of one neuron; `recovery_times` measures times of several"
+)
 _PUSHED = Refusal("problem.update", "orthonormal rows of several neurons push each other")
 _JOINT = Refusal("problem.batch", "the norm of the gradient holds all samples of a batch jointly")
 _CROSSED = Refusal(

@@ -88,7 +88,8 @@ def one_neuron(problem: Problem, neuron: int = 0) -> Problem:
             same = jnp.allclose(whole[0][own], part[0], rtol=1e-9, atol=1e-12)
             same &= jnp.allclose(whole[1][own, own], part[1], rtol=1e-9, atol=1e-12)
             if not (same & jnp.allclose(other, 0.0, atol=1e-12)):
-                raise reject("problem.learner", "be a sum over neurons", "coupled neurons")
+                demand = "be a sum over neurons (`recovery_times` measures the times of others)"
+                raise reject("problem.learner", demand, "coupled neurons")
     return some_neurons(problem, (neuron,))
 
 

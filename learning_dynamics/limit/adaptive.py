@@ -99,28 +99,32 @@ def best_method(
     kinks: bool,
     again: bool = False,
     always: bool = False,
+    squared: bool = False,
 ) -> tuple[Kind, float]:
     """Method with the smallest error at a number of points, and this error over the target.
 
     Where only one method is worth trying it is evaluated only if `always`; else its error is taken
-    as infinite.
+    as infinite. `squared` as of `expectation_nodes`.
     """
-    methods = _candidates(problem, target, points, True, kinks, again)
+    methods = _candidates(problem, target, points, True, kinks, again, squared)
     if len(methods) == 1 and not always:
         return methods[0], np.inf
     sizes: dict[Kind, float] = {}
     for method in methods:
-        rules, kind = expectation_nodes(problem, points=points, method=method, kinks=kinks)
+        rules, kind = expectation_nodes(
+            problem, points=points, method=method, kinks=kinks, squared=squared
+        )
         sizes[method], _ = excess(combine(evaluate_each(evaluate, rules), kind), target.aim)
     best = min(sizes, key=lambda name: sizes[name])
     return best, sizes[best]
 
 
 def _candidates(
-    problem: Problem, target: Target, points: int, fields: bool, kinks: bool, again: bool
-) -> list[Kind]:
+    problem: Problem, target: Target, points: int, fields: bool, kinks: bool, again: bool,
+    squared: bool = False,
+) -> list[Kind]:  # fmt: skip
     """Methods to try; beside a tensor rule that did not suffice, Sobol points."""
     if target.method != "auto":
         return [target.method]
-    methods = methods_for(problem, points=points, fields=fields, kinks=kinks)
+    methods = methods_for(problem, points=points, fields=fields, kinks=kinks, squared=squared)
     return [*methods, "sobol"] if again and "sobol" not in methods else methods

@@ -187,7 +187,9 @@ def _search(
     points: int | None = target.first(problem, least=_FIRST_POINTS)
     while points is not None:
         method, error = _choose(equation, points, float(times[-1]), kinks)
-        rules, kind = expectation_nodes(problem, points=points, method=method, kinks=kinks)
+        rules, kind = expectation_nodes(
+            problem, points=points, method=method, kinks=kinks, squared=True
+        )
         if kind == "tensor" and not kinks:
             rules = rules[:2]  # of n and n - 1 nodes
         if derivatives == "auto":
@@ -219,7 +221,7 @@ def _traced(
 ) -> Fluctuations:
     """Fluctuations of traced numbers, by fixed rules; infinite after the end of a solution."""
     population = equation.population
-    rules = population.rules(of=population.problem, least=_FIRST_POINTS)
+    rules = population.rules(of=population.problem, least=_FIRST_POINTS, squared=True)
     kinks = has_kinks(population.problem, fields_only=True)
     if derivatives == "auto":
         derivatives = "law" if kinks else "fields"
@@ -249,7 +251,9 @@ def _choose(equation: LinearNoise, points: int, end: float, kinks: bool) -> tupl
     def rate(rule: Nodes) -> Overlaps:
         return population.velocity(rule, equation.start, equation.held, end)
 
-    return best_method(population.problem, rate, population.target, points, kinks=kinks)
+    return best_method(
+        population.problem, rate, population.target, points, kinks=kinks, squared=True
+    )
 
 
 def _with_rules(

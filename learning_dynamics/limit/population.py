@@ -135,12 +135,15 @@ class Population:
         with jax.enable_x64(True):
             return held, jax.tree.map(lambda leaf: leaf[0], states)
 
-    def rules(self, *, of: Problem | None = None, least: int = 2**14) -> Rules:
+    def rules(
+        self, *, of: Problem | None = None, least: int = 2**14, squared: bool = False
+    ) -> Rules:
         """The rules that static arguments fix.
 
         Args:
             of: what is summed over, if not `summed`.
             least: points unless they are given.
+            squared: as of `expectation_nodes`.
 
         Raises:
             ValueError: on arguments that only a search for the points can heed.
@@ -154,9 +157,11 @@ class Population:
         points, kinks = target.first(problem, least=least), has_kinks(problem)
         method = target.method
         if method == "auto":
-            method = methods_for(problem, points=points, kinks=kinks)[0]
+            method = methods_for(problem, points=points, kinks=kinks, squared=squared)[0]
         with jax.enable_x64(True):
-            rules, kind = expectation_nodes(problem, points=points, method=method, kinks=kinks)
+            rules, kind = expectation_nodes(
+                problem, points=points, method=method, kinks=kinks, squared=squared
+            )
             distinct = {id(rule): rule for rule in rules}
             filled = same_length([device_nodes(rule) for rule in distinct.values()])
             nodes: Nodes = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)

@@ -50,6 +50,7 @@ def expectation_nodes(
     seed: int = 0,
     fields: bool = True,
     kinks: bool | None = None,
+    squared: bool = False,
 ) -> tuple[list[Nodes], str]:
     """Quadrature rules for the expectations of the limit.
 
@@ -65,6 +66,8 @@ def expectation_nodes(
         seed: seed of the scrambling.
         fields: whether the Gaussian coordinates of the fields are wanted besides the latents.
         kinks: what `has_kinks` says, if that is known; else it is asked.
+        squared: whether squares of what the limit averages are averaged, as in `fluctuations`:
+            2 n - 1 nodes then suffice where n are declared.
 
     Returns:
         The rules and the method, "tensor" or "sobol".
@@ -74,17 +77,18 @@ def expectation_nodes(
     """
     one_of("method", method, ("auto", "tensor", "sobol"))
     budget = positive_integer("points", points)
-    variables, single = _variables(problem, fields)
-    fixed, fine, free = _tensor_size(single, budget)
+    variables, single, declared = _variables(problem, fields, squared)
+    fixed, fine, free = _tensor_size(declared, budget)
     outcomes = _outcomes(single)
     if outcomes > budget:
         raise reject("points", f"be at least {outcomes}, the outcomes of discrete latents", budget)
     if method == "auto":
-        method = methods_for(problem, points=points, fields=fields, kinks=kinks)[0]
+        method = methods_for(problem, points=points, fields=fields, kinks=kinks, squared=squared)[0]
     if method == "tensor":
         if fixed > budget:
             raise reject("points", f"be at least {fixed}, the declared nodes", budget)
-        normal = all(isinstance(v, Normal) for v in single if v.nodes is None)
+        free_ones = [v for v, count in zip(single, declared, strict=True) if count is None]
+        normal = all(isinstance(v, Normal) for v in free_ones)
         most = max(_MOST, math.isqrt(budget)) if normal else _MOST
         fine = max(2, min(fine, most))
         counts: tuple[int, ...] = (fine, fine, fine)
@@ -95,7 +99,10 @@ def expectation_nodes(
         ):  # what a kink adds depends on where it lies between nodes
             counts = (*counts, *(max(1, n) for n in (fine - 2, fine - 3, int(0.6 * fine))))
         cuts = dict.fromkeys(counts, _CUT) | {fine: _FINE_CUT if free else 0.0}
-        tensors = {n: _shaped(variables, *_tensor(single, n, cut)) for n, cut in cuts.items()}
+        tensors = {
+            n: _shaped(variables, *_tensor(single, [m or n for m in declared], cut))
+            for n, cut in cuts.items()
+        }
         return [tensors[n] for n in counts], "tensor"
     share = budget / outcomes / _SCRAMBLES
     seeds = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(_SCRAMBLES)]
@@ -109,7 +116,12 @@ def fewest_points(problem: Problem, *, fields: bool = True) -> int:
 
 
 def methods_for(
-    problem: Problem, *, points: int, fields: bool = True, kinks: bool | None = None
+    problem: Problem,
+    *,
+    points: int,
+    fields: bool = True,
+    kinks: bool | None = None,
+    squared: bool = False,
 ) -> list[Kind]:
     """Methods worth trying at this number of points, most promising first.
 
@@ -117,8 +129,8 @@ def methods_for(
     may have a kink or jump), with Sobol points beside it below 25, and wherever there may be a
     kink. Sobol points where the declared nodes alone are more.
     """
-    _, single = _variables(problem, fields)
-    fixed, fine, free = _tensor_size(single, points)
+    _, single, declared = _variables(problem, fields, squared)
+    fixed, fine, free = _tensor_size(declared, points)
     if fixed > points and _outcomes(single) < fixed:
         return ["sobol"]
     if free == 0:
@@ -133,8 +145,10 @@ def methods_for(
     return ["tensor"]
 
 
-def _variables(problem: Problem, fields: bool) -> tuple[dict[str, Latent], list[Latent]]:
-    """Latents by name, those of the fields as "", and all of them one by one."""
+def _variables(
+    problem: Problem, fields: bool, squared: bool = False
+) -> tuple[dict[str, Latent], list[Latent], list[int | None]]:
+    """Latents by name, those of the fields as "", all of them one by one, and their fixed nodes."""
     shape = (problem.learner.neurons, int(np.shape(problem.inputs.mixing())[1]))
     variables: dict[str, Latent] = {**dict(sorted(problem.all_latents().items()))}
     if "" in variables:
@@ -146,7 +160,12 @@ def _variables(problem: Problem, fields: bool) -> tuple[dict[str, Latent], list[
     if fields:  # the last variables: zeta, neurons by noise vectors
         declared = noise_nodes(problem) * shape[0]
         single[len(single) - len(declared) :] = [Normal(nodes=count) for count in declared]
-    return variables, single
+    noisy = variables.get("label noise")  # three nodes for four slopes already
+    counts = [
+        2 * v.nodes - 1 if squared and v.nodes and not v.outcomes and v is not noisy else v.nodes
+        for v in single
+    ]
+    return variables, single, counts
 
 
 @fixed_by_structure
@@ -183,10 +202,10 @@ def _outcomes(single: Sequence[Latent]) -> int:
     return math.prod(v.outcomes for v in single if v.outcomes)
 
 
-def _tensor_size(single: Sequence[Latent], budget: int) -> tuple[int, int, int]:
+def _tensor_size(declared: Sequence[int | None], budget: int) -> tuple[int, int, int]:
     """Nodes of the variables with declared nodes, nodes per other variable, number of those."""
-    fixed = math.prod(v.nodes for v in single if v.nodes is not None)
-    free = sum(v.nodes is None for v in single)
+    fixed = math.prod(count for count in declared if count is not None)
+    free = sum(count is None for count in declared)
     fine = 1 if free == 0 else int((budget / fixed) ** (1 / free) + 1e-9)
     return fixed, fine, free
 
@@ -206,9 +225,9 @@ def noise_nodes(problem: Problem) -> tuple[int | None, ...]:
     return tuple(None if n is None else positive_integer("noise_nodes", n) for n in declared)
 
 
-def _tensor(single: Sequence[Latent], nodes: int, cut: float) -> tuple[Array, Array]:
+def _tensor(single: Sequence[Latent], counts: Sequence[int], cut: float) -> tuple[Array, Array]:
     """Values and weights of all nodes whose weight is above `cut` times the largest."""
-    rules: Any = [v.rule(v.nodes or nodes) for v in single]
+    rules: Any = [v.rule(count) for v, count in zip(single, counts, strict=True)]
     if not rules:
         return np.zeros((1, 0)), np.ones(1)
     grids = np.meshgrid(*[np.arange(np.shape(points)[0]) for points, _ in rules], indexing="ij")

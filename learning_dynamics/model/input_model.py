@@ -61,9 +61,9 @@ class InputModel(ABC):
     def noise_nodes(self) -> tuple[int | None, ...] | None:
         """Gauss-Hermite nodes that suffice for each of the q noise vectors' fields, if known.
 
-        A loss of degree d in a noise vector's field needs d nodes in the limit, where slopes are
-        squared, and 2 d - 1 in `fluctuations` (and for the allowance of order 1/N), where four are
-        multiplied. The number is believed: no numerical error covers too few. Fewer nodes there
+        A loss of degree d in a noise vector's field needs n = d nodes, as slopes are squared in the
+        limit; `fluctuations`, where four slopes are multiplied, takes 2 n - 1 by itself. The number
+        is believed: no numerical error covers too few. Fewer nodes there
         leave more for the other variables. None (an entry, or all) lets the rule choose.
         """
         return None

@@ -35,6 +35,12 @@ STARTS, STEPS = 6, 40  # of the search for kurtotic directions
 CLEAR = 4.0  # standard errors from which on an order counts
 LEARNERS = {"minus": TiedDenoiser("tanh", sign=-1), "plus": TiedDenoiser("tanh", sign=1)}
 COSTS = {1: "d", 2: "d log d", 3: "d²", 4: "d³"}
+STATISTICS = {
+    1: "Means",
+    2: "Pairwise statistics",
+    3: "Third-order statistics",
+    4: "Fourth-order statistics",
+}
 
 
 class _Seen(NamedTuple):
@@ -45,6 +51,17 @@ class _Seen(NamedTuple):
     moments: Array  # a = sqrt(alpha_bar); a^k E He_k, k = 0..4
     errors: Array
     kurtosis: tuple[float, float]
+
+    @property
+    def order(self) -> int | None:
+        """Of the leading term; the same for all learners, as only its sign is theirs."""
+        return self.exponents[0].order
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Resolved orders come first, by their kurtosis; the others by kurtosis over error."""
+        value, error = abs(self.kurtosis[0]), self.kurtosis[1]
+        return self.order is None, -(value if self.order is not None else value / max(error, 1e-12))
 
 
 @inspection(
@@ -61,7 +78,10 @@ def orders(samples: Samples, key: jax.Array) -> Findings:
     halves = _halves(len(white))
     directions = kurtotic_directions(white[halves[0]], KURTOTIC, generator(key))
     fields = white[halves[1]] @ directions.T
-    kurtotic = [_look(f"kurtotic {i + 1}", field, True) for i, field in enumerate(fields.T)]
+    found = [_look("", field, True) for field in fields.T]
+    places = sorted(range(len(found)), key=lambda place: found[place].rank)
+    directions = directions[places]
+    kurtotic = [found[at]._replace(name=f"kurtotic {i}") for i, at in enumerate(places, 1)]
     same = [_look(f"eigenvector {i + 1}, whitened", rows[:, i], True) for i in range(count)]
     panels = {"terms": Panel(_terms(raw, [*same, *kurtotic]), TERMS)}
     if samples.images is not None:
@@ -79,9 +99,10 @@ def orders(samples: Samples, key: jax.Array) -> Findings:
             "covariance with the projection.",
         )
     numbers = [
-        Number(f"excess kurtosis of kurtotic direction {i + 1}", *each.kurtosis, KURTOSIS)
-        for i, each in enumerate(kurtotic)
-    ]
+        Number(f"excess kurtosis of kurtotic direction {i}", *each.kurtosis,
+               KURTOSIS + (UNRESOLVED if each.order is None else ""))
+        for i, each in enumerate(kurtotic, 1)
+    ]  # fmt: skip
     notes = [
         "A denoiser with one neuron w predicts the noise z of x = a x₀ + b z as "
         f"b x ± w tanh(κ w·x), κ = a/b², a² = alpha_bar = {ALPHA_BAR:.3f}, b² = 1 − a², from zero "
@@ -94,7 +115,9 @@ def orders(samples: Samples, key: jax.Array) -> Findings:
         f"“kurtotic” are the {len(kurtotic)} directions of largest absolute excess kurtosis that a "
         f"search finds among the {white.shape[1]} leading whitened directions. There is no "
         "threshold: their numbers above, with errors, tell how far they are from a Gaussian. They "
-        "are searched for in one half of the rows and measured in the other half.",
+        "are searched for in one half of the rows and measured in the other half. Those whose "
+        "order is resolved come first, by absolute kurtosis; then the others, by kurtosis over "
+        "error.",
         "“samples” is how the number of samples grows with the number d of components, for online "
         "learning of this direction alone from random weights. A direction that is learned earlier "
         "can lower the order of another one, and make it cheaper.",
@@ -105,9 +128,40 @@ def orders(samples: Samples, key: jax.Array) -> Findings:
             "The same directions at variance one, and the most kurtotic ones", [*same, *kurtotic]
         ),
     ]
-    return Findings(numbers, panels=panels, tables=tables, notes=notes)
+    answer = _answer(raw, same, kurtotic)
+    return Findings(numbers, panels=panels, tables=tables, notes=notes, answer=answer)
 
 
+def _answer(raw: list[_Seen], same: list[_Seen], kurtotic: list[_Seen]) -> str:
+    """The lowest order that is resolved, where, at what cost, and what follows it."""
+
+    def along(order: int) -> str:
+        own = [order in (each.order, white.order) for each, white in zip(raw, same, strict=True)]
+        found = [each.order == order for each in kurtotic]
+        groups = {"leading eigenvectors": own, "kurtotic directions": found}
+        return " and ".join(
+            f"{sum(group)} of {len(group)} {name}" for name, group in groups.items() if any(group)
+        )
+
+    orders = {each.order for each in (*raw, *same, *kurtotic) if each.order is not None}
+    if not orders:
+        return (
+            f"No order up to four is resolved along {len(raw)} eigenvectors and {len(kurtotic)} "
+            "kurtotic directions: nothing is told from white noise that a denoiser would learn."
+        )
+    first = min(orders)
+    text = (
+        f"{STATISTICS[first]} first: order {first} along {along(first)} ({COSTS[first]} samples); "
+    )
+    higher = [
+        f"order {order} ({COSTS[order]}) along {along(order)}" for order in sorted(orders - {first})
+    ]
+    if not higher:
+        return f"{text}higher orders are not resolved."
+    return f"{text}higher orders follow, at variance one: {', '.join(higher)}."
+
+
+UNRESOLVED = f"; its order is not resolved at {CLEAR:g} standard errors"
 KURTOSIS = "0 for a Gaussian; measured in the half of the rows that the search did not see"
 TERMS = (
     "Moments behind the terms of the loss in the overlap with a direction: order two is the "
@@ -174,7 +228,7 @@ def _table(title: str, rows: list[_Seen]) -> Table:
     columns = ("direction", "variance", "excess kurtosis", "order", "sign −", "sign +", "samples")
     lines = []
     for each in rows:
-        order = each.exponents[0].order
+        order = each.order
         variance = 1 + each.moments[2] / ALPHA_BAR
         cells = (
             each.name,

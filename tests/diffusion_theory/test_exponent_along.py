@@ -102,3 +102,27 @@ def test_section_tells_which_statistics_come_first():
     assert white["kurtotic 1"]["sign +"] == white["kurtotic 2"]["sign −"] == "attractive"
     kurtosis = found.numbers[0]
     assert abs(kurtosis.value - 7) < 5 * kurtosis.error + 0.5
+    assert found.answer == (
+        "Pairwise statistics first: order 2 along 1 of 6 leading eigenvectors (d log d samples); "
+        "higher orders follow, at variance one: order 4 (d³) along 2 of 4 kurtotic directions."
+    )
+
+
+def test_resolved_kurtotic_directions_come_first():
+    """Whatever the search meets first; the others stay at the end and are marked."""
+    rows, _ = planted()
+    found = orders(as_samples(rows), jax.random.key(3))
+    white = [row for row in found.tables[1].rows if row[0].startswith("kurtotic")]
+    assert [row[0] for row in white] == [f"kurtotic {i}" for i in (1, 2, 3, 4)]
+    assert [row[3] for row in white] == ["4", "4", "not resolved", "not resolved"]
+    marked = ["not resolved" in number.meaning for number in found.numbers]
+    assert marked == [False, False, True, True]
+    sizes = [abs(number.value / number.error) for number in found.numbers]
+    assert sizes[2] >= sizes[3]
+    assert found.answer.startswith("Fourth-order statistics first: order 4 along ")
+
+
+def test_white_noise_has_nothing_to_learn():
+    rows = np.random.default_rng(5).standard_normal((20_000, 8))
+    answer = orders(as_samples(rows), jax.random.key(0)).answer
+    assert answer.startswith("No order up to four is resolved along 6 eigenvectors and 4 kurtotic")

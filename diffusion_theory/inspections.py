@@ -71,18 +71,17 @@ class _Seen(NamedTuple):
 )
 def orders(samples: Samples, key: jax.Array) -> Findings:
     """Leading information exponents along eigenvectors and along kurtotic directions."""
-    rows = samples.coordinates
-    count = min(EIGENVECTORS, rows.shape[1])
-    raw = [_look(f"eigenvector {i + 1}", rows[:, i]) for i in range(count)]
+    halves = _halves(len(samples.rows))
+    own = _along_eigenvectors(samples.coordinates, halves)
+    raw = [_look(f"eigenvector {i}", field) for i, field in enumerate(own.T, 1)]
     white = whitened(samples, SEARCHED)
-    halves = _halves(len(white))
     directions = kurtotic_directions(white[halves[0]], KURTOTIC, generator(key))
     fields = white[halves[1]] @ directions.T
     found = [_look("", field, True) for field in fields.T]
     places = sorted(range(len(found)), key=lambda place: found[place].rank)
     directions = directions[places]
     kurtotic = [found[at]._replace(name=f"kurtotic {i}") for i, at in enumerate(places, 1)]
-    same = [_look(f"eigenvector {i + 1}, whitened", rows[:, i], True) for i in range(count)]
+    same = [_look(f"eigenvector {i}, whitened", field, True) for i, field in enumerate(own.T, 1)]
     panels = {"terms": Panel(_terms(raw, [*same, *kurtotic]), TERMS)}
     if samples.images is not None:
         vectors = (
@@ -112,6 +111,9 @@ def orders(samples: Samples, key: jax.Array) -> Findings:
         "“order” is the lowest order of the loss in the overlap with the direction, up to the "
         f"fourth. It counts where its moment exceeds {CLEAR:g} standard errors; what is not "
         "resolved may be there with more data.",
+        "Eigenvectors are those of one half of the rows, and everything is measured in the other "
+        "half: in the rows that they were found in, their variance is too large by selection, even "
+        "for white noise.",
         f"“kurtotic” are the {len(kurtotic)} directions of largest absolute excess kurtosis that a "
         f"search finds among the {white.shape[1]} leading whitened directions. There is no "
         "threshold: their numbers above, with errors, tell how far they are from a Gaussian. They "
@@ -175,6 +177,14 @@ def _halves(rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Every other part of the rows, and the parts between them."""
     parts = np.array_split(np.arange(rows), min(20, rows))
     return np.concatenate(parts[::2]), np.concatenate(parts[1::2])
+
+
+def _along_eigenvectors(rows: Array, halves: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Array:
+    """Coordinates of the second half along the leading eigenvectors of the first half."""
+    first, second = (rows[half] for half in halves)
+    centred = first - first.mean(axis=0)
+    vectors = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
+    return np.asarray(second @ vectors[:, :EIGENVECTORS])
 
 
 def kurtotic_directions(white: Array, count: int, rng: np.random.Generator) -> Array:

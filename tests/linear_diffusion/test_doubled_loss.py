@@ -1,4 +1,4 @@
-"""Number of samples at which the test loss is twice the best, against modes, theory and replicas."""
+"""Number of samples at which the test loss is twice the best: predicted and measured."""
 
 import jax
 import numpy as np

@@ -131,6 +131,9 @@ def orders(samples: Samples, key: jax.Array) -> Findings:
         ),
     ]
     answer = _answer(raw, same, kurtotic)
+    n, d = samples.rows.shape
+    if samples.coordinates.shape[1] == n - 1:  # variance one is that of fewer directions than vary
+        answer += f" Do not rely on this: {n} rows do not span the {d} components."
     return Findings(numbers, panels=panels, tables=tables, notes=notes, answer=answer)
 
 

@@ -126,6 +126,12 @@ def test_resolved_kurtotic_directions_come_first():
     assert found.answer.startswith("Fourth-order statistics first: order 4 along ")
 
 
+def test_rows_that_do_not_span_the_components_are_a_caveat():
+    rows = np.random.default_rng(6).random((17, 60))
+    answer = orders(as_samples(rows), jax.random.key(0)).answer
+    assert answer.endswith(" Do not rely on this: 17 rows do not span the 60 components.")
+
+
 def test_white_noise_has_nothing_to_learn():
     """Eigenvectors are measured in rows that did not choose them."""
     rows = np.random.default_rng(5).standard_normal((20_000, 8))

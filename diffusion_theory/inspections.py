@@ -111,9 +111,9 @@ def orders(samples: Samples, key: jax.Array) -> Findings:
         "“order” is the lowest order of the loss in the overlap with the direction, up to the "
         f"fourth. It counts where its moment exceeds {CLEAR:g} standard errors; what is not "
         "resolved may be there with more data.",
-        "Eigenvectors are those of one half of the rows, and everything is measured in the other "
-        "half: in the rows that they were found in, their variance is too large by selection, even "
-        "for white noise.",
+        "Eigenvectors are found in each half of the rows and measured in the other half: in the "
+        "rows that they were found in, their variance is too large by selection, even for white "
+        "noise.",
         f"“kurtotic” are the {len(kurtotic)} directions of largest absolute excess kurtosis that a "
         f"search finds among the {white.shape[1]} leading whitened directions. There is no "
         "threshold: their numbers above, with errors, tell how far they are from a Gaussian. They "
@@ -183,11 +183,16 @@ def _halves(rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _along_eigenvectors(rows: Array, halves: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Array:
-    """Coordinates of the second half along the leading eigenvectors of the first half."""
-    first, second = (rows[half] for half in halves)
-    centred = first - first.mean(axis=0)
-    vectors = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
-    return np.asarray(second @ vectors[:, :EIGENVECTORS])
+    """Coordinates of each half along the leading eigenvectors of the other, shape (n, count)."""
+    first, second = (
+        np.linalg.eigh(np.cov(rows[half].T, bias=True).reshape(2 * rows.shape[1:]))[1][:, ::-1]
+        for half in halves
+    )
+    first, second = first[:, :EIGENVECTORS], second[:, :EIGENVECTORS]
+    second = second * np.where(np.sum(first * second, axis=0) < 0, -1, 1)
+    fields = np.empty((len(rows), first.shape[1]))
+    fields[halves[0]], fields[halves[1]] = rows[halves[0]] @ second, rows[halves[1]] @ first
+    return fields
 
 
 def kurtotic_directions(white: Array, count: int, rng: np.random.Generator) -> Array:

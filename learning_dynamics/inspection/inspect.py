@@ -245,8 +245,9 @@ def _write(
         broken=broken,
         reload=bool(pending),
     )
-    kept = ("id", "title", "verdict", "answer", "numbers", "comparisons", "unclaimed", "tables")
-    kept += ("notes",)
+    kept = (
+        "id", "title", "verdict", "answer", "numbers", "comparisons", "unclaimed", "tables", "notes",
+    )  # fmt: skip
     published = {**about, "sections": [{key: each[key] for key in kept} for each in records]}
     for name, text in (("inspection.json", strict_json(published)), ("index.html", page)):
         with replacing(out / name) as temporary:

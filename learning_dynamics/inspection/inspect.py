@@ -246,7 +246,8 @@ def _write(
         reload=bool(pending),
     )
     kept = (
-        "id", "title", "verdict", "answer", "numbers", "comparisons", "unclaimed", "tables", "notes",
+        "id", "title", "verdict", "answer", "numbers", "comparisons", "unclaimed", "tables",
+        "notes",
     )  # fmt: skip
     published = {**about, "sections": [{key: each[key] for key in kept} for each in records]}
     for name, text in (("inspection.json", strict_json(published)), ("index.html", page)):

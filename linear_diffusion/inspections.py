@@ -166,8 +166,8 @@ def _doubled(samples: Samples, key: jax.Array, claimed: bool) -> tuple[list[Numb
     theory_says = f"the theory says {predicted}"
     if not claimed:
         theory_says += ", which is not claimed for such data"
-    sizes = np.unique(np.rint(predicted * AROUND).astype(np.int64))
-    sizes = sizes[(sizes >= FEWEST) & (sizes <= rows // SHARE)]
+    sizes = np.unique(np.minimum(np.rint(predicted * AROUND), rows // SHARE).astype(np.int64))
+    sizes = sizes[sizes >= FEWEST]
     if not sizes.size:
         return numbers, (
             f"{rows} rows are too few to measure at which N {model} has twice the best test loss; "

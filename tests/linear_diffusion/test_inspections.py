@@ -91,3 +91,15 @@ def test_too_few_rows_for_subsamples():
     assert "too few" in found.answer
     assert any(number.unclaimed for number in found.numbers)
     assert all(np.isfinite(number.value) for number in found.numbers)
+
+
+def test_largest_subsamples_bound_the_search_for_twice_the_best_loss():
+    """An eighth of 240 rows is 30, between what the theory says and the next size, 1.4 of it."""
+    numbers, answer = inspections._doubled(as_samples(rows()[:240]), KEY, True)
+    predicted = numbers[0].value
+    assert 24 <= predicted <= 25
+    assert abs(numbers[1].value - predicted) < 5 * numbers[1].error + predicted**2 / 240
+    assert f"measured on subsamples; the theory says {predicted}." in answer
+    numbers, answer = inspections._doubled(as_samples(rows()[:120]), KEY, True)
+    assert len(numbers) == 1
+    assert "up to N = 15 rows, the largest subsamples" in answer

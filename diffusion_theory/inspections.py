@@ -35,6 +35,12 @@ STARTS, STEPS = 6, 40  # of the search for kurtotic directions
 CLEAR = 4.0  # standard errors from which on an order counts
 LEARNERS = {"minus": TiedDenoiser("tanh", sign=-1), "plus": TiedDenoiser("tanh", sign=1)}
 COSTS = {1: "d", 2: "d log d", 3: "d²", 4: "d³"}
+STATISTICS = {
+    1: "Means",
+    2: "Pairwise statistics",
+    3: "Third-order statistics",
+    4: "Fourth-order statistics",
+}
 
 
 class _Seen(NamedTuple):
@@ -46,6 +52,17 @@ class _Seen(NamedTuple):
     errors: Array
     kurtosis: tuple[float, float]
 
+    @property
+    def order(self) -> int | None:
+        """Of the leading term; the same for all learners, as only its sign is theirs."""
+        return self.exponents[0].order
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Resolved orders come first, by their kurtosis; the others by kurtosis over error."""
+        value, error = abs(self.kurtosis[0]), self.kurtosis[1]
+        return self.order is None, -(value if self.order is not None else value / max(error, 1e-12))
+
 
 @inspection(
     "diffusion/orders",
@@ -54,15 +71,17 @@ class _Seen(NamedTuple):
 )
 def orders(samples: Samples, key: jax.Array) -> Findings:
     """Leading information exponents along eigenvectors and along kurtotic directions."""
-    rows = samples.coordinates
-    count = min(EIGENVECTORS, rows.shape[1])
-    raw = [_look(f"eigenvector {i + 1}", rows[:, i]) for i in range(count)]
+    halves = _halves(len(samples.rows))
+    own = _along_eigenvectors(samples.coordinates, halves)
+    raw = [_look(f"eigenvector {i}", field) for i, field in enumerate(own.T, 1)]
     white = whitened(samples, SEARCHED)
-    halves = _halves(len(white))
     directions = kurtotic_directions(white[halves[0]], KURTOTIC, generator(key))
     fields = white[halves[1]] @ directions.T
-    kurtotic = [_look(f"kurtotic {i + 1}", field, True) for i, field in enumerate(fields.T)]
-    same = [_look(f"eigenvector {i + 1}, whitened", rows[:, i], True) for i in range(count)]
+    found = [_look("", field, True) for field in fields.T]
+    places = sorted(range(len(found)), key=lambda place: found[place].rank)
+    directions = directions[places]
+    kurtotic = [found[at]._replace(name=f"kurtotic {i}") for i, at in enumerate(places, 1)]
+    same = [_look(f"eigenvector {i}, whitened", field, True) for i, field in enumerate(own.T, 1)]
     panels = {"terms": Panel(_terms(raw, [*same, *kurtotic]), TERMS)}
     if samples.images is not None:
         vectors = (
@@ -79,9 +98,10 @@ def orders(samples: Samples, key: jax.Array) -> Findings:
             "covariance with the projection.",
         )
     numbers = [
-        Number(f"excess kurtosis of kurtotic direction {i + 1}", *each.kurtosis, KURTOSIS)
-        for i, each in enumerate(kurtotic)
-    ]
+        Number(f"excess kurtosis of kurtotic direction {i}", *each.kurtosis,
+               KURTOSIS + (UNRESOLVED if each.order is None else ""))
+        for i, each in enumerate(kurtotic, 1)
+    ]  # fmt: skip
     notes = [
         "A denoiser with one neuron w predicts the noise z of x = a x₀ + b z as "
         f"b x ± w tanh(κ w·x), κ = a/b², a² = alpha_bar = {ALPHA_BAR:.3f}, b² = 1 − a², from zero "
@@ -91,10 +111,15 @@ def orders(samples: Samples, key: jax.Array) -> Findings:
         "“order” is the lowest order of the loss in the overlap with the direction, up to the "
         f"fourth. It counts where its moment exceeds {CLEAR:g} standard errors; what is not "
         "resolved may be there with more data.",
+        "Eigenvectors are found in each half of the rows and measured in the other half: in the "
+        "rows that they were found in, their variance is too large by selection, even for white "
+        "noise.",
         f"“kurtotic” are the {len(kurtotic)} directions of largest absolute excess kurtosis that a "
         f"search finds among the {white.shape[1]} leading whitened directions. There is no "
         "threshold: their numbers above, with errors, tell how far they are from a Gaussian. They "
-        "are searched for in one half of the rows and measured in the other half.",
+        "are searched for in one half of the rows and measured in the other half. Those whose "
+        "order is resolved come first, by absolute kurtosis; then the others, by kurtosis over "
+        "error.",
         "“samples” is how the number of samples grows with the number d of components, for online "
         "learning of this direction alone from random weights. A direction that is learned earlier "
         "can lower the order of another one, and make it cheaper.",
@@ -105,9 +130,43 @@ def orders(samples: Samples, key: jax.Array) -> Findings:
             "The same directions at variance one, and the most kurtotic ones", [*same, *kurtotic]
         ),
     ]
-    return Findings(numbers, panels=panels, tables=tables, notes=notes)
+    answer = _answer(raw, same, kurtotic)
+    n, d = samples.rows.shape
+    if samples.coordinates.shape[1] == n - 1:  # variance one is that of fewer directions than vary
+        answer += f" Do not rely on this: {n} rows do not span the {d} components."
+    return Findings(numbers, panels=panels, tables=tables, notes=notes, answer=answer)
 
 
+def _answer(raw: list[_Seen], same: list[_Seen], kurtotic: list[_Seen]) -> str:
+    """The lowest order that is resolved, where, at what cost, and what follows it."""
+
+    def along(order: int) -> str:
+        own = [order in (each.order, white.order) for each, white in zip(raw, same, strict=True)]
+        found = [each.order == order for each in kurtotic]
+        groups = {"leading eigenvectors": own, "kurtotic directions": found}
+        return " and ".join(
+            f"{sum(group)} of {len(group)} {name}" for name, group in groups.items() if any(group)
+        )
+
+    orders = {each.order for each in (*raw, *same, *kurtotic) if each.order is not None}
+    if not orders:
+        return (
+            f"No order up to four is resolved along {len(raw)} eigenvectors and {len(kurtotic)} "
+            "kurtotic directions: nothing is told from white noise that a denoiser would learn."
+        )
+    first = min(orders)
+    text = (
+        f"{STATISTICS[first]} first: order {first} along {along(first)} ({COSTS[first]} samples); "
+    )
+    higher = [
+        f"order {order} ({COSTS[order]}) along {along(order)}" for order in sorted(orders - {first})
+    ]
+    if not higher:
+        return f"{text}higher orders are not resolved."
+    return f"{text}higher orders follow, at variance one: {', '.join(higher)}."
+
+
+UNRESOLVED = f"; its order is not resolved at {CLEAR:g} standard errors"
 KURTOSIS = "0 for a Gaussian; measured in the half of the rows that the search did not see"
 TERMS = (
     "Moments behind the terms of the loss in the overlap with a direction: order two is the "
@@ -121,6 +180,19 @@ def _halves(rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Every other part of the rows, and the parts between them."""
     parts = np.array_split(np.arange(rows), min(20, rows))
     return np.concatenate(parts[::2]), np.concatenate(parts[1::2])
+
+
+def _along_eigenvectors(rows: Array, halves: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Array:
+    """Coordinates of each half along the leading eigenvectors of the other, shape (n, count)."""
+    first, second = (
+        np.linalg.eigh(np.cov(rows[half].T, bias=True).reshape(2 * rows.shape[1:]))[1][:, ::-1]
+        for half in halves
+    )
+    first, second = first[:, :EIGENVECTORS], second[:, :EIGENVECTORS]
+    second = second * np.where(np.sum(first * second, axis=0) < 0, -1, 1)
+    fields = np.empty((len(rows), first.shape[1]))
+    fields[halves[0]], fields[halves[1]] = rows[halves[0]] @ second, rows[halves[1]] @ first
+    return fields
 
 
 def kurtotic_directions(white: Array, count: int, rng: np.random.Generator) -> Array:
@@ -174,7 +246,7 @@ def _table(title: str, rows: list[_Seen]) -> Table:
     columns = ("direction", "variance", "excess kurtosis", "order", "sign −", "sign +", "samples")
     lines = []
     for each in rows:
-        order = each.exponents[0].order
+        order = each.order
         variance = 1 + each.moments[2] / ALPHA_BAR
         cells = (
             each.name,

@@ -15,6 +15,7 @@ from fourier_simplicity.inputs import FourierInputs
 from fourier_simplicity.learners import Activation
 from fourier_simplicity.recovery import TieOverlap
 from fourier_simplicity.simulation import phase_problem
+from learning_dynamics import short_text
 from learning_dynamics.validation import between, positive_integer, reject
 
 __all__ = ["DetectionAlong", "detect_along"]
@@ -38,6 +39,9 @@ class DetectionAlong(NamedTuple):
     error: Array
     known: Array
     expected: Array
+
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
 
 def detect_along(

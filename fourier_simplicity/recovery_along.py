@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 import learning_dynamics as ld
 from fourier_simplicity.diffusion import neuron_diffusion
 from fourier_simplicity.recovery import SamplesToShare, TieOverlap, check_level, samples_to_share
+from learning_dynamics import short_text
 from learning_dynamics.process.run import Level
 from learning_dynamics.random import check_key
 from learning_dynamics.validation import (
@@ -49,6 +50,9 @@ class RecoveryAlong(NamedTuple):
     known: Array
     expected: Array
     lost: int
+
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
 
 def _block_norms(overlaps: ld.Overlaps) -> jax.Array:

@@ -2,10 +2,11 @@
 
 import math
 import re
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-__all__ = ["duration", "number", "plain_or_math", "slug", "with_error"]
+__all__ = ["duration", "explained", "number", "plain_or_math", "shown", "slug", "with_error"]
 
 _GREEK = [
     "alpha",
@@ -140,6 +141,22 @@ def with_error(value: Any, error: Any) -> str:
     scale = 10.0**power
     shown = max(places + power, 0)
     return _signs(f"({value / scale:.{shown}f} ± {error / scale:.{shown}f}) × 10^{power}")
+
+
+def shown(entry: Mapping[str, Any]) -> str:
+    """Value of a number in a record: with its error, as an upper bound, or as it is."""
+    if entry["below"] is not None:
+        return f"below {number(entry['below'], 2)}"
+    if entry["error"] is None:
+        return number(entry["value"])
+    return with_error(entry["value"], entry["error"])
+
+
+def explained(entry: Mapping[str, Any]) -> str:
+    """What a number in a record means, and what stands behind its ±."""
+    with_sign = entry["error"] is not None and entry["below"] is None
+    error = f"± {entry['error_is']}" if with_sign else ""
+    return "; ".join(text for text in (entry["meaning"], error) if text)
 
 
 def duration(seconds: float) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.pytrees import is_traced
 from learning_dynamics.validation import (
     between,
@@ -87,6 +88,8 @@ class NoiseSchedule:
     """
 
     beta: Array
+
+    __repr__ = short_text.represent
 
     def __post_init__(self) -> None:
         beta = fractions("beta", self.beta, ndim=1)

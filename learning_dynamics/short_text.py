@@ -59,12 +59,15 @@ def concrete(value: Any) -> NDArray[Any] | None:
 
 
 def array_text(value: Any) -> str:
-    """A few numbers as they are, of arrays shape and type, of mappings those of each entry."""
+    """A few numbers as they are, of arrays shape and type, of results and mappings a summary."""
     if isinstance(value, str) or value is None:
         return repr(value)
     if isinstance(value, Mapping):
         text = ", ".join(f"{name} {array_text(entry)}" for name, entry in value.items())
         return text if len(text) <= WIDTH - 30 else shapes(value)
+    if hasattr(value, "_summary"):
+        headline, rows = value._summary()
+        return ", ".join(text for text in (headline, rows.get("values", "")) if text)
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     numbers = concrete(value)
     if numbers is not None and numbers.size <= FEW and numbers.dtype.kind in "biuf":

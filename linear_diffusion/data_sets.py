@@ -79,12 +79,18 @@ class MeasuredLosses(NamedTuple):
     train: Measurement
     test: Measurement
 
+    def __repr__(self) -> str:
+        return short_text.represent(self)
+
 
 class AlongTraining(NamedTuple):
     """What models generate at several training times."""
 
     overlap: Measurement  #: squared, of the leading generated direction with that of the data
     divergence: Measurement  #: KL in nats
+
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
 
 @dataclass(frozen=True, eq=False)

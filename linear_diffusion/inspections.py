@@ -12,12 +12,14 @@ from learning_dynamics.evidence.statistics import stack
 from learning_dynamics.inspection.samples import Samples
 from learning_dynamics.inspection.sections import Findings, Number, inspection
 from learning_dynamics.inspection.shared.gaussianity import contrast_spread, whitened
+from learning_dynamics.markup import with_error
 from learning_dynamics.report.claims import Panel
 from learning_dynamics.tracking import track
 from linear_diffusion import theory
 from linear_diffusion.claims.common import SOURCE
 from linear_diffusion.data import EmpiricalLaw
 from linear_diffusion.data_sets import finite_size
+from linear_diffusion.doubled_loss import measure_doubling, predict_doubling
 from linear_diffusion.remedies import Remedy, early_stopping, ridge_regularisation
 from linear_diffusion.simulation import (
     SampleModes,
@@ -37,6 +39,7 @@ RATIOS = np.array([0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0])  # N / d of the subsamp
 SHARE = 8  # a subsample is at most an eighth of the rows
 FEWEST, POOL = 4, 16  # rows of a subsample; rows for each direction
 UNIVERSAL = 0.1  # spread of the contrast up to which the theory of Gaussian data claims to hold
+AROUND = 2 ** np.arange(-3.0, 2.5, 0.5)  # of the predicted N, where the test loss is measured
 FAR = 10**9  # samples, in place of infinity
 KINDS = ("forward", "reverse")
 LABEL = "subsamples of the data"
@@ -50,17 +53,23 @@ LABEL = "subsamples of the data"
 def finite_samples(samples: Samples, key: jax.Array) -> Findings:
     """Predictions for all rows, and markers from subsamples in the leading directions."""
     spectrum, rows = samples.spectrum.spectrum, len(samples.rows)
-    numbers, notes = _at_hand(spectrum, rows)
+    subsample = _subsample(samples, key)
+    claimed = subsample is not None and subsample.claimed
+    numbers, notes = _at_hand(spectrum, rows, claimed)
+    doubled, answer = _doubled(samples, jax.random.fold_in(key, 2), claimed)
+    numbers += doubled
     notes.append(
         "N is the number of samples, d that of directions. At noise level alpha_bar an input is "
         "√alpha_bar × row + √(1 − alpha_bar) × white noise. The loss is the squared error of the "
         "predicted noise per direction, 1 for a prediction of zero. Forward divergence: "
         "KL(data ‖ generated); reverse: KL(generated ‖ data)."
     )
-    subsample = _subsample(samples, key)
     if subsample is None:
-        notes.append(f"{rows} rows are too few to draw subsamples from: no markers.")
-        return Findings(numbers, notes=notes)
+        notes.append(
+            f"{rows} rows are too few to draw subsamples from: no markers, and nothing shows that "
+            "the data are of the kind for which the theory is claimed."
+        )
+        return Findings(numbers, notes=notes, answer=answer)
     compared, panels = [], {}
     curves = [_losses, _divergences, _similarity, _ridge, _stopping]
     for measure in track(curves, "linear models on subsamples"):
@@ -87,29 +96,33 @@ def finite_samples(samples: Samples, key: jax.Array) -> Findings:
             f"leading directions be as large as {subsample.contrast:.2g}, its size plus its "
             f"standard error. The theory is claimed up to {UNIVERSAL:g}."
         )
-        return Findings(numbers, (), [(each, reason) for each in compared], panels, (), notes)
-    return Findings(numbers, compared, (), panels, (), notes)
+        unclaimed = [(each, reason) for each in compared]
+        return Findings(numbers, (), unclaimed, panels, (), notes, answer)
+    return Findings(numbers, compared, (), panels, (), notes, answer)
 
 
-def _at_hand(spectrum: Array, rows: int) -> tuple[list[Number], list[str]]:
+def _at_hand(spectrum: Array, rows: int, claimed: bool) -> tuple[list[Number], list[str]]:
     """Predictions at the number of rows that there are, all directions."""
+    unclaimed = not claimed
     d = spectrum.size
     losses = theory.losses(spectrum, rows, 0.0, LEVEL)
     best = theory.optimal_ridge(spectrum, rows, direction="forward")
     reverse = theory.kl(spectrum, rows, best.ridge.values, direction="reverse")
     stopping = theory.optimal_stopping(spectrum, rows, 0.0, LEVEL)
     at = f"per direction, mean of all {d} directions, N = {rows} samples, alpha_bar = {LEVEL}"
+    nats = f"nats in all {d} directions"
     numbers = [
-        _number("predicted training loss", losses.train, at),
-        _number("predicted test loss", losses.test, at),
+        _number("predicted training loss", losses.train, at, unclaimed),
+        _number("predicted test loss", losses.test, at, unclaimed),
         _number("loss of the best linear denoiser", losses.bayes, "the same at N = ∞"),
         _number(
             "best ridge",
             best.ridge,
             f"of least forward divergence, N = {rows}, all {d} directions; added to eigenvalues",
+            unclaimed,
         ),
-        _number("forward divergence at the best ridge", best.kl, f"nats in all {d} directions"),
-        _number("reverse divergence there", reverse, f"nats in all {d} directions"),
+        _number("forward divergence at the best ridge", best.kl, nats, unclaimed),
+        _number("reverse divergence there", reverse, nats, unclaimed),
     ]
     notes = []
     if np.isfinite(stopping.time.values):
@@ -118,30 +131,72 @@ def _at_hand(spectrum: Array, rows: int) -> tuple[list[Number], list[str]]:
                 "best stopping time",
                 stopping.time,
                 f"τ of gradient flow, without ridge, all {d} directions",
+                unclaimed,
             )
         )
     else:
         notes.append(f"Stopping early does not help at N = {rows} and alpha_bar = {LEVEL}.")
-    sizes = np.unique(np.rint(np.geomspace(2, 1e6, 200)).astype(np.int64))
-    test = theory.losses(spectrum, sizes, 0.0, LEVEL).test.values
-    doubled = sizes[test >= 2 * losses.bayes.values]
     numbers.append(
         Number("transition from memorising to generalising", d, None,
                f"N = d, the number of all directions that vary; N = {rows} is {rows / d:.3g} times "
                "that")
     )  # fmt: skip
-    if doubled.size:
-        numbers.append(
-            Number("N at which the test loss is twice the best", float(doubled[-1]),
-                   float(0.04 * doubled[-1]),
-                   f"in all {d} directions, from their spectrum; error: spacing of the grid")
-        )  # fmt: skip
     return numbers, notes
 
 
-def _number(name: str, predicted: Prediction, meaning: str) -> Number:
+def _number(name: str, predicted: Prediction, meaning: str, unclaimed: bool = False) -> Number:
     value, error = float(predicted.values), float(predicted.numerical_error)
-    return Number(name, value, error if error > 1e-4 * abs(value) else None, meaning)
+    known = error if error > 1e-4 * abs(value) else None
+    return Number(name, value, known, meaning, "numerical error", unclaimed=unclaimed)
+
+
+DOUBLED = "N at which the test loss is twice the best"
+
+
+def _doubled(samples: Samples, key: jax.Array, claimed: bool) -> tuple[list[Number], str]:
+    """N at which the test loss is twice the best in all directions, predicted and measured."""
+    spectrum, rows = samples.spectrum.spectrum, len(samples.rows)
+    model = "a linear diffusion model"
+    predicted = predict_doubling(spectrum, LEVEL)
+    if predicted is None:
+        return [], f"The theory gives {model} less than twice the best test loss from two rows on."
+    at = f"no ridge, alpha_bar = {LEVEL}, in all {spectrum.size} directions"
+    text = f"{at}, from their spectrum; the last N where it is at least that"
+    numbers = [Number(f"{DOUBLED}, predicted", predicted, None, text, unclaimed=not claimed)]
+    theory_says = f"the theory says {predicted}"
+    if not claimed:
+        theory_says += ", which is not claimed for such data"
+    sizes = np.unique(np.minimum(np.rint(predicted * AROUND), rows // SHARE).astype(np.int64))
+    sizes = sizes[sizes >= FEWEST]
+    if not sizes.size:
+        return numbers, (
+            f"{rows} rows are too few to measure at which N {model} has twice the best test loss; "
+            f"{theory_says}."
+        )
+    coordinates = samples.coordinates
+    found = measure_doubling(coordinates, spectrum, sizes, LEVEL, replicas=REPLICAS, key=key)
+    if found.reached == "above":
+        return numbers, (
+            f"On your data {model} has more than twice the best test loss up to N = {sizes[-1]} "
+            f"rows, the largest subsamples; {theory_says}."
+        )
+    if found.reached == "below":
+        return numbers, (
+            f"On your data {model} has less than twice the best test loss at N = {sizes[0]} "
+            f"rows already, measured on subsamples; {theory_says}."
+        )
+    twice = found.samples**2 / rows
+    numbers.append(
+        Number(f"{DOUBLED}, measured", found.samples, found.error,
+               f"{at}, read off {REPLICAS} subsamples of each size; rows drawn "
+               f"twice act as about {twice:.2g} fewer samples",
+               "standard error over subsamples")
+    )  # fmt: skip
+    return numbers, (
+        f"On your data {model} has twice the best test loss at N = "
+        f"{with_error(found.samples, found.error)} rows, measured on subsamples; {theory_says}. "
+        f"You have {rows} rows."
+    )
 
 
 class _Subsample(NamedTuple):

@@ -21,7 +21,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from numpy.typing import ArrayLike
 
-from learning_dynamics import random
+from learning_dynamics import random, short_text
 from learning_dynamics.compilation import compiled
 from learning_dynamics.loop import observation_gaps, observed_scan
 from learning_dynamics.noise_schedule import NoiseLevels, noise_levels
@@ -51,6 +51,9 @@ class Denoiser(NamedTuple):
     weights: jax.Array  #: W_t, (levels, d, d)
     bias: jax.Array  #: b, (d,)
     levels: NoiseLevels
+
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
 
 def _real(argument: str, value: Any, ndim: int) -> jax.Array:

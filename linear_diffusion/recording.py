@@ -24,6 +24,9 @@ class Moments(NamedTuple):
     mean: jax.Array  #: (d,)
     covariance: jax.Array  #: (d, d)
 
+    def __repr__(self) -> str:
+        return short_text.represent(self)
+
 
 class GeneratedLaw(NamedTuple):
     """Gaussian law that a denoiser generates, per recorded step."""

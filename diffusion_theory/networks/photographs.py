@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.images import (
     ImageSet,
     PatchSet,
@@ -116,6 +117,8 @@ class Clones:
     covariance: Array
     centre: NDArray[np.float64]
     spectrum: NDArray[np.float64]
+
+    __repr__ = short_text.represent
 
 
 def clones(images: ArrayLike, *, count: int | None = None, exact: bool = True, key: Any) -> Clones:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from diffusion_theory.activations import activation_values
 from diffusion_theory.inputs import MixedCumulant
 from diffusion_theory.learners import TiedDenoiser, denoiser_numbers
+from learning_dynamics import short_text
 from learning_dynamics.hermite import hermite
 from learning_dynamics.validation import finite_array, integers, real_array, reject
 
@@ -28,6 +29,9 @@ class Coefficients(NamedTuple):
 
     values: Array
     error: Array
+
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from diffusion_theory.inputs import ALPHA_BAR, MixedCumulant
 from diffusion_theory.learners import TiedDenoiser
 from diffusion_theory.theory.contrast import alone, contrast
 from diffusion_theory.theory.loss import gradient_norm
+from learning_dynamics import short_text
 from learning_dynamics.evidence.statistics import jackknife
 from learning_dynamics.validation import (
     finite_array,
@@ -59,6 +60,9 @@ class Growth(NamedTuple):
     matrix: Array
     rates: Array
     directions: Array
+
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
 
 def _hermite_along(inputs: MixedCumulant, name: str) -> Array:

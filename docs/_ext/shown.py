@@ -31,7 +31,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import OptionSpec
 
-from learning_dynamics.markup import duration, number, with_error
+from learning_dynamics.markup import duration, explained, number, shown, with_error
 from learning_dynamics.model import options
 
 logger = logging.getLogger(__name__)
@@ -112,6 +112,8 @@ def _macros() -> Any:
         "inspected": _read(DOCS / "gallery/inspection/inspection.json"),
         "measured": _measured(),
         "with_error": with_error,
+        "shown": shown,
+        "explained": explained,
         "table_of_options": options.table(),
     })  # fmt: skip
 

@@ -25,6 +25,7 @@ from fourier_simplicity.surrogates import (
     spectrum_sweep,
     swap,
 )
+from learning_dynamics import short_text
 from learning_dynamics.images import ImageSet, cut_patches, split_by_region
 from learning_dynamics.images.patches import generator
 from learning_dynamics.random import check_key
@@ -71,6 +72,8 @@ class CueSets:
     tests: dict[str, Pair]
     class_names: tuple[str, ...]
     groups: NDArray[np.int64] | None = None
+
+    __repr__ = short_text.represent
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from scipy import stats
 
 from fourier_simplicity.networks.cues import CueSets
 from fourier_simplicity.networks.learning import CueLearning, learn_cues
+from learning_dynamics import short_text
 from learning_dynamics.evidence.drawing import (
     draw_simulation,
     draw_theory,
@@ -62,6 +63,8 @@ class SharedSpectra:
     runs: Sequence[CueLearning]
     effective: Array
     level: float
+
+    __repr__ = short_text.represent
 
     def updates(self) -> Array:
         """Updates to the level, at most the end of training, shape (exponents, seeds).

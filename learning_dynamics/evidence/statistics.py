@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.evidence.measurement import Measurement, Prediction
 from learning_dynamics.validation import finite_array, increasing_integers, real_array, reject
 
@@ -155,6 +156,9 @@ class Slope(NamedTuple):
 
     value: Array
     error: Array
+
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
 
 def log_slope(sizes: ArrayLike, logs: ArrayLike, errors: ArrayLike = 0.0) -> Slope:

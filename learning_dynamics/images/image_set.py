@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.validation import channels_last, integers, plain_array, reject
 
 __all__ = ["ImageSet"]
@@ -45,6 +46,17 @@ class ImageSet:
     labels: NDArray[np.int64] | None = None
     class_names: tuple[str, ...] = ()
     source: str = "user"
+
+    __repr__ = short_text.represent
+
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        alike = not isinstance(self.images, tuple)
+        return f"{len(self)} images", {
+            "images": short_text.array_text(self.images) if alike else "of different sizes",
+            "labels": "" if self.labels is None else short_text.array_text(self.labels),
+            "classes": ", ".join(self.class_names),
+            "source": self.source,
+        }
 
     def __post_init__(self) -> None:
         images = _normalised(self.images)

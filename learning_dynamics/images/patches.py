@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.images.grid import Grid
 from learning_dynamics.images.image_set import ImageSet
 from learning_dynamics.validation import finite_array, plain_array, positive_integer, reject
@@ -40,6 +41,8 @@ class PatchSet:
     labels: Integers | None
     size: int
     channels: int
+
+    __repr__ = short_text.represent
 
     def __len__(self) -> int:
         return len(self.patches)

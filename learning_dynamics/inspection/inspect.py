@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 import time
 import traceback
 import zlib
@@ -35,7 +36,7 @@ from learning_dynamics.validation import integers
 
 __all__ = ["Inspection", "inspect"]
 
-FORMAT = "inspection 2"
+FORMAT = "inspection 3"
 Record = dict[str, Any]
 
 
@@ -70,7 +71,19 @@ class Inspection:
         """Section -> "pass", "fail", "not claimed here" or "error"; "" without a comparison."""
         return {record["id"]: record["verdict"] for record in self.records}
 
-    __repr__ = short_text.represent
+    @property
+    def answers(self) -> dict[str, str]:
+        """Section -> what it found, in one or two sentences, where it has an answer."""
+        return {record["id"]: record["answer"] for record in self.records if record["answer"]}
+
+    def __repr__(self) -> str:
+        headline, *rows = short_text.represent(self).splitlines()
+        answers = (
+            line
+            for answer in self.answers.values()
+            for line in textwrap.wrap(answer, 100, initial_indent="  ", subsequent_indent="    ")
+        )
+        return "\n".join([headline, *answers, *rows])
 
     def _summary(self) -> tuple[str, short_text.Rows]:
         rows = {id: verdict or "measured" for id, verdict in self.verdicts.items()}
@@ -162,6 +175,7 @@ def _record(section: Section, samples: Samples, out: Path, seed: int) -> Record:
         "title": section.title,
         "source": section.source,
         "verdict": _verdict(findings, error),
+        "answer": findings.answer,
         "numbers": [asdict(number) for number in findings.numbers],
         "comparisons": save_data(findings.comparisons, out, stem),
         "controls": [],
@@ -231,7 +245,10 @@ def _write(
         broken=broken,
         reload=bool(pending),
     )
-    kept = ("id", "title", "verdict", "numbers", "comparisons", "unclaimed", "tables", "notes")
+    kept = (
+        "id", "title", "verdict", "answer", "numbers", "comparisons", "unclaimed", "tables",
+        "notes",
+    )  # fmt: skip
     published = {**about, "sections": [{key: each[key] for key in kept} for each in records]}
     for name, text in (("inspection.json", strict_json(published)), ("index.html", page)):
         with replacing(out / name) as temporary:

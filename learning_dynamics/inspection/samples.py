@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.images import (
     ImageSet,
     block_mean,
@@ -64,6 +65,8 @@ class Samples:
     pictures: tuple[Array, ...]
     notes: tuple[str, ...]
     labels: NDArray[np.int64] | None = None
+
+    __repr__ = short_text.represent
 
     @cached_property
     def spectrum(self) -> DataSpectrum:

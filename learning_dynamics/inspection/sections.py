@@ -27,14 +27,20 @@ class Number:
     Attributes:
         name: what it is, in words.
         value: the number.
-        error: its standard error or numerical error; None if it is exact.
+        error: None if it is exact.
         meaning: what it says, in a sentence.
+        error_is: what the error is, shown behind ±.
+        below: upper bound where the value is not told from zero; shown instead of it.
+        unclaimed: whether it is of a theory that does not claim to hold for the data.
     """
 
     name: str
     value: float
     error: float | None = None
     meaning: str = ""
+    error_is: str = "standard error"
+    below: float | None = None
+    unclaimed: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """Numbers, comparisons, panels, tables and notes of a section.
+    """Answer, numbers, comparisons, panels, tables and notes of a section.
 
     Attributes:
         numbers: in the order of the page.
@@ -67,6 +73,8 @@ class Findings:
         panels: file stem -> figure with caption.
         tables: further tables.
         notes: sentences that a reader should know.
+        answer: one or two plain sentences worked out from the data, with which the page opens;
+            empty if there is none.
     """
 
     numbers: Sequence[Number] = ()
@@ -75,6 +83,7 @@ class Findings:
     panels: Mapping[str, Panel] = field(default_factory=dict)
     tables: Sequence[Table] = ()
     notes: Sequence[str] = ()
+    answer: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.limit.accuracy import Estimate, Target, combine, excess
 from learning_dynamics.limit.adaptive import best_method
 from learning_dynamics.limit.kinks import has_kinks
@@ -105,6 +106,8 @@ class Solution:
     last: Overlaps
     setting: Setting
     rules: list[Nodes] = field(repr=False)
+
+    __repr__ = short_text.represent
 
     @property
     def estimate(self) -> Estimate:

@@ -219,6 +219,8 @@ def _inspect(parser: argparse.ArgumentParser, options: argparse.Namespace) -> in
         return INTERRUPTED
     except (ValueError, OSError) as error:  # data that cannot be read, a full disk
         parser.error(str(error))
+    for answer in result.answers.values():
+        print(answer)
     for id, verdict in result.verdicts.items():
         progress.say(f"{id}: {verdict or 'measured'}")
     for lost in result.missing:

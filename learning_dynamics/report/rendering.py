@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from learning_dynamics.files import plain_text
-from learning_dynamics.markup import duration, number, plain_or_math, with_error
+from learning_dynamics.markup import duration, explained, number, plain_or_math, shown, with_error
 from learning_dynamics.report.records import versions
 
 __all__ = ["render"]
@@ -35,7 +35,7 @@ def render(template: str, *, records: Sequence[dict[str, Any]], **context: Any) 
         duration=duration,
         day=lambda date: date.replace("T", " ").removesuffix("+00:00") + " UTC",
     )
-    environment.globals["with_error"] = with_error
+    environment.globals.update(with_error=with_error, shown=shown, explained=explained)
     page = environment.get_template(template).render(
         records=records,
         versions=max(records, key=lambda r: r["date"])["versions"] if records else versions(),

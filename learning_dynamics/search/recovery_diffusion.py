@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 from scipy.integrate import solve_ivp
 
+from learning_dynamics import short_text
 from learning_dynamics.evidence.measurement import Prediction
 from learning_dynamics.validation import finite_array, positive_number, real_array, reject
 
@@ -31,9 +32,7 @@ class RecoveryLaw:
     share: Array
     error: float
 
-    def __repr__(self) -> str:
-        ends = f"share {self.share[-1]:.4g} at time {self.times[-1]:.4g}"
-        return f"RecoveryLaw: {self.times.size} times, {ends}, error {self.error:.2g}"
+    __repr__ = short_text.represent
 
     def probability(self, times: ArrayLike) -> Array:
         """P(recovery time <= time) at any times; the last value of the grid beyond it."""

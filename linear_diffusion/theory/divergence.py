@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import elementwise
 from scipy.special import digamma
 
+from learning_dynamics import short_text
 from learning_dynamics.evidence.comparison import Prediction
 from learning_dynamics.validation import (
     fractions,
@@ -264,6 +265,9 @@ class OptimalRidge(NamedTuple):
 
     ridge: Prediction
     kl: Prediction
+
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
 
 def optimal_ridge(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.evidence.comparison import Prediction
 from learning_dynamics.validation import fractions, spectrum_array
 from linear_diffusion.theory.resolvent import EPSILON, equivalent, evaluate, make_grid, total
@@ -22,6 +23,9 @@ class Losses(NamedTuple):
     train: Prediction
     test: Prediction
     bayes: Prediction  #: loss of the best linear denoiser that knows the population
+
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
 
 def noise_ratio(alpha_bar: ArrayLike) -> Array:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from learning_dynamics import short_text
 from learning_dynamics.evidence.comparison import Prediction
 from learning_dynamics.validation import (
     finite_array,
@@ -94,6 +95,9 @@ class Equivalent(NamedTuple):
 
     kappa: Array  #: grid shape
     error: Array  #: grid shape, bound on the error of kappa
+
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
 
 def equivalent(s: Array, n: Array, target: Array) -> Equivalent:

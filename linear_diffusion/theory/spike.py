@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
+from learning_dynamics import short_text
 from learning_dynamics.evidence.comparison import Prediction
 from learning_dynamics.noise_schedule import NoiseSchedule
 from learning_dynamics.validation import (
@@ -42,6 +43,9 @@ class SpikeRecovery(NamedTuple):
     overlap: Prediction  #: at finite size; the bias is of order n^(-2/3)
     limit: Prediction  #: d, n -> infinity: zero below the threshold
     eigenvalue: Array  #: leading eigenvalue of the sample covariance, infinite size
+
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
 
 class _Bulk(NamedTuple):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 
+from learning_dynamics import short_text
 from learning_dynamics.evidence.comparison import Prediction
 from linear_diffusion.theory.contour import Contour
 from linear_diffusion.theory.losses import losses
@@ -24,6 +25,9 @@ class OptimalStopping(NamedTuple):
 
     time: Prediction
     test_loss: Prediction
+
+    def __repr__(self) -> str:
+        return short_text.represent(self)
 
 
 def optimal_stopping(

@@ -1,5 +1,7 @@
 """Orders along directions of given data, against the mixed cumulant model."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -102,3 +104,36 @@ def test_section_tells_which_statistics_come_first():
     assert white["kurtotic 1"]["sign +"] == white["kurtotic 2"]["sign −"] == "attractive"
     kurtosis = found.numbers[0]
     assert abs(kurtosis.value - 7) < 5 * kurtosis.error + 0.5
+    assert re.fullmatch(  # the other eigenvectors have less variance than the mean of one
+        r"Pairwise statistics first: order 2 along 6 of 6 leading eigenvectors "
+        r"\(d log d samples\); higher orders follow, at variance one: order 4 \(d³\) along "
+        r"(\d of 6 leading eigenvectors and )?2 of 4 kurtotic directions\.",
+        found.answer,
+    )
+
+
+def test_resolved_kurtotic_directions_come_first():
+    """Whatever the search meets first; the others stay at the end and are marked."""
+    rows, _ = planted()
+    found = orders(as_samples(rows), jax.random.key(3))
+    white = [row for row in found.tables[1].rows if row[0].startswith("kurtotic")]
+    assert [row[0] for row in white] == [f"kurtotic {i}" for i in (1, 2, 3, 4)]
+    assert [row[3] for row in white] == ["4", "4", "not resolved", "not resolved"]
+    marked = ["not resolved" in number.meaning for number in found.numbers]
+    assert marked == [False, False, True, True]
+    sizes = [abs(number.value / number.error) for number in found.numbers]
+    assert sizes[2] >= sizes[3]
+    assert found.answer.startswith("Fourth-order statistics first: order 4 along ")
+
+
+def test_rows_that_do_not_span_the_components_are_a_caveat():
+    rows = np.random.default_rng(6).random((17, 60))
+    answer = orders(as_samples(rows), jax.random.key(0)).answer
+    assert answer.endswith(" Do not rely on this: 17 rows do not span the 60 components.")
+
+
+def test_white_noise_has_nothing_to_learn():
+    """Eigenvectors are measured in rows that did not choose them."""
+    rows = np.random.default_rng(5).standard_normal((20_000, 8))
+    answer = orders(as_samples(rows), jax.random.key(0)).answer
+    assert answer.startswith("No order up to four is resolved along 6 eigenvectors and 4 kurtotic")

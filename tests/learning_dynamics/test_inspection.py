@@ -44,8 +44,15 @@ def counted(samples, key):
     calls["counted"] = calls.get("counted", 0) + 1
     for _ in track(range(2), "inside"):
         pass
-    number = Number("rows <of> the data", float(len(samples.rows)), 0.5, "how many")
-    return Findings([number], tables=[Table("table & title", ("a", "b"), (("x", "y"),))])
+    numbers = [
+        Number("rows <of> the data", float(len(samples.rows)), 0.5, "how many"),
+        Number("distance", 0.0, 0.25, "its square is cut at zero", below=0.5),
+        Number("guess", 7.0, 0.5, error_is="numerical error", unclaimed=True),
+    ]
+    answer = "There are <forty> rows. " + "They answer at length. " * 5
+    return Findings(
+        numbers, answer=answer.strip(), tables=[Table("table & title", ("a", "b"), (("x", "y"),))]
+    )
 
 
 def judged(samples, key):
@@ -207,7 +214,9 @@ def test_page_says_what_was_found(tmp_path):
     register("c/broken", broken)
     found = ld.inspect(ROWS, tmp_path / "page", name="my <data>", tracker=None)
     assert found.verdicts == {"a/counted": "", "b/judged": "pass", "c/broken": "error"}
-    assert found.numbers["a/counted"] == {"rows <of> the data": (40.0, 0.5)}
+    assert found.numbers["a/counted"] == {
+        "rows <of> the data": (40.0, 0.5), "distance": (0.0, 0.25), "guess": (7.0, 0.5),
+    }  # fmt: skip
     text_of_page = found.page.read_text()
     assert check_pages.Page(text_of_page).problems == []
     for text in ("my &lt;data&gt;", "rows &lt;of&gt; the data", "± 0.5",
@@ -219,6 +228,41 @@ def test_page_says_what_was_found(tmp_path):
     published = json.loads((tmp_path / "page" / "inspection.json").read_text())
     assert [section["verdict"] for section in published["sections"]] == ["", "pass", "error"]
     assert "a/counted" in repr(found)
+
+
+def test_answers_come_first(tmp_path, capsys):
+    """On the page, in the file, in the representation and on the terminal."""
+    register("a/counted", counted)
+    register("b/judged", judged)
+    found = ld.inspect(ROWS, tmp_path / "page", tracker=None)
+    [answer] = found.answers.values()
+    assert list(found.answers) == ["a/counted"]
+    lines = repr(found).splitlines()
+    assert lines[1].startswith("  There are <forty> rows. They answer")
+    assert max(map(len, lines)) <= 100
+    assert len(lines) <= 12
+    text = found.page.read_text()
+    assert 0 < text.index("There are &lt;forty&gt; rows.") < text.index("<h2")
+    published = json.loads((tmp_path / "page" / "inspection.json").read_text())
+    assert [section["answer"] for section in published["sections"]] == [answer, ""]
+    np.save(tmp_path / "rows.npy", ROWS)
+    main(["inspect", str(tmp_path / "rows.npy"), "--out", str(tmp_path / "page")])
+    assert capsys.readouterr().out.startswith(answer)
+
+
+def test_rows_of_numbers_say_what_they_are(tmp_path):
+    """What stands behind ±; a bound where zero is not excluded; a theory that is not claimed."""
+    register("a/counted", counted)
+    text = ld.inspect(ROWS, tmp_path, tracker=None).page.read_text()
+    rows = re.findall(r'<tr><th scope="row">(?:(?!</tr>).)*</tr>', text, re.DOTALL)
+    counts, distance, guess = (re.sub(r"<[^>]*>|\s+", " ", row) for row in rows[:3])
+    assert "how many; ± standard error" in counts
+    assert "not claimed" not in counts
+    assert "below 0.5" in distance
+    assert "±" not in distance
+    assert "± numerical error" in guess
+    assert "7.00 ± 0.50" in guess
+    assert "not claimed here" in guess
 
 
 def test_theory_that_is_wrong_for_the_data_fails(tmp_path):

@@ -1,5 +1,7 @@
 """Sections of the shared package against laws whose numbers are known."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -75,10 +77,17 @@ def test_distance_from_translation_invariance():
     name = "distance from translation invariance"
     distance, error = numbers(fourier_amplitudes(as_samples(free), KEY))[name]
     assert distance < 5 * error
+    [number] = [n for n in fourier_amplitudes(as_samples(free), KEY).numbers if n.name == name]
+    told = re.search(r"its square is (\S+) ± (\S+) \(", number.meaning)
+    square, spread = (float(text.replace("−", "-")) for text in told.groups())
+    assert distance**2 == pytest.approx(max(square, 0), abs=spread / 10)
+    assert number.below**2 == pytest.approx(max(square, 0) + 4 * spread, rel=0.1)
     window = np.hanning(10)[1:-1]
     aligned = 0.5 + (free - free.mean()) * np.outer(window, window)
     distance, error = numbers(fourier_amplitudes(as_samples(aligned), KEY))[name]
     assert distance > 0.2
+    [number] = [n for n in fourier_amplitudes(as_samples(aligned), KEY).numbers if n.name == name]
+    assert number.below is None
     assert distance > 10 * error
 
 

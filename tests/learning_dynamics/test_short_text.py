@@ -1,15 +1,22 @@
 """Results show themselves in a few lines, also with traced arrays and placeholders in them."""
 
+import ast
+import re
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import learning_dynamics as ld
+from diffusion_theory.networks import clones
 from learning_dynamics import short_text
+from learning_dynamics.images import ImageSet
 from learning_dynamics.spectra import from_data
 from linear_diffusion.data import EmpiricalLaw, LatentLaw
 from linear_diffusion.simulation import draw_modes
+from linear_diffusion.theory import losses
 from tests.learning_dynamics.results_of_each_kind import KINDS
 
 # what a person wants to know of each
@@ -133,3 +140,43 @@ def test_data_and_their_spectra_are_shown_in_a_few_lines():
         assert len(lines) <= 12
         assert lines[0] == type(result).__name__
         assert any(line.split()[0] == "spectrum" for line in lines[1:])
+
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("learning_dynamics", "linear_diffusion", "fourier_simplicity", "diffusion_theory")
+INSIDE = {"Sample", "Moments"}  # of the kernel: they live in traces, and nobody prints them
+
+
+def test_public_results_with_arrays_have_a_short_representation():
+    """Those that a package names: the ones without it would print all their numbers."""
+    files = [file for name in PACKAGES for file in (ROOT / name).rglob("*.py")]
+    named = "".join(file.read_text("utf-8") for file in files if file.name == "__init__.py")
+    public = set(re.findall(r'"(\w+)"', named))
+    seen, without = 0, []
+    for file in files:
+        for node in ast.parse(file.read_text("utf-8")).body:
+            if not isinstance(node, ast.ClassDef) or node.name not in public - INSIDE:
+                continue
+            kinds = [ast.unparse(each) for each in (*node.bases, *node.decorator_list)]
+            if not any(kind == "NamedTuple" or kind.startswith("dataclass") for kind in kinds):
+                continue
+            fields = [ast.unparse(x.annotation) for x in node.body if isinstance(x, ast.AnnAssign)]
+            if re.search("Array|Measurement|Prediction", " ".join(fields)):
+                seen += 1
+                if "__repr__" not in ast.unparse(node):
+                    without.append(f"{file.relative_to(ROOT)}: {node.name}")
+    assert seen > 30
+    assert not without
+
+
+def test_clones_images_and_results_of_results_are_shown_in_a_few_lines():
+    rng = np.random.default_rng(0)
+    text = repr(clones(rng.normal(size=(80, 6, 6)), key=0))
+    assert re.search(r"covariance +\(80, 6, 6\) float32", text)
+    assert len(text.splitlines()) == 5
+    text = repr(losses(np.ones(10), [20, 30], 0.0, 0.9))
+    assert re.search(r"test +.*\[", text)
+    assert len(text.splitlines()) == 4
+    images = ImageSet((np.zeros((4, 4), np.uint8), np.zeros((5, 4), np.uint8)), None, (), "mine")
+    assert repr(images).splitlines()[0] == "ImageSet: 2 images"
+    assert "different sizes" in repr(images)

@@ -47,6 +47,14 @@ def test_theory_passes_on_independent_coordinates(law):
     expected = theory.losses(spectrum, 4000, 0.0, 0.9)
     np.testing.assert_allclose(numbers["predicted test loss"], expected.test.values, rtol=1e-12)
     assert numbers["transition from memorising to generalising"] == 24
+    assert not any(number.unclaimed for number in found.numbers)
+    twice = "N at which the test loss is twice the best"
+    error = next(n.error for n in found.numbers if n.name == f"{twice}, measured")
+    shift = numbers[f"{twice}, measured"] - numbers[f"{twice}, predicted"]
+    assert abs(shift - 0.5) < 5 * error + 0.5  # the prediction is a whole number
+    assert (
+        f"; the theory says {numbers[f'{twice}, predicted']}. You have 4000 rows." in found.answer
+    )
 
 
 @pytest.mark.slow
@@ -56,6 +64,12 @@ def test_contrast_that_fluctuates_is_not_claimed():
     assert [each.name for each, _ in found.unclaimed] == NAMES
     assert any(each.verdict == "fail" for each, _ in found.unclaimed)
     assert all("contrast" in reason for _, reason in found.unclaimed)
+    marked = {number.name: number.unclaimed for number in found.numbers}
+    assert marked["predicted test loss"]
+    assert marked["N at which the test loss is twice the best, predicted"]
+    assert not marked["N at which the test loss is twice the best, measured"]
+    assert not marked["loss of the best linear denoiser"]
+    assert "which is not claimed for such data" in found.answer
 
 
 def test_wrong_theory_fails(monkeypatch):
@@ -74,4 +88,18 @@ def test_too_few_rows_for_subsamples():
     assert not found.comparisons
     assert not found.unclaimed
     assert "too few" in found.notes[-1]
+    assert "too few" in found.answer
+    assert any(number.unclaimed for number in found.numbers)
     assert all(np.isfinite(number.value) for number in found.numbers)
+
+
+def test_largest_subsamples_bound_the_search_for_twice_the_best_loss():
+    """An eighth of 240 rows is 30, between what the theory says and the next size, 1.4 of it."""
+    numbers, answer = inspections._doubled(as_samples(rows()[:240]), KEY, True)
+    predicted = numbers[0].value
+    assert 24 <= predicted <= 25
+    assert abs(numbers[1].value - predicted) < 5 * numbers[1].error + predicted**2 / 240
+    assert f"measured on subsamples; the theory says {predicted}." in answer
+    numbers, answer = inspections._doubled(as_samples(rows()[:120]), KEY, True)
+    assert len(numbers) == 1
+    assert "up to N = 15 rows, the largest subsamples" in answer

@@ -17,12 +17,14 @@ from learning_dynamics.evidence.statistics import jackknife
 from learning_dynamics.inspection.samples import Samples, in_blocks
 from learning_dynamics.inspection.sections import Findings, Number, inspection
 from learning_dynamics.inspection.shared.covariance import block_moments
+from learning_dynamics.markup import with_error
 from learning_dynamics.report.claims import Panel
 from learning_dynamics.spectra import fit_power_law, radial_spectrum
 
 __all__ = ["fourier_amplitudes", "stationary_part"]
 
 Array = NDArray[np.float64]
+RESOLVED = 4.0  # standard errors from which on the distance counts
 FIRST, LEAST = 3, 16  # first ring that a window leaves alone; smallest side with enough of them
 
 
@@ -124,14 +126,25 @@ def _invariance(images: Array, blocks: list[slice]) -> tuple[Number, Panel]:
     found = jackknife(moments, squared, {"quantity": np.array(["squared"])})
     square, error = float(found.values[0]), float(found.standard_error[0])
     distance = np.sqrt(max(square, 0.0))
+    meaning = (
+        "|C − T| / |C| (Frobenius), T the covariance C averaged over equal displacements, without "
+        "the mean grey level; 0 for stationary fields"
+    )
+    below = None
+    if square < RESOLVED * error:  # the estimate of the square may be negative: no value then
+        below = float(np.sqrt(max(square, 0.0) + RESOLVED * error))
+        meaning += (
+            f". Not told from zero: its square is {with_error(square, error)} (standard error), "
+            f"and the bound {RESOLVED:g} standard errors above that, cut at zero"
+        )
     # the error of a root: that of its square over twice the root, or the root of it at zero
     spread = min(error / (2 * distance), np.sqrt(error)) if distance > 0 else np.sqrt(error)
     number = Number(
         "distance from translation invariance",
         float(distance),
         float(spread),
-        "|C − T| / |C| (Frobenius), T the covariance C averaged over equal displacements, without "
-        "the mean grey level; 0 for stationary fields",
+        meaning,
+        below=below,
     )
     caption = (
         "Mean and variance of each pixel, from the least (black) to the largest (white). Both are "

@@ -34,6 +34,10 @@ class RecoveryLaw:
 
     __repr__ = short_text.represent
 
+    def _summary(self) -> tuple[str, short_text.Rows]:
+        ends = f"share {self.share[-1]:.4g} at time {self.times[-1]:.4g}"
+        return f"{self.times.size} times, {ends}, error {self.error:.2g}", {}
+
     def probability(self, times: ArrayLike) -> Array:
         """P(recovery time <= time) at any times; the last value of the grid beyond it."""
         return np.interp(real_array("times", times), self.times, self.share, left=0.0)

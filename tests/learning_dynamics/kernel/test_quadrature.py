@@ -222,3 +222,30 @@ def test_declared_nodes_beyond_the_points_leave_sobol_points():
     assert sum(rule.weights.size for rule in rules) <= 2**14
     with pytest.raises(ValueError, match="declared nodes"):
         expectation_nodes(problem, points=2**13, method="tensor")
+
+
+@ld.configuration
+class Declared(ld.InputModel):
+    """One direction, whose latent has three declared nodes, as has the field of the noise."""
+
+    directions = 1
+
+    def latents(self):
+        return {"x": ld.Normal((1,), nodes=3), "s": ld.Discrete((-1.0, 1.0))}
+
+    def signal(self, latents):
+        return latents["x"][None], latents["s"] * latents["x"][0]
+
+    def noise_nodes(self):
+        return (3,)
+
+
+@pytest.mark.parametrize(("squared", "nodes"), [(False, 3), (True, 5)])
+def test_products_of_four_slopes_take_more_than_the_declared_nodes(squared, nodes):
+    problem = ld.Problem(Declared(), Committee(1, "linear"), 0.1, label_noise=0.3)
+    rules, kind = expectation_nodes(problem, points=2**10, method="tensor", squared=squared)
+    assert kind == "tensor"
+    assert rules[0].weights.size == nodes**2 * 2 * 3  # signs are exact, so is the label noise
+    x = np.asarray(rules[0].latents["x"])[:, 0]
+    eighth = np.sum(rules[0].weights * x**8)
+    assert np.isclose(eighth, 105) == squared

@@ -225,7 +225,7 @@ def test_declared_nodes_beyond_the_points_leave_sobol_points():
 
 
 @ld.configuration
-class Declared(ld.InputModel):
+class FewNodes(ld.InputModel):
     """One direction, whose latent has three declared nodes, as has the field of the noise."""
 
     directions = 1
@@ -242,7 +242,7 @@ class Declared(ld.InputModel):
 
 @pytest.mark.parametrize(("squared", "nodes"), [(False, 3), (True, 5)])
 def test_products_of_four_slopes_take_more_than_the_declared_nodes(squared, nodes):
-    problem = ld.Problem(Declared(), Committee(1, "linear"), 0.1, label_noise=0.3)
+    problem = ld.Problem(FewNodes(), Committee(1, "linear"), 0.1, label_noise=0.3)
     rules, kind = expectation_nodes(problem, points=2**10, method="tensor", squared=squared)
     assert kind == "tensor"
     assert rules[0].weights.size == nodes**2 * 2 * 3  # signs are exact, so is the label noise

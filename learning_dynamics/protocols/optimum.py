@@ -69,9 +69,10 @@ class Optimum:
 
     def _summary(self) -> tuple[str, short_text.Rows]:
         rows = {name: _shortly(array) for name, array in self.numbers.items()}
-        for name, count in self.at_bounds.items():
-            if count:
-                rows[name] += f" ({count} of {np.size(self.numbers[name])} on a bound)"
+        touched = {name: count for name, count in self.at_bounds.items() if count}
+        rows["on a bound"] = ", ".join(
+            f"{count} of {np.size(self.numbers[name])} in {name}" for name, count in touched.items()
+        )
         rows["value"] = f"{self.value:.5g} (numerical error {self.error:.1g})"
         if self.constant_value is not None:
             at = ", ".join(f"{value:.4g}" for value in self.constants.values())

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
-from jax.typing import ArrayLike
 
 from learning_dynamics.training.products import Products, factor, multiply, precision_of
 from learning_dynamics.training.shifts import Padding, returned, side_by_side, summed, taken
@@ -136,8 +135,8 @@ def _check(images: jax.Array, kernel: jax.Array) -> None:
 
 
 def convolve(
-    images: ArrayLike,
-    kernel: ArrayLike,
+    images: Any,
+    kernel: Any,
     *,
     stride: int = 1,
     padding: Padding = "zero",

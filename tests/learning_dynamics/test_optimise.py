@@ -78,7 +78,7 @@ def test_a_bound_holds_and_other_beginnings_find_the_same():
     np.testing.assert_allclose(low.numbers["learning_rate"], 0.3)
     assert low.residual == 0.0
     assert low.at_bounds == {"learning_rate": 1}
-    assert "(1 of 1 on a bound)" in repr(low)
+    assert "1 of 1 in learning_rate" in repr(low)
     np.testing.assert_allclose(optimise(1.4, tries=3).value, BEST.fun, rtol=1e-6)
 
 

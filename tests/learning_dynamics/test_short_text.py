@@ -40,7 +40,7 @@ TOLD = {
     "CueLearning": ["4 seeds", "0, 1, 5", "phase (4, 3)", "0.5", "offered", "mean"],
     "FilterLearning": ["4 seeds, subspace of 3 directions", "0, 1, 5", "at random 0.25"],
     "BetweenClasses": ["0.25 +- 0.01 of the variance, class means differ"],
-    "Optimum": ["until tau = 2", "7 values", "(2 of 7 on a bound)", "0.2 at 0.3", "1e-05"],
+    "Optimum": ["until tau = 2", "7 values", "2 of 7 in learning_rate", "0.2 at 0.3", "1e-05"],
     "DenoiserLearning": ["2 seeds of 10 parameters", "real (2, 3)", "0, 5"],
 }  # fmt: skip
 

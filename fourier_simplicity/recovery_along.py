@@ -15,6 +15,7 @@ from fourier_simplicity.recovery import SamplesToShare, TieOverlap, check_level,
 from learning_dynamics import short_text
 from learning_dynamics.process.run import Level
 from learning_dynamics.random import check_key
+from learning_dynamics.search.recovery_times import over_dimensions, stop_at
 from learning_dynamics.validation import (
     between,
     finite_array,
@@ -177,13 +178,7 @@ def diffusion_recovery_times(
         "key": key,
         "step": step,
     }
-    if sweep is None:
-        samples = np.stack([_path_times(n, **fixed)["samples"] for n in sizes.tolist()])
-    else:
-        table = sweep(_path_times, {"dimension": sizes.tolist()}, fixed=fixed)
-        if table.attrs["missing"]:  # NaN would read as "did not recover"
-            raise RuntimeError(f"cells of the sweep are missing: {table.attrs['missing']}")
-        samples = np.asarray(table["samples"])
+    samples = over_dimensions(_path_times, sizes, fixed, sweep)["samples"]
     followed = np.array([float(longest(n)) for n in sizes.tolist()])
     return ld.Recoveries(sizes, samples.T, followed, np.zeros(sizes.size, np.int64))
 
@@ -198,9 +193,7 @@ def _path_times(
     step: float,
 ) -> dict[str, Array]:
     """Cell of a sweep: n*, shape (paths,), NaN where a path did not recover."""
-    samples, ends = positive_number("longest", longest(dimension)), stop(dimension)
-    if not isinstance(ends, ld.Stop):
-        raise reject("stop", "give a Stop at each N", repr(ends))
+    samples, ends = positive_number("longest", longest(dimension)), stop_at(stop, dimension)
     diffusion = neuron_diffusion(
         problem(dimension), dimension=dimension, times=[samples / dimension], paths=paths,
         key=jax.random.fold_in(key, dimension), stop=ends, step=step,

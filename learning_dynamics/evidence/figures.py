@@ -350,10 +350,9 @@ def _draw(
         if logx:
             # left out, not moved far to the left, where they stretch the layout
             main.set_xscale("log", nonpositive="mask")
-            if positions.size <= FEW:
-                # default labels of a decade or two run into each other
-                shown_at = positions[positions > 0]
-                below.set_xticks(shown_at, [f"{p:.4g}" for p in shown_at])
+            if positions.size <= FEW:  # default labels of a decade or two run into each other
+                visible = positions[positions > 0]
+                below.set_xticks(visible, [f"{p:.4g}" for p in visible])
                 below.xaxis.set_minor_locator(NullLocator())
         if logy:
             main.set_yscale("log")

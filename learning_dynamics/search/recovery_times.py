@@ -104,15 +104,46 @@ def recovery_times(
         "replicas": count,
         "key": key,
     }
-    if sweep is None:
-        cells = [_recovery(n, **fixed) for n in sizes.tolist()]
-        seen = {name: np.stack([cell[name] for cell in cells]) for name in cells[0]}
-    else:
-        table = sweep(_recovery, {"dimension": sizes.tolist()}, fixed=fixed)
-        if table.attrs["missing"]:  # NaN would read as "did not recover"
-            raise RuntimeError(f"cells of the sweep are missing: {table.attrs['missing']}")
-        seen = {name: np.asarray(table[name]) for name in ("samples", "followed", "lost")}
+    seen = over_dimensions(_recovery, sizes, fixed, sweep)
     return Recoveries(sizes, seen["samples"].T, seen["followed"], seen["lost"].astype(np.int64))
+
+
+def over_dimensions(
+    cell: Callable[..., dict[str, Array]],
+    sizes: NDArray[np.int64],
+    fixed: dict[str, Any],
+    sweep: "Callable[..., xr.Dataset] | None",
+) -> dict[str, Array]:
+    """Arrays of a cell at every N, which is their first axis.
+
+    Args:
+        cell: called with `dimension` and what is fixed.
+        sizes: N.
+        fixed: name -> argument.
+        sweep: as of `recovery_times`.
+
+    Raises:
+        RuntimeError: if a cell of the sweep failed.
+    """
+    if sweep is None:
+        cells = [cell(dimension=n, **fixed) for n in sizes.tolist()]
+        return {name: np.stack([each[name] for each in cells]) for name in cells[0]}
+    table = sweep(cell, {"dimension": sizes.tolist()}, fixed=fixed)
+    if table.attrs["missing"]:  # NaN would read as "did not recover"
+        raise RuntimeError(f"cells of the sweep are missing: {table.attrs['missing']}")
+    return {str(name): np.asarray(array) for name, array in table.data_vars.items()}
+
+
+def stop_at(stop: Callable[[int], Stop], dimension: int) -> Stop:
+    """The stop condition at N.
+
+    Raises:
+        ValueError: if the function gives none.
+    """
+    found = stop(dimension)
+    if not isinstance(found, Stop):
+        raise reject("stop", "give a Stop at each N", repr(found))
+    return found
 
 
 def _recovery(
@@ -126,9 +157,7 @@ def _recovery(
     """Cell of a sweep: n*, shape (replicas,), when runs were given up, how many overflowed."""
     made = problem(dimension)
     updates = max(1, int(np.ceil(float(longest(dimension)) / made.batch)))
-    ends = stop(dimension)
-    if not isinstance(ends, Stop):
-        raise reject("stop", "give a Stop at each N", repr(ends))
+    ends = stop_at(stop, dimension)
     seen = simulate(
         made,
         dimension=dimension,

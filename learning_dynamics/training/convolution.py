@@ -84,19 +84,15 @@ def _backward(
     give = partial(returned, stride=stride, padding=padding, shape=images.shape)
     columns = side_by_side(images, size, before, take)
     changes = side_by_side(change, size, after, give)
-    matrix = _matrix(kernel, before, after)
+    matrix, kernel_of = jax.vjp(lambda weights: _matrix(weights, before, after), kernel)
     rows = changes.reshape(math.prod(changes.shape[:3]), matrix.shape[1])
     if matrix.shape[1] == 1:
         # XLA fuses a product with one column into what makes the column, once for every weight
         rows = jnp.pad(rows, ((0, 0), (0, 1)))
     weights = multiply(columns.reshape(rows.shape[0], matrix.shape[0]).T, rows, products)
-    by_axis = weights[:, : matrix.shape[1]].reshape(
-        *[size] * len(before), kernel.shape[2], *[size] * len(after), kernel.shape[3]
-    )
-    order = [a - 1 for a in before] + [2] + [a - 1 for a in after] + [3]
     back = summed(multiply(changes, matrix.T, products, _sums(images)), size, before, give)
-    turned = by_axis.transpose([order.index(i) for i in range(4)])
-    return back.astype(images.dtype), turned.astype(kernel.dtype)
+    (turned,) = kernel_of(weights[:, : matrix.shape[1]].astype(kernel.dtype))
+    return back.astype(images.dtype), turned
 
 
 _as_product.defvjp(_forward, _backward)
